@@ -1,0 +1,40 @@
+# Five verbs, the same that CI runs. Each builds .venv first where it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type check clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## build .venv with the versions CI proved (constraints.txt)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cxr needs Python 3.11 or newer; type make PYTHON=python3.11 (or a newer one)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## draw phantom films, train a detector, test it, write a page of test films (6 minutes)
+	$(BIN)/python train.py experiment=demo
+
+test: $(STAMP) ## all tests: the fast ones, then the end-to-end ones
+	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP) ## style, imports, common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+check: lint type test ## everything CI runs
+
+clean: ## remove the environment, caches and what runs left
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache outputs *.egg-info

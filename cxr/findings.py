@@ -1,0 +1,137 @@
+"""Names of radiographic findings and the class indices a detector knows them by.
+
+Background is class 0 of every detector here. That convention is known in this file and nowhere else.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+NORMAL = "normal"
+BACKGROUND = 0
+
+
+class UnknownLabelError(ValueError):
+    """A label outside the vocabulary. Never a silent new class."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding: its canonical English name (snake_case), its Chinese name, and other spellings seen in the wild."""
+
+    name: str
+    chinese: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def label(self, language: str = "en") -> str:
+        """Return the name to show a reader: ``zh`` gives the Chinese name where there is one, else English words."""
+        if language == "zh" and self.chinese:
+            return self.chinese
+        return self.name.replace("_", " ")
+
+
+class FindingVocabulary:
+    """The findings of a data set in the order of their class indices 1..K; 0 is background, a film without boxes normal.
+
+    ``findings`` lists them as ``Finding`` or as mappings with its fields, as YAML gives them. ``normal`` are the
+    spellings that mean "no finding". Every spelling must lead to one finding only; a clash is a ``ValueError``.
+    """
+
+    def __init__(
+        self,
+        findings: Sequence[Finding | Mapping[str, Any]],
+        normal: Sequence[str] = ("正常", "no finding"),
+    ) -> None:
+        self.findings = tuple(f if isinstance(f, Finding) else _finding(f) for f in findings)
+        self.normal = Finding(NORMAL, chinese="正常", aliases=tuple(normal))
+        if not self.findings:
+            raise ValueError("a vocabulary needs at least one finding")
+        self._canonical: dict[str, str] = {}
+        for finding in (self.normal, *self.findings):
+            for spelling in {_fold(s) for s in (finding.name, finding.chinese, *finding.aliases) if s}:
+                if spelling in self._canonical:
+                    raise ValueError(
+                        f"{spelling!r} is a spelling of both {self._canonical[spelling]!r} and {finding.name!r}"
+                    )
+                self._canonical[spelling] = finding.name
+        self._by_name = {f.name: f for f in (self.normal, *self.findings)}
+        self._index = {f.name: i for i, f in enumerate(self.findings, start=BACKGROUND + 1)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical names in class order; ``names[i]`` is class ``i + 1``."""
+        return tuple(f.name for f in self.findings)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes a detector has: the findings and the background, K + 1."""
+        return len(self.findings) + 1
+
+    def canonical(self, label: str) -> str:
+        """Return the canonical name behind any known spelling (``normal`` for a normal film).
+
+        Raises ``UnknownLabelError``, which lists the known names.
+        """
+        return self.resolve([label])[0]
+
+    def resolve(self, labels: Sequence[str], source: str = "", first_row: int = 1) -> list[str]:
+        """Return the canonical names of a column of labels.
+
+        Raises one ``UnknownLabelError`` for all unknown labels together, with the rows of ``source`` that hold them
+        (counted from ``first_row``, the file row of the first label) and the known names.
+        """
+        unknown: dict[str, list[int]] = {}
+        names = []
+        for row, label in enumerate(labels, start=first_row):
+            name = self._canonical.get(_fold(label))
+            if name is None:
+                unknown.setdefault(label, []).append(row)
+            else:
+                names.append(name)
+        if unknown:
+            raise UnknownLabelError(self._unknown_message(unknown, source))
+        return names
+
+    def index(self, name: str) -> int:
+        """Return the class index 1..K of a finding, by any known spelling; a normal film has none (``ValueError``)."""
+        name = self.canonical(name)
+        if name == NORMAL:
+            raise ValueError("a normal film has no boxes, so 'normal' has no class index")
+        return self._index[name]
+
+    def name(self, index: int) -> str:
+        """Return the canonical name of class ``index`` in 1..K."""
+        if not 1 <= index <= len(self.findings):
+            raise ValueError(f"class index {index} is outside 1..{len(self.findings)}")
+        return self.findings[index - 1].name
+
+    def label(self, name: str, language: str = "en") -> str:
+        """Return the words to show for a finding: English, or Chinese with ``language='zh'``."""
+        return self._by_name[self.canonical(name)].label(language)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain containers from which ``FindingVocabulary(**d)`` builds the same vocabulary (for checkpoints)."""
+        findings = [{**asdict(f), "aliases": list(f.aliases)} for f in self.findings]
+        return {"findings": findings, "normal": list(self.normal.aliases)}
+
+    def _unknown_message(self, unknown: Mapping[str, Iterable[int]], source: str) -> str:
+        where = f"{source}: " if source else ""
+        labels = "; ".join(f"{label!r} in row {_rows(list(rows))}" for label, rows in unknown.items())
+        known = ", ".join(f"{f.name} ({f.chinese})" if f.chinese else f.name for f in (self.normal, *self.findings))
+        return f"{where}unknown finding {labels}. Known: {known}. Add a spelling under `aliases` in conf/findings/."
+
+
+def _finding(fields: Mapping[str, Any]) -> Finding:
+    return Finding(**{**fields, "aliases": tuple(fields.get("aliases") or ())})
+
+
+def _fold(label: str) -> str:
+    """Fold what differs between spellings but not between findings: width, case, blanks, hyphens, underscores."""
+    return re.sub(r"[\s_\-]+", "_", unicodedata.normalize("NFKC", label).strip().casefold())
+
+
+def _rows(rows: list[int], most: int = 5) -> str:
+    shown = ", ".join(str(r) for r in rows[:most])
+    return shown if len(rows) <= most else f"{shown} and {len(rows) - most} more"

@@ -1,0 +1,124 @@
+"""Pictures of films with true and predicted boxes, and curves of a run."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cxr.findings import FindingVocabulary
+from cxr.fonts import picture_font
+
+# Light and saturated, so that each stands out on a grey film; neighbours in hue differ in lightness too.
+_COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b", "#80ed99", "#c77dff", "#ff9f1c", "#f72585", "#00f5d4", "#bde0fe", "#e9ff70")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Boxes on one film: [N, 4] xyxy in the pixels of the picture they are drawn on, their findings, and, for
+    detections, their scores 0..1 (None for what a reader marked)."""
+
+    boxes: NDArray[np.float32]
+    findings: Sequence[str]
+    scores: NDArray[np.float32] | None = None
+
+
+def colour(findings: FindingVocabulary, name: str) -> str:
+    """Return the colour of a finding, the same in every picture and page."""
+    return _COLOURS[findings.names.index(name) % len(_COLOURS)]
+
+
+def film_picture(
+    image: NDArray[np.float32],
+    truth: Marks,
+    detections: Marks,
+    findings: FindingVocabulary,
+    width: int = 560,
+    language: str = "en",
+) -> Image.Image:
+    """Draw a film [h, w] of 0..1 with its true boxes (solid) and its detections (dashed, labelled with the score).
+
+    The picture is ``width`` pixels wide; boxes are in pixels of ``image``.
+    """
+    scale = width / image.shape[1]
+    grey = Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255 + 0.5))
+    picture = grey.resize((width, round(image.shape[0] * scale)), Image.Resampling.BILINEAR).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    for box, name in zip(truth.boxes, truth.findings, strict=True):
+        draw.rectangle(_inside(box * scale, picture), outline=colour(findings, name), width=2)
+    scores = np.zeros(0, np.float32) if detections.scores is None else detections.scores
+    taken: list[tuple[float, float, float, float]] = []
+    for box, name, score in zip(detections.boxes, detections.findings, scores, strict=True):
+        ink = colour(findings, name)
+        x0, y0, x1, y1 = _inside(box * scale, picture)
+        _dashed(draw, (x0, y0, x1, y1), ink)
+        _caption(draw, (x0, y0), f"{findings.label(name, language)} {score:.2f}", ink, picture, taken)
+    return picture
+
+
+def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
+    """Draw, over the epochs of a run, the train and validation loss and the validation AP50, AP and AR; return a PNG."""
+    figure = Figure(figsize=(9, 3), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    losses, scores = figure.subplots(1, 2)
+    for axes, keys, title in (
+        (losses, ("train/loss", "val/loss"), "loss"),
+        (scores, ("val/map_50", "val/map", "val/mar_100"), "validation AP50, AP, AR"),
+    ):
+        for key in keys:
+            points = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=key)
+        axes.set(xlabel="epoch", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
+    if best is not None:
+        scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
+        scores.set_ylim(0, 1)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def _inside(box: NDArray[np.float32], picture: Image.Image) -> tuple[float, float, float, float]:
+    """A box clipped to the picture, so that an edge on the film's border is still drawn."""
+    x0, y0, x1, y1 = (float(v) for v in box)
+    right, bottom = picture.width - 1.0, picture.height - 1.0
+    x0, y0 = min(max(x0, 0.0), right), min(max(y0, 0.0), bottom)
+    return x0, y0, max(min(x1, right), x0), max(min(y1, bottom), y0)
+
+
+def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], ink: str, dash: int = 8) -> None:
+    x0, y0, x1, y1 = box
+    for x in np.arange(x0, x1, 2 * dash):
+        for y in (y0, y1):
+            draw.line((x, y, min(x + dash, x1), y), fill=ink, width=2)
+    for y in np.arange(y0, y1, 2 * dash):
+        for x in (x0, x1):
+            draw.line((x, y, x, min(y + dash, y1)), fill=ink, width=2)
+
+
+def _caption(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    ink: str,
+    picture: Image.Image,
+    taken: list[tuple[float, float, float, float]],
+) -> None:
+    """Write ``text`` at a box's upper left corner, inside the picture and below the captions it would cover."""
+    font = picture_font(12)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    w, h = right - left + 4, bottom - top + 4
+    x = max(min(corner[0], picture.width - w), 0.0)
+    y = corner[1] if corner[1] + h < picture.height else picture.height - h
+    while any(x < r and l < x + w and y < b and t < y + h for l, t, r, b in taken) and y + 2 * h < picture.height:
+        y += h
+    taken.append((x, y, x + w, y + h))
+    draw.rectangle((x, y, x + w, y + h), fill="#000000")
+    draw.text((x + 2 - left, y + 2 - top), text, fill=ink, font=font)

@@ -1,0 +1,283 @@
+"""One training run: its folder, how it resumes, and what it leaves.
+
+A run's folder holds ``.hydra/`` (the config), ``checkpoints/best.ckpt`` and ``last.ckpt``, ``tensorboard/``,
+``metrics.csv``, ``index.html``, ``provenance.json`` from its start and ``result.json`` from its end.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning
+import torch
+from filelock import FileLock, Timeout
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from cxr import config
+from cxr.config import ConfigError
+from cxr.data.datamodule import RadiographDataModule
+from cxr.detect.task import DetectionTask
+from cxr.report.callbacks import read_epochs
+
+# What may differ between a run and its resumption: none of it changes what is learned from which films.
+_MAY_DIFFER = ("trainer", "callbacks", "logger", "run_dir", "name", "monitor", "data.workers", "data.cache")
+_PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
+
+
+@dataclass
+class Parts:
+    """What a config instantiates to."""
+
+    cfg: dict[str, Any]
+    data: RadiographDataModule
+    task: DetectionTask
+    trainer: Trainer
+
+
+@dataclass
+class RunFolder:
+    """The folder of one run, held by this process for as long as it is open."""
+
+    path: Path
+    monitor: str
+    started: float
+
+    @property
+    def result(self) -> Path:
+        """The file whose presence says that the run ended well."""
+        return self.path / config.RESULT
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last whole epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def completed(self) -> bool:
+        """Whether an earlier call of the same run has ended well."""
+        return self.result.exists()
+
+    def show(self) -> float:
+        """Say that the run is complete and return its score."""
+        result = json.loads(self.result.read_text(encoding="utf-8"))
+        Console().print(
+            f"{self.path} is complete: {result['monitor']} = {result['score']:.3f}. "
+            f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
+        )
+        return float(result["score"])
+
+    def complete(self, parts: Parts) -> float:
+        """Write ``result.json``, the hyperparameters beside their score for TensorBoard, and a table; return the score."""
+        score = _score(parts.trainer, self)
+        tested = {k: float(v) for k, v in parts.trainer.callback_metrics.items() if k.startswith("test/")}
+        metrics = _best_epoch(self) | tested
+        _log_hparams(parts, score)
+        _print_table(parts, metrics, self)
+        result = {
+            "status": "completed",
+            "monitor": self.monitor,
+            "score": _finite(score),
+            "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
+            "overrides": _overrides(self.path),
+            "epochs": parts.trainer.current_epoch,
+            "seconds": round(time.time() - self.started, 1),
+        }
+        config.write_json(self.result, result)
+        return score
+
+
+@contextmanager
+def opened(cfg: DictConfig) -> Iterator[RunFolder]:
+    """Hold the run folder of ``cfg``; refuse one that another process holds or that has other settings."""
+    path = Path(cfg.run_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path / config.LOCK, timeout=0):
+            folder = RunFolder(path, monitor=str(cfg.monitor), started=time.time())
+            if folder.last.exists() and not folder.completed:
+                _refuse_other_settings(folder, config.plain(cfg))
+            yield folder
+    except Timeout:
+        raise ConfigError(f"{path}: another process is training in this folder; type another hydra.run.dir") from None
+
+
+def instantiate(cfg: DictConfig) -> Parts:
+    """Build the detector, the data and the trainer of a checked config, and prove its optimizer before data are read."""
+    plain = config.plain(cfg)
+    lightning.seed_everything(plain["seed"], workers=True, verbose=False)
+    try:
+        task = hydra.utils.instantiate(cfg.task, _convert_="all")
+        task.optimizer([torch.nn.Parameter(torch.zeros(1))])  # a value it refuses is told now, not after hours of reading
+        data = hydra.utils.instantiate(cfg.data, _convert_="all")
+        trainer = hydra.utils.instantiate(cfg.trainer, _convert_="all")
+    except hydra.errors.InstantiationException as error:
+        raise ConfigError(f"{error.__cause__ or error}") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {error}") from error
+    return Parts(plain, data, task, trainer)
+
+
+def fit(parts: Parts, folder: RunFolder) -> None:
+    """Train, from ``last.ckpt`` where there is one."""
+    parts.data.prepare_data()
+    parts.data.setup("fit")
+    parts.task.card = {
+        "config": parts.cfg,
+        "findings": parts.task.findings.as_dict(),
+        "data": parts.data.fingerprint(),
+        "versions": _versions(),
+    }
+    config.write_json(folder.path / "provenance.json", _provenance(parts))
+    resume = str(folder.last) if folder.last.exists() else None
+    if resume:
+        Console().print(f"resuming {folder.path}")
+    for logger in parts.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
+    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
+    if parts.trainer.interrupted:  # Ctrl-C: what is learned is in last.ckpt, and the run is not complete
+        raise SystemExit(130)
+
+
+def test(parts: Parts, folder: RunFolder) -> None:
+    """Score the best epoch's weights on the test films."""
+    best = folder.best if folder.best.exists() else folder.last
+    parts.trainer.test(parts.task, datamodule=parts.data, ckpt_path=str(best), verbose=False, weights_only=True)
+
+
+def _score(trainer: Trainer, folder: RunFolder) -> float:
+    scores = [
+        c.best_model_score
+        for c in trainer.checkpoint_callbacks
+        if getattr(c, "monitor", None) == folder.monitor and getattr(c, "best_model_score", None) is not None
+    ]
+    return float(scores[0]) if scores else math.nan
+
+
+def _best_epoch(folder: RunFolder) -> dict[str, float]:
+    """The row of ``metrics.csv`` that ``best.ckpt`` was written after: the first with the highest monitored figure."""
+    rows = read_epochs(folder.path / "metrics.csv")
+    return max(rows, key=lambda row: row.get(folder.monitor, -math.inf), default={})
+
+
+def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
+    then = torch.load(folder.last, weights_only=True, map_location="cpu").get("cxr", {}).get("config", {})
+    before, after = _flat(then), _flat(now)
+    differ = [
+        f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not _may_differ(key)
+    ]
+    if differ:
+        raise ConfigError(
+            "\n  - ".join([f"{folder.path} holds an unfinished run with other settings; type another hydra.run.dir:", *differ])
+        )
+
+
+def _may_differ(key: str) -> bool:
+    return any(key == k or key.startswith(f"{k}.") for k in _MAY_DIFFER)
+
+
+def _flat(node: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(node, dict):
+        return {k: v for name, child in node.items() for k, v in _flat(child, f"{key}.{name}" if key else name).items()}
+    return {key: node}
+
+
+def _log_hparams(parts: Parts, score: float) -> None:
+    groups = ("model", "optimizer", "scheduler", "data", "augment", "intensity", "trainer", "seed")
+    flat = {k: v for k, v in _flat({g: parts.cfg[g] for g in groups}).items() if isinstance(v, (int, float, str, bool))}
+    for logger in parts.trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(flat, {"score": score})
+            logger.finalize("success")
+
+
+def _print_table(parts: Parts, metrics: Mapping[str, float], folder: RunFolder) -> None:
+    test_films = parts.data.films["test"]
+    table = Table(title=f"Test: {len(test_films)} films, {sum(f.normal for f in test_films)} of them normal")
+    for heading in ("finding", "boxes", "AP50", "AP", "AR"):
+        table.add_column(heading, justify="left" if heading == "finding" else "right")
+    for name in parts.task.findings.names:
+        boxes = sum(f.findings.count(name) for f in test_films)
+        table.add_row(name, str(boxes), *(_cell(metrics, f"test/{m}/{name}") for m in ("ap50", "ap", "ar")))
+    table.add_section()
+    table.add_row("mean", "", *(_cell(metrics, f"test/{m}") for m in ("map_50", "map", "mar_100")), style="bold")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"false positives per normal film {_cell(metrics, 'test/false_positives_per_normal_film')}"
+        f"   ·   pictures: {folder.path / 'index.html'}   ·   curves: tensorboard --logdir {folder.path}"
+    )
+
+
+def _cell(metrics: Mapping[str, float], key: str) -> str:
+    value = metrics.get(key, math.nan)
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no NaN
+
+
+def _overrides(path: Path) -> list[str]:
+    saved = path / ".hydra" / "overrides.yaml"
+    return [str(o) for o in OmegaConf.load(saved)] if saved.exists() else []
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES}
+
+
+def _provenance(parts: Parts) -> dict[str, Any]:
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": _versions(),
+        "git": _git(),
+        "data": parts.data.fingerprint(),
+        "films": {split: len(films) for split, films in parts.data.films.items()},
+        "unreadable": [str(e) for e in parts.data.unreadable],
+        "seed": parts.cfg["seed"],
+        "hardware": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit the code stands at, and whether files differ from it; None outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(  # noqa: S603
+            ["git", "-C", str(here), *words],  # noqa: S607
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,142 @@
+"""Signatures of callables named in a config, read from their source without importing it.
+
+Importing torch, torchvision and lightning takes seconds; parsing the one file a callable is defined in takes
+milliseconds, so every argument of a config is checked before anything is imported.
+"""
+
+import ast
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What YAML values fit an annotation. Names not listed here are classes: nothing can be said of a node given for them.
+_FITS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "Path": (str,),
+    "None": (type(None),),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: its annotation as written ("" without one) and whether a call must give it."""
+
+    annotation: str
+    required: bool
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a YAML scalar fits the annotation; what cannot be told from its words fits."""
+        parts = [part.strip() for part in self.annotation.split("|")]
+        if not all(part in _FITS for part in parts):
+            return True
+        if isinstance(value, bool):  # True is an int to Python, not to a reader of a config
+            return "bool" in parts
+        return isinstance(value, tuple(t for part in parts for t in _FITS[part]))
+
+
+def signature(target: str) -> Mapping[str, Parameter] | None:
+    """Return the parameters of ``package.module.name`` (of ``__init__`` for a class), None where it takes anything.
+
+    Raises ``LookupError`` when there is no such module or name.
+    """
+    module, _, name = target.rpartition(".")
+    found = _find(module, name)
+    return _imported(module, name) if found is None else _parameters(*found)
+
+
+def _parameters(node: ast.stmt, module: str) -> Mapping[str, Parameter] | None:
+    if isinstance(node, ast.ClassDef):
+        method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        if method is None:  # inherited, or written by a decorator such as dataclass
+            return _imported(module, node.name)
+        return _arguments(method.args, skip=1)
+    if isinstance(node, ast.FunctionDef):
+        return _arguments(node.args, skip=0)
+    return None
+
+
+def _arguments(args: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:
+    if args.kwarg is not None:
+        return None
+    positional = [*args.posonlyargs, *args.args]
+    first_default = len(positional) - len(args.defaults)
+    named = {
+        a.arg: Parameter(_text(a.annotation), required=i < first_default)
+        for i, a in enumerate(positional)
+        if i >= skip
+    }
+    keyword = {
+        a.arg: Parameter(_text(a.annotation), required=default is None)
+        for a, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    }
+    return named | keyword
+
+
+def _text(annotation: ast.expr | None) -> str:
+    return "" if annotation is None else ast.unparse(annotation)
+
+
+@functools.cache
+def _find(module: str, name: str, depth: int = 8) -> tuple[ast.stmt, str] | None:
+    """Follow ``from x import name`` from file to file to the definition; None where the source does not say."""
+    path = _source(module)
+    if path is None or depth == 0:
+        return None
+    for node in _parse(path).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            return node, module
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _find(_absolute(module, path, node), alias.name, depth - 1)
+    return None
+
+
+@functools.cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _absolute(module: str, path: Path, node: ast.ImportFrom) -> str:
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - node.level + 1] if node.level else []
+    return ".".join([*base, *(node.module.split(".") if node.module else [])])
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module, found without importing its parents (``find_spec`` would)."""
+    relative = Path(*module.split("."))
+    for root in map(Path, sys.path):
+        for path in (root / relative / "__init__.py", root / relative.with_suffix(".py")):
+            if path.is_file():
+                return path
+    return None
+
+
+def _imported(module: str, name: str) -> Mapping[str, Parameter] | None:
+    """The signature of what the source does not tell: compiled, generated or inherited."""
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise LookupError(f"there is no {name!r} in {module!r}") from None
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {
+        p.name: Parameter(
+            "" if p.annotation is p.empty else inspect.formatannotation(p.annotation).replace("pathlib.", ""),
+            required=p.default is p.empty and p.kind is not p.VAR_POSITIONAL,
+        )
+        for p in parameters
+    }
