@@ -130,12 +130,15 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
 
 
 def _check_data(cfg: DictConfig) -> Iterator[str]:
-    """Paths that must exist now; the phantom's root may be made by the run itself."""
-    data = cfg.get("data")
-    if isinstance(data, DictConfig) and not str(data.get("read", {}).get("_target_", "")).endswith("read_phantom"):
-        root = Path(str(data.get("root", ".")))
-        if not root.exists():
-            yield f"data.root={root}: there is no such folder. Type the folder that holds the data set's table"
+    """Files and folders that must exist now. The phantom may make its own folder, below the one we stand in."""
+    root = OmegaConf.select(cfg, "data.root")
+    draws = str(OmegaConf.select(cfg, "data.read._target_")).endswith("read_phantom")
+    if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
+        yield f"data.root={root}: there is no such folder. " + (
+            "The phantom draws its films there once you have made it; for films of your own type data=course or data=coco too"
+            if draws
+            else "Type the folder that holds the data set's table"
+        )
     for key in ("model.weights", "ckpt"):
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).is_file():

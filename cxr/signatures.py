@@ -113,6 +113,8 @@ def _absolute(module: str, path: Path, node: ast.ImportFrom) -> str:
 
 def _source(module: str) -> Path | None:
     """The file of a module, found without importing its parents (``find_spec`` would)."""
+    if not module:
+        return None
     relative = Path(*module.split("."))
     for root in map(Path, sys.path):
         for path in (root / relative / "__init__.py", root / relative.with_suffix(".py")):

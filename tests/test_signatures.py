@@ -1,0 +1,53 @@
+"""Arguments are read from source without importing it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cxr.signatures import signature
+
+
+def test_a_class_reexported_by_its_package_is_found_and_nothing_is_imported() -> None:
+    code = (
+        "import sys; from cxr.signatures import signature; p = signature('torch.optim.SGD');"
+        "assert {'params', 'lr', 'momentum'} <= set(p), p; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_lightnings_trainer_and_callbacks_are_found() -> None:
+    trainer = signature("lightning.pytorch.Trainer")
+    assert trainer is not None
+    assert "max_epochs" in trainer
+    checkpoint = signature("lightning.pytorch.callbacks.ModelCheckpoint")
+    assert checkpoint is not None
+    assert "save_top_k" in checkpoint
+
+
+def test_a_callable_that_takes_anything_is_not_judged() -> None:
+    assert signature("lightning.pytorch.callbacks.WeightAveraging") is None
+
+
+def test_a_dataclass_is_asked_at_run_time() -> None:
+    fields = signature("cxr.findings.Finding")
+    assert fields is not None
+    assert fields["name"].required
+    assert not fields["chinese"].required
+
+
+@pytest.mark.parametrize("target", ["torch.optim.SDG", "torch.optimm.SGD", "cxr.findings.Vocabulary", "print2"])
+def test_what_does_not_exist_is_a_lookup_error(target: str) -> None:
+    with pytest.raises(LookupError, match=r"there is no"):
+        signature(target)
+
+
+def test_scalars_are_held_against_simple_annotations() -> None:
+    parameters = signature("cxr.report.callbacks.TestPage")
+    assert parameters is not None
+    films, folder, threshold = parameters["films"], parameters["folder"], parameters["threshold"]
+    assert films.accepts(3)
+    assert not films.accepts("three")
+    assert not films.accepts(True)
+    assert not folder.accepts(3)
+    assert threshold.accepts(1)  # an int where a float is wanted
