@@ -4,6 +4,7 @@ Nothing here imports torch: a misspelt word is answered in a fraction of a secon
 """
 
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -42,6 +43,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
             OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
+            OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
             except ConfigError as error:
@@ -169,6 +171,13 @@ def run_dir(name: str, overrides: ListConfig) -> str:
             if not locked(run):
                 return str(run)
     return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def job_name(overrides: ListConfig) -> str:
+    """Return the folder name of one job of a multirun: its overrides, short enough and free of slashes."""
+    name = ",".join(str(o).replace("/", "_") for o in overrides)
+    digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+    return name if len(name) <= 200 else f"{name[:180]}…{digest}"
 
 
 def locked(folder: Path) -> bool:
