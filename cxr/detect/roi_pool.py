@@ -1,0 +1,74 @@
+"""RoIAlign as two batched matrix products: the same numbers as torchvision's, in a fraction of its time on CPU."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torchvision.ops import MultiScaleRoIAlign
+
+
+class SeparableRoIAlign(MultiScaleRoIAlign):
+    """Drop-in for ``MultiScaleRoIAlign`` on small maps.
+
+    The bilinear weights of a bin are a product of weights along y and along x, so pooling all regions of a film is
+    ``Wy · F · Wxᵀ``. torchvision's backward scatters serially on CPU and was 40 % of a training step; a matrix product
+    also repeats itself exactly on GPU, where the scatter does not. Every region is pooled from one level (eq. 1 of the
+    FPN paper) but multiplied with all of them, at zero weight on the others: dearer than torchvision on large maps.
+
+    Args:
+        strides: input pixels a cell, one for each of the maps "0", "1", … (powers of two, ascending).
+        output_size: bins along each side.
+        canonical_scale: a region of this side, in input pixels, is pooled from the level of stride 16.
+    """
+
+    def __init__(self, strides: Sequence[int], output_size: int = 7, canonical_scale: int = 224) -> None:
+        names = [str(i) for i in range(len(strides))]
+        super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_scale)
+        self.strides = tuple(strides)
+
+    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+        """Return [sum of N, C, bins, bins] for the maps ``x`` [B, C, ...] and B tensors of regions [N, 4], xyxy."""
+        regions = pad_sequence(boxes, batch_first=True)  # [B, R, 4]; the padding is pooled too, and dropped below
+        level_of = self._levels(regions)
+        levels = [
+            _pool(x[name], regions / stride, level_of == level, self.output_size[0], self.sampling_ratio)
+            for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True))
+        ]
+        pooled = torch.stack(levels).sum(0)
+        kept = torch.cat([rows[: len(own)] for rows, own in zip(pooled, boxes, strict=True)])
+        return kept.permute(0, 3, 1, 2)
+
+    def _levels(self, regions: Tensor) -> Tensor:
+        side = ((regions[..., 2] - regions[..., 0]) * (regions[..., 3] - regions[..., 1])).sqrt()
+        level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
+        first = self.strides[0].bit_length() - 1
+        return level.clamp(first, first + len(self.strides) - 1) - first
+
+
+def _pool(feature: Tensor, regions: Tensor, here: Tensor, bins: int, samples: int) -> Tensor:
+    """Return [B, R, bins, bins, C], zero where a region is not ``here`` [B, R]; ``regions`` are in cells."""
+    batch, channels, height, width = feature.shape
+    along_y = _weights(regions[..., 1], regions[..., 3], height, bins, samples) * here[..., None, None]
+    along_x = _weights(regions[..., 0], regions[..., 2], width, bins, samples)
+    rows = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    rows = torch.bmm(along_y.flatten(1, 2).to(rows.dtype), rows)
+    rows = rows.view(batch, -1, bins, width, channels)
+    pooled: Tensor = torch.matmul(along_x[:, :, None].to(rows.dtype), rows)
+    return pooled
+
+
+def _weights(start: Tensor, end: Tensor, cells: int, bins: int, samples: int) -> Tensor:
+    """Return [B, R, bins, cells]: what each cell along one side gives to each bin of the regions ``start``..``end``.
+
+    As torchvision's kernel has it (aligned=False): a region is at least one cell wide, samples up to one cell outside
+    take the border's value, those farther out are zero.
+    """
+    length = (end - start).clamp(min=1.0)
+    fractions = (torch.arange(bins * samples, device=start.device, dtype=start.dtype) + 0.5) / (bins * samples)
+    points = start[..., None] + fractions * length[..., None]
+    inside = (points >= -1.0) & (points <= cells)
+    points = points.clamp(0.0, cells - 1.0)
+    grid = torch.arange(cells, device=start.device, dtype=start.dtype)
+    hat = (1.0 - (points[..., None] - grid).abs()).clamp(min=0.0) * inside[..., None]
+    return hat.view(*start.shape, bins, samples, cells).mean(-2)

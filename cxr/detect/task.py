@@ -1,0 +1,225 @@
+"""Training and validation of any detector in torchvision's contract."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L  # noqa: N812  # the name its own documentation uses
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchvision.ops import clip_boxes_to_image
+
+from cxr.detect.metrics import DetectionMetrics
+from cxr.findings import FindingVocabulary
+
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss is infinite or not a number: the weights would be lost with the next step."""
+
+
+class DetectionTask(L.LightningModule):
+    """Trains a detector and measures it, per finding by name.
+
+    A batch is (images, targets): images [1, h, w] float 0..1 of any sizes, and targets {boxes [N, 4] float xyxy in the
+    image's frame, labels int64 [N] 1..K, scale [2] = image pixels per original pixel along x and y, size [2] = original
+    height and width}. N = 0 is a normal film.
+
+    Logged: ``train/<loss>`` and ``train/loss`` (epoch means), ``train/loss_step``, ``train/learning_rate`` and
+    ``train/gradient_norm`` (before clipping; every ``log_every_n_steps``), the same losses as ``val/…`` and ``test/…``,
+    and all figures of ``DetectionMetrics``, measured in original pixels.
+
+    Args:
+        findings: the vocabulary behind the class indices.
+        model: called with the number of classes (background counts), gives the detector.
+        optimizer: called with the parameters that learn.
+        scheduler: called with the optimizer, ``total_steps`` and ``steps_per_epoch``, and stepped after every optimizer
+            step (``cxr.detect.schedules``); None keeps the learning rate.
+        seed: an epoch's random numbers follow from (seed, epoch) alone, so a resumed run repeats an undisturbed one.
+        card: plain containers to keep in every checkpoint under ``"cxr"`` (config, vocabulary, data fingerprint, …).
+    """
+
+    def __init__(
+        self,
+        findings: FindingVocabulary,
+        model: Callable[[int], nn.Module],
+        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        seed: int = 0,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.findings = findings
+        self.detector = model(findings.num_classes)
+        self.seed = seed
+        self.card: dict[str, Any] = dict(card or {})
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self._metrics = DetectionMetrics(findings)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer over what learns, and its schedule."""
+        optimizer = self.optimizer([p for p in self.detector.parameters() if p.requires_grad])
+        if self.scheduler is None:
+            return optimizer
+        total_steps = self.trainer.estimated_stepping_batches  # also sets up the loaders, which the next line needs
+        steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        scheduler = self.scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's own stream of random numbers (the detector samples anchors and regions from it)."""
+        torch.manual_seed(_stream(self.seed, self.current_epoch, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the sum of the detector's losses.
+
+        Raises:
+            NonFiniteLossError: it is not finite; names the step and the losses.
+        """
+        images, targets = batch
+        losses = self.detector(images, targets)
+        loss = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(loss):  # no extra wait on GPU: the detector's own sampling waits for it many times a step
+            raise NonFiniteLossError(self._non_finite(losses))
+        logged = {f"train/{name}": value.detach() for name, value in (*losses.items(), ("loss", loss))}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the learning rate and the norm of the gradients, at the logger's own interval only."""
+        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        gradients = [p.grad for p in self.detector.parameters() if p.grad is not None]
+        self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the losses and take the detections into the figures."""
+        self._measure("val", batch, batch_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the losses and take the detections into the figures."""
+        self._measure("test", batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all validation films."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of all test films."""
+        self._log_metrics("test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card into the checkpoint."""
+        checkpoint["cxr"] = self.card
+
+    @torch.no_grad()
+    def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Return for each film {boxes [M, 4] float32 xyxy in original pixels, labels int64 [M], scores float32 [M]}.
+
+        Args:
+            images: B tensors [1, h, w] float in 0..1.
+            targets: of which only ``scale`` and ``size`` are read.
+        """
+        was_training = self.detector.training
+        self.detector.eval()
+        try:
+            detections = self.detector(images)
+        finally:
+            self.detector.train(was_training)
+        return [
+            {
+                "boxes": clip_boxes_to_image(_original(found["boxes"].float(), target), tuple(target["size"].tolist())),
+                "labels": found["labels"],
+                "scores": found["scores"].float(),
+            }
+            for found, target in zip(detections, targets, strict=True)
+        ]
+
+    def _measure(self, stage: str, batch: Batch, batch_idx: int) -> None:
+        images, targets = batch
+        with _features_kept(self.detector):
+            losses = self._validation_losses(batch, batch_idx)
+            detections = self.detect(images, targets)
+        losses["loss"] = torch.stack(list(losses.values())).sum()
+        logged = {f"{stage}/{name}": value for name, value in losses.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        truth = [{"boxes": _original(t["boxes"], t), "labels": t["labels"]} for t in targets]
+        self._metrics.update(detections, truth)
+
+    def _validation_losses(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the detector's losses as in training, with random numbers that repeat every epoch and disturb none."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _losses_not_detections(self.detector), torch.no_grad():
+            torch.manual_seed(_stream(self.seed, batch_idx, self.global_rank))
+            losses: dict[str, Tensor] = self.detector(*batch)
+        return losses
+
+    def _log_metrics(self, stage: str) -> None:
+        self.log_dict({f"{stage}/{name}": value for name, value in self._metrics.compute().items()})
+        self._metrics.reset()
+
+    def _non_finite(self, losses: Mapping[str, Tensor]) -> str:
+        values = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+        return (
+            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}): {values}."
+            " Lower optimizer.lr, warm up longer, or clip gradients (trainer.gradient_clip_val)"
+        )
+
+
+def _original(boxes: Tensor, target: Mapping[str, Tensor]) -> Tensor:
+    """Return boxes [N, 4] of the image's frame in original pixels."""
+    return boxes / target["scale"].repeat(2)
+
+
+def _stream(*numbers: int) -> int:
+    """Return the seed of a stream of random numbers of its own for each tuple of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+@contextmanager
+def _losses_not_detections(detector: nn.Module) -> Iterator[None]:
+    """Let a detector in eval mode take the branch that computes losses, while its layers stay in eval mode.
+
+    torchvision's detectors choose by the ``training`` flag of the modules that hold others. Only those are flipped:
+    norm and dropout layers hold none, so batch statistics are neither used nor updated.
+    """
+    modes = {module: module.training for module in detector.modules()}
+    detector.eval()
+    for module in modes:
+        module.training = next(module.children(), None) is not None
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _features_kept(detector: nn.Module) -> Iterator[None]:
+    """Let the detector's backbone, if it has one of that name, compute once and answer from memory afterwards.
+
+    For calls on one batch only: losses and detections share the most expensive part.
+    """
+    backbone = getattr(detector, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        yield
+        return
+    compute = backbone.forward
+    answers: list[Any] = []
+
+    def forward(batch: Tensor) -> Any:
+        if not answers:
+            answers.append(compute(batch))
+        return answers[0]
+
+    backbone.forward = forward  # on the instance: hides the class's own, and weights and hooks stay as they are
+    try:
+        yield
+    finally:
+        del backbone.forward

@@ -1,0 +1,56 @@
+"""What a detector does to its images before the network: pad and normalise, nothing else."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+Targets = list[dict[str, Tensor]]
+
+STRIDE = 32  # the coarsest stride a backbone here halves its way down to
+
+
+class PadAndNormalize(nn.Module):
+    """Stands where torchvision's detectors resize to 800 px and apply ImageNet statistics unseen; resizes nothing.
+
+    Films of one batch share a canvas, the largest height and width rounded up to a multiple of 32. It is filled with 0,
+    which is air in our films, *before* normalisation, so that the padding looks like the air around a patient.
+
+    Args:
+        mean, std: one number a channel of the network's stem. A film has one channel; it is repeated for a stem of
+            three (pretrained on colour photographs).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(f"mean has {len(mean)} channels and std {len(std)}; they must agree")
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: list[Tensor], targets: Targets | None = None) -> tuple[ImageList, Targets | None]:
+        """Return the batch [B, C, H, W] with the films' own sizes, and the targets as they came.
+
+        Args:
+            images: B tensors [1 or C, h, w] float in 0..1, of any sizes.
+            targets: their boxes are in the frame of the images, which is also the frame of the batch.
+        """
+        channels = len(self.mean)
+        for image in images:
+            if image.ndim != 3 or image.shape[0] not in (1, channels):
+                raise ValueError(f"an image has shape {tuple(image.shape)}, expected [1 or {channels}, h, w]")
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        height, width = (-(-max(side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
+        batch = images[0].new_zeros((len(images), channels, height, width))
+        for canvas, image, (h, w) in zip(batch, images, sizes, strict=True):
+            canvas[:, :h, :w] = image
+        batch.sub_(self.mean).div_(self.std)
+        return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
+
+    def postprocess(self, detections: Targets, image_sizes: object, original_sizes: object) -> Targets:
+        """Return the detections as they are: nothing was resized, so the boxes are in the input frame already."""
+        return detections
