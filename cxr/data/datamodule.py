@@ -1,0 +1,176 @@
+"""Films and boxes → batches: what Lightning asks for, the same with any number of workers and after a resume."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import lightning as L  # noqa: N812  the name its documentation uses
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from cxr.data.augment import Augment
+from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate
+from cxr.data.film import Film
+from cxr.data.splits import set_normal_fraction, split_films
+from cxr.findings import FindingVocabulary
+from cxr.read.cache import FilmCache
+from cxr.read.dicom import ReadError
+from cxr.read.intensity import Intensity
+
+_log = logging.getLogger(__name__)
+
+
+class RadiographDataModule(L.LightningDataModule):
+    """A data set read, decoded once into a cache, split by patient, and served in batches.
+
+    Args:
+        root: where the data set is, given to ``read``.
+        read: ``read_course``, ``read_coco``, …: (root, findings) → films.
+        findings: the vocabulary that gives boxes their class indices.
+        intensity: stored values → what the detector sees.
+        augment: for training films only.
+        size: longest side of the network frame, pixels.
+        cache: folder of the decoded films; may be shared between runs and processes.
+        batch_size: films a step.
+        workers: loader processes; ``None`` takes none without a GPU or with two cores or fewer, where a process more
+            only takes time from training, else up to 8. Samples do not depend on it.
+        normal_fraction: share of normal films in training; ``None`` takes them as they are.
+        val_fraction, test_fraction, folds, fold: see ``split_films``.
+        seed: of splits, shuffling and augmentation.
+        on_unreadable: "skip" leaves unreadable films out and names them, "raise" stops at them.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        read: Callable[[Path, FindingVocabulary], list[Film]],
+        findings: FindingVocabulary,
+        intensity: Intensity,
+        augment: Augment | None = None,
+        size: int = 512,
+        cache: Path | str = ".cache/films",
+        batch_size: int = 8,
+        workers: int | None = None,
+        normal_fraction: float | None = None,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        folds: int | None = None,
+        fold: int = 0,
+        seed: int = 0,
+        on_unreadable: Literal["skip", "raise"] = "skip",
+    ) -> None:
+        super().__init__()
+        if on_unreadable not in ("skip", "raise"):
+            raise ValueError(f"on_unreadable is {on_unreadable!r}, expected 'skip' or 'raise'")
+        self.root = Path(root)
+        self.read = read
+        self.findings = findings
+        self.augment = augment
+        self.size = size
+        self.cache = FilmCache(Path(cache), intensity, size)
+        self.batch_size = batch_size
+        self.workers = _workers() if workers is None else workers
+        self.normal_fraction = normal_fraction
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.folds = folds
+        self.fold = fold
+        self.seed = seed
+        self.on_unreadable = on_unreadable
+        self.films: dict[str, list[Film]] = {}
+        self.unreadable: list[ReadError] = []
+
+    def prepare_data(self) -> None:
+        """Read the data set and decode what the cache lacks; one process does it for all."""
+        self._readable  # noqa: B018  reading is what it is for
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the readable films; ``films`` has them from then on. A second call changes nothing."""
+        if self.films:
+            return
+        splits = split_films(self._readable, self.val_fraction, self.test_fraction, self.seed, self.folds, self.fold)
+        splits["train"] = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
+        if not splits["train"]:
+            raise ValueError(f"{self.root}: no film is left for training")
+        self.films = splits
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that change when a film's pixels, boxes, findings or split do."""
+        digest = blake2b(digest_size=8)
+        for split, films in sorted(self.films.items()):
+            for film in sorted(films, key=lambda film: film.id):
+                names = "|".join((split, film.id, *film.findings, self.cache.get(film.path).digest))
+                digest.update(names.encode() + film.boxes.tobytes())
+        return digest.hexdigest()
+
+    def dataset(self, split: str) -> RadiographDataset:
+        """Return the data set of "train", "val" or "test"."""
+        augment = self.augment if split == "train" else None
+        return RadiographDataset(self.films[split], self.findings, self.cache, self.size, augment, self.seed)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Return batches of augmented films in a new order each epoch; a last batch that is not full is left out."""
+        dataset = self.dataset("train")
+        return self._loader(dataset, EpochSampler(len(dataset), self.seed), drop_last=len(dataset) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Return batches of validation films, in order."""
+        return self._loader(self.dataset("val"))
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """Return batches of test films, in order."""
+        return self._loader(self.dataset("test"))
+
+    @cached_property
+    def _readable(self) -> list[Film]:
+        """Return the readable films; what is not is put in ``unreadable``."""
+        films = self.read(self.root, self.findings)
+        if not films:
+            raise ValueError(f"{self.root}: the data set has no films")
+        failures = self.cache.fill([film.path for film in films])
+        self.unreadable = [failures[path] for path in sorted(failures)]
+        if failures:
+            listing = "\n  ".join(str(error) for error in self.unreadable)
+            message = f"{len(failures)} of {len(films)} films cannot be read:\n  {listing}"
+            if self.on_unreadable == "raise":
+                raise ReadError(message)
+            _log.warning("%s\nThey are left out.", message)
+        return [film for film in films if film.path not in failures]
+
+    def _loader(
+        self, dataset: RadiographDataset, sampler: Sampler[tuple[int, int]] | None = None, drop_last: bool = False
+    ) -> DataLoader[Sample]:
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_one_thread,
+            pin_memory=torch.cuda.is_available(),
+            # A generator of its own: drawing from torch's would make training depend on how often loaders start
+            generator=torch.Generator().manual_seed(self.seed),
+            multiprocessing_context=_context() if self.workers else None,
+        )
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism; torch already limits itself
+
+
+def _workers() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores - 1) if torch.cuda.is_available() and cores > 2 else 0
+
+
+def _context() -> str:
+    """Return how to start workers: forking a process that already runs threads (torch, progress bars) can hang."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -1,0 +1,116 @@
+"""Films → samples of a detector, and the order they come in; both follow from (seed, epoch, index) alone."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from cxr.data.augment import Augment
+from cxr.data.film import Film
+from cxr.findings import FindingVocabulary
+from cxr.read.cache import FilmCache
+
+Target = dict[str, Tensor]
+Sample = tuple[Tensor, Target]
+
+
+class RadiographDataset(Dataset[Sample]):
+    """Films as a detector takes them; ``dataset[epoch, i]`` is film i as augmented for an epoch, ``dataset[i]`` for 0.
+
+    A sample is an image, float32 [1, h, w] in 0..1 with air dark and its longest side exactly ``size`` (a smaller film
+    is enlarged: anchors are in network pixels), neither padded nor normalised, and a target of
+
+    - ``boxes``: float32 [N, 4] xyxy in pixels of the image; N = 0 on a normal film
+    - ``labels``: int64 [N] in 1..K
+    - ``scale``: float32 [2], (sx, sy), image pixels for one original pixel: where nothing is augmented,
+      ``boxes / (sx, sy, sx, sy)`` are original pixels
+    - ``size``: int64 [2], original (height, width)
+    - ``film``: int64, index into ``films``
+    """
+
+    def __init__(
+        self,
+        films: Sequence[Film],
+        findings: FindingVocabulary,
+        cache: FilmCache,
+        size: int,
+        augment: Augment | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.films = list(films)
+        self.findings = findings
+        self.cache = cache
+        self.size = size
+        self.augment = augment or Augment()
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.films)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        film = self.films[index]
+        cached = self.cache.get(film.path)
+        image = _to_longest_side(cached.pixels, self.size).astype(np.float32)
+        image *= np.float32(1 / 65535)
+        height, width = image.shape
+        scale = np.array([width / cached.width, height / cached.height], np.float32)
+        labels = np.array([self.findings.index(name) for name in film.findings], np.int64)
+        seed = _seed(self.seed, epoch, index)
+        image, boxes, labels = self.augment(image, film.boxes * np.tile(scale, 2), labels, seed)
+        return torch.from_numpy(image)[None], {
+            "boxes": torch.from_numpy(boxes),
+            "labels": torch.from_numpy(labels),
+            "scale": torch.from_numpy(scale),
+            "size": torch.tensor([cached.height, cached.width]),
+            "film": torch.tensor(index),
+        }
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) in an order that follows from (seed, epoch) alone.
+
+    The epoch goes along with each index because workers live longer than an epoch and hold a copy of the data set
+    that nobody could tell. Lightning calls ``set_epoch`` before each epoch, after a resume too.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass that of ``epoch``."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return iter([(self.epoch, index) for index in order.tolist()])
+
+
+def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target]]:
+    """Return the list of images and the list of targets: films differ in size, and the detector does the padding."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)
+
+
+def _to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
+    """Return a film whose longest side is ``size``; the cache already has it so unless the film is smaller."""
+    height, width = pixels.shape
+    factor = size / max(height, width)
+    if factor == 1:
+        return pixels
+    shape = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR))
+
+
+def _seed(*numbers: int) -> int:
+    """Return a 32-bit seed of a stream of random numbers of its own for each tuple of numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
