@@ -1,0 +1,206 @@
+"""Values of a film → float32 picture in 0..1 with air dark, in small steps that are put together in conf/intensity/.
+
+The first step starts from the values after the modality LUT or rescale and ends, like every later one, in 0..1 with
+air dark. All steps are frozen dataclasses, so that their arguments can stand in a cache key.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.read.radiograph import Radiograph, ReadError, Window, stretch
+
+Values = NDArray[np.float32]
+Step = Callable[[Values, Radiograph], Values]
+
+
+class Intensity:
+    """A chain of steps from a radiograph to the picture a detector sees.
+
+    Args:
+        steps: each takes ([H, W] float32, radiograph) and returns [H, W] float32; see the module.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        if not steps:
+            raise ValueError("an intensity needs at least one step")
+        for step in steps:
+            if not is_dataclass(step):
+                raise TypeError(f"intensity step {step!r} is no dataclass, so its settings cannot stand in a cache key")
+        self.steps = tuple(steps)
+
+    def __call__(self, radiograph: Radiograph) -> Values:
+        """Return the film as float32 [H, W] in 0..1, air dark. Raises ``ReadError`` if the steps give anything else."""
+        values = radiograph.values()
+        for step in self.steps:
+            values = step(values, radiograph)
+        low, high = float(values.min()), float(values.max())  # NaN and infinity both fail the next line
+        if not (low >= 0 and high <= 1 and values.shape == radiograph.pixels.shape):
+            raise ReadError(
+                f"{radiograph.path}: {self.fingerprint()} gave values {low}..{high} of shape {values.shape}, "
+                f"expected 0..1 of shape {radiograph.pixels.shape}"
+            )
+        return values.astype(np.float32, copy=False)
+
+    def fingerprint(self) -> str:
+        """Return the steps with their arguments: the same text for the same settings, in every process."""
+        return " > ".join(repr(step) for step in self.steps)
+
+
+@dataclass(frozen=True)
+class LogWindow:
+    """The course's log window: ``x = clip(pixel, WC - WW/2, WC + WW/2)``, ``-ln((1 + x) / 2^BitsStored) / scale``.
+
+    The formula counts in stored values and, by its minus sign, turns MONOCHROME1 (air high) into air dark. So that
+    one film gives one picture however it is stored, x is first brought to that footing: rescale and sign are undone
+    (the smallest value its bits can hold counts 0, the largest 2^BitsStored - 1) and MONOCHROME2 is mirrored, after
+    the clip. For an unsigned MONOCHROME1 film without rescale nothing is changed. 1 + x is never below 1, so there is
+    no NaN for windows that reach under 0. Without a window nothing is clipped.
+
+    Args:
+        scale: the logarithm that becomes 1; 2.5 is a range of 1:12 in transmitted dose.
+        window: which of the film's windows, from 0.
+    """
+
+    scale: float = 2.5
+    window: int = 0
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` (after rescale) through the log window, air dark."""
+        low, high = radiograph.value_range
+        if radiograph.windows:
+            window = _window(radiograph, self.window)
+            values = np.clip(values, window.center - window.width / 2, window.center + window.width / 2)
+        top = 2**radiograph.bits_stored - 1
+        x = np.clip((values - np.float32(low)) * np.float32(top / max(high - low, 1e-6)), 0, top)
+        if radiograph.photometric_interpretation == "MONOCHROME2":
+            x = np.float32(top) - x
+        return np.asarray(np.clip(-np.log((1 + x) / np.float32(top + 1)) / np.float32(self.scale), 0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class VoiWindow:
+    """The film as a workstation shows it: one of its VOI LUTs or windows, then polarity (``Radiograph.display``).
+
+    Args:
+        window: which view, from 0: the file's VOI LUTs first, then its windows.
+    """
+
+    window: int = 0
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` (after rescale) through the view, air dark."""
+        return radiograph.air_dark(radiograph.voi(values, self.window))
+
+
+@dataclass(frozen=True)
+class FullRange:
+    """The film from its smallest to its largest value, whatever windows it has; air dark."""
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` (after rescale) stretched to 0..1, air dark."""
+        return radiograph.air_dark(stretch(values, float(values.min()), float(values.max())))
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """Simplest colour balance (Limare et al., IPOL 2011): the extremes saturate, the rest is stretched.
+
+    Works on a picture in 0..1, so it stands behind a first step. A constant picture becomes 0.
+
+    Args:
+        low, high: percentiles that become 0 and 1, in 0..100.
+    """
+
+    low: float = 1.0
+    high: float = 99.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 100:
+            raise ValueError(f"percentiles are {self.low} and {self.high}, expected 0 <= low < high <= 100")
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return the picture with its percentiles at 0 and 1."""
+        low, high = np.percentile(values, (self.low, self.high))
+        return stretch(values, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Despeckle:
+    """Takes white dots off a picture: a pixel far above the median around it becomes that median, the rest stays.
+
+    Works on a picture in 0..1. Dots up to about a third of the neighbourhood go; edges and lines wider than half of
+    it stay bit for bit.
+
+    Args:
+        size: side of the neighbourhood, 3 or 5 px (of the original film).
+        excess: how far above the median a dot is, 0..1.
+    """
+
+    size: int = 5
+    excess: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.size not in (3, 5):  # what OpenCV's median takes for float32
+            raise ValueError(f"despeckle size is {self.size}, expected 3 or 5")
+        if not 0 < self.excess <= 1:
+            raise ValueError(f"despeckle excess is {self.excess}, expected above 0, at most 1")
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return the picture without dots."""
+        median = cv2.medianBlur(np.ascontiguousarray(values), self.size)
+        return np.where(values - median > np.float32(self.excess), median, values)
+
+
+@dataclass(frozen=True)
+class CtWindow:
+    """A window in Hounsfield units, whatever window the file has.
+
+    Args:
+        center, width: HU.
+    """
+
+    center: float
+    width: float
+
+    def __post_init__(self) -> None:
+        Window(self.center, self.width)
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` (HU, after rescale) through the window, air dark."""
+        return radiograph.air_dark(Window(self.center, self.width, "LINEAR_EXACT").apply(values))
+
+
+@dataclass(frozen=True)
+class MrZScore:
+    """Robust z-score for MR, whose values have no unit: (value - median) / (1.4826 MAD), ±clip becomes 0..1.
+
+    Median and MAD are taken over the pixels above the mean, which leaves out the air around the body. A slice
+    without contrast becomes 0.5.
+
+    Args:
+        clip: z-score that becomes 1; -clip becomes 0.
+    """
+
+    clip: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}, expected above 0")
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` as clipped z-scores in 0..1, air dark."""
+        body = values[values > values.mean()] if values.max() > values.min() else values
+        median = np.median(body)
+        deviation = 1.4826 * np.median(np.abs(body - median)) or float(body.std())
+        z = (values - median) / (deviation or 1.0)
+        return radiograph.air_dark(np.asarray(np.clip(z / (2 * self.clip) + 0.5, 0, 1), np.float32))
+
+
+def _window(radiograph: Radiograph, index: int) -> Window:
+    if not 0 <= index < len(radiograph.windows):
+        raise ReadError(f"{radiograph.path}: window {index} does not exist, the file has {len(radiograph.windows)}")
+    return radiograph.windows[index]
