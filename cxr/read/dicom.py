@@ -23,6 +23,7 @@ __all__ = [
     "Radiograph",
     "ReadError",
     "Window",
+    "file_bytes",
     "find_dicoms",
     "parse_film",
     "pseudonym",
@@ -58,7 +59,7 @@ class Header:
 
 def read_film(path: Path | str) -> Radiograph:
     """Return a film from a DICOM, PNG, JPEG or TIFF file, told apart by content. Raises ``ReadError``."""
-    return parse_film(Path(path), _file_bytes(Path(path)))
+    return parse_film(Path(path), file_bytes(Path(path)))
 
 
 def parse_film(path: Path, data: bytes) -> Radiograph:
@@ -69,7 +70,7 @@ def parse_film(path: Path, data: bytes) -> Radiograph:
 
 def read_dicom(path: Path | str) -> Radiograph:
     """Return a single-frame grayscale DICOM film. Raises ``ReadError``."""
-    return _parse_dicom(Path(path), _file_bytes(Path(path)))
+    return _parse_dicom(Path(path), file_bytes(Path(path)))
 
 
 def read_header(path: Path | str) -> Header:
@@ -84,7 +85,7 @@ def read_header(path: Path | str) -> Header:
                     return _header(tags)
     except OSError as error:
         raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
-    data = _file_bytes(path)
+    data = file_bytes(path)
     study = pseudonym(blake2b(data).hexdigest())
     return Header(*picture_size(path, data), study=study, patient=study)
 
@@ -113,7 +114,8 @@ def find_dicoms(folder: Path | str) -> list[Path]:
     return sorted(found)
 
 
-def _file_bytes(path: Path) -> bytes:
+def file_bytes(path: Path) -> bytes:
+    """Return the content of a file of a film's size. Raises ``ReadError``."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -193,6 +195,6 @@ def _pixels(tags: Tags, signed: bool) -> NDArray[Any]:
 def _pseudonyms(tags: Tags) -> tuple[str, str]:
     """Return pseudonyms of study and patient; what the file does not identify stands for itself."""
     study = tags.text("StudyInstanceUID") or tags.text("SOPInstanceUID")
-    study = pseudonym(study or blake2b(_file_bytes(tags.path)).hexdigest())
+    study = pseudonym(study or blake2b(file_bytes(tags.path)).hexdigest())
     patient = tags.text("PatientID")
     return study, pseudonym(patient) if patient else study
