@@ -1,0 +1,71 @@
+"""A film before and after its intensity steps, with histograms: ``python -m cxr.read.show FILM OUT.png``."""
+
+import argparse
+from math import log
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cxr.read.dicom import Radiograph, ReadError, read_film
+from cxr.read.intensity import Intensity, LogWindow
+
+
+def show_intensity(path: Path | str, out: Path | str, intensity: Intensity | None = None) -> None:
+    """Draw a film as it is stored, its logarithm, and what ``intensity`` makes of it; write the picture to ``out``.
+
+    Under each stands its histogram. The logarithm is -ln((1 + x) / 2^BitsStored) of the windowed values, before
+    scaling and clipping. The film is named by its pseudonym. Default ``intensity``: the course's log window. Raises
+    ``ReadError`` for a film that cannot be read.
+    """
+    film = read_film(path)
+    intensity = intensity or Intensity([LogWindow()])
+    whole_log = film.bits_stored * log(2)  # of the smallest value, 1 / 2^BitsStored
+    columns = (
+        (f"original: {film.photometric_interpretation}, {film.bits_stored} bit", "value", film.values()),
+        ("logarithm", "-ln((1 + x) / 2^BitsStored)", LogWindow(whole_log)(film.values(), film) * whole_log),
+        ("normalised", intensity.fingerprint(), intensity(film)),
+    )
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)  # draws to memory, and leaves pyplot's global state alone
+    figure.suptitle(_title(film))
+    for column, (title, unit, values) in enumerate(columns):
+        _draw(figure, column, title, unit, np.asarray(values, np.float32))
+    figure.savefig(out, dpi=110, format="png")
+
+
+def _draw(figure: Figure, column: int, title: str, unit: str, values: NDArray[np.float32]) -> None:
+    step = max(1, max(values.shape) // 1000)  # a thousand points are more than the picture has
+    picture = figure.add_subplot(3, 3, (column + 1, column + 4))
+    picture.imshow(values[::step, ::step], cmap="gray", interpolation="antialiased")
+    picture.set_title(title)
+    picture.set_axis_off()
+    histogram = figure.add_subplot(3, 3, column + 7)
+    counts, _, _ = histogram.hist(values.ravel(), bins=128, color="#4c72b0")
+    # Bars of saturated pixels may run out of the frame, else nothing but them would be seen
+    histogram.set(xlabel=unit, yticks=[], ylim=(0, 1.1 * np.percentile(counts, 98) or None))
+    histogram.spines[["top", "left", "right"]].set_visible(False)
+
+
+def _title(film: Radiograph) -> str:
+    height, width = film.pixels.shape
+    about = (film.modality, film.body_part, film.view_position, f"{width} × {height} px", film.study)
+    return " · ".join(part for part in about if part)
+
+
+def main() -> None:
+    """Read the command line and draw."""
+    parser = argparse.ArgumentParser(prog="python -m cxr.read.show", description=__doc__)
+    parser.add_argument("film", type=Path, help="a DICOM, PNG, JPEG or TIFF file")
+    parser.add_argument("out", type=Path, help="the PNG to write")
+    arguments = parser.parse_args()
+    try:
+        show_intensity(arguments.film, arguments.out)
+    except ReadError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
