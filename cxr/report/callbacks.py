@@ -13,7 +13,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from cxr.data.film import Film
-from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.report.figures import Marks, epoch_curves, film_picture
 from cxr.report.html import FilmCard, test_page
@@ -63,7 +62,7 @@ class ValidationPictures(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
-        for image, target, detection in zip(*batch, outputs, strict=True):
+        for image, target, detection in zip(*batch, outputs["detections"], strict=True):
             if len(self._pictures) < self.films:
                 truth, seen = _marks(pl_module.findings, target, detection, self.threshold)
                 picture = film_picture(_grey(image), truth, seen, pl_module.findings, width=480)
@@ -92,7 +91,7 @@ class TestPage(Callback):
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
         findings = pl_module.findings
-        for image, target, detection in zip(*batch, outputs, strict=True):
+        for image, target, detection in zip(*batch, outputs["detections"], strict=True):
             if len(self._cards) < self.films:
                 truth, seen = _marks(findings, target, detection, self.threshold)
                 study = self._test_films(trainer)[int(target["film"])].study
