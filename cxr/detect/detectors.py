@@ -17,7 +17,8 @@ Arguments the builders share:
     score_thresh: detections below are dropped. Low, because AP and FROC read the tail.
     detections_per_img: the best so many are kept.
 """
-# mypy: disable-error-code="no-untyped-call"  # torchvision types a part of itself
+# torchvision types a part of itself
+# mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,7 @@ from torchvision.models.detection import (
     RetinaNet_ResNet50_FPN_Weights,
     SSDLite320_MobileNet_V3_Large_Weights,
 )
+from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import _mobilenet_extractor, _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
@@ -206,7 +208,7 @@ def retinanet(
     std: Sequence[float] = IMAGENET_STD,
     anchor_sizes: Sizes = ((32, 40, 50), (64, 80, 101), (128, 161, 203), (256, 322, 406), (512, 645, 812)),
     anchor_ratios: Sequence[float] = RATIOS,
-    score_thresh: float = 0.01,
+    score_thresh: float = 0.05,
     detections_per_img: int = 100,
 ) -> nn.Module:
     """RetinaNet with a ResNet-50 and a feature pyramid on strides 8 to 128: every anchor, focal loss (Lin 2017)."""
@@ -282,6 +284,7 @@ def ssdlite(
         detections_per_img=detections_per_img,
         topk_candidates=300,
     )
+    overwrite_eps(detector, 0.001)  # of the normalisation the COCO weights were trained with; touches frozen ones only
     load_weights(detector, state, weights)
     return _with_transform(detector, mean, std)
 

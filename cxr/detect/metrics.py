@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -34,6 +35,8 @@ class DetectionMetrics(nn.Module):
         self._coco = MeanAveragePrecision(
             backend="faster_coco_eval",
             extended_summary=True,
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
+            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),  # recall of 12/20 misses a point that COCO counts
             max_detection_thresholds=[1, 10, max_detections],
         )
         self._coco.warn_on_many_detections = False

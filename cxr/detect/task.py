@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchvision.ops import clip_boxes_to_image
 
 from cxr.detect.metrics import DetectionMetrics
-from cxr.findings import FindingVocabulary
+from cxr.findings import BACKGROUND, FindingVocabulary
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -98,13 +98,13 @@ class DetectionTask(L.LightningModule):
         self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the losses and take the detections into the figures."""
-        self._measure("val", batch, batch_idx)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Log the losses, take the detections into the figures, and hand them on to callbacks as ``detections``."""
+        return {"detections": self._measure("val", batch, batch_idx)}
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log the losses and take the detections into the figures."""
-        self._measure("test", batch, batch_idx)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Log the losses, take the detections into the figures, and hand them on to callbacks as ``detections``."""
+        return {"detections": self._measure("test", batch, batch_idx)}
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation films."""
@@ -132,16 +132,9 @@ class DetectionTask(L.LightningModule):
             detections = self.detector(images)
         finally:
             self.detector.train(was_training)
-        return [
-            {
-                "boxes": clip_boxes_to_image(_original(found["boxes"].float(), target), tuple(target["size"].tolist())),
-                "labels": found["labels"],
-                "scores": found["scores"].float(),
-            }
-            for found, target in zip(detections, targets, strict=True)
-        ]
+        return [_in_original(found, target) for found, target in zip(detections, targets, strict=True)]
 
-    def _measure(self, stage: str, batch: Batch, batch_idx: int) -> None:
+    def _measure(self, stage: str, batch: Batch, batch_idx: int) -> list[dict[str, Tensor]]:
         images, targets = batch
         with _features_kept(self.detector):
             losses = self._validation_losses(batch, batch_idx)
@@ -151,6 +144,7 @@ class DetectionTask(L.LightningModule):
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         truth = [{"boxes": _original(t["boxes"], t), "labels": t["labels"]} for t in targets]
         self._metrics.update(detections, truth)
+        return detections
 
     def _validation_losses(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the detector's losses as in training, with random numbers that repeat every epoch and disturb none."""
@@ -170,6 +164,13 @@ class DetectionTask(L.LightningModule):
             f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}): {values}."
             " Lower optimizer.lr, warm up longer, or clip gradients (trainer.gradient_clip_val)"
         )
+
+
+def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return one film's detections in original pixels, without those that a single-stage detector calls background."""
+    boxes = clip_boxes_to_image(_original(found["boxes"].float(), target), tuple(target["size"].tolist()))
+    kept = found["labels"] != BACKGROUND
+    return {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept].float()}
 
 
 def _original(boxes: Tensor, target: Mapping[str, Tensor]) -> Tensor:

@@ -1,0 +1,155 @@
+import contextlib
+import io
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cxr.detect.metrics import DetectionMetrics
+
+HEART = [0.0, 0.0, 100.0, 100.0]
+FAR = [500.0, 500.0, 600.0, 600.0]
+
+
+def detected(*rows):
+    """Rows of (box, label, score)."""
+    return {
+        "boxes": torch.tensor([box for box, _, _ in rows]).reshape(-1, 4),
+        "labels": torch.tensor([label for _, label, _ in rows], dtype=torch.int64),
+        "scores": torch.tensor([score for _, _, score in rows]),
+    }
+
+
+def true(*rows):
+    return {k: v for k, v in detected(*((*row, 1.0) for row in rows)).items() if k != "scores"}
+
+
+@pytest.fixture
+def measure(vocabulary):
+    def run(detections, targets, **settings):
+        metrics = DetectionMetrics(vocabulary, **settings)
+        metrics.update(detections, targets)
+        return metrics.compute()
+
+    return run
+
+
+def test_perfect_boxes_score_one(measure):
+    figures = measure([detected((HEART, 1, 0.9))], [true((HEART, 1))])
+    assert figures == pytest.approx(
+        {"map": 1, "map_50": 1, "map_75": 1, "mar_100": 1, "ap/heart": 1, "ap50/heart": 1, "ar/heart": 1}
+    )
+
+
+def test_one_of_two_boxes_found_is_51_of_101_recall_points(measure):
+    figures = measure([detected((HEART, 1, 0.9)), detected()], [true((HEART, 1)), true((HEART, 1))])
+    assert figures["ap50/heart"] == pytest.approx(51 / 101)
+    assert figures["ar/heart"] == pytest.approx(0.5)
+
+
+def test_a_box_of_iou_062_counts_at_three_of_ten_thresholds(measure):
+    figures = measure([detected(([0.0, 0.0, 100.0, 62.0], 1, 0.9))], [true((HEART, 1))])
+    assert (figures["ap/heart"], figures["ap50/heart"], figures["map_75"]) == pytest.approx((0.3, 1.0, 0.0))
+
+
+def test_a_false_alarm_above_the_true_box_halves_precision(measure):
+    figures = measure([detected((FAR, 1, 0.95), (HEART, 1, 0.9))], [true((HEART, 1))])
+    assert figures["ap50/heart"] == pytest.approx(0.5)
+
+
+def test_figures_are_named_by_class_not_by_position(measure):
+    figures = measure([detected((HEART, 3, 0.9))], [true((HEART, 3), (FAR, 2))])
+    assert figures["ap/cap"] == pytest.approx(1.0)
+    assert figures["ap/spine"] == 0.0
+    assert not any(key.endswith("/heart") for key in figures)
+    assert figures["map"] == pytest.approx(0.5)
+
+
+def test_a_finding_with_only_false_alarms_is_left_out_of_ap_but_counted_on_normal_films(measure):
+    figures = measure(
+        [detected((HEART, 1, 0.9)), detected((HEART, 2, 0.5), (FAR, 2, 0.7), (FAR, 1, 0.49)), detected()],
+        [true((HEART, 1)), true(), true()],
+    )
+    assert "ap/spine" not in figures
+    assert figures["map"] == pytest.approx(1.0)
+    assert figures["false_positives_per_normal_film"] == pytest.approx(1.0)  # two at 0.5 or higher, on two normal films
+
+
+def test_the_threshold_of_false_alarms_is_a_setting(measure):
+    figures = measure([detected((HEART, 2, 0.3))], [true()], alarm_threshold=0.2)
+    assert figures["false_positives_per_normal_film"] == 1.0
+
+
+def test_normal_films_alone_have_no_precision(measure):
+    figures = measure([detected((HEART, 1, 0.9))], [true()])
+    assert all(math.isnan(figures[key]) for key in ("map", "map_50", "map_75", "mar_100"))
+    assert figures["false_positives_per_normal_film"] == 1.0
+    assert not any("/" in key for key in figures)
+
+
+def test_no_detections_score_zero(measure):
+    assert measure([detected()], [true((HEART, 1))])["map_50"] == 0.0
+
+
+def test_reset_forgets(vocabulary):
+    metrics = DetectionMetrics(vocabulary)
+    metrics.update([detected((FAR, 1, 0.9)), detected((FAR, 1, 0.9))], [true((HEART, 1)), true()])
+    metrics.compute()
+    metrics.reset()
+    metrics.update([detected((HEART, 1, 0.9))], [true((HEART, 1))])
+    figures = metrics.compute()
+    assert figures["map"] == pytest.approx(1.0)
+    assert "false_positives_per_normal_film" not in figures
+
+
+def test_says_nothing_of_its_own(measure, caplog, capfd):
+    caplog.set_level(logging.INFO)
+    measure([detected(*[(HEART, 1, 0.9)] * 150)], [true((HEART, 1))])
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_agrees_with_pycocotools(vocabulary):
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    rng = np.random.default_rng(0)
+    detections, targets, images, truth, results = [], [], [], [], []
+    for film in range(1, 31):
+        corners = rng.uniform(0, 400, (rng.integers(0, 4), 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(100, 300, corners.shape)], 1)
+        labels = rng.integers(1, 4, len(boxes))
+        noise = boxes.repeat(2, 0) + rng.normal(0, 15, (2 * len(boxes), 4))
+        wrong = np.array([[5.0, 5.0, 90.0, 80.0]])
+        found = np.concatenate([noise, wrong])
+        classes, scores = np.append(labels.repeat(2), 1), rng.uniform(0, 1, len(found)).astype(np.float32)
+        targets.append(true(*zip(boxes.tolist(), labels.tolist(), strict=True)))
+        detections.append(detected(*zip(found.tolist(), classes.tolist(), scores.tolist(), strict=True)))
+        images.append({"id": film, "width": 800, "height": 800})
+        truth += [coco_row(film, *row, id=len(truth) + i) for i, row in enumerate(zip(boxes, labels, strict=True), 1)]
+        results += [coco_row(film, *row) for row in zip(found, classes, scores, strict=True)]
+    metrics = DetectionMetrics(vocabulary)
+    for detection, target in zip(detections, targets, strict=True):
+        metrics.update([detection], [target])
+    figures = metrics.compute()
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = coco.COCO()
+        dataset.dataset = {"images": images, "annotations": truth, "categories": [{"id": i} for i in (1, 2, 3)]}
+        dataset.createIndex()
+        reference = evaluation.COCOeval(dataset, dataset.loadRes(results), "bbox")
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    expected = dict(zip(("map", "map_50", "map_75"), reference.stats[:3], strict=True)) | {"mar_100": reference.stats[8]}
+    for column, name in enumerate(("heart", "spine", "cap")):
+        expected[f"ap/{name}"] = reference.eval["precision"][:, :, column, 0, 2].mean()
+        expected[f"ap50/{name}"] = reference.eval["precision"][0, :, column, 0, 2].mean()
+        expected[f"ar/{name}"] = reference.eval["recall"][:, column, 0, 2].mean()
+    assert 0.1 < expected["map"] < 0.9
+    assert {key: figures[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def coco_row(film, box, label, score=1.0, **rest):
+    x1, y1, x2, y2 = map(float, np.asarray(box, dtype=np.float32))
+    sides = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
+    return {"image_id": film, "category_id": int(label), "score": float(score), "iscrowd": 0, **sides, **rest}
