@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from hashlib import blake2b
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import lightning as L  # noqa: N812  the name its documentation uses
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from cxr.data.augment import Augment
-from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate
+from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate, start_worker
 from cxr.data.film import Film
 from cxr.data.splits import set_normal_fraction, split_films
 from cxr.findings import FindingVocabulary
@@ -137,11 +137,24 @@ class RadiographDataModule(L.LightningDataModule):
         self.unreadable = [failures[path] for path in sorted(failures)]
         if failures:
             listing = "\n  ".join(str(error) for error in self.unreadable)
-            message = f"{len(failures)} of {len(films)} films cannot be read:\n  {listing}"
+            lost = sum(film.path in failures for film in films)
+            message = f"{lost} of {len(films)} films cannot be read:\n  {listing}"
             if self.on_unreadable == "raise":
                 raise ReadError(message)
             _log.warning("%s\nThey are left out.", message)
-        return [film for film in films if film.path not in failures]
+        readable = [film for film in films if film.path not in failures]
+        self._check_sizes(readable)
+        return readable
+
+    def _check_sizes(self, films: list[Film]) -> None:
+        """Raise ``ValueError`` for films that are not of the size their boxes were drawn for."""
+        found = [(film, self.cache.get(film.path)) for film in films]
+        if other := [(f, c) for f, c in found if (f.width, f.height) != (c.width, c.height)]:
+            film, cached = other[0]
+            raise ValueError(
+                f"{len(other)} films are not of the size their boxes are given for; the first, {film.path}, "
+                f"has {cached.width} x {cached.height} px, expected {film.width} x {film.height}"
+            )
 
     def _loader(
         self, dataset: RadiographDataset, sampler: Sampler[tuple[int, int]] | None = None, drop_last: bool = False
@@ -154,7 +167,7 @@ class RadiographDataModule(L.LightningDataModule):
             collate_fn=collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=start_worker,
             pin_memory=torch.cuda.is_available(),
             # A generator of its own: drawing from torch's would make training depend on how often loaders start
             generator=torch.Generator().manual_seed(self.seed),
@@ -162,15 +175,15 @@ class RadiographDataModule(L.LightningDataModule):
         )
 
 
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism; torch already limits itself
-
-
 def _workers() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(8, cores - 1) if torch.cuda.is_available() and cores > 2 else 0
 
 
-def _context() -> str:
-    """Return how to start workers: forking a process that already runs threads (torch, progress bars) can hang."""
-    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+def _context() -> BaseContext:
+    """Return how to start workers: forking a process that runs threads, as torch and progress bars do, can hang."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cxr.data.dataset"])  # imports torch once for all workers: seconds each
+    return context

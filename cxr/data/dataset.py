@@ -101,6 +101,11 @@ def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target]]:
     return list(images), list(targets)
 
 
+def start_worker(worker: int) -> None:
+    """Leave the other cores to the other workers; torch does the same for itself."""
+    cv2.setNumThreads(0)
+
+
 def _to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
     """Return a film whose longest side is ``size``; the cache already has it so unless the film is smaller."""
     height, width = pixels.shape

@@ -87,7 +87,9 @@ class CourseWriter:
     ) -> Path:
         folder, name = folder or category, name or f"{len(self.rows)}.dcm"
         pixels = noise(self.width, self.height, len(self.rows) if seed is None else seed)
-        path = write_dicom(self.root / "train" / folder / "image" / name, pixels, film_id if patient is None else patient)
+        path = write_dicom(
+            self.root / "train" / folder / "image" / name, pixels, film_id if patient is None else patient
+        )
         if boxes:
             write_mark(self.root / "train" / folder / "mark" / f"{name}.jpg", self.width, self.height, boxes)
         self.rows.append(

@@ -87,7 +87,9 @@ def test_csv_paths_may_name_the_split_and_use_backslashes(course: Any, findings:
     assert len(read_course(course.save(), findings)) == 3
 
 
-def test_the_size_is_that_of_the_file(course: Any, findings: FindingVocabulary, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_size_is_that_of_the_file(
+    course: Any, findings: FindingVocabulary, caplog: pytest.LogCaptureFixture
+) -> None:
     course.row("A", "scoliosis", [(30, 50, 80, 90)])
     course.rows[0] |= {"Width": 2328, "Height": ""}
     (film,) = read_course(course.save(), findings)
