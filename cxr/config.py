@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.signatures import Parameter, signature
+from cxr.signatures import signature
 
 CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
@@ -62,14 +61,15 @@ def explain(error: Exception) -> str:
     text = str(error)
     key = getattr(cause, "full_key", None)
     if "not in struct" in str(cause) and key:
-        *path, word = str(key).split(".")
+        word = str(key).rpartition(".")[2]
         parent = getattr(cause, "parent_node", None)
         known = sorted(str(k) for k in parent) if isinstance(parent, DictConfig) else []
         return f"{key}: there is no such setting. {_nearest(word, known)}"
     group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
     if group:
-        known = sorted(p.stem for p in (CONF / group["group"]).glob("*.yaml"))
-        return f"{group['group']}={group['option']}: there is no such file in conf/{group['group']}/. {_nearest(group['option'], known)}"
+        name, option = group.groups()
+        known = sorted(p.stem for p in (CONF / name).glob("*.yaml"))
+        return f"{name}={option}: there is no such file in conf/{name}/. {_nearest(option, known)}"
     return text.split("\nfull_key")[0]
 
 
@@ -104,7 +104,7 @@ def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
         if "_target_" in node:
             yield key, node
         for name in node:
-            yield from _nodes(node._get_node(name), f"{key}.{name}" if key else str(name))
+            yield from _nodes(node._get_node(name), f"{key}.{name!s}".lstrip("."))
     elif isinstance(node, ListConfig):
         for i in range(len(node)):
             yield from _nodes(node._get_node(i), f"{key}.{i}")
@@ -137,7 +137,8 @@ def _check_data(cfg: DictConfig) -> Iterator[str]:
     draws = str(OmegaConf.select(cfg, "data.read._target_")).endswith("read_phantom")
     if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
         yield f"data.root={root}: there is no such folder. " + (
-            "The phantom draws its films there once you have made it; for films of your own type data=course or data=coco too"
+            "The phantom draws its films there once you have made it; for films of your own type data=course or"
+            " data=coco too"
             if draws
             else "Type the folder that holds the data set's table"
         )
@@ -167,9 +168,9 @@ def run_dir(name: str, overrides: ListConfig) -> str:
     folder = Path("outputs") / name
     for old in sorted(folder.glob("*/.hydra/overrides.yaml"), reverse=True):
         run = old.parents[1]
-        if OmegaConf.load(old) == overrides and not (run / RESULT).exists() and any(run.glob("checkpoints/*.ckpt")):
-            if not locked(run):
-                return str(run)
+        cut_off = any(run.glob("checkpoints/*.ckpt")) and not (run / RESULT).exists()
+        if cut_off and OmegaConf.load(old) == overrides and not locked(run):
+            return str(run)
     return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
 
 
@@ -199,6 +200,6 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` so that a reader sees the whole file or none of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-    Path(file.name).replace(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.replace(path)

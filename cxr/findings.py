@@ -19,7 +19,7 @@ class UnknownLabelError(ValueError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: its canonical English name (snake_case), its Chinese name, and other spellings seen in the wild."""
+    """One finding: its English name (snake_case, canonical), its Chinese name, other spellings seen in the wild."""
 
     name: str
     chinese: str = ""
@@ -112,7 +112,7 @@ class FindingVocabulary:
         return self._by_name[self.canonical(name)].label(language)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain containers from which ``FindingVocabulary(**d)`` builds the same vocabulary (for checkpoints)."""
+        """Return plain containers, for checkpoints: ``FindingVocabulary(**d)`` is the same vocabulary again."""
         findings = [{**asdict(f), "aliases": list(f.aliases)} for f in self.findings]
         return {"findings": findings, "normal": list(self.normal.aliases)}
 

@@ -6,6 +6,7 @@ A run's folder holds ``.hydra/`` (the config), ``checkpoints/best.ckpt`` and ``l
 
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import platform
@@ -87,10 +88,11 @@ class RunFolder:
         return float(result["score"])
 
     def complete(self, parts: Parts) -> float:
-        """Write ``result.json``, the hyperparameters beside their score for TensorBoard, and a table; return the score."""
-        score = _score(parts.trainer, self)
+        """Write ``result.json``, TensorBoard's hyperparameters with the score, and a table; return the score."""
+        best = _best_epoch(self)
+        score = best.get(self.monitor, math.nan)
         tested = {k: float(v) for k, v in parts.trainer.callback_metrics.items() if k.startswith("test/")}
-        metrics = _best_epoch(self) | tested
+        metrics = best | tested
         _log_hparams(parts, score)
         _print_table(parts, metrics, self)
         result = {
@@ -122,12 +124,17 @@ def opened(cfg: DictConfig) -> Iterator[RunFolder]:
 
 
 def instantiate(cfg: DictConfig) -> Parts:
-    """Build the detector, the data and the trainer of a checked config, and prove its optimizer before data are read."""
+    """Build detector, data and trainer of a checked config; the optimizer is tried before any data are read."""
     plain = config.plain(cfg)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):  # what it says at INFO, the epoch lines say shorter
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+        logging.getLogger(chatty).handlers.clear()  # Hydra's handlers print it already
     lightning.seed_everything(plain["seed"], workers=True, verbose=False)
     try:
         task = hydra.utils.instantiate(cfg.task, _convert_="all")
-        task.optimizer([torch.nn.Parameter(torch.zeros(1))])  # a value it refuses is told now, not after hours of reading
+        task.optimizer(
+            [torch.nn.Parameter(torch.zeros(1))]
+        )  # a value it refuses is told now, not after hours of reading
         data = hydra.utils.instantiate(cfg.data, _convert_="all")
         trainer = hydra.utils.instantiate(cfg.trainer, _convert_="all")
     except hydra.errors.InstantiationException as error:
@@ -165,15 +172,6 @@ def test(parts: Parts, folder: RunFolder) -> None:
     parts.trainer.test(parts.task, datamodule=parts.data, ckpt_path=str(best), verbose=False, weights_only=True)
 
 
-def _score(trainer: Trainer, folder: RunFolder) -> float:
-    scores = [
-        c.best_model_score
-        for c in trainer.checkpoint_callbacks
-        if getattr(c, "monitor", None) == folder.monitor and getattr(c, "best_model_score", None) is not None
-    ]
-    return float(scores[0]) if scores else math.nan
-
-
 def _best_epoch(folder: RunFolder) -> dict[str, float]:
     """The row of ``metrics.csv`` that ``best.ckpt`` was written after: the first with the highest monitored figure."""
     rows = read_epochs(folder.path / "metrics.csv")
@@ -190,7 +188,9 @@ def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
     ]
     if differ:
         raise ConfigError(
-            "\n  - ".join([f"{folder.path} holds an unfinished run with other settings; type another hydra.run.dir:", *differ])
+            "\n  - ".join(
+                [f"{folder.path} holds an unfinished run with other settings; type another hydra.run.dir:", *differ]
+            )
         )
 
 
@@ -215,12 +215,18 @@ def _log_hparams(parts: Parts, score: float) -> None:
 
 def _print_table(parts: Parts, metrics: Mapping[str, float], folder: RunFolder) -> None:
     test_films = parts.data.films["test"]
-    table = Table(title=f"Test: {len(test_films)} films, {sum(f.normal for f in test_films)} of them normal")
+    table = Table(
+        title_justify="left", title=f"Test: {len(test_films)} films, {sum(f.normal for f in test_films)} of them normal"
+    )
     for heading in ("finding", "boxes", "AP50", "AP", "AR"):
-        table.add_column(heading, justify="left" if heading == "finding" else "right")
+        table.add_column(heading, justify="left" if heading == "finding" else "right", overflow="fold")
     for name in parts.task.findings.names:
         boxes = sum(f.findings.count(name) for f in test_films)
-        table.add_row(name, str(boxes), *(_cell(metrics, f"test/{m}/{name}") for m in ("ap50", "ap", "ar")))
+        table.add_row(
+            parts.task.findings.label(name),
+            str(boxes),
+            *(_cell(metrics, f"test/{m}/{name}") for m in ("ap50", "ap", "ar")),
+        )
     table.add_section()
     table.add_row("mean", "", *(_cell(metrics, f"test/{m}") for m in ("map_50", "map", "mar_100")), style="bold")
     console = Console()
@@ -274,7 +280,9 @@ def _git() -> dict[str, Any] | None:
     def git(*words: str) -> str:
         return subprocess.run(  # noqa: S603
             ["git", "-C", str(here), *words],  # noqa: S607
-            check=True, capture_output=True, text=True,
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout.strip()
 
     try:

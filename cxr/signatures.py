@@ -69,9 +69,7 @@ def _arguments(args: ast.arguments, skip: int) -> Mapping[str, Parameter] | None
     positional = [*args.posonlyargs, *args.args]
     first_default = len(positional) - len(args.defaults)
     named = {
-        a.arg: Parameter(_text(a.annotation), required=i < first_default)
-        for i, a in enumerate(positional)
-        if i >= skip
+        a.arg: Parameter(_text(a.annotation), required=i < first_default) for i, a in enumerate(positional) if i >= skip
     }
     keyword = {
         a.arg: Parameter(_text(a.annotation), required=default is None)

@@ -59,7 +59,9 @@ def test_every_yaml_says_what_it_is(path: Path) -> None:
 
 
 def test_all_problems_come_in_one_message() -> None:
-    message = problems("data=course", "data.root=/nowhere", "+optimizer.momentun=0.9", "optimizer.lr=fast", "+trainer.max_epoch=3")
+    message = problems(
+        "data=course", "data.root=/nowhere", "+optimizer.momentun=0.9", "optimizer.lr=fast", "+trainer.max_epoch=3"
+    )
     assert "the config has 4 problems; nothing was started" in message
     assert "data.root=/nowhere: there is no such folder" in message
     assert "optimizer.momentun: torch.optim.SGD takes no such argument. Did you mean 'momentum'?" in message
@@ -83,7 +85,9 @@ def test_a_target_that_does_not_exist_is_named() -> None:
         ("data.root=/nowhere", "data.root=/nowhere: "),
     ],
 )
-def test_what_is_mistyped_is_answered_in_one_message_within_three_seconds(typed: str, answer: str, tmp_path: Path) -> None:
+def test_what_is_mistyped_is_answered_in_one_message_within_three_seconds(
+    typed: str, answer: str, tmp_path: Path
+) -> None:
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), typed], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -49,4 +49,6 @@ def test_entry_scripts_are_short() -> None:
 
 
 def test_no_room_without_a_subject() -> None:
-    assert not [p for p in FILES if set(p.with_suffix("").parts) & {"utils", "helpers", "common", "core", "base", "misc"}]
+    assert not [
+        p for p in FILES if set(p.with_suffix("").parts) & {"utils", "helpers", "common", "core", "base", "misc"}
+    ]

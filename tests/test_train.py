@@ -121,6 +121,6 @@ def test_a_multirun_runs_every_combination(place: Path) -> None:
 
 
 def test_the_default_detector_starts_to_train(place: Path) -> None:
-    train(place, "model=fasterrcnn", "optimizer.lr=0.005", "hydra.run.dir=resnet", "trainer.max_epochs=1",
-          "+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1")  # fmt: skip
+    one_batch = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    train(place, "model=fasterrcnn", "optimizer.lr=0.005", "hydra.run.dir=resnet", *one_batch)
     assert (place / "resnet" / "result.json").exists()

@@ -16,9 +16,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     system the move is a copy, and a run killed during it leaves a torn ``last.ckpt`` and cannot resume.
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to the local ``path``; a reader never sees a part of it."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(
         self,
-        path: str | os.PathLike[str],
+        path: str | Path,
         map_location: Callable[..., Any] | None = lambda storage, loc: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:

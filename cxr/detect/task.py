@@ -29,7 +29,7 @@ class DetectionTask(L.LightningModule):
     image's frame, labels int64 [N] 1..K, scale [2] = image pixels per original pixel along x and y, size [2] = original
     height and width}. N = 0 is a normal film.
 
-    Logged: ``train/<loss>`` and ``train/loss`` (epoch means), ``train/loss_step``, ``train/learning_rate`` and
+    Logged: ``train/<loss>`` and ``train/loss``, their sum (epoch means), ``train/learning_rate`` and
     ``train/gradient_norm`` (before clipping; every ``log_every_n_steps``), the same losses as ``val/…`` and ``test/…``,
     and all figures of ``DetectionMetrics``, measured in original pixels.
 

@@ -2,9 +2,10 @@
 
 import csv
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,17 +14,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from cxr.data.film import Film
+from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.report.figures import Marks, epoch_curves, film_picture
 from cxr.report.html import FilmCard, test_page
 
 
 class EpochTable(Callback):
-    """Write every logged figure of each epoch as a row of ``path``; a resumed run goes on in the same table."""
+    """Print a line an epoch and write all its figures as a row of ``path``; a resumed run goes on in the same table."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.rows: list[dict[str, float]] = []
+        self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take up the rows of the epochs before the one that begins now."""
@@ -40,6 +43,26 @@ class EpochTable(Callback):
             writer.writeheader()
             writer.writerows(self.rows)
         part.replace(self.path)
+        trainer.print(_line(self.rows[-1], time.monotonic() - self._started))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the clock."""
+        self._started = time.monotonic()
+
+
+def _line(row: Mapping[str, float], seconds: float) -> str:
+    shown = [
+        f"{word} {row[key]:.3f}"
+        for word, key in (
+            ("loss", "train/loss"),
+            ("validation loss", "val/loss"),
+            ("AP50", "val/map_50"),
+            ("AP", "val/map"),
+            ("false positives per normal film", "val/false_positives_per_normal_film"),
+        )
+        if key in row
+    ]
+    return f"epoch {row['epoch'] + 1:3.0f}  {seconds:5.1f} s  " + "  ".join(shown)
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:
@@ -59,13 +82,20 @@ class ValidationPictures(Callback):
         self._pictures: list[np.ndarray[Any, Any]] = []
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
+        findings = cast(DetectionTask, pl_module).findings
         for image, target, detection in zip(*batch, outputs["detections"], strict=True):
             if len(self._pictures) < self.films:
-                truth, seen = _marks(pl_module.findings, target, detection, self.threshold)
-                picture = film_picture(_grey(image), truth, seen, pl_module.findings, width=480)
+                truth, seen = _marks(findings, target, detection, self.threshold)
+                picture = film_picture(_grey(image), truth, seen, findings, width=480)
                 self._pictures.append(np.asarray(picture))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,10 +117,16 @@ class TestPage(Callback):
         self._cards: list[FilmCard] = []
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
-        findings = pl_module.findings
+        findings = cast(DetectionTask, pl_module).findings
         for image, target, detection in zip(*batch, outputs["detections"], strict=True):
             if len(self._cards) < self.films:
                 truth, seen = _marks(findings, target, detection, self.threshold)
@@ -100,17 +136,18 @@ class TestPage(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page."""
-        films, findings = self._test_films(trainer), pl_module.findings
+        films, task = self._test_films(trainer), cast(DetectionTask, pl_module)
         rows = read_epochs(self.folder / "metrics.csv")
         test_page(
             self.folder / "index.html",
-            findings,
-            boxes={name: sum(f.findings.count(name) for f in films) for name in findings.names},
+            task.findings,
+            boxes={name: sum(f.findings.count(name) for f in films) for name in task.findings.names},
             metrics={k: float(v) for k, v in trainer.callback_metrics.items()},
             curves=epoch_curves(rows, "val/map_50"),
             cards=self._cards,
             films=(len(films), sum(f.normal for f in films)),
             threshold=self.threshold,
+            run=_describe(task.card),
         )
         self._cards = []
 
@@ -130,6 +167,15 @@ def _marks(
     boxes = detection["boxes"][keep].cpu().float() * scale
     seen = [findings.name(int(i)) for i in detection["labels"][keep]]
     return truth, Marks(boxes.numpy(), seen, detection["scores"][keep].cpu().float().numpy())
+
+
+def _describe(card: Mapping[str, Any]) -> str:
+    """What was trained on what, in a line, from the card a checkpoint carries."""
+    cfg = card.get("config", {})
+    named = {group: cfg.get(group, {}).get("_target_", "").rpartition(".")[2] for group in ("model", "optimizer")}
+    data = cfg.get("data", {})
+    parts = (named["model"], named["optimizer"], f"{data.get('size')} px", data.get("root"), f"data {card.get('data')}")
+    return " · ".join(str(part) for part in parts)
 
 
 def _grey(image: Tensor) -> np.ndarray[Any, Any]:

@@ -14,13 +14,26 @@ from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 
 # Light and saturated, so that each stands out on a grey film; neighbours in hue differ in lightness too.
-_COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b", "#80ed99", "#c77dff", "#ff9f1c", "#f72585", "#00f5d4", "#bde0fe", "#e9ff70")
+_COLOURS = (
+    "#ffd166",
+    "#4cc9f0",
+    "#ff6b6b",
+    "#80ed99",
+    "#c77dff",
+    "#ff9f1c",
+    "#f72585",
+    "#00f5d4",
+    "#bde0fe",
+    "#e9ff70",
+)
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Boxes on one film: [N, 4] xyxy in the pixels of the picture they are drawn on, their findings, and, for
-    detections, their scores 0..1 (None for what a reader marked)."""
+    """Boxes on one film: [N, 4] xyxy in the pixels of the picture they are drawn on, and their findings.
+
+    ``scores`` are those of detections, 0..1; None for what a reader marked.
+    """
 
     boxes: NDArray[np.float32]
     findings: Sequence[str]
@@ -61,7 +74,7 @@ def film_picture(
 
 
 def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
-    """Draw, over the epochs of a run, the train and validation loss and the validation AP50, AP and AR; return a PNG."""
+    """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG."""
     figure = Figure(figsize=(9, 3), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     losses, scores = figure.subplots(1, 2)
@@ -74,6 +87,7 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=key)
         axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
@@ -117,7 +131,9 @@ def _caption(
     w, h = right - left + 4, bottom - top + 4
     x = max(min(corner[0], picture.width - w), 0.0)
     y = corner[1] if corner[1] + h < picture.height else picture.height - h
-    while any(x < r and l < x + w and y < b and t < y + h for l, t, r, b in taken) and y + 2 * h < picture.height:
+    while y + 2 * h < picture.height and any(
+        x < r0 and l0 < x + w and y < b0 and t0 < y + h for l0, t0, r0, b0 in taken
+    ):
         y += h
     taken.append((x, y, x + w, y + h))
     draw.rectangle((x, y, x + w, y + h), fill="#000000")

@@ -18,7 +18,8 @@ body { font: 15px/1.5 system-ui, "Noto Sans TC", "Noto Sans CJK TC", "PingFang T
   margin: 0 auto; max-width: 1240px; padding: 24px; background: #14171a; color: #e8eaed; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
 p { max-width: 80ch; } .quiet { color: #9aa0a6; }
-table { border-collapse: collapse; } th, td { padding: 4px 14px 4px 0; text-align: right; border-bottom: 1px solid #2c3136; }
+table { border-collapse: collapse; }
+th, td { padding: 4px 14px 4px 0; text-align: right; border-bottom: 1px solid #2c3136; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 .swatch { display: inline-block; width: 12px; height: 12px; margin-right: 8px; border-radius: 2px; }
 .films { display: grid; grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); gap: 20px; }
@@ -48,11 +49,13 @@ def test_page(
     cards: Sequence[FilmCard],
     films: tuple[int, int],
     threshold: float,
+    run: str,
 ) -> None:
     """Write the page to ``path``, one file with everything in it.
 
     ``boxes`` counts the true boxes a finding, ``metrics`` are the test figures by their logged names, ``curves`` is a
-    PNG, ``films`` the number of test films and of normal ones among them; boxes are drawn from ``threshold`` up.
+    PNG, ``films`` the number of test films and of normal ones among them; boxes are drawn from ``threshold`` up;
+    ``run`` says in a line what was trained on what.
     """
     total, normal = films
     shown = "".join(_figure(card, findings) for card in cards)
@@ -61,14 +64,16 @@ def test_page(
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>cxr: test films</title><style>{_STYLE}</style>
 <h1>Test films</h1>
-<p class="quiet">{total} films the detector never saw in training or in the choice of its epoch, {normal} of them normal.
-AP is COCO's average precision over IoU 0.50–0.95, AP50 at IoU 0.5, AR the recall with 100 boxes a film. Research
+<p class="quiet">{escape(run)}</p>
+<p class="quiet">{total} films the detector never saw in training or in the choice of its epoch, {normal} of them
+normal. AP is COCO's average precision over IoU 0.50–0.95, AP50 at IoU 0.5, AR the recall with 100 boxes a film. Research
 software: a score here describes this data set, not a patient.</p>
 {_table(findings, boxes, metrics)}
 <h2>Curves</h2>
 <img class="curves" alt="loss and average precision over the epochs" src="{_data(curves, "png")}">
 <h2>Films</h2>
-<p><span class="solid"></span>marked by a reader<span class="dashed"></span>detected, with its score (from {threshold:g} up).{more}</p>
+<p><span class="solid"></span>marked by a reader<span class="dashed"></span>detected, with its score (from {threshold:g} up).
+{more}</p>
 <div class="films">{shown}</div>
 </html>
 """
@@ -77,8 +82,9 @@ software: a score here describes this data set, not a patient.</p>
 
 def _table(findings: FindingVocabulary, boxes: Mapping[str, int], metrics: Mapping[str, float]) -> str:
     rows = "".join(
-        f"<tr><td><span class='swatch' style='background:{colour(findings, name)}'></span>{escape(findings.label(name))}"
-        f"</td><td>{escape(findings.label(name, 'zh'))}</td><td>{boxes.get(name, 0)}</td>"
+        f"<tr><td><span class='swatch' style='background:{colour(findings, name)}'></span>"
+        f"{escape(findings.label(name))}</td><td>{escape(findings.label(name, 'zh'))}</td>"
+        f"<td>{boxes.get(name, 0)}</td>"
         + "".join(f"<td>{_cell(metrics, f'test/{m}/{name}')}</td>" for m in ("ap50", "ap", "ar"))
         + "</tr>"
         for name in findings.names
@@ -96,8 +102,8 @@ def _figure(card: FilmCard, findings: FindingVocabulary) -> str:
     seen = ", ".join(findings.label(name) for name in card.detected) or "nothing"
     return (
         f'<figure><img alt="film {escape(card.study)}" src="{_data(out.getvalue(), "jpeg")}">'
-        f"<figcaption>{escape(card.study)} · marked: {escape(truth)}<br><span class=quiet>detected: {escape(seen)}</span>"
-        "</figcaption></figure>"
+        f"<figcaption>{escape(card.study)} · marked: {escape(truth)}<br>"
+        f"<span class=quiet>detected: {escape(seen)}</span></figcaption></figure>"
     )
 
 
