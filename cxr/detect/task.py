@@ -39,7 +39,8 @@ class DetectionTask(L.LightningModule):
         optimizer: called with the parameters that learn.
         scheduler: called with the optimizer, ``total_steps`` and ``steps_per_epoch``, and stepped after every optimizer
             step (``cxr.detect.schedules``); None keeps the learning rate.
-        seed: an epoch's random numbers follow from (seed, epoch) alone, so a resumed run repeats an undisturbed one.
+        seed: a batch's random numbers follow from (seed, epoch, batch) alone, so a resumed run repeats an undisturbed
+            one to the bit (on CPU).
         card: plain containers to keep in every checkpoint under ``"cxr"`` (config, vocabulary, data fingerprint, …).
     """
 
@@ -71,10 +72,6 @@ class DetectionTask(L.LightningModule):
         scheduler = self.scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Start the epoch's own stream of random numbers (the detector samples anchors and regions from it)."""
-        torch.manual_seed(_stream(self.seed, self.current_epoch, self.global_rank))
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the sum of the detector's losses.
 
@@ -82,6 +79,9 @@ class DetectionTask(L.LightningModule):
             NonFiniteLossError: it is not finite; names the step and the losses.
         """
         images, targets = batch
+        # Anchors and regions are sampled from a stream of the batch's own: at an epoch's start would be too early, as
+        # loaders draw from the global one at different moments in a fresh and in a resumed run.
+        torch.manual_seed(_stream(self.seed, self.current_epoch, batch_idx, self.global_rank))
         losses = self.detector(images, targets)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):  # no extra wait on GPU: the detector's own sampling waits for it many times a step

@@ -140,7 +140,9 @@ def test_agrees_with_pycocotools(vocabulary):
         reference.evaluate()
         reference.accumulate()
         reference.summarize()
-    expected = dict(zip(("map", "map_50", "map_75"), reference.stats[:3], strict=True)) | {"mar_100": reference.stats[8]}
+    expected = dict(zip(("map", "map_50", "map_75"), reference.stats[:3], strict=True)) | {
+        "mar_100": reference.stats[8]
+    }
     for column, name in enumerate(("heart", "spine", "cap")):
         expected[f"ap/{name}"] = reference.eval["precision"][:, :, column, 0, 2].mean()
         expected[f"ap50/{name}"] = reference.eval["precision"][0, :, column, 0, 2].mean()

@@ -28,7 +28,16 @@ def test_constant_rises_and_stays():
 
 
 def test_multistep_falls_at_the_start_of_an_epoch():
-    assert rates(partial(schedules.multistep, milestones=[1, 3], gamma=0.5), 8) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(partial(schedules.multistep, milestones=[1, 3], gamma=0.5), 8) == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.25,
+        0.25,
+    ]
 
 
 def test_multistep_does_not_depend_on_the_length_of_the_run():
@@ -44,7 +53,7 @@ def test_cosine_is_half_way_down_half_way_through():
 
 
 def test_cosine_wants_to_know_the_end():
-    with pytest.raises(ValueError, match="max_epochs or trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"max_epochs or trainer.max_steps"):
         schedules.cosine(optimizer(), total_steps=math.inf, steps_per_epoch=2)
 
 

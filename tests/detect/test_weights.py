@@ -41,12 +41,14 @@ def test_default_without_a_network_says_what_to_type_instead(monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(FasterRCNN_ResNet50_FPN_Weights, "get_state_dict", fail)
-    with pytest.raises(WeightsError, match=r"258fb6c6.pth could not be fetched .*model.weights=/path.*model.weights=null"):
+    with pytest.raises(
+        WeightsError, match=r"258fb6c6.pth could not be fetched .*model.weights=/path.*model.weights=null"
+    ):
         detectors.fasterrcnn(4, weights="DEFAULT")
 
 
 def test_the_tiny_detector_has_no_default():
-    with pytest.raises(WeightsError, match="model.weights=null"):
+    with pytest.raises(WeightsError, match=r"model.weights=null"):
         detectors.fasterrcnn_tiny(4, weights="DEFAULT")
 
 
@@ -95,7 +97,7 @@ def test_another_shape_outside_the_heads_is_an_error_that_names_the_layer(tiny, 
 
 
 def test_weights_of_another_network_are_an_error(tiny):
-    with pytest.raises(WeightsError, match="tiny.pth: made for another network"):
+    with pytest.raises(WeightsError, match=r"tiny.pth: made for another network"):
         detectors.fasterrcnn_mobilenet(4, weights=str(tiny[1]))
 
 

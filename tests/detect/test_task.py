@@ -1,0 +1,268 @@
+import math
+from functools import partial
+
+import lightning as L  # noqa: N812
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from cxr.detect import detectors, schedules
+from cxr.detect.task import DetectionTask, NonFiniteLossError
+
+SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
+LOSSES = ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss"]
+
+
+class Films(Dataset):
+    """Films in an order, and with noise, that follow from the epoch, as the data module has them."""
+
+    def __init__(self, films, task=None):
+        self.films, self.task = films, task
+
+    def __len__(self):
+        return len(self.films)
+
+    def __getitem__(self, i):
+        image, target = self.films[i]
+        epoch = self.task.current_epoch if self.task else 0
+        generator = torch.Generator().manual_seed(1000 * epoch + i)
+        return image + 0.05 * torch.rand(image.shape, generator=generator), target
+
+
+def collate(batch):
+    return tuple(map(list, zip(*batch, strict=True)))
+
+
+@pytest.fixture
+def films(film):
+    """Seven films of two sizes, two of them normal."""
+    return [film(i, (64, 64 if i % 2 else 48), [] if i % 3 == 2 else None) for i in range(7)]
+
+
+@pytest.fixture
+def make_task(vocabulary):
+    def make(model=detectors.fasterrcnn_tiny, optimizer=SGD, **settings):
+        torch.manual_seed(7)
+        return DetectionTask(vocabulary, model, optimizer, **settings)
+
+    return make
+
+
+def trainer(folder, epochs=1, callbacks=(), **settings):
+    return L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=folder,
+        enable_checkpointing=bool(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=list(callbacks),
+        **settings,
+    )
+
+
+def fit(task, films, folder, resume=None, **settings):
+    trained = trainer(folder, **settings)
+    loaders = [DataLoader(Films(films, task), 3, collate_fn=collate), DataLoader(Films(films), 4, collate_fn=collate)]
+    trained.fit(task, *loaders, ckpt_path=resume, weights_only=True)
+    return trained.callback_metrics
+
+
+class Stub(nn.Module):
+    """A detector that answers what it is told to."""
+
+    def __init__(self, num_classes, losses=None, found=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.losses, self.found = losses, found
+
+    def forward(self, images, targets=None):
+        if self.losses is None:
+            return [self.found for _ in images]
+        return {name: value * self.weight for name, value in self.losses.items()}
+
+
+pytestmark = [  # Lightning's own: it lags behind torch, advises workers for films in memory, and sees last.ckpt
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+
+def test_logs_every_loss_of_training_and_validation_and_the_figures_by_name(make_task, films, tmp_path):
+    logged = fit(make_task(), films, tmp_path, log_every_n_steps=1)
+    expected = {f"{stage}/{loss}" for stage in ("train", "val") for loss in LOSSES}
+    expected |= {"train/gradient_norm", "train/learning_rate", "val/false_positives_per_normal_film"}
+    expected |= {
+        f"val/{figure}" for figure in ("map", "map_50", "map_75", "mar_100", "ap/heart", "ap50/heart", "ar/heart")
+    }
+    assert set(logged) == expected
+    assert logged["train/learning_rate"] == pytest.approx(0.01)
+    assert logged["train/gradient_norm"] > 0
+    assert logged["val/loss"].item() == pytest.approx(sum(logged[f"val/{name}"].item() for name in LOSSES[:-1]))
+
+
+def test_tests_under_names_of_its_own(make_task, films, tmp_path):
+    tested = trainer(tmp_path)
+    tested.test(make_task(), DataLoader(Films(films), 4, collate_fn=collate), verbose=False)
+    assert {"test/map_50", "test/ap/heart", "test/loss"} <= set(tested.callback_metrics)
+
+
+def test_normal_films_alone_train_and_validate(make_task, film, tmp_path):
+    logged = fit(make_task(), [film(i, boxes=[]) for i in range(3)], tmp_path)
+    assert math.isnan(logged["val/map_50"])
+    assert logged["train/loss"].isfinite()
+
+
+def test_bfloat16_trains(make_task, films, tmp_path):
+    assert fit(make_task(), films, tmp_path, precision="bf16-mixed")["train/loss"].isfinite()
+
+
+def test_a_run_cut_in_two_ends_with_the_weights_of_an_undisturbed_one(make_task, films, tmp_path):
+    settings = {"scheduler": partial(schedules.multistep, milestones=[1, 3], gamma=0.3, warmup_steps=2), "seed": 5}
+
+    def run(folder, epochs, resume=None):
+        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        fit(make_task(**settings), films, folder, resume, epochs=epochs, callbacks=[last], gradient_clip_val=10.0)
+        return torch.load(folder / "last.ckpt", weights_only=True)
+
+    whole = run(tmp_path / "whole", 4)
+    run(tmp_path / "cut", 2)
+    torch.rand(5)  # another process: its random numbers stand elsewhere
+    cut = run(tmp_path / "cut", 4, resume=tmp_path / "cut" / "last.ckpt")
+    assert whole["epoch"] == cut["epoch"]
+    assert whole["global_step"] == cut["global_step"] == 12
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        torch.testing.assert_close(cut[part], whole[part], rtol=0, atol=0)
+    start = make_task(**settings).state_dict()
+    assert not torch.equal(
+        whole["state_dict"]["detector.rpn.head.cls_logits.weight"], start["detector.rpn.head.cls_logits.weight"]
+    )
+
+
+def test_another_seed_samples_other_regions(make_task, films, tmp_path):
+    one, other = (fit(make_task(seed=seed), films, tmp_path)["train/loss"] for seed in (0, 1))
+    assert one != other
+
+
+def test_the_card_stands_in_the_checkpoint_as_plain_data(make_task, films, tmp_path, vocabulary):
+    card = {"config": {"lr": 0.01}, "findings": vocabulary.as_dict()}
+    fit(make_task(card=card), films, tmp_path, callbacks=[ModelCheckpoint(tmp_path, "last")])
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert content["cxr"] == card
+    assert all(key.startswith("detector.") for key in content["state_dict"])
+
+
+def test_a_checkpoint_is_a_file_of_weights(make_task, films, tmp_path):
+    task = make_task()
+    fit(task, films, tmp_path, callbacks=[ModelCheckpoint(tmp_path, "last")])
+    loaded = detectors.fasterrcnn_tiny(4, weights=str(tmp_path / "last.ckpt"))
+    torch.testing.assert_close(loaded.state_dict(), task.detector.state_dict(), rtol=0, atol=0)
+
+
+def with_batch_norm(num_classes):
+    detector = detectors.fasterrcnn_tiny(num_classes)
+    detector.backbone.body.stem[1] = nn.BatchNorm2d(32)
+    return detector
+
+
+def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
+    task = make_task(with_batch_norm)
+    task.detector.eval()
+    task.detector.rpn.train()  # an odd state, to see that it is restored
+    batch = collate(films)
+    weights = {k: v.clone() for k, v in task.state_dict().items()}
+    modes = [m.training for m in task.modules()]
+    random_numbers = torch.get_rng_state()
+    first, second = task._validation_losses(batch, 0), task._validation_losses(batch, 0)
+    assert first == second
+    assert not any(loss.requires_grad for loss in first.values())
+    assert [m.training for m in task.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random_numbers)
+    torch.testing.assert_close(dict(task.state_dict()), weights, rtol=0, atol=0)
+
+
+def test_validation_losses_are_those_of_training(make_task, films):
+    task = make_task(partial(detectors.fasterrcnn_tiny, box_batch_size_per_image=10**4, rpn_batch_size_per_image=10**5))
+    batch = collate(films)  # so many samples that all are taken: no randomness is left
+    validation = task._validation_losses(batch, 0)
+    training = task.detector.train()(*batch)
+    assert {k: v.item() for k, v in validation.items()} == pytest.approx(
+        {k: v.item() for k, v in training.items()}, rel=1e-4
+    )
+
+
+def test_the_backbone_runs_once_a_validation_batch(make_task, films, tmp_path):
+    task = make_task()
+    batches = []
+    task.detector.backbone.body.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
+    trainer(tmp_path).validate(task, DataLoader(Films(films), 4, collate_fn=collate), verbose=False)
+    assert batches == [4, 3]
+    with torch.no_grad():
+        task.detector.eval()([torch.rand(1, 32, 32)])
+    assert batches == [4, 3, 1]
+
+
+def test_detections_come_in_original_pixels_inside_the_film(make_task):
+    found = {
+        "boxes": torch.tensor([[10.0, 10.0, 20.0, 40.0], [-1.0, 0.0, 50.0, 70.0], [0.0, 0.0, 9.0, 9.0]]),
+        "labels": torch.tensor([2, 1, 0]),
+        "scores": torch.tensor([0.9, 0.8, 0.7], dtype=torch.bfloat16),
+    }
+    task = make_task(partial(Stub, found=found))
+    target = {"scale": torch.tensor([0.5, 0.25]), "size": torch.tensor([240, 90])}
+    (detection,) = task.detect([torch.zeros(1, 60, 45)], [target])
+    # x ÷ 0.5, y ÷ 0.25, clipped to 90 × 240; what a single-stage detector calls background (0) is no finding
+    assert detection["boxes"].tolist() == [[20.0, 40.0, 40.0, 160.0], [0.0, 0.0, 90.0, 240.0]]
+    assert detection["labels"].tolist() == [2, 1]
+    assert detection["scores"].dtype == torch.float32
+    assert task.detector.training
+
+
+def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
+    image, target = film(0, (64, 64), [[8.0, 8.0, 40.0, 48.0]])
+    target["scale"] = torch.tensor([0.5, 0.25])
+    target["size"] = torch.tensor([256, 128])
+    found = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.tensor([0.9])}
+    task = make_task(partial(Stub, found=found))
+    seen = []
+    update = task._metrics.update
+    task._metrics.update = lambda detections, targets: (seen.append((detections, targets)), update(detections, targets))
+    task._validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
+    tested = trainer(tmp_path)
+    tested.validate(task, DataLoader(Films([(image, target)]), 1, collate_fn=collate), verbose=False)
+    ((detections, targets),) = seen
+    assert detections[0]["boxes"].tolist() == targets[0]["boxes"].tolist() == [[16.0, 32.0, 80.0, 192.0]]
+    assert tested.callback_metrics["val/map"] == pytest.approx(1.0)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_losses(make_task, films, tmp_path):
+    losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_objectness": torch.tensor(0.5)}
+    with pytest.raises(NonFiniteLossError, match=r"step 0 \(epoch 0\): loss_box_reg nan, loss_objectness 0.5"):
+        fit(make_task(partial(Stub, losses=losses)), films, tmp_path)
+
+
+def test_frozen_parameters_are_not_optimised(make_task):
+    def frozen(num_classes):
+        detector = detectors.fasterrcnn_tiny(num_classes)
+        detector.backbone.requires_grad_(False)
+        return detector
+
+    task = make_task(frozen)
+    given = sum(len(group["params"]) for group in task.configure_optimizers().param_groups)
+    assert given == sum(p.requires_grad for p in task.detector.parameters()) < len(list(task.detector.parameters()))
+
+
+def test_the_schedule_knows_steps_and_epochs(make_task, films, tmp_path):
+    known = []
+
+    def schedule(optimizer, total_steps, steps_per_epoch):
+        known.append((total_steps, steps_per_epoch))
+        return schedules.constant(optimizer, total_steps, steps_per_epoch)
+
+    fit(make_task(scheduler=schedule), films, tmp_path, epochs=3, accumulate_grad_batches=2)
+    assert known == [(6, 2)]  # 7 films in batches of 3, two batches a step: 2 steps an epoch
