@@ -1,0 +1,98 @@
+"""DICOM films → pictures anyone can open: ``python -m cxr.data.convert FOLDER OUT --format png --size 1024``."""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cxr.read.dicom import ReadError, find_dicoms, read_dicom
+from cxr.read.intensity import FullRange, Intensity, LogWindow, Percentile, VoiWindow
+from cxr.read.workers import outcomes
+
+INTENSITIES = {
+    "voi": Intensity([VoiWindow()]),
+    "log": Intensity([LogWindow()]),
+    "full": Intensity([FullRange()]),
+    "percentile": Intensity([FullRange(), Percentile()]),
+}
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Writes films as 8-bit grayscale pictures, air dark.
+
+    Args:
+        folder: the films' common folder.
+        out: folder of the pictures.
+        suffix: ".png" or ".jpg".
+        intensity: stored values → 0..1.
+        size: longest side of a picture in pixels at most; ``None`` keeps the film's.
+        keep_names: pictures are named and ordered in folders as the films are. Names often hold a patient's, so else
+            a picture is named by the pseudonym of its study and a hash of its pixels.
+    """
+
+    folder: Path
+    out: Path
+    suffix: str
+    intensity: Intensity
+    size: int | None = None
+    keep_names: bool = False
+
+    def __call__(self, path: Path) -> None:
+        """Write the picture of one film. Raises ``ReadError``."""
+        film = read_dicom(path)
+        picture = np.rint(self.intensity(film) * 255).astype(np.uint8)
+        scale = (self.size or max(picture.shape)) / max(picture.shape)
+        if scale < 1:
+            height, width = picture.shape
+            to = max(1, round(width * scale)), max(1, round(height * scale))
+            picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.uint8)
+        name = Path(f"{film.study}_{blake2b(film.pixels.tobytes(), digest_size=4).hexdigest()}{self.suffix}")
+        if self.keep_names:
+            name = path.relative_to(self.folder)
+            name = name.with_name(name.name + self.suffix)  # 1.dcm and 1.img are two films
+        target = self.out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(cv2.imencode(self.suffix, picture)[1].tobytes())
+
+
+def convert(folder: Path, converter: Converter) -> list[ReadError]:
+    """Convert all DICOM films below ``folder``, with a progress bar; return what went wrong with those that failed."""
+    paths = find_dicoms(folder)
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no DICOM files")
+    failures = {path: error for path, error in outcomes(converter, paths, os.cpu_count() or 1) if error}
+    return [failures[path] for path in sorted(failures)]
+
+
+def main() -> None:
+    """Read the command line and convert; exit with 1 if a film failed."""
+    parser = argparse.ArgumentParser(prog="python -m cxr.data.convert", description=__doc__)
+    parser.add_argument("folder", type=Path, help="DICOM films, in folders of any depth, known by content")
+    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("--format", choices=("png", "jpg"), default="png")
+    parser.add_argument("--size", type=int, help="longest side in pixels at most (default: as the film)")
+    parser.add_argument("--intensity", choices=INTENSITIES, default="voi", help="default: %(default)s, as displayed")
+    parser.add_argument("--keep-names", action="store_true", help="keep file names and folders instead of pseudonyms")
+    given = parser.parse_args()
+    if given.size is not None and given.size < 1:
+        parser.error(f"--size is {given.size}, expected at least 1")
+    intensity = INTENSITIES[given.intensity]
+    try:
+        converter = Converter(given.folder, given.out, f".{given.format}", intensity, given.size, given.keep_names)
+        failures = convert(given.folder, converter)
+    except FileNotFoundError as error:
+        parser.exit(2, f"{error}\n")
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    if failures:
+        parser.exit(1, f"{len(failures)} films could not be converted.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The audit finds what makes a score worthless."""
+
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cxr.data import audit as audit_module
+from cxr.data.audit import Audit, audit, show
+from cxr.data.course import read_course
+from cxr.data.film import Film
+from cxr.findings import FindingVocabulary
+from cxr.read.cache import FilmCache
+from cxr.read.intensity import FullRange, Intensity
+
+
+@pytest.fixture
+def films(course: Any, findings: FindingVocabulary) -> list[Film]:
+    """Four sound films: a normal one, one with both findings and two copies, two with scoliosis."""
+    course.row("N", "normal", seed=1)
+    course.row("B", "cardiac_hypertrophy", [(20, 50, 80, 90)], seed=2)
+    course.row("B", "scoliosis", [(50, 0, 70, 100)], seed=2)
+    course.row("C", "scoliosis", [(50, 0, 80, 100)], seed=3)
+    course.row("D", "scoliosis", [(50, 0, 90, 100)], seed=4)
+    return read_course(course.save(), findings)
+
+
+def run(splits: dict[str, list[Film]], findings: FindingVocabulary, folder: Path) -> Audit:
+    return audit(splits, findings, FilmCache(folder, Intensity([FullRange()]), 64))
+
+
+def test_films_patients_and_boxes_are_counted(films: list[Film], findings: FindingVocabulary, tmp_path: Path) -> None:
+    report = run({"train": films[:3], "test": films[3:]}, findings, tmp_path / "cache")
+    train = report.splits["train"]
+    assert (train.films, train.patients, train.normal, train.normal_share) == (3, 3, 1, pytest.approx(1 / 3))
+    assert (train.findings["scoliosis"].films, train.findings["scoliosis"].boxes) == (2, 2)
+    assert train.findings["scoliosis"].width[1] == pytest.approx(25, abs=1)
+    assert train.findings["scoliosis"].height == pytest.approx((100, 100, 100), abs=1)
+    assert report.splits["test"].findings["cardiac_hypertrophy"].boxes == 0
+    assert not report.problems
+    assert json.loads(json.dumps(asdict(report)))["splits"]["train"]["normal"] == 1
+
+
+def test_a_patient_in_two_splits_is_a_leak(films: list[Film], findings: FindingVocabulary, tmp_path: Path) -> None:
+    moved = replace(films[3], patient=films[0].patient)
+    report = run({"train": films[:3], "test": [moved]}, findings, tmp_path / "cache")
+    assert report.leaks == [f"one patient: {films[0].path} (train), {moved.path} (test)"]
+
+
+def test_the_same_pixels_in_two_splits_are_a_leak_and_in_one_a_duplicate(
+    films: list[Film], course: Any, findings: FindingVocabulary, tmp_path: Path
+) -> None:
+    path = course.row("E", "normal", seed=1, patient="someone else")  # another file and header, the same pixels as N
+    again = replace(films[0], path=path, id="E", patient="pE")
+    across = run({"train": films, "test": [again]}, findings, tmp_path / "cache")
+    assert across.leaks == [f"the same pixels: {films[0].path} (train), {path} (test)"]
+    within = run({"train": [*films, again]}, findings, tmp_path / "cache")
+    assert within.leaks == []
+    assert within.duplicates == [f"{films[0].path} = {path}"]
+
+
+def test_a_copy_with_other_pixels_is_found(
+    films: list[Film], course: Any, findings: FindingVocabulary, tmp_path: Path, write_film: Any
+) -> None:
+    (copy,) = films[1].copies
+    write_film(copy, np.zeros((100, 120), np.uint16))
+    report = run({"train": films}, findings, tmp_path / "cache")
+    assert report.copies == [f"{copy} is not the picture {films[1].path} is"]
+
+
+def test_boxes_outside_the_film_or_without_area_are_found(
+    films: list[Film], findings: FindingVocabulary, tmp_path: Path
+) -> None:
+    boxes = np.array([[0, 0, 120, 100], [-5, 0, 50, 50], [60, 60, 121, 90], [40, 40, 40, 50]], np.float32)
+    film = replace(films[1], boxes=boxes, findings=("scoliosis",) * 4)
+    report = run({"train": [film]}, findings, tmp_path / "cache")
+    assert len(report.boxes) == 3
+    assert all(str(film.path) in text and "120 x 100" in text for text in report.boxes)
+
+
+def test_unreadable_files_are_named(films: list[Film], findings: FindingVocabulary, tmp_path: Path) -> None:
+    films[0].path.write_bytes(b"<html>")
+    films[1].copies[0].write_bytes(b"<html>")
+    report = run({"train": films}, findings, tmp_path / "cache")
+    assert len(report.unreadable) == 2
+    assert str(films[0].path) in "".join(report.unreadable)
+    assert report.copies == []
+
+
+def test_it_prints_what_it_found_and_no_patient(films: list[Film], findings: FindingVocabulary, tmp_path: Path) -> None:
+    films[0].path.write_bytes(b"<html>")
+    console = Console(record=True, width=120)
+    show(run({"train": films}, findings, tmp_path / "cache"), findings, console)
+    text = console.export_text()
+    assert "Unreadable files: 1" in text
+    assert str(films[0].path) in text
+    assert "scoliosis" in text
+    assert not any(film.patient in text for film in films)
+
+
+def test_the_command_line_writes_json_and_exits_with_1_on_problems(
+    films: list[Film], course: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["audit", str(course.root), "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "audit.json")]
+    monkeypatch.chdir(Path(__file__).parents[2])  # where conf/ is
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as sound:
+        audit_module.main()
+    assert sound.value.code == 0
+    assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["splits"]["train"]["films"] == 4
+    films[0].path.write_bytes(b"<html>")
+    with pytest.raises(SystemExit) as problem:
+        audit_module.main()
+    assert problem.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["nowhere"], "nowhere is not a folder"), ([".", "--findings", "nothing.yaml"], "nothing.yaml is not there")],
+)
+def test_a_wrong_command_line_is_one_line(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setattr(sys, "argv", ["audit", *words])
+    with pytest.raises(SystemExit) as error:
+        audit_module.main()
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
