@@ -13,35 +13,39 @@ import albumentations as A  # noqa: N812  the name its documentation uses
 
 
 class Augment:
-    """A chain of albumentations transforms on a film and its boxes, drawn from a seed given with each call.
+    """Chains of albumentations transforms on a film and its boxes, drawn from a seed given with each call.
 
-    Transforms that move the film go first and fill what comes in from outside with 0: the film is shifted so that 0
-    is its own minimum, its air. No transform may mirror the film: the heart is on the left.
+    No transform may mirror the film: the heart is on the left.
+
+    Args:
+        geometry: transforms that move the film and its boxes, on 16-bit pixels (a third faster than on floats). They
+            leave ``fill`` at 0: the film is shifted so that 0 is its own minimum, its air.
+        appearance: transforms of grey values, on float32 in 0..1.
     """
 
-    def __init__(self, transforms: Sequence[A.BasicTransform] = ()) -> None:
+    def __init__(self, geometry: Sequence[A.BasicTransform] = (), appearance: Sequence[A.BasicTransform] = ()) -> None:
         boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"])
         # seed: makes a generator of its own, apart from the process's random and numpy.random
-        self._compose = A.Compose(list(transforms), bbox_params=boxes, seed=0) if transforms else None
+        self._geometry = A.Compose(list(geometry), bbox_params=boxes, seed=0) if geometry else None
+        self._appearance = A.Compose(list(appearance), seed=0) if appearance else None
 
     def __call__(
-        self, image: NDArray[np.float32], boxes: NDArray[np.float32], labels: NDArray[np.int64], seed: int
+        self, pixels: NDArray[np.uint16], boxes: NDArray[np.float32], labels: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Return image [h, w] float32 in 0..1, boxes [M, 4] xyxy and labels [M], M <= N, from the same of N boxes.
+        """Return image [h, w] float32 in 0..1, boxes [M, 4] xyxy and labels [M] of a film of [h, w] uint16.
 
-        Boxes are clipped to the frame; one that leaves less than a pixel in it goes, with its label.
+        Boxes are clipped to the frame; one that leaves less than a pixel in it goes with its label, so M <= N.
         """
-        height, width = image.shape
+        height, width = pixels.shape
         boxes, labels = clip_boxes(boxes, labels, width, height)
-        if self._compose is None:
-            return image, boxes, labels
-        minimum = image.min()
-        self._compose.set_random_seed(seed)
-        out: dict[str, Any] = self._compose(image=image - minimum, bboxes=boxes, labels=labels)
-        moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
-        kept = np.asarray(out["labels"]).astype(np.int64)
-        boxes, labels = clip_boxes(moved, kept, width, height)
-        return np.clip(out["image"] + minimum, 0, 1, dtype=np.float32), boxes, labels
+        if self._geometry is not None:
+            self._geometry.set_random_seed(seed)
+            pixels, boxes, labels = _move(self._geometry, pixels, boxes, labels)
+        image = np.multiply(pixels, np.float32(1 / 65535), dtype=np.float32)
+        if self._appearance is not None:
+            self._appearance.set_random_seed(seed)
+            image = np.clip(self._appearance(image=image)["image"], 0, 1, dtype=np.float32)
+        return image, boxes, labels
 
 
 def clip_boxes(
@@ -51,3 +55,14 @@ def clip_boxes(
     boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32), dtype=np.float32)
     kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
     return boxes[kept], labels[kept]
+
+
+def _move(
+    geometry: A.Compose, pixels: NDArray[np.uint16], boxes: NDArray[np.float32], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]:
+    air = pixels.min()
+    out: dict[str, Any] = geometry(image=pixels - air, bboxes=boxes, labels=labels)
+    moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
+    kept = np.asarray(out["labels"]).astype(np.int64)
+    height, width = pixels.shape
+    return out["image"] + air, *clip_boxes(moved, kept, width, height)

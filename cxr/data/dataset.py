@@ -42,7 +42,7 @@ class RadiographDataset(Dataset[Sample]):
         seed: int = 0,
     ) -> None:
         self.films = list(films)
-        self.findings = findings
+        self.labels = [np.array([findings.index(name) for name in film.findings], np.int64) for film in films]
         self.cache = cache
         self.size = size
         self.augment = augment or Augment()
@@ -55,13 +55,11 @@ class RadiographDataset(Dataset[Sample]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         film = self.films[index]
         cached = self.cache.get(film.path)
-        image = _to_longest_side(cached.pixels, self.size).astype(np.float32)
-        image *= np.float32(1 / 65535)
-        height, width = image.shape
+        pixels = _to_longest_side(cached.pixels, self.size)
+        height, width = pixels.shape
         scale = np.array([width / cached.width, height / cached.height], np.float32)
-        labels = np.array([self.findings.index(name) for name in film.findings], np.int64)
         seed = _seed(self.seed, epoch, index)
-        image, boxes, labels = self.augment(image, film.boxes * np.tile(scale, 2), labels, seed)
+        image, boxes, labels = self.augment(pixels, film.boxes * np.tile(scale, 2), self.labels[index], seed)
         return torch.from_numpy(image)[None], {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.from_numpy(labels),
