@@ -67,7 +67,8 @@ class DetectionTask(L.LightningModule):
         optimizer = self.optimizer([p for p in self.detector.parameters() if p.requires_grad])
         if self.scheduler is None:
             return optimizer
-        total_steps = self.trainer.estimated_stepping_batches  # also sets up the loaders, which the next line needs
+        self.trainer.fit_loop.setup_data()  # else the number of batches is not known yet
+        total_steps = self.trainer.estimated_stepping_batches
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         scheduler = self.scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

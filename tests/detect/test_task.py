@@ -265,4 +265,5 @@ def test_the_schedule_knows_steps_and_epochs(make_task, films, tmp_path):
         return schedules.constant(optimizer, total_steps, steps_per_epoch)
 
     fit(make_task(scheduler=schedule), films, tmp_path, epochs=3, accumulate_grad_batches=2)
-    assert known == [(6, 2)]  # 7 films in batches of 3, two batches a step: 2 steps an epoch
+    fit(make_task(scheduler=schedule), films, tmp_path, epochs=-1, max_steps=4)
+    assert known == [(6, 2), (4, 3)]  # 7 films in batches of 3, and two batches a step in the first run
