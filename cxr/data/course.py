@@ -7,8 +7,6 @@
 Categories in the csv and folders on disk may be Chinese or English, independently of each other.
 """
 
-import csv
-import io
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,29 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from cxr.data.course_files import FIRST_ROW, CourseError, raise_problems, read_csv, read_mark
 from cxr.data.film import Film
 from cxr.findings import NORMAL, FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import Header, ReadError, pseudonym, read_header
 
 _log = logging.getLogger(__name__)
 
-_FIRST_ROW = 2  # of the records, as an editor or a spreadsheet counts a file that starts with its column names
 _TRAIN_COLUMNS = ("ID", "category", "Width", "Height", "ImagePath", "MarkPath")
 _TEST_COLUMNS = ("ID", "Width", "Height", "ImagePath")
 _TRUTH_COLUMNS = ("ID", "category", "xmin", "xmax", "ymin", "ymax")
-
-# Smaller marks are dirt: 3000 px on a film of the size most films have, in proportion on others.
-_MIN_MARK_SHARE = 3000 / (2328 * 2344)
-_MIN_MARK_LEVEL = 64  # of 255; JPEG noise on black stays well below
-
-
-class CourseError(ValueError):
-    """A csv of the course layout that does not fit itself or its files; the message lists all rows concerned."""
 
 
 @dataclass(frozen=True)
@@ -75,39 +64,21 @@ def read_course_test(root: Path | str) -> list[Film]:
     """Return the films of ``test.csv`` in its order, without boxes, ``split="test"``. Raises as ``read_course``."""
     base = _locate(Path(root))
     table = base / "test.csv"
-    records = _read_csv(table, _TEST_COLUMNS)
+    records = read_csv(table, _TEST_COLUMNS)
     paths = [_find(base / "test", record["ImagePath"], ()) for record in records]
     first: dict[str, int] = {}
     problems = []
-    for number, (record, path) in enumerate(zip(records, paths, strict=True), start=_FIRST_ROW):
+    for number, (record, path) in enumerate(zip(records, paths, strict=True), start=FIRST_ROW):
         if path is None:
             problems.append(f"row {number}: ImagePath {record['ImagePath']!r} leads to no file")
         if first.setdefault(record["ID"], number) != number:
             problems.append(f"row {number}: the same ID as row {first[record['ID']]}, expected one row a film")
-    _raise(table, problems)
+    raise_problems(table, problems)
     found = [path for path in paths if path is not None]
     return [
         _film(record["ID"], [path], read, _size(record), split="test")
         for record, path, read in zip(records, found, _read_headers([path] for path in found), strict=True)
     ]
-
-
-def read_mark(path: Path) -> NDArray[np.float64]:
-    """Return the white rectangles of a mark picture as [N, 4] xyxy in fractions of its width and height.
-
-    A pixel belongs to a mark when it is brighter than half the brightest; connected pixels are one mark; what is
-    smaller than 3000 px on a whole film is dirt. Raises ``CourseError`` when the file is no picture.
-    """
-    encoded = np.fromfile(path, np.uint8)  # not cv2.imread: it cannot open Chinese paths on Windows
-    picture = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION) if encoded.size else None
-    if picture is None:
-        raise CourseError(f"{path} is not a picture, expected JPEG or PNG")
-    height, width = picture.shape
-    white = (picture > max(_MIN_MARK_LEVEL, int(picture.max()) // 2)).astype(np.uint8)
-    stats = cv2.connectedComponentsWithStats(white, connectivity=8)[2][1:]  # the first component is the black
-    stats = stats[stats[:, cv2.CC_STAT_AREA] >= _MIN_MARK_SHARE * width * height]
-    x, y, w, h = stats[:, : cv2.CC_STAT_AREA].T
-    return np.stack([x / width, y / height, (x + w) / width, (y + h) / height], axis=1)
 
 
 def _locate(root: Path) -> Path:
@@ -132,7 +103,7 @@ def _read_train(base: Path, findings: FindingVocabulary) -> list[Film]:
         by_id[row.id].append(row)
     problems = _missing(rows) + _contradictions(by_id.values())
     marks, bad_marks = _read_marks(rows)
-    _raise(table, problems + bad_marks)
+    raise_problems(table, problems + bad_marks)
     copies = [list(dict.fromkeys(row.image for row in same if row.image)) for same in by_id.values()]
     films = [
         _with_boxes(_film(film_id, paths, read, same[0].size), _boxes(same, marks))
@@ -143,8 +114,8 @@ def _read_train(base: Path, findings: FindingVocabulary) -> list[Film]:
 
 
 def _train_rows(table: Path, findings: FindingVocabulary) -> list[_Row]:
-    records = _read_csv(table, _TRAIN_COLUMNS)
-    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=_FIRST_ROW)
+    records = read_csv(table, _TRAIN_COLUMNS)
+    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=FIRST_ROW)
     train = table.parent / "train"
     folders = _category_folders(train, findings)
     return [
@@ -156,7 +127,7 @@ def _train_rows(table: Path, findings: FindingVocabulary) -> list[_Row]:
             _find(train, record["ImagePath"], folders[category]),
             _find(train, record["MarkPath"], folders[category]),
         )
-        for number, (record, category) in enumerate(zip(records, categories, strict=True), start=_FIRST_ROW)
+        for number, (record, category) in enumerate(zip(records, categories, strict=True), start=FIRST_ROW)
     ]
 
 
@@ -252,12 +223,12 @@ def _with_boxes(film: Film, boxes: Sequence[tuple[str, Sequence[float]]]) -> Fil
 
 def _with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) -> list[Film]:
     """Return the test films with the boxes of test_truth.csv, whose coordinates are fractions of width and height."""
-    records = _read_csv(table, _TRUTH_COLUMNS)
-    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=_FIRST_ROW)
+    records = read_csv(table, _TRUTH_COLUMNS)
+    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=FIRST_ROW)
     known = {film.id for film in films}
     boxes: dict[str, list[tuple[str, Sequence[float]]]] = defaultdict(list)
     problems = []
-    for number, (record, category) in enumerate(zip(records, categories, strict=True), start=_FIRST_ROW):
+    for number, (record, category) in enumerate(zip(records, categories, strict=True), start=FIRST_ROW):
         if record["ID"] not in known:
             problems.append(f"row {number}: its ID is not in test.csv")
         if category == NORMAL:
@@ -268,7 +239,7 @@ def _with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary)
             problems.append(f"row {number}: {error}, expected fractions of the width and height")
             continue
         boxes[record["ID"]].append((category, box))
-    _raise(table, problems)
+    raise_problems(table, problems)
     return [_with_boxes(film, boxes[film.id]) for film in films]
 
 
@@ -308,39 +279,3 @@ def _size(record: Mapping[str, str]) -> tuple[int, int]:
     """Return Width and Height as the csv has them, 0 where it has no number: they only stand in for a broken file."""
     width, height = (int(record[c]) if record[c].isdecimal() else 0 for c in ("Width", "Height"))
     return width, height
-
-
-def _read_csv(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the records of a csv in UTF-8 (with or without a byte order mark) or Big5; all values stripped strings."""
-    if not table.is_file():
-        raise FileNotFoundError(f"{table} is missing, expected a csv with the columns {', '.join(columns)}")
-    reader = csv.DictReader(io.StringIO(_decode(table), newline=""), restval="", restkey="")
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-    missing = [column for column in columns if column not in reader.fieldnames]
-    if missing:
-        raise CourseError(
-            f"{table} has no column {', '.join(missing)}; it has {', '.join(reader.fieldnames) or 'none'}, "
-            f"expected {', '.join(columns)}"
-        )
-    records = [{column: record[column].strip() for column in columns} for record in reader]
-    _raise(table, [f"row {n}: no ID" for n, record in enumerate(records, start=_FIRST_ROW) if not record["ID"]])
-    return records
-
-
-def _decode(table: Path) -> str:
-    # UTF-8 first: text in Big5 is practically never valid UTF-8, while much UTF-8 would pass for Big5.
-    # cp950 is Big5 as Windows and Excel write it.
-    encoded = table.read_bytes()
-    for encoding in ("utf-8-sig", "cp950"):
-        try:
-            return encoded.decode(encoding)
-        except UnicodeDecodeError as error:
-            position = error.start
-    line = encoded[:position].count(b"\n") + 1
-    raise CourseError(f"{table} is neither UTF-8 nor Big5: byte 0x{encoded[position]:02x} in line {line}")
-
-
-def _raise(table: Path, problems: Sequence[str], most: int = 30) -> None:
-    if problems:
-        more = [f"and {len(problems) - most} more"] if len(problems) > most else []
-        raise CourseError("\n  ".join([f"{table}: {len(problems)} problems", *problems[:most], *more]))

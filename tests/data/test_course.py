@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from cxr.data.coco import read_coco
-from cxr.data.course import CourseError, read_course, read_course_test, read_mark
+from cxr.data.course import read_course, read_course_test
+from cxr.data.course_files import CourseError, read_mark
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
 SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / ".." / "shared"))
