@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym
 from cxr.read.intensity import Intensity
-from cxr.read.workers import outcomes
+from cxr.read.workers import outcomes, usable_cores
 
 FORMAT = 1
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
@@ -117,7 +117,7 @@ class FilmCache:
             raise ValueError(f"on_error is {on_error!r}, expected 'skip' or 'raise'")
         failures: dict[Path, ReadError] = {}
         missing = [path for path in dict.fromkeys(map(Path, paths)) if self._known(path) is None]
-        for path, error in outcomes(self._store, missing, workers or len(os.sched_getaffinity(0)), progress):
+        for path, error in outcomes(self._store, missing, workers or usable_cores(), progress):
             if error is not None and on_error == "raise":
                 raise error
             if error is not None:

@@ -132,8 +132,8 @@ class Percentile:
 class Despeckle:
     """Takes white dots off a picture: a pixel far above the median around it becomes that median, the rest stays.
 
-    Works on a picture in 0..1. Dots up to about a third of the neighbourhood go; edges and lines wider than half of
-    it stay bit for bit.
+    Works on a picture in 0..1. Dots of up to half the neighbourhood's area go; straight edges, and lines wider than
+    half its side, stay bit for bit.
 
     Args:
         size: side of the neighbourhood, 3 or 5 px (of the original film).

@@ -75,11 +75,8 @@ def _data_set(path: Path, file: BinaryIO, names: list[str]) -> FileDataset:
 def _check_inflated_size(path: Path, data: bytes) -> None:
     """Refuse a deflated data set that would inflate beyond ``MAX_BYTES``, before pydicom inflates it whole."""
     start = 144 + int.from_bytes(data[140:144], "little")  # (0002,0000), the length of the rest of the file meta
-    inflater, rest, inflated = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
-    while rest and inflated <= MAX_BYTES:
-        inflated += len(inflater.decompress(rest, 2**22))
-        rest = inflater.unconsumed_tail
-    if inflated > MAX_BYTES:
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], MAX_BYTES + 1)
+    if len(inflated) > MAX_BYTES:
         raise ReadError(f"{path}: inflates beyond {MAX_BYTES:,} bytes, more than one film can have")
 
 
@@ -156,10 +153,13 @@ class Tags:
 
 def _lut(item: Dataset, signed: bool, little_endian: bool) -> Lut:
     """Return a lookup table from its sequence item (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
-    count, first, bits = (int(v) for v in _words(item["LUTDescriptor"].value, little_endian))
+    descriptor = item["LUTDescriptor"].value
+    if isinstance(descriptor, bytes):
+        descriptor = _words(descriptor, little_endian)
+    count, first, bits = (int(value) for value in descriptor)
     if bits not in range(8, 17):
         raise ValueError(f"LUTDescriptor gives entries of {bits} bits, expected 8 to 16")
-    count = count or 65536  # 0 stands for 2^16
+    count = count % 65536 or 65536  # 0 stands for 2^16; the count is unsigned even where the VR is SS
     entries = _words(item["LUTData"].value, little_endian)
     if len(entries) < count:  # 8-bit entries, two to a word
         entries = entries.astype("<u2" if little_endian else ">u2").view(np.uint8).astype(np.uint16)

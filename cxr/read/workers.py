@@ -33,6 +33,11 @@ def outcomes(task: Task, paths: Sequence[Path], workers: int, progress: bool = T
             yield outcome
 
 
+def usable_cores() -> int:
+    """Return the cores this process may run on; where the system does not tell, those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _attempt(task: Task, path: Path) -> ReadError | None:
     try:
         task(path)

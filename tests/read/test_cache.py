@@ -1,0 +1,296 @@
+"""Films are decoded once, and nothing but a whole, current film is ever served."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cxr.read import cache as cache_module
+from cxr.read.cache import FilmCache
+from cxr.read.dicom import ReadError, read_film
+from cxr.read.intensity import Intensity, LogWindow, VoiWindow
+
+ROOT = Path(__file__).parents[2]
+RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Trust the index for files however young, as if the test had waited."""
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", -1)
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The paths that were decoded."""
+    seen = []
+    decode = cache_module.parse_film
+    monkeypatch.setattr(cache_module, "parse_film", lambda path, data: seen.append(path) or decode(path, data))
+    return seen
+
+
+@pytest.fixture
+def hashings(monkeypatch):
+    """The paths whose bytes were read."""
+    seen = []
+    read = cache_module.file_bytes
+    monkeypatch.setattr(cache_module, "file_bytes", lambda path: seen.append(path) or read(path))
+    return seen
+
+
+def make(tmp_path, size=32, intensity=None):
+    return FilmCache(tmp_path / "cache", intensity or Intensity([VoiWindow()]), size)
+
+
+def stored_file(tmp_path):
+    (file,) = (tmp_path / "cache").rglob("*.npy")
+    return file
+
+
+def test_a_film_is_the_intensity_at_working_size(tmp_path, write_film):
+    path = write_film(RAMP)
+    film = make(tmp_path, size=32).get(path)
+    assert film.pixels.dtype == np.uint16
+    assert film.pixels.shape == (32, 24)
+    assert (film.height, film.width) == (64, 48)
+    blocks = read_film(path).display().reshape(32, 2, 24, 2).mean(axis=(1, 3))  # INTER_AREA at a half
+    assert_allclose(film.pixels / 65535, blocks, atol=1e-5)
+    assert (film.study, film.patient) == (read_film(path).study, read_film(path).patient)
+
+
+def test_a_smaller_film_is_never_enlarged_and_white_is_65535(tmp_path, write_film):
+    film = make(tmp_path, size=1000).get(write_film(RAMP))
+    assert film.pixels.shape == (64, 48)
+    assert (film.pixels.min(), film.pixels.max()) == (0, 65535)
+
+
+def test_a_very_flat_film_keeps_a_row(tmp_path, write_film):
+    assert make(tmp_path, size=10).get(write_film(RAMP.reshape(2, -1))).pixels.shape == (1, 10)
+
+
+def test_pixels_are_a_read_only_memory_map_that_numpy_can_load_too(tmp_path, write_film):
+    film = make(tmp_path).get(write_film(RAMP))
+    assert isinstance(film.pixels, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        film.pixels[0, 0] = 1
+    assert_array_equal(np.load(stored_file(tmp_path), mmap_mode="r"), film.pixels)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_warm_film_is_neither_decoded_nor_read(tmp_path, write_film, decodings, hashings):
+    path, films = write_film(RAMP), make(tmp_path)
+    first = films.get(path).pixels
+    for again in (films, make(tmp_path), copy.deepcopy(films)):
+        assert_array_equal(again.get(path).pixels, first)
+    assert decodings == hashings == [path]
+
+
+def test_a_film_written_this_moment_is_hashed_again(tmp_path, write_film, decodings, hashings, monkeypatch):
+    # Within one tick of the file system's clock a second writing would leave no trace
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", 60_000_000_000)
+    path, films = write_film(RAMP), make(tmp_path)
+    films.get(path)
+    films.get(path)
+    assert decodings == [path]
+    assert hashings == [path, path]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_moved_or_copied_film_is_not_decoded_again(tmp_path, write_film, decodings):
+    path, films = write_film(RAMP), make(tmp_path)
+    first = films.get(path)
+    copy = tmp_path / "copy"
+    copy.write_bytes(path.read_bytes())
+    path.unlink()
+    assert films.get(copy).digest == first.digest
+    assert len(decodings) == 1
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_film_that_changes_in_place_is_decoded_again_even_with_its_old_size_and_mtime(tmp_path, write_film):
+    path, films = write_film(RAMP), make(tmp_path)
+    before, status = films.get(path), path.stat()
+    write_film(RAMP[::-1].copy())
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    after = films.get(path)
+    assert after.digest != before.digest
+    assert_array_equal(after.pixels, before.pixels[::-1])
+
+
+@pytest.mark.usefixtures("settled")
+def test_other_settings_are_another_film(tmp_path, write_film, monkeypatch):
+    path = write_film(RAMP, PatientID="7")
+    seen = {
+        "voi": make(tmp_path).get(path),
+        "log": make(tmp_path, intensity=Intensity([LogWindow()])).get(path),
+        "log 3": make(tmp_path, intensity=Intensity([LogWindow(scale=3.0)])).get(path),
+        "small": make(tmp_path, size=16).get(path),
+    }
+    assert len({film.pixels.tobytes() for film in seen.values()}) == 4
+    assert len({film.digest for film in seen.values()}) == 1
+    monkeypatch.setenv("CXR_PSEUDONYM_KEY", "another")
+    assert make(tmp_path).get(path).patient not in {film.patient for film in seen.values()}
+    monkeypatch.setattr(cache_module, "FORMAT", 2)
+    make(tmp_path).get(path)
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 6
+
+
+def test_digest_is_of_the_stored_pixels_not_of_the_file(tmp_path, write_film):
+    films = make(tmp_path, size=8)
+    one = films.get(write_film(RAMP, "one.dcm"))
+    two = films.get(write_film(RAMP, "two.dcm", StudyInstanceUID="1.9", PatientID="8"))
+    other = RAMP.copy()
+    other[5, 5] += 1
+    three = films.get(write_film(other, "three.dcm"))
+    assert one.digest == two.digest != three.digest
+    assert one.study != two.study
+
+
+DAMAGES = {
+    "cut": lambda data: data[: len(data) // 2],
+    "cut by a byte": lambda data: data[:-1],
+    "empty": lambda data: b"",
+    "a pixel": lambda data: data[:500] + bytes([data[500] ^ 1]) + data[501:],
+    "metadata": lambda data: data.replace(b'"width": 48', b'"width": 49'),
+    "the header": lambda data: data[:20] + b"garbage" + data[27:],
+    "longer": lambda data: data + b"\0",
+    "zeros": lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.usefixtures("settled")
+def test_a_damaged_cache_file_is_rebuilt_never_read(tmp_path, write_film, decodings, damage):
+    path, films = write_film(RAMP), make(tmp_path)
+    good = np.array(films.get(path).pixels)
+    file = stored_file(tmp_path)
+    data = file.read_bytes()
+    assert damage(data) != data
+    time.sleep(0.02)  # a tick of the clock, so that the damage has a time of its own
+    file.write_bytes(damage(data))
+    assert_array_equal(films.get(path).pixels, good)
+    assert file.read_bytes() == data
+    assert len(decodings) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"{}", b'{"entry": {}}', b"\xff\xfe"])
+@pytest.mark.usefixtures("settled")
+def test_a_damaged_index_costs_a_hash_and_nothing_else(tmp_path, write_film, decodings, damage):
+    path, films = write_film(RAMP), make(tmp_path)
+    good = np.array(films.get(path).pixels)
+    (index,) = (tmp_path / "cache").rglob("*.json")
+    index.write_bytes(damage)
+    assert_array_equal(films.get(path).pixels, good)
+    assert json.loads(index.read_bytes())
+    assert len(decodings) == 1
+
+
+def test_a_missing_cache_file_is_rebuilt(tmp_path, write_film):
+    path, films = write_film(RAMP), make(tmp_path)
+    films.get(path)
+    stored_file(tmp_path).unlink()
+    assert films.get(path).pixels.shape == (32, 24)
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, write_film, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(tmp_path).get(write_film(RAMP))
+    assert [p for p in (tmp_path / "cache").rglob("*") if p.is_file()] == []
+
+
+def test_unreadable_films_raise_on_get_and_are_returned_by_fill(tmp_path, write_film):
+    good, bad, gone = write_film(RAMP), tmp_path / "page.dcm", tmp_path / "gone.dcm"
+    bad.write_text("<html></html>")
+    films = make(tmp_path)
+    failures = films.fill([good, bad, str(gone), good], progress=False)
+    assert list(failures) == [bad, gone]
+    assert "page.dcm: not a DICOM file" in str(failures[bad])
+    with pytest.raises(ReadError, match=r"page\.dcm"):
+        films.get(bad)
+    with pytest.raises(ReadError, match=r"page\.dcm"):
+        films.fill([good, bad], on_error="raise", progress=False)
+    with pytest.raises(ValueError, match="on_error is 'ignore', expected 'skip' or 'raise'"):
+        films.fill([], on_error="ignore")
+
+
+@pytest.mark.usefixtures("settled")
+def test_fill_decodes_only_what_is_missing_and_shows_progress(tmp_path, write_film, decodings, capsys):
+    paths = [write_film(RAMP + n, f"{n}.dcm") for n in range(3)]
+    films = make(tmp_path)
+    films.get(paths[1])
+    assert films.fill(paths) == {}
+    assert decodings == [paths[1], paths[0], paths[2]]
+    assert "2/2" in capsys.readouterr().out
+    assert films.fill(paths) == {}
+    assert capsys.readouterr().out.strip() == ""
+
+
+def test_fill_works_in_processes(tmp_path, write_film):
+    paths = [write_film(RAMP + n, f"{n}.dcm") for n in range(14)]
+    paths[4].write_text("<html></html>")
+    time.sleep(0.15)  # until the index trusts these files
+    films = make(tmp_path)
+    assert list(films.fill(paths, workers=2, progress=False)) == [paths[4]]
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 13
+    assert all(films._known(path) for path in paths if path != paths[4])
+
+
+def test_many_processes_fill_one_cache_and_every_read_is_whole(tmp_path, write_film):
+    for n in range(6):
+        write_film(RAMP + n * 100, f"{n}.dcm")
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from cxr.read import cache
+        from cxr.read.intensity import Intensity, VoiWindow
+        cache._SETTLED_NS = -1
+        films = cache.FilmCache({str(tmp_path / "cache")!r}, Intensity([VoiWindow()]), 32)
+        for turn in range(40):
+            for path in sorted(Path({str(tmp_path)!r}).glob("*.dcm")):
+                film = films.get(path)
+                assert film.pixels[0, 0] < 2000 < 60000 < film.pixels[-1, -1], (turn, path)
+                if turn % 5 == 4:
+                    data = path.read_bytes()
+                    films._decode(path, data, cache._hash(data))  # as a process that came too late to find it stored
+    """)
+    runs = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(3)]
+    for run in runs:
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors.decode()
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_nothing_in_the_cache_names_a_patient_or_a_path(tmp_path, write_film, monkeypatch):
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", -1)
+    (tmp_path / "films").mkdir()
+    make(tmp_path).get(write_film(RAMP, name="films/CHEN_A123456789.dcm", PatientID="A123456789"))
+    files = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert len(files) == 2
+    for file in files:
+        content = str(file.relative_to(tmp_path)).encode() + file.read_bytes()
+        for secret in (b"A123456789", b"CHEN", b"Secret", b"19400305", b"1.2.3", b"films/CHEN", str(tmp_path).encode()):
+            assert secret not in content
+
+
+def test_a_warm_read_is_far_below_a_millisecond(tmp_path, write_film, monkeypatch):
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", -1)
+    path, films = write_film(RAMP), make(tmp_path)
+    films.get(path)
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        films.get(path)
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 1e-3
