@@ -61,6 +61,7 @@ class DetectionTask(L.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self._metrics = DetectionMetrics(findings)
+        self._losses: list[Tensor] = []  # of the steps of this epoch
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over what learns, and its schedule."""
@@ -82,13 +83,12 @@ class DetectionTask(L.LightningModule):
         images, targets = batch
         # Anchors and regions are sampled from a stream of the batch's own: at an epoch's start would be too early, as
         # loaders draw from the global one at different moments in a fresh and in a resumed run.
-        torch.manual_seed(_stream(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        self._seed(self.current_epoch, batch_idx)
         losses = self.detector(images, targets)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):  # no extra wait on GPU: the detector's own sampling waits for it many times a step
             raise NonFiniteLossError(self._non_finite(losses))
-        logged = {f"train/{name}": value.detach() for name, value in (*losses.items(), ("loss", loss))}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images))
+        self._log_train_losses({**losses, "loss": loss}, batch_idx)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -151,9 +151,31 @@ class DetectionTask(L.LightningModule):
         """Return the detector's losses as in training, with random numbers that repeat every epoch and disturb none."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), _losses_not_detections(self.detector), torch.no_grad():
-            torch.manual_seed(_stream(self.seed, batch_idx, self.global_rank))
+            self._seed(batch_idx)
             losses: dict[str, Tensor] = self.detector(*batch)
         return losses
+
+    def _log_train_losses(self, losses: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Keep the losses, and log their means with the epoch's last batch.
+
+        Lightning's own averaging gives the same at 1.3 ms a step, a hundredth of a step of the smallest detector.
+        """
+        if batch_idx == 0:
+            self._losses.clear()
+        self._losses.append(torch.stack(list(losses.values())).detach())
+        if self.trainer.is_last_batch:
+            means = torch.stack(self._losses).mean(0)
+            self.log_dict(
+                {f"train/{name}": mean for name, mean in zip(losses, means, strict=True)},
+                on_step=False, on_epoch=True, sync_dist=True, batch_size=1,
+            )  # fmt: skip
+
+    def _seed(self, *numbers: int) -> None:
+        """Start the stream of random numbers that belongs to the seed, ``numbers`` and this process."""
+        words = np.random.SeedSequence((self.seed, *numbers, self.global_rank)).generate_state(1)
+        torch.default_generator.manual_seed(int(words[0]))  # torch.manual_seed walks the whole stack: 0.4 ms a step
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(int(words[0]))
 
     def _log_metrics(self, stage: str) -> None:
         self.log_dict({f"{stage}/{name}": value for name, value in self._metrics.compute().items()})
@@ -177,11 +199,6 @@ def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> d
 def _original(boxes: Tensor, target: Mapping[str, Tensor]) -> Tensor:
     """Return boxes [N, 4] of the image's frame in original pixels."""
     return boxes / target["scale"].repeat(2)
-
-
-def _stream(*numbers: int) -> int:
-    """Return the seed of a stream of random numbers of its own for each tuple of numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 @contextmanager

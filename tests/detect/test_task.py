@@ -106,6 +106,25 @@ def test_logs_every_loss_of_training_and_validation_and_the_figures_by_name(make
     assert logged["val/loss"].item() == pytest.approx(sum(logged[f"val/{name}"].item() for name in LOSSES[:-1]))
 
 
+@pytest.mark.filterwarnings("ignore:.*but have no `val_dataloader`")
+def test_training_losses_are_means_of_their_epoch(make_task, films, tmp_path):
+    class Counting(Stub):
+        def forward(self, images, targets=None):
+            self.calls = getattr(self, "calls", 0) + 1
+            return {"loss_a": 0 * self.weight + self.calls, "loss_b": 0 * self.weight + 1.0}
+
+    seen = []
+
+    class Read(L.Callback):
+        def on_train_epoch_end(self, trainer, task):
+            seen.append({key: value.item() for key, value in trainer.callback_metrics.items() if "loss" in key})
+
+    trained = trainer(tmp_path, epochs=2, callbacks=[Read()])
+    trained.fit(make_task(Counting), DataLoader(Films(films), 3, collate_fn=collate))
+    # three steps an epoch: 1, 2, 3 and 4, 5, 6
+    assert seen == [{"train/loss_a": mean, "train/loss_b": 1.0, "train/loss": mean + 1.0} for mean in (2.0, 5.0)]
+
+
 def test_tests_under_names_of_its_own(make_task, films, tmp_path):
     tested = trainer(tmp_path)
     tested.test(make_task(), DataLoader(Films(films), 4, collate_fn=collate), verbose=False)
