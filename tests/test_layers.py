@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder may import from itself and from what stands behind it.
-ORDER = ["findings", "fonts", "read", "data", "detect", "explain", "report"]
+ORDER = ["findings", "fonts", "palette", "read", "data", "detect", "explain", "report"]
 KNOW_HYDRA = {"config.py", "run.py"}
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +16,7 @@ from cxr.data.film import Film
 from cxr.data.layouts import VOCABULARY, read_films, read_vocabulary
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
+from cxr.palette import colour
 from cxr.read.cache import CachedFilm, FilmCache
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import Intensity, VoiWindow
@@ -75,7 +75,7 @@ def _draw(place: Axes, film: Film, cached: CachedFilm, findings: FindingVocabula
 
 def _style(findings: FindingVocabulary, name: str) -> dict[str, Any]:
     index = findings.names.index(name)
-    return {"color": colormaps["tab10"](index % 10), "linestyle": _LINES[index % len(_LINES)]}
+    return {"color": colour(findings, name), "linestyle": _LINES[index % len(_LINES)]}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from cxr.data.coco import ANNOTATIONS, read_coco
 from cxr.data.course import read_course

@@ -12,20 +12,7 @@ from PIL import Image, ImageDraw
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
-
-# Light and saturated, so that each stands out on a grey film; neighbours in hue differ in lightness too.
-_COLOURS = (
-    "#ffd166",
-    "#4cc9f0",
-    "#ff6b6b",
-    "#80ed99",
-    "#c77dff",
-    "#ff9f1c",
-    "#f72585",
-    "#00f5d4",
-    "#bde0fe",
-    "#e9ff70",
-)
+from cxr.palette import colour
 
 
 @dataclass(frozen=True)
@@ -38,11 +25,6 @@ class Marks:
     boxes: NDArray[np.float32]
     findings: Sequence[str]
     scores: NDArray[np.float32] | None = None
-
-
-def colour(findings: FindingVocabulary, name: str) -> str:
-    """Return the colour of a finding, the same in every picture and page."""
-    return _COLOURS[findings.names.index(name) % len(_COLOURS)]
 
 
 def film_picture(
@@ -64,12 +46,15 @@ def film_picture(
     for box, name in zip(truth.boxes, truth.findings, strict=True):
         draw.rectangle(_inside(box * scale, picture), outline=colour(findings, name), width=2)
     scores = np.zeros(0, np.float32) if detections.scores is None else detections.scores
-    taken: list[tuple[float, float, float, float]] = []
-    for box, name, score in zip(detections.boxes, detections.findings, scores, strict=True):
-        ink = colour(findings, name)
-        x0, y0, x1, y1 = _inside(box * scale, picture)
-        _dashed(draw, (x0, y0, x1, y1), ink)
-        _caption(draw, (x0, y0), f"{findings.label(name, language)} {score:.2f}", ink, picture, taken)
+    seen = [
+        (_inside(box * scale, picture), colour(findings, name), f"{findings.label(name, language)} {score:.2f}")
+        for box, name, score in zip(detections.boxes, detections.findings, scores, strict=True)
+    ]
+    for corners, ink, _ in seen:
+        _dashed(draw, corners, ink)
+    taken: list[tuple[float, float, float, float]] = []  # after the lines, so that none runs through a caption
+    for corners, ink, text in seen:
+        _caption(draw, corners[:2], text, ink, picture, taken)
     return picture
 
 
@@ -89,7 +74,8 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.lines:
+            axes.legend(fontsize=8)
     best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
     if best is not None:
         scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")

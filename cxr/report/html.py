@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cxr.findings import FindingVocabulary
-from cxr.report.figures import colour
+from cxr.palette import colour
 
 _STYLE = """
 :root { color-scheme: dark; }
@@ -66,14 +66,14 @@ def test_page(
 <h1>Test films</h1>
 <p class="quiet">{escape(run)}</p>
 <p class="quiet">{total} films the detector never saw in training or in the choice of its epoch, {normal} of them
-normal. AP is COCO's average precision over IoU 0.50–0.95, AP50 at IoU 0.5, AR the recall with 100 boxes a film. Research
-software: a score here describes this data set, not a patient.</p>
+normal. AP is COCO's average precision over IoU 0.50–0.95, AP50 at IoU 0.5, AR the recall with 100 boxes a film.
+Research software: a score here describes this data set, not a patient.</p>
 {_table(findings, boxes, metrics)}
 <h2>Curves</h2>
 <img class="curves" alt="loss and average precision over the epochs" src="{_data(curves, "png")}">
 <h2>Films</h2>
-<p><span class="solid"></span>marked by a reader<span class="dashed"></span>detected, with its score (from {threshold:g} up).
-{more}</p>
+<p><span class="solid"></span>marked by a reader<span class="dashed"></span>detected, with its score
+(from {threshold:g} up).{more}</p>
 <div class="films">{shown}</div>
 </html>
 """

@@ -1,0 +1,22 @@
+"""One colour a finding, the same in every picture, page and plot."""
+
+from cxr.findings import FindingVocabulary
+
+# Light and saturated, so that each stands out on a grey film; neighbours in hue differ in lightness too.
+_COLOURS = (
+    "#ffd166",
+    "#4cc9f0",
+    "#ff6b6b",
+    "#80ed99",
+    "#c77dff",
+    "#ff9f1c",
+    "#f72585",
+    "#00f5d4",
+    "#bde0fe",
+    "#e9ff70",
+)
+
+
+def colour(findings: FindingVocabulary, name: str) -> str:
+    """Return the colour of a finding as ``#rrggbb``."""
+    return _COLOURS[findings.names.index(name) % len(_COLOURS)]
