@@ -4,6 +4,7 @@ Nothing here imports torch: a misspelt word is answered in a fraction of a secon
 """
 
 import difflib
+import functools
 import hashlib
 import json
 import os
@@ -12,11 +13,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,12 +42,21 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(job)
+        def told(cfg: DictConfig) -> Any:
+            try:
+                return job(cfg)
+            except ConfigError as error:
+                if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs go on
+                    raise
+                _exit(str(error))
+
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
             OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
             OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
             try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
             except ConfigError as error:
                 _exit(str(error))
             except (HydraException, OmegaConfBaseException) as error:
@@ -63,7 +75,7 @@ def explain(error: Exception) -> str:
     if "not in struct" in str(cause) and key:
         word = str(key).rpartition(".")[2]
         parent = getattr(cause, "parent_node", None)
-        known = sorted(str(k) for k in parent) if isinstance(parent, DictConfig) else []
+        known = sorted(str(k) for k in parent if str(k)[0] != "_") if isinstance(parent, DictConfig) else []
         return f"{key}: there is no such setting. {_nearest(word, known)}"
     group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
     if group:
@@ -154,7 +166,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f"{hint}Known: {', '.join(known)}." if known else hint
 
 
-def _exit(message: str) -> None:
+def _exit(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     raise SystemExit(2)
 
