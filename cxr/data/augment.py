@@ -65,4 +65,5 @@ def _move(
     moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
     kept = np.asarray(out["labels"]).astype(np.int64)
     height, width = pixels.shape
-    return out["image"] + air, *clip_boxes(moved, kept, width, height)
+    out["image"] += air  # an array of its own since the subtraction
+    return out["image"], *clip_boxes(moved, kept, width, height)

@@ -78,7 +78,7 @@ def test_a_very_flat_film_keeps_a_row(tmp_path, write_film):
 
 def test_pixels_are_a_read_only_memory_map_that_numpy_can_load_too(tmp_path, write_film):
     film = make(tmp_path).get(write_film(RAMP))
-    assert isinstance(film.pixels, np.memmap)
+    assert isinstance(film.pixels.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         film.pixels[0, 0] = 1
     assert_array_equal(np.load(stored_file(tmp_path), mmap_mode="r"), film.pixels)
