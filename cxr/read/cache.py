@@ -147,7 +147,7 @@ class FilmCache:
 
     def _found(self, path: Path) -> _Entry:
         """Return the entry for the content of ``path``, reading, checking or decoding as much as it takes."""
-        identity = _identity(path) if path.exists() else []
+        identity = _identity(path) if path.exists() else []  # before reading: a film that changes then differs from it
         data = file_bytes(path)
         key = _hash(data)
         cached = self._film_file(key)
@@ -156,7 +156,7 @@ class FilmCache:
         if entry is None:
             entry = self._decode(path, data, key)
             checked = _identity(cached)
-        if time.time_ns() - identity[2] > _SETTLED_NS and identity == _identity(path):
+        if time.time_ns() - identity[2] > _SETTLED_NS:
             noted = {"film": identity, "cached": checked, "entry": asdict(entry)}
             _write_whole(self._index_file(path), json.dumps(noted).encode(), flush=False)
         return entry
