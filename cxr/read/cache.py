@@ -45,7 +45,7 @@ class CachedFilm:
     """A film at working size.
 
     Args:
-        pixels: [h, w] uint16, a read-only view of the memory-mapped file; 65535 is 1.0 of the intensity's 0..1, air dark.
+        pixels: [h, w] uint16, a read-only view of the memory-mapped file; 65535 is 1.0 of the intensity, air dark.
         height, width: of the original film in pixels.
         digest: hash of the stored pixels at full size; equal for copies of one film in other files or encodings.
         study, patient: pseudonyms.
