@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxr.data.lesions import draw_calcium, draw_cap, draw_opacities, draw_osteophytes
 from cxr.data.skeleton import (
     CAGE,
     SIDES,
@@ -17,7 +18,6 @@ from cxr.data.skeleton import (
     Points,
     Spine,
     Stroke,
-    draw_osteophytes,
     draw_ribs,
     draw_shoulders,
     draw_spine,
@@ -114,9 +114,10 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     unknown = sorted(set(findings) - set(FINDINGS))
     if unknown:
         raise ValueError(f"cannot draw {', '.join(unknown)}; known findings: {', '.join(FINDINGS)}")
-    of_body, of_spine, of_ribs, of_organs, of_aorta, of_vessels, of_soft, of_lesions = (
-        np.random.default_rng(seed) for seed in rng.integers(2**63, size=8)
+    of_body, of_spine, of_ribs, of_organs, of_aorta, of_vessels, of_soft, *of_lesions = (
+        np.random.default_rng(seed) for seed in rng.integers(2**63, size=11)
     )
+    of_calcium, of_spurs, of_caps, of_opacities = of_lesions
     body = _draw_habitus(of_body)
     spine = draw_spine(of_spine, body, SCOLIOSIS in findings)
     ribs_back, ribs_front = draw_ribs(of_ribs, body, spine)
@@ -125,8 +126,9 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     heart = _draw_heart(of_organs, body, CARDIOMEGALY in findings)
     aorta = _draw_aorta(of_aorta, body, spine, CURVATURE in findings)
     vessels, hila = _draw_vessels(of_vessels, body)
-    drawn = _draw_lesions(of_lesions, body, spine, lungs, aorta)
-    calcium, (bridges, sclerosis, spurs), caps, opacities = drawn
+    calcium = draw_calcium(of_calcium, aorta)
+    bridges, sclerosis, spurs = draw_osteophytes(of_spurs, spine)
+    caps = tuple(draw_cap(of_caps, lung) for lung in lungs)
     outlines = {
         CURVATURE: aorta.outline,
         CALCIFICATION: calcium.outline,
@@ -162,7 +164,7 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
         bridges=bridges if spondylosis else none,
         sclerosis=sclerosis if spondylosis else none,
         caps=caps if PLEURAL_CAPS in findings else (),
-        opacities=opacities if INFILTRATION in findings else np.zeros((0, 5)),
+        opacities=draw_opacities(of_opacities, body) if INFILTRATION in findings else np.zeros((0, 5)),
         outlines={name: outlines[name] for name in FINDINGS if name in findings},
     )
 
@@ -187,12 +189,9 @@ def _trunk(body: Habitus) -> Points:
 
 
 def _arms(body: Habitus, heads: Points) -> Stroke:
-    width = 66 + 26 * body.stout
-    lines = []
-    for side, head in zip(SIDES, heads, strict=True):
-        top = head + (0, 0.08 * body.height)
-        lines.append(np.array([top, top + (side * 0.3 * body.half_width, 0.5 * body.height), top + (side * 0.5 * body.half_width, 2 * body.height)]))
-    return Stroke(tuple(lines), width)
+    course = np.array([(0, 0.08), (0.3, 0.58), (0.5, 2.08)]) * (body.half_width, body.height)
+    lines = tuple(head + course * (side, 1) for side, head in zip(SIDES, heads, strict=True))
+    return Stroke(lines, 66 + 26 * body.stout)
 
 
 def _draw_lungs(rng: np.random.Generator, body: Habitus) -> tuple[Points, Points]:
@@ -202,7 +201,8 @@ def _draw_lungs(rng: np.random.Generator, body: Habitus) -> tuple[Points, Points
     lungs = []
     for dome in (1.0, 1.0 + rng.uniform(0.02, 0.07)):  # the liver lifts the right dome
         wall = [(0.16, 0.075), (0.24, 0.02), *(p for p in CAGE if p[1] < 1.05), (0.985, dome * angle)]
-        floor = [(0.985, dome * angle), (0.93, dome + 0.08), (0.8, dome + 0.025), (0.6, dome), (0.38, dome + 0.012), (0.2, dome + 0.035), (0.1, dome + 0.05)]
+        below_dome = [(0.93, 0.08), (0.8, 0.025), (0.6, 0), (0.38, 0.012), (0.2, 0.035), (0.1, 0.05)]
+        floor = [(0.985, dome * angle), *((x, dome + y) for x, y in below_dome)]
         outline = np.concatenate([smooth(np.array(wall)), smooth(np.array(floor)), [(0.1, 0.2)]])
         lungs.append(outline * scale)
     return lungs[0] * (-1, 1), lungs[1]
@@ -217,9 +217,9 @@ def _draw_heart(rng: np.random.Generator, body: Habitus, enlarged: bool) -> Poin
     top, bottom = rng.uniform(0.4, 0.46) * body.height, rng.uniform(1.09, 1.12) * body.height
     sag = rng.uniform(0.02, 0.1)  # a rounder or a flatter left border
     rows = [
-        (-24, 0.0), (-0.72 * right, 0.3), (-right, 0.62), (-0.93 * right, 0.86), (-0.6 * right, 0.97), (0.2 * left, 1.0),
-        (0.6 * left, 0.99), (0.88 * left, 0.96), (left, 0.86), (0.92 * left, 0.67), (0.66 * left + 3, 0.4 - sag),
-        (0.4 * left + 12, 0.16 - sag / 2), (30, 0.0), (10, -0.05),
+        (-24, 0.0), (-0.72 * right, 0.3), (-right, 0.62), (-0.93 * right, 0.86), (-0.6 * right, 0.97),
+        (0.2 * left, 1.0), (0.6 * left, 0.99), (0.88 * left, 0.96), (left, 0.86), (0.92 * left, 0.67),
+        (0.66 * left + 3, 0.4 - sag), (0.4 * left + 12, 0.16 - sag / 2), (30, 0.0), (10, -0.05),
     ]  # fmt: skip
     outline = smooth(np.array(rows) * (1, bottom - top) + (0, top), closed=True)
     x = outline[:, 0]
@@ -239,8 +239,8 @@ def _airways(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[Str
     carina = np.array([rng.uniform(-6, 1), rng.uniform(0.3, 0.35) * body.height])
     line = smooth(np.array([(0, -150), (0, -60), (-2, 0), carina]))
     line[:, 0] += 0.5 * (spine.x(line[:, 1]) - spine.x(carina[1]))
-    right = np.array([carina, carina + (-20, 26), carina + (-32, 46)])
-    left = np.array([carina, carina + (22, 20), carina + (42, 33)])
+    right = carina + np.array([(0, 0), (-20, 26), (-32, 46)])
+    left = carina + np.array([(0, 0), (22, 20), (42, 33)])
     return Stroke((line,), rng.uniform(13, 18)), Stroke((smooth(right), smooth(left)), 10.0)
 
 
@@ -253,9 +253,9 @@ def _draw_aorta(rng: np.random.Generator, body: Habitus, spine: Spine, tortuous:
     width = 27 + 4 * wide + tortuous * (3 + 3 * wide)
     bulge = tortuous * (15 + 13 * bent)
     line = np.array([
-        (-12 - 7 * tortuous, 0.44 * h), (-11 - 8 * tortuous, y + 0.07 * h), (4, y - 0.02 * h), (0.75 * knob, y - 0.005 * h),
-        (knob, y + 0.06 * h), (17 + 0.7 * bulge, 0.45 * h), (15 + bulge, 0.58 * h), (12 + 0.75 * bulge, 0.72 * h),
-        (9 + 0.1 * bulge, 0.87 * h), (6, 1.0 * h),
+        (-12 - 7 * tortuous, 0.44 * h), (-11 - 8 * tortuous, y + 0.07 * h), (4, y - 0.02 * h),
+        (0.75 * knob, y - 0.005 * h), (knob, y + 0.06 * h), (17 + 0.7 * bulge, 0.45 * h),
+        (15 + bulge, 0.58 * h), (12 + 0.75 * bulge, 0.72 * h), (9 + 0.1 * bulge, 0.87 * h), (6, 1.0 * h),
     ]) * (k, 1)  # fmt: skip
     line = smooth(line)
     line[:, 0] += 0.25 * spine.x(line[:, 1])
@@ -298,66 +298,6 @@ def _draw_breasts(rng: np.random.Generator, body: Habitus) -> Points:
 def _draw_gas(rng: np.random.Generator, body: Habitus) -> Points:
     """Return the stomach bubble under the left dome and some gas of the bowel."""
     w, h = body.half_width, body.height
-    bubble = (rng.uniform(0.4, 0.6) * w, rng.uniform(1.13, 1.18) * h, rng.uniform(14, 34), rng.uniform(9, 18), rng.uniform(1.5, 5))
-    bowel = [
-        (rng.uniform(-0.7, 0.8) * w, rng.uniform(1.28, 1.6) * h, *rng.uniform(9, 24, 2), rng.uniform(0.5, 2.5))
-        for _ in range(rng.integers(0, 7))
-    ]
-    return np.array([bubble, *bowel])
-
-
-def _draw_lesions(
-    rng: np.random.Generator, body: Habitus, spine: Spine, lungs: tuple[Points, Points], aorta: Stroke
-) -> tuple[Stroke, tuple[Stroke, Stroke, Points], tuple[Points, ...], Points]:
-    of_calcium, of_spurs, of_caps, of_opacities = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=4))
-    return (
-        _draw_calcium(of_calcium, body, aorta),
-        draw_osteophytes(of_spurs, spine),
-        tuple(_draw_cap(of_caps, lung) for lung in lungs),
-        _draw_opacities(of_opacities, body),
-    )
-
-
-def _draw_calcium(rng: np.random.Generator, body: Habitus, aorta: Stroke) -> Stroke:
-    """Arcs along the wall of the knob and flecks beside them."""
-    line = aorta.lines[0]
-    knob = line[32]
-    radius = aorta.width / 2 - 1.5
-    arcs = []
-    for start, end in ((rng.uniform(-2.5, -2.0), rng.uniform(-0.7, 0.0)), (rng.uniform(-0.3, 0.1), rng.uniform(0.6, 1.0))):
-        angle = np.linspace(start, end, 14)
-        arcs.append(knob + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1) + rng.normal(0, 0.25, (14, 2)))
-    for _ in range(rng.integers(0, 4)):
-        fleck = knob + rng.uniform(-0.6, 0.9, 2) * radius
-        arcs.append(np.stack([fleck, fleck + rng.normal(0, 1.2, 2)]))
-    return Stroke(tuple(arcs), rng.uniform(2.2, 3.2))
-
-
-def _draw_cap(rng: np.random.Generator, lung: Points) -> Points:
-    """A crescent under the apex, thickest in its middle."""
-    reach = rng.uniform(28, 40)
-    thick = rng.uniform(9, 17)
-    rim = lung[: np.argmax(lung[:, 1] > reach)]
-    share = np.linspace(0, 1, len(rim))[:, None]
-    centre = np.array([rim[:, 0].mean(), reach + 10])
-    inward = centre - rim
-    inner = rim + inward / np.linalg.norm(inward, axis=1, keepdims=True) * thick * np.sin(np.pi * share) ** 0.6
-    return np.concatenate([rim, inner[::-1]])
-
-
-def _draw_opacities(rng: np.random.Generator, body: Habitus) -> Points:
-    """Patches in one or both lungs, most of them in the lower zones."""
-    both = rng.uniform() < 0.8
-    sides = SIDES if both else (rng.choice(SIDES),)
-    patches = [
-        (
-            side * rng.uniform(0.38, 0.8) * body.half_width,
-            rng.triangular(0.3, 0.75, 0.98) * body.height,
-            rng.uniform(0.16, 0.3) * body.half_width,
-            rng.uniform(0.12, 0.24) * body.height,
-            rng.uniform(0.45, 0.85),
-        )
-        for side in sides
-        for _ in range(rng.integers(2, 5))
-    ]
-    return np.array(patches)
+    bubble = rng.uniform((0.4 * w, 1.13 * h, 14, 9, 1.5), (0.6 * w, 1.18 * h, 34, 18, 5))
+    bowel = rng.uniform((-0.7 * w, 1.28 * h, 9, 9, 0.5), (0.8 * w, 1.6 * h, 24, 24, 2.5), (rng.integers(0, 7), 5))
+    return np.concatenate([bubble[None], bowel])

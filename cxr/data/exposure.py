@@ -4,46 +4,16 @@ The layers follow Beer and Lambert: each holds what its part adds to mu * thickn
 is exp(-sum of layers), and one without ribs, or without vessels, is the same sum without that layer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data.anatomy import Thorax
-from cxr.data.skeleton import Points, Stroke
-
-Map = NDArray[np.float32]
+from cxr.data.canvas import Canvas, Map, Pose
+from cxr.data.skeleton import CIRCLE, Points, Stroke
 
 _SOFT_MU = 0.2  # of water, per cm, in a chest beam of about 70 keV effective
 _AIR_SHARE = 0.74  # of an inflated lung's volume
-_SHIFT = 4  # fractional bits of cv2's drawing functions
-_COARSE = 256  # pixels along the longest side of maps that hold nothing sharp
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How the body lies on the film: ``matrix`` [2, 3] takes mm to pixels of a film of ``height`` x ``width``."""
-
-    matrix: NDArray[np.float64]
-    height: int
-    width: int
-
-    @property
-    def scale(self) -> float:
-        """Return pixels per mm."""
-        return float(np.hypot(*self.matrix[0, :2]))
-
-    def apply(self, points: Points) -> Points:
-        """Return points [..., 2] in pixels."""
-        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
-
-    def box(self, points: Points) -> NDArray[np.float32]:
-        """Return the bounds xyxy of points [N, 2] given in mm, in pixels, cut at the film's border."""
-        pixels = self.apply(points)
-        box = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
-        return np.clip(box, 0, [self.width, self.height] * 2).astype(np.float32)
 
 
 def draw_pose(rng: np.random.Generator, thorax: Thorax, size: int) -> Pose:
@@ -59,91 +29,6 @@ def draw_pose(rng: np.random.Generator, thorax: Thorax, size: int) -> Pose:
     scale = size / max(right - left, bottom - top)
     matrix = np.concatenate([turn * scale, [[-left * scale], [-top * scale]]], axis=1)
     return Pose(matrix, round((bottom - top) * scale), round((right - left) * scale))
-
-
-class Canvas:
-    """Draws outlines and strokes given in mm as maps float32 [H, W] in 0..1, edges smoothed over ``blur`` mm."""
-
-    def __init__(self, pose: Pose) -> None:
-        self.pose = pose
-        self.shape = pose.height, pose.width
-        self.step = max(1.0, max(self.shape) / _COARSE)
-        coarse = round(pose.height / self.step), round(pose.width / self.step)
-        inverse = np.linalg.inv(pose.matrix[:, :2])
-        grid = np.stack(np.meshgrid(np.arange(coarse[1]) + 0.5, np.arange(coarse[0]) + 0.5), axis=-1) * self.step
-        self.grid: Map = ((grid - pose.matrix[:, 2]) @ inverse.T).astype(np.float32)  # mm at each coarse pixel
-
-    def fill(self, outlines: Sequence[Points], blur: float = 0.5) -> Map:
-        """Return the union of outlines."""
-        picture = np.zeros(self.shape, np.uint8)
-        for outline in outlines:
-            cv2.fillPoly(picture, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
-        return self._map(picture, blur)
-
-    def stroke(self, *strokes: Stroke, levels: Sequence[float] = (), blur: float = 0.5, wall: float = 0.0) -> Map:
-        """Return strokes at ``levels`` 0..1 (1 without), the last on top; with a ``wall`` of that many mm, tubes.
-
-        The inside of a tube has two thirds of its wall's level.
-        """
-        picture = np.zeros(self.shape, np.uint8)
-        for stroke, level in zip(strokes, levels or [1.0] * len(strokes), strict=True):
-            lines = [self._fixed(line) for line in stroke.lines]
-            self._lines(picture, lines, stroke.width, 255 * level)
-            if wall and stroke.width * self.pose.scale > 3:
-                self._lines(picture, lines, stroke.width - 2 * wall, 170 * level)
-        return self._map(picture, blur)
-
-    def thickness(self, silhouette: Map, saturation: float) -> Map:
-        """Return 0..1: the relative thickness of a rounded body behind a silhouette, full ``saturation`` mm inside."""
-        coarse = self.coarse(silhouette)
-        inside = cv2.distanceTransform((coarse > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-        full = saturation * self.pose.scale / self.step
-        depth = np.sqrt(1 - (1 - np.minimum(inside, full) / full) ** 2)
-        return self.fine(cv2.GaussianBlur(depth.astype(np.float32), (0, 0), 2.0 / self.step + 1.0))
-
-    def ellipses(self, ellipses: Points) -> Map:
-        """Return the summed thickness of ellipsoids [K, 5] (centre, half axes, thickness)."""
-        total = np.zeros(self.grid.shape[:2], np.float32)
-        for x, y, a, b, thick in ellipses.astype(np.float32):
-            rest = 1 - ((self.grid[..., 0] - x) / a) ** 2 - ((self.grid[..., 1] - y) / b) ** 2
-            total += thick * np.sqrt(np.clip(rest, 0, None))
-        return self.fine(total)
-
-    def bumps(self, bumps: Points) -> Map:
-        """Return the sum, on the coarse grid, of Gaussian bumps [K, 5] (centre, radii at 1/e, height)."""
-        total = np.zeros(self.grid.shape[:2], np.float32)
-        for x, y, a, b, height in bumps.astype(np.float32):
-            total += height * np.exp(-(((self.grid[..., 0] - x) / a) ** 2) - ((self.grid[..., 1] - y) / b) ** 2)
-        return total
-
-    def coarse(self, fine: Map) -> Map:
-        """Return a map on the coarse grid."""
-        return np.asarray(cv2.resize(fine, self.grid.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
-
-    def fine(self, coarse: Map) -> Map:
-        """Return a coarse map at the film's size."""
-        return np.asarray(cv2.resize(coarse, self.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-
-    def texture(self, rng: np.random.Generator, grains: Sequence[float]) -> Map:
-        """Return coarse noise of mean 0 and deviation about 1, the sum of grains of so many mm."""
-        total = np.zeros(self.grid.shape[:2], np.float32)
-        for grain in grains:
-            cells = [max(2, round(side / self.pose.scale / grain)) for side in self.shape]
-            noise = rng.standard_normal(cells, dtype=np.float32)
-            total += cv2.resize(noise, total.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        return total / np.float32(np.sqrt(len(grains)) * 0.75)
-
-    def _lines(self, picture: NDArray[np.uint8], lines: list[NDArray[np.int32]], width: float, level: float) -> None:
-        cv2.polylines(picture, lines, False, level, max(1, round(width * self.pose.scale)), cv2.LINE_AA, _SHIFT)
-
-    def _fixed(self, points: Points) -> NDArray[np.int32]:
-        # cv2 counts from the middle of the first pixel, boxes from its corner
-        return np.rint((self.pose.apply(points) - 0.5) * 2**_SHIFT).astype(np.int32)
-
-    def _map(self, picture: NDArray[np.uint8], blur: float) -> Map:
-        sigma = blur * self.pose.scale
-        smooth = cv2.GaussianBlur(picture, (0, 0), sigma) if sigma > 0.3 else picture
-        return smooth.astype(np.float32) * np.float32(1 / 255)
 
 
 def attenuate(thorax: Thorax, pose: Pose, rng: np.random.Generator) -> dict[str, Map]:
@@ -182,7 +67,7 @@ def _chest(
     layers = {"lungs": -air}
     shares = {
         "mediastinum": 0.92 * canvas.fill([thorax.mediastinum], 1.4),
-        "aorta": 0.75 * canvas.stroke(thorax.aorta, blur=1.0),
+        "aorta": 0.75 * _aorta(canvas, thorax),
         "heart": 0.8 * _rounded(canvas, thorax.heart),
         "vessels": _vessels(canvas, thorax),
     }
@@ -195,6 +80,12 @@ def _chest(
         air = air - layers[name]
     layers["airways"] = -0.3 * canvas.stroke(*thorax.airways, levels=(1.0, 0.7), blur=1.0)
     return layers
+
+
+def _aorta(canvas: Canvas, thorax: Thorax) -> Map:
+    # what lies in the bend of the arch (great vessels, fat, nodes) holds no air either
+    bend = canvas.fill([line[: len(line) // 2] for line in thorax.aorta.lines], 1.0)
+    return np.maximum(bend, canvas.stroke(thorax.aorta, blur=1.0))
 
 
 def _rounded(canvas: Canvas, outline: Points) -> Map:
@@ -213,15 +104,15 @@ def _vessels(canvas: Canvas, thorax: Thorax) -> Map:
 
 def _opacities(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
     """Ill-defined, cloudy patches: smooth bumps broken up by texture."""
-    cloud = canvas.bumps(thorax.opacities)
-    return canvas.fine(np.clip(cloud * (0.8 + 0.24 * canvas.texture(rng, (22, 11, 6))), 0, 0.85))
+    cloud = canvas.bumps(thorax.opacities) * np.exp(0.45 * canvas.texture(rng, (24, 12, 6)))
+    return canvas.fine(1 - np.exp(-cloud))
 
 
 def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
     bodies, plates = canvas.fill(thorax.spine.bodies), canvas.stroke(thorax.spine.endplates)
     blades = canvas.fill(thorax.scapulae)
     rims = canvas.stroke(Stroke(tuple(np.concatenate([o, o[:1]]) for o in thorax.scapulae), 2.2))
-    heads = canvas.fill([centre + 23 * _CIRCLE for centre in thorax.humeral_heads])
+    heads = canvas.fill([centre + 23 * CIRCLE for centre in thorax.humeral_heads])
     bones = {
         "ribs": 0.34 * canvas.stroke(thorax.ribs_back, wall=1.3, blur=0.6)
         + 0.17 * canvas.stroke(thorax.ribs_front, wall=1.2, blur=0.9),
@@ -232,37 +123,33 @@ def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
     if thorax.calcium.lines:
         bones["calcium"] = 0.6 * canvas.stroke(thorax.calcium, blur=0.4)
     if thorax.bridges.lines:
-        bones["osteophytes"] = 0.45 * canvas.stroke(thorax.bridges, blur=0.7) + 0.22 * canvas.stroke(thorax.sclerosis)
+        bones["osteophytes"] = 0.36 * canvas.stroke(thorax.bridges, blur=0.9) + 0.18 * canvas.stroke(thorax.sclerosis)
     return bones
 
 
-_ANGLE = np.linspace(0, 2 * np.pi, 33)
-_CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], axis=1)
-
-
 def expose(attenuation: Map, pose: Pose, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Return the 12-bit stored values [H, W] of a film: MONOCHROME1, LOG, so that 0 is the most and 4095 no attenuation.
+    """Return the 12-bit stored values [H, W] of a film, MONOCHROME1 and LOG: high where little attenuates.
 
-    Scattered and quantum-limited, then windowed as the machine does it, with markers and collimation. The course's
+    Scattered, with quantum noise, then windowed as the machine does it, with markers and collimation. The course's
     normalisation clip(-ln((1 + x) / 4096) / 2.5, 0, 1) gives the picture with air dark.
     """
     picture = _window(_detect(attenuation, pose, rng), rng)
     _mark(picture, pose, rng)
-    return np.rint(4096 * np.exp(np.float32(-2.5) * picture) - 1).astype(np.uint16)
+    return np.asarray(np.rint(4096 * np.exp(np.float32(-2.5) * picture) - 1), np.uint16)
 
 
 def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
     """Return the attenuation as the detector sees it: with scatter from about 25 mm around, and quantum noise."""
     primary = np.exp(-np.maximum(attenuation, 0))
-    step = 8 * max(1.0, max(primary.shape) / _COARSE) / 4
+    step = 4.0 * pose.scale  # scatter is smooth: pixels of 4 mm will do
     small = cv2.resize(np.minimum(primary, 0.3), None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
-    veil = cv2.GaussianBlur(small, (0, 0), 25 * pose.scale / step)
-    primary += rng.uniform(0.03, 0.14) * cv2.resize(veil, primary.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    veil = cv2.GaussianBlur(small, (0, 0), 25 / 4) * rng.uniform(0.03, 0.14)
+    primary += cv2.resize(veil.astype(np.float32), primary.shape[::-1], interpolation=cv2.INTER_LINEAR)
     seen = -np.log(primary)
     quanta = rng.uniform(0.0015, 0.005)
-    noise = rng.standard_normal(primary.shape, dtype=np.float32)
-    if pose.scale > 1.5:
-        noise = 2 * cv2.GaussianBlur(noise, (0, 0), 0.45 * pose.scale / 1.5)  # the detector's own unsharpness
+    noise: Map = rng.standard_normal(primary.shape, dtype=np.float32)
+    if pose.scale > 1.5:  # the detector's own unsharpness: 0.3 mm
+        noise = 2 * np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.3 * pose.scale), np.float32)
     return np.asarray(seen + noise * np.float32(quanta) / np.sqrt(primary), np.float32)
 
 
@@ -273,7 +160,7 @@ def _window(seen: Map, rng: np.random.Generator) -> Map:
     dark, bright = np.percentile(inner, (4, 97))
     spread = bright - dark
     low, high = dark - rng.uniform(0.1, 0.45) * spread, bright + rng.uniform(0.05, 0.3) * spread
-    picture = np.clip((seen - low) / np.float32(high - low), 0, 1) ** np.float32(rng.uniform(0.8, 1.25))
+    picture = np.clip((seen - low) / np.float32(high - low), 0, 1) ** np.float32(rng.uniform(0.7, 1.15))
     return np.asarray(picture * np.float32(rng.uniform(0.7, 1.0)), np.float32)
 
 

@@ -13,7 +13,9 @@ Points = NDArray[np.float64]
 
 SIDES = (-1.0, 1.0)  # of the film: the patient's right, the patient's left
 _LEVELS = np.arange(-3, 15)  # vertebrae C5 to L2, T1 is 1
-_CIRCLE = np.linspace(0, 2 * np.pi, 25)[:-1]
+T1 = 4  # its index among them
+_ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # of radius 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Stroke:
     @property
     def outline(self) -> Points:
         """Points [M, 2] on the border of the lines: their bounds are those of what is drawn."""
-        rim = np.stack([np.cos(_CIRCLE), np.sin(_CIRCLE)], axis=1) * self.width / 2
+        rim = CIRCLE * self.width / 2
         return np.concatenate([(line[:, None] + rim).reshape(-1, 2) for line in self.lines])
 
 
@@ -77,7 +79,9 @@ class Spine:
         """Return points [N, 2] given in half sizes of vertebra ``level`` (an index), in mm of the body."""
         x, y = (points * self.halves[level]).T
         sin, cos = np.sin(self.tilts[level]), np.cos(self.tilts[level])
-        return self.centres[level] + np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
+        turned = np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
+        placed: Points = turned + self.centres[level]
+        return placed
 
     @property
     def bodies(self) -> tuple[Points, ...]:
@@ -94,8 +98,8 @@ class Spine:
     @property
     def processes(self) -> Stroke:
         """Return pedicles (rings) and spinous processes (drops)."""
-        ring = np.stack([np.cos(_CIRCLE) * 0.17, np.sin(_CIRCLE) * 0.34 - 0.25], axis=1)
-        parts = [ring + (-0.62, 0), ring + (0.62, 0), np.array([(0, 0.15), (0.08, 0.75), (-0.08, 0.75), (0, 0.15)])]
+        pedicles = [CIRCLE * (0.17, 0.34) - np.array((side * 0.62, 0.25)) for side in SIDES]
+        parts = [*pedicles, np.array([(0, 0.15), (0.08, 0.75), (-0.08, 0.75), (0, 0.15)])]
         return Stroke(tuple(self.place(k, part) for k in range(len(self.centres)) for part in parts), 1.6)
 
 
@@ -103,9 +107,9 @@ def draw_spine(rng: np.random.Generator, body: Habitus, scoliosis: bool) -> Spin
     """Return a spine of Cobb angle 15 to 40 degrees, C- or S-shaped, or a nearly straight one (under 5)."""
     pitch = body.height / 9.4 * (0.8 + 0.035 * np.clip(_LEVELS, 0, None))  # T10 stands at the dome
     y = np.cumsum(pitch)
-    y -= y[np.argmax(_LEVELS == 1)] - rng.normal(11, 3)
+    y -= y[T1] - rng.normal(11, 3)
     shape, mild, severe = rng.uniform(), rng.uniform(0.5, 4), rng.uniform(15, 40)
-    side = rng.choice(SIDES)
+    side = float(rng.choice(SIDES))
     t = np.linspace(-0.1, 1.1, 241)
     c_shape, s_shape = np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) * np.sin(np.pi * t)
     curve = np.where((t > 0) & (t < 1), s_shape if shape < 0.35 else c_shape, 0.0)
@@ -127,14 +131,14 @@ def draw_ribs(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[St
     tilt = rng.uniform(0.85, 1.15)
     back, front = [], []
     for rib in range(1, 12):
-        level = int(np.argmax(rib == _LEVELS))
+        level = T1 + rib - 1
         x0, y0 = spine.centres[level]
         drop = tilt * body.height * (0.06 + 0.26 * min(rib - 0.5, 5.5) / 5.5)
         for side in SIDES:
-            reach = body.cage(y0 + drop) + 4 + 0.15 * rib
+            reach = float(body.cage(y0 + drop)) + 4 + 0.15 * rib
             lean = -side * np.tan(spine.tilts[level]) * reach * 0.5
             end = np.radians((96 if rib > 9 else 138) + rng.uniform(-4, 4))
-            phi = np.linspace(np.arcsin(min(0.9, 17 / reach)), end, 34)
+            phi = np.linspace(np.arcsin(13 / reach), end, 34)
             x = x0 * (1 - np.sin(phi)) + side * reach * np.sin(phi)
             y = y0 - 2 + drop * (1 - np.cos(phi)) + lean * np.sin(phi) - 6 * np.sin(2 * phi)
             line = np.stack([x, y], axis=1)
@@ -148,39 +152,19 @@ def draw_ribs(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[St
 
 def draw_shoulders(rng: np.random.Generator, body: Habitus) -> tuple[Stroke, tuple[Points, ...], Stroke, Points]:
     """Return clavicles, shoulder blades, upper arm bones, and the centres [2, 2] of the humeral heads."""
-    w, lift, turned = body.half_width, rng.uniform(-12, 14), rng.uniform(-0.1, 0.04)
-    clavicles, blades, arms, heads = [], [], [], []
+    w, h = body.half_width, body.height
+    lift, turned = rng.uniform(-12, 14), rng.uniform(-0.1, 0.04)
+    parts: list[tuple[Points, ...]] = []
     for side in SIDES:
-        lift_here = lift + rng.normal(0, 3)
-        course = np.array([(17, 27), (0.38 * w, 14), (0.72 * w, 2 - lift_here), (1.3 * w, -6 - lift_here)])
-        blade = np.array([(1.27, -0.02), (1.32, 0.1), (1.24, 0.24), (1.13, 0.52), (1.06, 0.56), (1.05, 0.2), (1.1, 0.02)])
-        head = np.array([1.46 * w, 12 - lift_here])
-        clavicles.append(smooth(course) * (side, 1))
-        blades.append((smooth(blade + (turned, 0), closed=True) * (w, body.height) - (0, lift_here)) * (side, 1))
-        arms.append(np.array([head, head + (0.2 * w, 0.6 * body.height), head + (0.26 * w, 1.5 * body.height)]) * (side, 1))
-        heads.append(head * (side, 1))
-    return Stroke(tuple(clavicles), rng.uniform(9.5, 12.5)), tuple(blades), Stroke(tuple(arms), 21.0), np.array(heads)
-
-
-def draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, Stroke, Points]:
-    """Return bridges over the discs, hardened end-plates, and the outline of the vertebrae concerned (5 to 8)."""
-    count = int(rng.integers(5, 9))
-    first = int(rng.integers(4, 13 - count)) + int(np.argmax(_LEVELS == 0))
-    right_first = rng.uniform() < 0.75  # the aorta keeps the left side free in most
-    bridges, plates = [], []
-    for level in range(first, first + count - 1):
-        for side in SIDES:
-            if side == (1 if right_first else -1) and rng.uniform() < 0.3:
-                continue
-            bulge = rng.uniform(1.3, 1.55)
-            above = spine.place(level, np.array([(side * 0.95, 0.1), (side * 1.12, 0.75)]))
-            middle = (spine.place(level, np.array([(side * bulge, 1.25)])) + spine.place(level + 1, np.array([(side * bulge, -1.25)]))) / 2
-            below = spine.place(level + 1, np.array([(side * 1.12, -0.75), (side * 0.95, -0.1)]))
-            bridges.append(smooth(np.concatenate([above, middle, below])))
-        plates += [spine.place(level, np.array([(-1.05, 0.98), (1.05, 0.98)])), spine.place(level + 1, np.array([(-1.05, -0.98), (1.05, -0.98)]))]
-    strokes = Stroke(tuple(bridges), rng.uniform(4.0, 5.5)), Stroke(tuple(plates), rng.uniform(2.2, 3.2))
-    bodies = np.concatenate(spine.bodies[first : first + count])
-    return *strokes, np.concatenate([bodies, strokes[0].outline])
+        up = lift + rng.normal(0, 3)
+        clavicle = smooth(np.array([(17, 27), (0.38 * w, 14), (0.72 * w, 2 - up), (1.3 * w, -6 - up)]))
+        rim = np.array([(1.27, -2), (1.32, 10), (1.24, 24), (1.13, 52), (1.06, 56), (1.05, 20), (1.1, 2)]) * (1, 0.01)
+        blade = (smooth(rim, closed=True) + np.array((turned, -up / h))) * (w, h)
+        head = np.array([1.46 * w, 12 - up])
+        arm = head + np.array([(0, 0), (0.2 * w, 0.6 * h), (0.26 * w, 1.5 * h)])
+        parts.append(tuple(part * (side, 1) for part in (clavicle, blade, arm, head)))
+    clavicles, blades, arms, heads = zip(*parts, strict=True)
+    return Stroke(clavicles, rng.uniform(9.5, 12.5)), blades, Stroke(arms, 21.0), np.array(heads)
 
 
 def smooth(points: Points, closed: bool = False, per: int = 10) -> Points:
@@ -188,6 +172,6 @@ def smooth(points: Points, closed: bool = False, per: int = 10) -> Points:
     padded = np.concatenate([points[-1:], points, points[:2]] if closed else [points[:1], points, points[-1:]])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None] for i in range(4))
     t = (np.arange(per) / per)[None, :, None]
-    pieces = 0.5 * (2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3)
-    curve: Points = pieces.reshape(-1, 2)
+    square, cube = 2 * p0 - 5 * p1 + 4 * p2 - p3, 3 * p1 - p0 - 3 * p2 + p3
+    curve: Points = (p1 + 0.5 * ((p2 - p0) * t + square * t**2 + cube * t**3)).reshape(-1, 2)
     return curve if closed else np.concatenate([curve, points[-1:]])

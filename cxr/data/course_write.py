@@ -1,0 +1,78 @@
+"""Files of the course layout as the hospital's are: films, marks, tables; what ``read_course`` reads."""
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "train.csv": ("ID", "category", "Width", "Height", "Filename", "ImagePath", "MarkPath"),
+    "test.csv": ("ID", "Width", "Height", "Filename", "ImagePath"),
+    "test_truth.csv": ("ID", "category", "xmin", "xmax", "ymin", "ymax"),
+}
+
+
+def write_film(paths: Sequence[Path], pixels: NDArray[np.uint16], patient: str, source: str) -> None:
+    """Write one film under all its names: 12-bit MONOCHROME1 LOG, ``pixels`` [H, W] stored values 0..4095.
+
+    ``source`` is what the UIDs follow from. No name ever holds half a film. The course has a copy of the film for
+    each finding; here they are hard links, which no reader can tell from copies and which save the disk and the time
+    (nearly half of both), or copies where the file system has no links.
+    """
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    whole = paths[0].with_name(f".{paths[0].name}.{os.getpid()}")
+    _dicom(pixels, patient, source).save_as(whole, enforce_file_format=True)
+    for path in paths[1:]:
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.hardlink_to(whole)
+        except OSError:
+            part.write_bytes(whole.read_bytes())
+        part.replace(path)
+    whole.replace(paths[0])
+
+
+def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) -> None:
+    """Write a mark: one white rectangle, ``box`` xyxy in pixels, filled on black, as lossy JPEG."""
+    x0, y0, x1, y1 = np.rint(box).astype(int)
+    mark = np.zeros((height, width), np.uint8)
+    mark[y0:y1, x0:x1] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".jpg", mark, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+
+
+def write_tables(root: Path, rows: Mapping[str, Iterable[Sequence[object]]]) -> None:
+    """Write the csv files, UTF-8, from the rows of each."""
+    for name, columns in TABLES.items():
+        with (root / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *rows[name]])
+
+
+def _dicom(pixels: NDArray[np.uint16], patient: str, source: str) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = _uid(source, "instance")
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(source, "study"), _uid(source, "series")
+    ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "CR", "CHEST", "PA"
+    ds.PatientID = ds.PatientName = patient
+    ds.Rows, ds.Columns = pixels.shape
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME1"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.WindowCenter, ds.WindowWidth = "2048", "4096"
+    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign, ds.PresentationLUTShape = "LOG", 1, "INVERSE"
+    ds.PixelData = pixels.astype("<u2").tobytes()
+    return ds
+
+
+def _uid(source: str, what: str) -> UID:
+    return generate_uid(entropy_srcs=[source, what])
