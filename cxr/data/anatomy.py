@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxr.data.lesions import draw_calcium, draw_cap, draw_opacities, draw_osteophytes
+from cxr.data.lesions import Lesions, draw_lesions
 from cxr.data.skeleton import (
     CAGE,
     SIDES,
+    T1,
     Habitus,
     Points,
     Spine,
@@ -39,8 +40,8 @@ PREVALENCE = {
     CARDIOMEGALY: (0.20, 0.34),
     PLEURAL_CAPS: (0.20, 0.30),
     INFILTRATION: (0.26, 0.26),
-    SPONDYLOSIS: (0.18, 0.40),
-    SCOLIOSIS: (0.28, 0.24),
+    SPONDYLOSIS: (0.20, 0.42),
+    SCOLIOSIS: (0.34, 0.28),
 }
 FINDINGS = tuple(PREVALENCE)
 
@@ -59,8 +60,7 @@ class Thorax:
         hila: [K, 5] bumps: centre, radii, share of the lung's air they replace.
         ribs_back, ribs_front: posterior and anterior halves.
         breasts, gas: [K, 5] ellipses: centre, half axes, cm of tissue or of gas.
-        calcium, bridges, sclerosis, caps: of the findings, empty without them.
-        opacities: [K, 5] ellipses with the share of the lung's air they replace, none without infiltration.
+        lesions: what disease adds.
         outlines: of each finding, points [N, 2] whose bounds are its box.
     """
 
@@ -83,11 +83,7 @@ class Thorax:
     humeral_heads: Points
     breasts: Points
     gas: Points
-    calcium: Stroke
-    bridges: Stroke
-    sclerosis: Stroke
-    caps: tuple[Points, ...]
-    opacities: Points
+    lesions: Lesions
     outlines: dict[str, Points]
 
     @property
@@ -114,10 +110,9 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     unknown = sorted(set(findings) - set(FINDINGS))
     if unknown:
         raise ValueError(f"cannot draw {', '.join(unknown)}; known findings: {', '.join(FINDINGS)}")
-    of_body, of_spine, of_ribs, of_organs, of_aorta, of_vessels, of_soft, *of_lesions = (
-        np.random.default_rng(seed) for seed in rng.integers(2**63, size=11)
+    of_body, of_spine, of_ribs, of_organs, of_aorta, of_vessels, of_soft, of_lesions = (
+        np.random.default_rng(seed) for seed in rng.integers(2**63, size=8)
     )
-    of_calcium, of_spurs, of_caps, of_opacities = of_lesions
     body = _draw_habitus(of_body)
     spine = draw_spine(of_spine, body, SCOLIOSIS in findings)
     ribs_back, ribs_front = draw_ribs(of_ribs, body, spine)
@@ -126,20 +121,16 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     heart = _draw_heart(of_organs, body, CARDIOMEGALY in findings)
     aorta = _draw_aorta(of_aorta, body, spine, CURVATURE in findings)
     vessels, hila = _draw_vessels(of_vessels, body)
-    calcium = draw_calcium(of_calcium, aorta)
-    bridges, sclerosis, spurs = draw_osteophytes(of_spurs, spine)
-    caps = tuple(draw_cap(of_caps, lung) for lung in lungs)
+    lesions = draw_lesions(of_lesions, body, spine, lungs, aorta)
     outlines = {
         CURVATURE: aorta.outline,
-        CALCIFICATION: calcium.outline,
+        CALCIFICATION: lesions.calcium.outline,
         CARDIOMEGALY: heart,
-        PLEURAL_CAPS: np.concatenate(caps),
+        PLEURAL_CAPS: np.concatenate(lesions.caps),
         INFILTRATION: np.concatenate(lungs),
-        SPONDYLOSIS: spurs,
-        SCOLIOSIS: np.concatenate(spine.bodies[4:17]),  # T1 to L1
+        SPONDYLOSIS: np.concatenate([lesions.bridges.outline, *lesions.bridged]),
+        SCOLIOSIS: np.concatenate(spine.bodies[T1 : T1 + 12]),
     }
-    none = Stroke((), 1.0)
-    spondylosis = SPONDYLOSIS in findings
     return Thorax(
         habitus=body,
         trunk=_trunk(body),
@@ -160,11 +151,12 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
         humeral_heads=heads,
         breasts=_draw_breasts(of_soft, body),
         gas=_draw_gas(of_soft, body),
-        calcium=calcium if CALCIFICATION in findings else none,
-        bridges=bridges if spondylosis else none,
-        sclerosis=sclerosis if spondylosis else none,
-        caps=caps if PLEURAL_CAPS in findings else (),
-        opacities=draw_opacities(of_opacities, body) if INFILTRATION in findings else np.zeros((0, 5)),
+        lesions=lesions.only(
+            calcium=CALCIFICATION in findings,
+            spondylosis=SPONDYLOSIS in findings,
+            caps=PLEURAL_CAPS in findings,
+            opacities=INFILTRATION in findings,
+        ),
         outlines={name: outlines[name] for name in FINDINGS if name in findings},
     )
 
@@ -173,7 +165,7 @@ def _draw_habitus(rng: np.random.Generator) -> Habitus:
     stout, female = rng.beta(1.6, 2.2), rng.uniform() < 0.5
     half_width = rng.normal(124 if female else 136, 6) + 8 * stout
     height = half_width * rng.uniform(1.62, 1.95) * (1 - 0.14 * stout)
-    return Habitus(float(half_width), float(height), float(stout), float(rng.uniform()), female)
+    return Habitus(float(half_width), float(height), float(stout), female)
 
 
 def _trunk(body: Habitus) -> Points:
@@ -232,7 +224,8 @@ def _mediastinum(rng: np.random.Generator, body: Habitus, spine: Spine) -> Point
     right = np.array([(-34, -0.4), (-30, -0.1), (-27, 0.1), (-29, 0.3), (-33, 0.42), (-27, 0.6), (-22, 1.2)])
     left = np.array([(34, -0.4), (30, -0.1), (22, 0.12), (21, 0.3), (30, 0.42), (24, 0.6), (20, 1.2)])
     outline = np.concatenate([smooth(right * (k, h)), smooth(left * (k, h))[::-1]])
-    return outline + np.stack([0.6 * spine.x(outline[:, 1]), np.zeros(len(outline))], axis=1)
+    outline[:, 0] += spine.x(outline[:, 1])  # the tissue beside the spine bends with it
+    return outline
 
 
 def _airways(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[Stroke, ...]:

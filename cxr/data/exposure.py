@@ -71,14 +71,14 @@ def _chest(
         "heart": 0.8 * _rounded(canvas, thorax.heart),
         "vessels": _vessels(canvas, thorax),
     }
-    if thorax.caps:
-        shares["caps"] = 0.8 * canvas.fill(thorax.caps, 1.2)
-    if len(thorax.opacities):
+    if thorax.lesions.caps:
+        shares["caps"] = 0.8 * canvas.fill(thorax.lesions.caps, 1.2)
+    if len(thorax.lesions.opacities):
         shares["opacities"] = _opacities(canvas, thorax, of_opacities)
     for name, share in shares.items():
         layers[name] = air * share
         air = air - layers[name]
-    layers["airways"] = -0.3 * canvas.stroke(*thorax.airways, levels=(1.0, 0.7), blur=1.0)
+    layers["airways"] = -0.4 * canvas.stroke(*thorax.airways, levels=(1.0, 0.7), blur=1.0)
     return layers
 
 
@@ -104,7 +104,7 @@ def _vessels(canvas: Canvas, thorax: Thorax) -> Map:
 
 def _opacities(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
     """Ill-defined, cloudy patches: smooth bumps broken up by texture."""
-    cloud = canvas.bumps(thorax.opacities) * np.exp(0.45 * canvas.texture(rng, (24, 12, 6)))
+    cloud = canvas.bumps(thorax.lesions.opacities) * np.exp(0.45 * canvas.texture(rng, (24, 12, 6)))
     return canvas.fine(1 - np.exp(-cloud))
 
 
@@ -117,13 +117,15 @@ def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
         "ribs": 0.34 * canvas.stroke(thorax.ribs_back, wall=1.3, blur=0.6)
         + 0.17 * canvas.stroke(thorax.ribs_front, wall=1.2, blur=0.9),
         "clavicles": 0.4 * canvas.stroke(thorax.clavicles, wall=1.8),
-        "spine": 0.2 * bodies + 0.09 * plates + 0.09 * canvas.stroke(thorax.spine.processes),
+        "spine": 0.27 * bodies + 0.13 * plates + 0.1 * canvas.stroke(thorax.spine.processes),
         "shoulders": 0.13 * blades + 0.13 * rims + 0.5 * np.maximum(heads, canvas.stroke(thorax.humeri, wall=3.5)),
     }
-    if thorax.calcium.lines:
-        bones["calcium"] = 0.6 * canvas.stroke(thorax.calcium, blur=0.4)
-    if thorax.bridges.lines:
-        bones["osteophytes"] = 0.36 * canvas.stroke(thorax.bridges, blur=0.9) + 0.18 * canvas.stroke(thorax.sclerosis)
+    if thorax.lesions.calcium.lines:
+        bones["calcium"] = 0.6 * canvas.stroke(thorax.lesions.calcium, blur=0.4)
+    if thorax.lesions.bridges.lines:
+        bones["osteophytes"] = 0.4 * canvas.stroke(thorax.lesions.bridges, blur=0.9) + 0.25 * canvas.stroke(
+            thorax.lesions.sclerosis
+        )
     return bones
 
 

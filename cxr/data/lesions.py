@@ -3,12 +3,59 @@
 A large heart, a tortuous aorta and a curved spine are other shapes of the same parts: see anatomy and skeleton.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cxr.data.skeleton import SIDES, T1, Habitus, Points, Spine, Stroke, smooth
 
 
-def draw_calcium(rng: np.random.Generator, aorta: Stroke) -> Stroke:
+@dataclass(frozen=True, eq=False)
+class Lesions:
+    """Lesions in mm; empty where there are none.
+
+    Args:
+        calcium: arcs and flecks on the wall of the aortic knob.
+        bridges, sclerosis: osteophytes that bridge discs, hardened end-plates.
+        bridged: outlines of the vertebrae they stand on.
+        caps: outlines of the thickened pleura under each apex.
+        opacities: [K, 5] bumps in the lungs: centre, radii, density.
+    """
+
+    calcium: Stroke
+    bridges: Stroke
+    sclerosis: Stroke
+    bridged: tuple[Points, ...]
+    caps: tuple[Points, ...]
+    opacities: Points
+
+    def only(self, calcium: bool, spondylosis: bool, caps: bool, opacities: bool) -> "Lesions":
+        """Return those of these kinds."""
+        none = Stroke((), 1.0)
+        return Lesions(
+            calcium=self.calcium if calcium else none,
+            bridges=self.bridges if spondylosis else none,
+            sclerosis=self.sclerosis if spondylosis else none,
+            bridged=self.bridged if spondylosis else (),
+            caps=self.caps if caps else (),
+            opacities=self.opacities if opacities else self.opacities[:0],
+        )
+
+
+def draw_lesions(
+    rng: np.random.Generator, body: Habitus, spine: Spine, lungs: tuple[Points, Points], aorta: Stroke
+) -> Lesions:
+    """Return all lesions that fit this body, each kind from random numbers of its own."""
+    of_calcium, of_spurs, of_caps, of_opacities = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=4))
+    return Lesions(
+        _draw_calcium(of_calcium, aorta),
+        *_draw_osteophytes(of_spurs, spine),
+        tuple(_draw_cap(of_caps, lung) for lung in lungs),
+        _draw_opacities(of_opacities, body),
+    )
+
+
+def _draw_calcium(rng: np.random.Generator, aorta: Stroke) -> Stroke:
     """Return arcs along the wall of the aortic knob, and a few flecks beside them."""
     knob = aorta.lines[0][32]  # where the arch turns down: between the fourth and fifth point it is drawn through
     radius = aorta.width / 2 - 1.5
@@ -23,21 +70,20 @@ def draw_calcium(rng: np.random.Generator, aorta: Stroke) -> Stroke:
     return Stroke(tuple(arcs), rng.uniform(2.2, 3.2))
 
 
-def draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, Stroke, Points]:
-    """Return bridges over the discs, hardened end-plates, and the outline of the 5 to 8 vertebrae concerned."""
-    count = int(rng.integers(5, 9))
-    first = T1 + int(rng.integers(3, 12 - count))  # T4 at the highest, T11 at the lowest
+def _draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, Stroke, tuple[Points, ...]]:
+    """Return bridges over the discs, hardened end-plates, and the outlines of the 8 or 9 vertebrae concerned."""
+    count = int(rng.integers(8, 10))
+    first = T1 + int(rng.integers(3, 13 - count))  # T4 at the highest, T12 at the lowest
     full_side = -1.0 if rng.uniform() < 0.75 else 1.0  # the pulse of the aorta keeps the left side free in most
     bridges, plates = [], []
     for upper in range(first, first + count - 1):
         for side in SIDES:
-            bulge = rng.uniform(1.3, 1.55)
+            bulge = rng.uniform(1.35, 1.65)
             if side == full_side or rng.uniform() < 0.7:
                 bridges.append(_bridge(spine, upper, side, bulge))
         plates += [spine.place(upper + i, np.array([(-1.05, y), (1.05, y)])) for i, y in ((0, 0.98), (1, -0.98))]
     strokes = Stroke(tuple(bridges), rng.uniform(4.0, 5.5)), Stroke(tuple(plates), rng.uniform(2.2, 3.2))
-    bodies = np.concatenate(spine.bodies[first : first + count])
-    return *strokes, np.concatenate([bodies, strokes[0].outline])
+    return *strokes, spine.bodies[first : first + count]
 
 
 def _bridge(spine: Spine, upper: int, side: float, bulge: float) -> Points:
@@ -48,7 +94,7 @@ def _bridge(spine: Spine, upper: int, side: float, bulge: float) -> Points:
     return smooth(np.concatenate([above[:-1], middle, below[1:]]))
 
 
-def draw_cap(rng: np.random.Generator, lung: Points) -> Points:
+def _draw_cap(rng: np.random.Generator, lung: Points) -> Points:
     """Return a crescent under the apex of a lung, thickest in its middle."""
     reach, thick = rng.uniform(28, 40), rng.uniform(9, 17)
     rim = lung[: np.argmax(lung[:, 1] > reach)]
@@ -58,7 +104,7 @@ def draw_cap(rng: np.random.Generator, lung: Points) -> Points:
     return np.concatenate([rim, (rim + depth[:, None] * inward)[::-1]])
 
 
-def draw_opacities(rng: np.random.Generator, body: Habitus) -> Points:
+def _draw_opacities(rng: np.random.Generator, body: Habitus) -> Points:
     """Return [K, 5] bumps (centre, radii, density) in one or both lungs, most of them in the lower zones."""
     sides = SIDES if rng.uniform() < 0.8 else (rng.choice(SIDES),)
     w, h = body.half_width, body.height

@@ -34,15 +34,14 @@ class Stroke:
 
 @dataclass(frozen=True, eq=False)
 class Habitus:
-    """What the parts of one body have in common: lengths in mm, ``stout`` and ``age`` (share of a long life) 0..1.
+    """What the parts of one body have in common: inner half width of the thorax and height of the right lung, mm.
 
-    ``half_width`` is the inner half width of the thorax, ``height`` that of the right lung from apex to dome.
+    The height is that from apex to dome; ``stout`` is 0 (slim) to 1.
     """
 
     half_width: float
     height: float
     stout: float
-    age: float
     female: bool
 
     def cage(self, y: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -104,11 +103,11 @@ class Spine:
 
 
 def draw_spine(rng: np.random.Generator, body: Habitus, scoliosis: bool) -> Spine:
-    """Return a spine of Cobb angle 15 to 40 degrees, C- or S-shaped, or a nearly straight one (under 5)."""
+    """Return a spine of Cobb angle 20 to 45 degrees, C- or S-shaped, or a nearly straight one (under 5)."""
     pitch = body.height / 9.4 * (0.8 + 0.035 * np.clip(_LEVELS, 0, None))  # T10 stands at the dome
     y = np.cumsum(pitch)
     y -= y[T1] - rng.normal(11, 3)
-    shape, mild, severe = rng.uniform(), rng.uniform(0.5, 4), rng.uniform(15, 40)
+    shape, mild, severe = rng.uniform(), rng.uniform(0.5, 4), rng.uniform(20, 45)
     side = float(rng.choice(SIDES))
     t = np.linspace(-0.1, 1.1, 241)
     c_shape, s_shape = np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) * np.sin(np.pi * t)
@@ -136,7 +135,7 @@ def draw_ribs(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[St
         drop = tilt * body.height * (0.06 + 0.26 * min(rib - 0.5, 5.5) / 5.5)
         for side in SIDES:
             reach = float(body.cage(y0 + drop)) + 4 + 0.15 * rib
-            lean = -side * np.tan(spine.tilts[level]) * reach * 0.5
+            lean = -side * np.tan(spine.tilts[level]) * reach * 0.7
             end = np.radians((96 if rib > 9 else 138) + rng.uniform(-4, 4))
             phi = np.linspace(np.arcsin(13 / reach), end, 34)
             x = x0 * (1 - np.sin(phi)) + side * reach * np.sin(phi)

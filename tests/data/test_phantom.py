@@ -82,7 +82,7 @@ def test_a_finding_asked_for_is_the_only_one_drawn(finding: str) -> None:
         layers = {"calcium": CALCIFICATION, "osteophytes": SPONDYLOSIS, "caps": PLEURAL_CAPS, "opacities": INFILTRATION}
         assert phantom.layers.keys() & layers.keys() == {k for k, v in layers.items() if v == finding}
         assert (phantom.thorax.cardiothoracic_ratio > 0.53) == (finding == CARDIOMEGALY)
-        assert (phantom.thorax.spine.cobb_angle > 14) == (finding == SCOLIOSIS)
+        assert (phantom.thorax.spine.cobb_angle > 19) == (finding == SCOLIOSIS)
 
 
 def test_cardiothoracic_ratio_is_that_of_what_is_drawn() -> None:
