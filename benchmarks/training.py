@@ -58,9 +58,9 @@ def torchvision_defaults(num_classes: int) -> nn.Module:
 
 
 CONTENDERS: dict[str, Callable[[int], nn.Module]] = {
-    "fasterrcnn_tiny (shipped)": detectors.fasterrcnn_tiny,
-    "fasterrcnn_mobilenet (shipped)": detectors.fasterrcnn_mobilenet,
-    "torchvision mobilenet, defaults": torchvision_defaults,
+    "tiny, shipped": detectors.fasterrcnn_tiny,
+    "mobilenet, shipped": detectors.fasterrcnn_mobilenet,
+    "mobilenet, torchvision": torchvision_defaults,
 }
 
 
@@ -223,10 +223,10 @@ def show(contenders: dict[str, dict[str, float]], loops: dict[str, float], secon
         "× torchvision",
         "AP50",
         "AP",
-        "false +/normal film",
+        "false/normal film",
         title=f"{seconds:g} s of training each",
     )
-    base = contenders["torchvision mobilenet, defaults"]["films_per_second"]
+    base = contenders["mobilenet, torchvision"]["films_per_second"]
     for name, row in contenders.items():
         speed, *figures = row.values()
         table.add_row(name, f"{speed:.1f}", f"{speed / base:.1f}", *(f"{figure:.3f}" for figure in figures))
