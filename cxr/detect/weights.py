@@ -109,6 +109,7 @@ def _read_file(path: Path) -> State:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    state = state if isinstance(state, Mapping) else {}
     if any(key.startswith(_PREFIX) for key in state):
         state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
     if not any(key.startswith("backbone.") and isinstance(value, Tensor) for key, value in state.items()):

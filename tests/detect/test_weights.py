@@ -106,6 +106,7 @@ def test_weights_of_another_network_are_an_error(tiny):
     [
         ({"conv1.weight": torch.zeros(1)}, "holds no detector"),
         (torch.zeros(3), "holds no detector"),
+        ({"state_dict": [1, 2]}, "holds no detector"),
         (nn.Linear(1, 1), "not a file of weights that can be read safely"),  # a pickled object: could run anything
     ],
 )
