@@ -121,9 +121,9 @@ def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
         "shoulders": 0.13 * blades + 0.13 * rims + 0.5 * np.maximum(heads, canvas.stroke(thorax.humeri, wall=3.5)),
     }
     if thorax.lesions.calcium.lines:
-        bones["calcium"] = 0.6 * canvas.stroke(thorax.lesions.calcium, blur=0.4)
+        bones["calcium"] = 0.66 * canvas.stroke(thorax.lesions.calcium, blur=0.4)
     if thorax.lesions.bridges.lines:
-        bones["osteophytes"] = 0.4 * canvas.stroke(thorax.lesions.bridges, blur=0.9) + 0.25 * canvas.stroke(
+        bones["osteophytes"] = 0.52 * canvas.stroke(thorax.lesions.bridges, blur=0.9) + 0.34 * canvas.stroke(
             thorax.lesions.sclerosis
         )
     return bones

@@ -78,11 +78,11 @@ def _draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, S
     bridges, plates = [], []
     for upper in range(first, first + count - 1):
         for side in SIDES:
-            bulge = rng.uniform(1.35, 1.65)
+            bulge = rng.uniform(1.4, 1.7)
             if side == full_side or rng.uniform() < 0.7:
                 bridges.append(_bridge(spine, upper, side, bulge))
         plates += [spine.place(upper + i, np.array([(-1.05, y), (1.05, y)])) for i, y in ((0, 0.98), (1, -0.98))]
-    strokes = Stroke(tuple(bridges), rng.uniform(4.0, 5.5)), Stroke(tuple(plates), rng.uniform(2.2, 3.2))
+    strokes = Stroke(tuple(bridges), rng.uniform(5.0, 6.5)), Stroke(tuple(plates), rng.uniform(2.8, 3.8))
     return *strokes, spine.bodies[first : first + count]
 
 

@@ -111,7 +111,7 @@ def draw_spine(rng: np.random.Generator, body: Habitus, scoliosis: bool) -> Spin
     side = float(rng.choice(SIDES))
     t = np.linspace(-0.1, 1.1, 241)
     c_shape, s_shape = np.sin(np.pi * t) ** 2, np.sin(2 * np.pi * t) * np.sin(np.pi * t)
-    curve = np.where((t > 0) & (t < 1), s_shape if shape < 0.35 else c_shape, 0.0)
+    curve = np.where((t > 0) & (t < 1), s_shape if shape < 0.25 else c_shape, 0.0)
     top, bottom = np.interp((1.0, 13.5), _LEVELS, y)
     slope = np.gradient(curve, t) / (bottom - top)
     reach = side * np.tan(np.radians(severe if scoliosis else mild) / 2) / (np.ptp(slope) / 2)
