@@ -10,7 +10,10 @@ Arguments the builders share:
     weights: "DEFAULT" (torchvision's COCO weights), the path of a .pth or .ckpt, or None. See ``cxr.detect.weights``.
     trainable_layers: stages of the backbone that learn, counted from the last. Without weights all of them do.
     mean, std: of each channel of the stem, for films in 0..1.
-    anchor_sizes: sides in pixels (square root of the area): a list for each level of the pyramid.
+    image_size: longest side in pixels of the films the data set gives, at least 32. It scales the anchors and nothing
+        else; the default is the size the anchors were chosen at.
+    anchor_sizes: sides (square root of the area) as fractions of ``image_size``, in (0, 2]: a list for each level of
+        the pyramid. Fractions, because a finding fills the same part of a film at any size.
     anchor_ratios: height / width. Findings go from flat apical caps (0.2) to tall spines (5).
     rpn_batch_size_per_image, box_batch_size_per_image: anchors and regions a film that the losses are computed on.
     rpn_pre_nms_top_n (a level), rpn_post_nms_top_n (a film): proposals kept before and after suppression.
@@ -56,6 +59,14 @@ from cxr.detect.weights import Norm, load_weights, norm_for, read_weights
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
+OCTAVES = (0.03125, 0.0625, 0.125, 0.25, 0.5)  # 32, 64, 128, 256, 512 px of 1024
+THIRDS = (  # of an octave, rounded down to pixels as torchvision does
+    (0.03125, 0.0390625, 0.048828125),  # 32, 40, 50 px of 1024
+    (0.0625, 0.078125, 0.0986328125),  # 64, 80, 101
+    (0.125, 0.1572265625, 0.1982421875),  # 128, 161, 203
+    (0.25, 0.314453125, 0.396484375),  # 256, 322, 406
+    (0.5, 0.6298828125, 0.79296875),  # 512, 645, 812
+)
 RESNET_LAYERS = 5
 MOBILENET_LAYERS = 6
 
@@ -69,7 +80,8 @@ def fasterrcnn(
     trainable_layers: int = 3,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-    anchor_sizes: Sizes = ((32,), (64,), (128,), (256,), (512,)),
+    image_size: int = 1024,
+    anchor_sizes: Sizes = tuple((size,) for size in OCTAVES),
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 1000,
@@ -84,7 +96,7 @@ def fasterrcnn(
     detector = FasterRCNN(
         backbone,
         num_classes,
-        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios),
+        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
@@ -100,7 +112,8 @@ def fasterrcnn_v2(
     trainable_layers: int = 3,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-    anchor_sizes: Sizes = ((32,), (64,), (128,), (256,), (512,)),
+    image_size: int = 1024,
+    anchor_sizes: Sizes = tuple((size,) for size in OCTAVES),
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 1000,
@@ -119,7 +132,7 @@ def fasterrcnn_v2(
     detector = FasterRCNN(
         backbone,
         num_classes,
-        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios),
+        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
         rpn_head=RPNHead(channels, len(anchor_sizes[0]) * len(anchor_ratios), conv_depth=2),
         box_head=FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [1024], norm_layer=norm),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
@@ -137,7 +150,8 @@ def fasterrcnn_mobilenet(
     trainable_layers: int = 3,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-    anchor_sizes: Sizes = ((32, 64, 128, 256, 512),) * 3,
+    image_size: int = 1024,
+    anchor_sizes: Sizes = (OCTAVES,) * 3,
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 500,
@@ -152,7 +166,7 @@ def fasterrcnn_mobilenet(
     detector = FasterRCNN(
         _mobilenet_extractor(network, True, trainable_layers if state else MOBILENET_LAYERS),
         num_classes,
-        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios),
+        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
@@ -167,7 +181,8 @@ def fasterrcnn_tiny(
     weights: str | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
-    anchor_sizes: Sizes = ((16, 24), (40, 64), (104, 168)),
+    image_size: int = 256,
+    anchor_sizes: Sizes = ((0.0625, 0.09375), (0.15625, 0.25), (0.40625, 0.65625)),
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 128,
     rpn_pre_nms_top_n: int = 200,
@@ -187,7 +202,7 @@ def fasterrcnn_tiny(
     pool = SeparableRoIAlign(strides=(8, 16, 32))
     detector = FasterRCNN(
         backbone,
-        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios),
+        rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
         box_roi_pool=pool,
         box_head=TwoMLPHead(backbone.out_channels * pool.output_size[0] ** 2, box_head_size),
         box_predictor=FastRCNNPredictor(box_head_size, num_classes),
@@ -206,7 +221,8 @@ def retinanet(
     trainable_layers: int = 3,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
-    anchor_sizes: Sizes = ((32, 40, 50), (64, 80, 101), (128, 161, 203), (256, 322, 406), (512, 645, 812)),
+    image_size: int = 1024,
+    anchor_sizes: Sizes = THIRDS,
     anchor_ratios: Sequence[float] = RATIOS,
     score_thresh: float = 0.05,
     detections_per_img: int = 100,
@@ -216,7 +232,7 @@ def retinanet(
     detector = RetinaNet(
         _resnet_fpn_p3_p7(norm_for(state), trainable_layers if state else RESNET_LAYERS),
         num_classes,
-        anchor_generator=_anchors(anchor_sizes, anchor_ratios),
+        anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
         score_thresh=score_thresh,
         detections_per_img=detections_per_img,
     )
@@ -298,8 +314,13 @@ def _resnet_fpn_p3_p7(norm: Norm, trainable_layers: int) -> nn.Module:
     return backbone
 
 
-def _anchors(sizes: Sizes, ratios: Sequence[float]) -> AnchorGenerator:
-    return AnchorGenerator(tuple(tuple(level) for level in sizes), (tuple(ratios),) * len(sizes))
+def _anchors(sizes: Sizes, ratios: Sequence[float], image_size: int) -> AnchorGenerator:
+    if image_size < 32:
+        raise ValueError(f"image_size is {image_size}, allowed are 32 pixels and more")
+    if wrong := [size for level in sizes for size in level if not 0 < size <= 2]:
+        raise ValueError(f"anchor_sizes holds {wrong}, allowed are fractions of image_size in (0, 2], not pixels")
+    pixels = tuple(tuple(size * image_size for size in level) for level in sizes)
+    return AnchorGenerator(pixels, (tuple(ratios),) * len(sizes))
 
 
 def _sampling(rpn_batch: int, pre_nms: int, post_nms: int, box_batch: int) -> dict[str, Any]:

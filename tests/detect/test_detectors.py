@@ -103,6 +103,9 @@ def test_every_yaml_lists_the_arguments_of_its_builder_with_their_defaults():
         assert config.pop("_partial_") is True
         parameters = dict(inspect.signature(getattr(detectors, name)).parameters)
         del parameters["num_classes"]
+        if "anchor_sizes" in parameters:  # fixed anchors would not follow data.size
+            assert config.pop("image_size") == "${data.size}"
+            del parameters["image_size"]
         assert config == {key: _lists(parameter.default) for key, parameter in parameters.items()}, name
 
 
@@ -119,10 +122,50 @@ def test_the_head_sees_as_many_regions_as_asked_for(batch):
 
 
 def test_anchors_from_plain_lists_are_sizes_times_ratios_a_cell():
-    detector = detectors.fasterrcnn_tiny(4, anchor_sizes=[[16, 24], [40, 64], [104, 168]], anchor_ratios=[0.2, 1, 5])
+    sizes = [[0.16, 0.24], [0.4, 0.64], [1.04, 1.68]]
+    detector = detectors.fasterrcnn_tiny(4, image_size=100, anchor_sizes=sizes, anchor_ratios=[0.2, 1, 5])
     assert detector.rpn.anchor_generator.num_anchors_per_location() == [6, 6, 6]
     flat = detector.rpn.anchor_generator.cell_anchors[0][0]  # ratio 0.2: 16·√5 wide, 16/√5 high
     torch.testing.assert_close(flat, torch.tensor([-18.0, -4.0, 18.0, 4.0]))
+
+
+@pytest.mark.parametrize(("image_size", "factor"), [(256, 1), (512, 2)])
+def test_anchors_grow_with_the_image(image_size, factor):
+    detector = detectors.fasterrcnn_tiny(4, image_size=image_size, anchor_ratios=[1.0])
+    halves = [cell[:, 2].tolist() for cell in detector.rpn.anchor_generator.cell_anchors]
+    at_256 = [[8, 12], [20, 32], [52, 84]]  # half of the sides 16, 24, 40, 64, 104, 168
+    assert halves == [[half * factor for half in level] for level in at_256]
+
+
+OCTAVES = [32, 64, 128, 256, 512]
+PIXELS = {
+    "fasterrcnn": [[size] for size in OCTAVES],
+    "fasterrcnn_v2": [[size] for size in OCTAVES],
+    "fasterrcnn_mobilenet": [OCTAVES] * 3,
+    "fasterrcnn_tiny": [[16, 24], [40, 64], [104, 168]],
+    "retinanet": [[size, int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))] for size in OCTAVES],
+}
+
+
+def test_at_the_default_image_size_anchors_have_the_pixels_they_were_chosen_in(built):
+    name, detector = built
+    if name in PIXELS:
+        generator = detector.anchor_generator if name == "retinanet" else detector.rpn.anchor_generator
+        assert [list(level) for level in generator.sizes] == PIXELS[name]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image_size": 31}, "image_size is 31"),
+        ({"anchor_sizes": [[16], [0.5], [0.5]]}, r"anchor_sizes holds \[16\]"),
+        ({"anchor_sizes": [[0.5], [0.0], [0.5]]}, r"anchor_sizes holds \[0\.0\]"),
+        ({"anchor_sizes": [[0.5], [0.5], [float("nan")]]}, r"anchor_sizes holds \[nan\]"),
+    ],
+)
+def test_anchors_that_fit_no_image_are_refused_by_name(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        detectors.fasterrcnn_tiny(4, **wrong)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (2, 64, 64), (1, 1, 64, 64)])
