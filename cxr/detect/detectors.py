@@ -59,7 +59,6 @@ from cxr.detect.weights import Norm, load_weights, norm_for, read_weights
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
-OCTAVES = (0.03125, 0.0625, 0.125, 0.25, 0.5)  # 32, 64, 128, 256, 512 px of 1024
 THIRDS = (  # of an octave, rounded down to pixels as torchvision does
     (0.03125, 0.0390625, 0.048828125),  # 32, 40, 50 px of 1024
     (0.0625, 0.078125, 0.0986328125),  # 64, 80, 101
@@ -81,7 +80,7 @@ def fasterrcnn(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     image_size: int = 1024,
-    anchor_sizes: Sizes = tuple((size,) for size in OCTAVES),
+    anchor_sizes: Sizes = ((0.03125,), (0.0625,), (0.125,), (0.25,), (0.5,)),
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 1000,
@@ -113,7 +112,7 @@ def fasterrcnn_v2(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     image_size: int = 1024,
-    anchor_sizes: Sizes = tuple((size,) for size in OCTAVES),
+    anchor_sizes: Sizes = ((0.03125,), (0.0625,), (0.125,), (0.25,), (0.5,)),
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 1000,
@@ -151,7 +150,7 @@ def fasterrcnn_mobilenet(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     image_size: int = 1024,
-    anchor_sizes: Sizes = (OCTAVES,) * 3,
+    anchor_sizes: Sizes = ((0.03125, 0.0625, 0.125, 0.25, 0.5),) * 3,
     anchor_ratios: Sequence[float] = RATIOS,
     rpn_batch_size_per_image: int = 256,
     rpn_pre_nms_top_n: int = 500,
