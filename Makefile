@@ -36,5 +36,5 @@ type: $(STAMP) ## mypy --strict
 
 check: lint type test ## everything CI runs
 
-clean: ## remove the environment, caches and what runs left
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache outputs *.egg-info
+clean: ## remove the environment and caches; outputs/ and data/ stay
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -27,6 +28,7 @@ from cxr.signatures import signature
 
 CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
+COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
 
 
@@ -47,6 +49,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             try:
                 return job(cfg)
             except ConfigError as error:
+                _forget(Path(HydraConfig.get().runtime.output_dir))
                 if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs go on
                     raise
                 _exit(str(error))
@@ -92,32 +95,31 @@ def check(cfg: DictConfig) -> None:
     arguments it is given, with the types its signature states, and paths.
     """
     problems = [*_missing(cfg)]
-    if not problems:
-        try:
-            OmegaConf.resolve(plain := cfg.copy())
-        except OmegaConfBaseException as error:
-            raise ConfigError(f"the config has an interpolation that does not resolve: {error}") from None
-        # ${task} and its like repeat whole nodes: a problem is told once, where it was typed
-        problems += dict.fromkeys(p for key, node in _nodes(plain) for p in _check_call(key, node)).keys()
-        problems += _check_data(plain)
+    for (
+        name,
+        group,
+    ) in cfg.items():  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+        if isinstance(group, DictConfig) and name != "task":
+            problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
+    problems += _check_values(cfg)
     if problems:
         head = "the config has a problem" if len(problems) == 1 else f"the config has {len(problems)} problems"
         raise ConfigError("\n  - ".join([f"{head}; nothing was started:", *problems]))
 
 
 def _missing(cfg: DictConfig) -> Iterator[str]:
-    for key in sorted(OmegaConf.missing_keys(cfg)):
+    for key in sorted(k for k in OmegaConf.missing_keys(cfg) if not k.startswith("task.")):
         yield f"{key} has no value yet: type {key}=… (the comment in conf/{key.split('.')[0]}/ says what it is)"
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every node that names a callable, with its key."""
-    if isinstance(node, DictConfig):
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
         if "_target_" in node:
             yield key, node
         for name in node:
-            yield from _nodes(node._get_node(name), f"{key}.{name!s}".lstrip("."))
-    elif isinstance(node, ListConfig):
+            yield from _nodes(node._get_node(name), f"{key}.{name!s}")
+    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_interpolation():
         for i in range(len(node)):
             yield from _nodes(node._get_node(i), f"{key}.{i}")
 
@@ -135,7 +137,7 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
     for name in given:
         if name not in parameters:
             yield f"{key}.{name}: {target} takes no such argument. {_nearest(name, sorted(parameters))}"
-        elif not parameters[name].accepts(value := node[name]):
+        elif _is_plain(node, name) and not parameters[name].accepts(value := node[name]):
             yield f"{key}.{name} is {value!r}, expected {parameters[name].annotation}"
     if not node.get("_partial_") and "_args_" not in node:
         for name, parameter in parameters.items():
@@ -143,9 +145,20 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
                 yield f"{key}.{name} is missing: {target} needs it"
 
 
-def _check_data(cfg: DictConfig) -> Iterator[str]:
-    """Files and folders that must exist now. The phantom may make its own folder, below the one we stand in."""
-    root = OmegaConf.select(cfg, "data.root")
+def _is_plain(node: DictConfig, name: str) -> bool:
+    """Whether a key holds a value of its own, neither missing nor taken from elsewhere (that is checked there)."""
+    return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
+
+
+def _check_values(cfg: DictConfig) -> Iterator[str]:
+    """Files and folders that must exist now, and what this version cannot do.
+
+    The phantom may make its own folder, below the one we stand in.
+    """
+    devices = OmegaConf.select(cfg, "trainer.devices")
+    if devices not in (None, 1, "1", "auto"):
+        yield f"trainer.devices is {devices!r}, expected 1: a run holds its folder alone"
+    root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     draws = str(OmegaConf.select(cfg, "data.read._target_")).endswith("read_phantom")
     if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
         yield f"data.root={root}: there is no such folder. " + (
@@ -166,6 +179,12 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f"{hint}Known: {', '.join(known)}." if known else hint
 
 
+def _forget(run: Path) -> None:
+    """Remove the folder Hydra made for a run that was refused before it began."""
+    if not (run / COMMAND).exists() and {p.name for p in run.iterdir()} <= {".hydra", "train.log", LOCK}:
+        shutil.rmtree(run)
+
+
 def _exit(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     raise SystemExit(2)
@@ -178,12 +197,12 @@ def run_dir(name: str, overrides: ListConfig) -> str:
     holds, is left alone.
     """
     folder = Path("outputs") / name
-    for old in sorted(folder.glob("*/.hydra/overrides.yaml"), reverse=True):
-        run = old.parents[1]
+    for old in sorted(folder.glob(f"*/{COMMAND}"), reverse=True):
+        run = old.parent
         cut_off = any(run.glob("checkpoints/*.ckpt")) and not (run / RESULT).exists()
-        if cut_off and OmegaConf.load(old) == overrides and not locked(run):
+        if cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides) and not locked(run):
             return str(run)
-    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f"))
 
 
 def job_name(overrides: ListConfig) -> str:

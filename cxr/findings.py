@@ -19,7 +19,7 @@ class UnknownLabelError(ValueError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding: its English name (snake_case, canonical), its Chinese name, other spellings seen in the wild."""
+    """One finding: canonical English name (snake_case), Chinese name, other spellings seen in the wild."""
 
     name: str
     chinese: str = ""
@@ -33,7 +33,7 @@ class Finding:
 
 
 class FindingVocabulary:
-    """The findings of a data set in the order of their class indices 1..K; 0 is background, a film without boxes normal.
+    """The findings of a data set in the order of their class indices 1..K; a film without boxes is normal.
 
     ``findings`` lists them as ``Finding`` or as mappings with its fields, as YAML gives them. ``normal`` are the
     spellings that mean "no finding". Every spelling must lead to one finding only; a clash is a ``ValueError``.

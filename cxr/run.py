@@ -23,6 +23,7 @@ import hydra
 import lightning
 import torch
 from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -36,7 +37,11 @@ from cxr.detect.task import DetectionTask
 from cxr.report.callbacks import read_epochs
 
 # What may differ between a run and its resumption: none of it changes what is learned from which films.
-_MAY_DIFFER = ("trainer", "callbacks", "logger", "run_dir", "name", "monitor", "data.workers", "data.cache")
+_MAY_DIFFER = (
+    *("run_dir", "name", "logger", "data.workers", "data.cache"),
+    *("callbacks.progress", "callbacks.pictures", "callbacks.page", "callbacks.epochs"),
+    *("trainer.max_epochs", "trainer.callbacks", "trainer.logger", "trainer.enable_progress_bar"),
+)
 _PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
 
 
@@ -56,6 +61,7 @@ class RunFolder:
 
     path: Path
     monitor: str
+    max_epochs: int
     started: float
 
     @property
@@ -75,17 +81,21 @@ class RunFolder:
 
     @property
     def completed(self) -> bool:
-        """Whether an earlier call of the same run has ended well."""
-        return self.result.exists()
+        """Whether an earlier call of the same run has ended well, with as many epochs as are asked for now."""
+        return self.result.exists() and self.max_epochs <= self._read_result()["max_epochs"]
 
     def show(self) -> float:
         """Say that the run is complete and return its score."""
-        result = json.loads(self.result.read_text(encoding="utf-8"))
+        result = self._read_result()
+        score = math.nan if result["score"] is None else float(result["score"])
         Console().print(
-            f"{self.path} is complete: {result['monitor']} = {result['score']:.3f}. "
+            f"{self.path} is complete: {result['monitor']} = {score:.3f}. "
             f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
         )
-        return float(result["score"])
+        return score
+
+    def _read_result(self) -> dict[str, Any]:
+        return dict(json.loads(self.result.read_text(encoding="utf-8")))
 
     def complete(self, parts: Parts) -> float:
         """Write ``result.json``, TensorBoard's hyperparameters with the score, and a table; return the score."""
@@ -100,8 +110,9 @@ class RunFolder:
             "monitor": self.monitor,
             "score": _finite(score),
             "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
-            "overrides": _overrides(self.path),
-            "epochs": parts.trainer.current_epoch,
+            "overrides": json.loads((self.path / config.COMMAND).read_text(encoding="utf-8"))["overrides"],
+            "epochs": len(read_epochs(self.path / "metrics.csv")),
+            "max_epochs": self.max_epochs,
             "seconds": round(time.time() - self.started, 1),
         }
         config.write_json(self.result, result)
@@ -115,9 +126,11 @@ def opened(cfg: DictConfig) -> Iterator[RunFolder]:
     path.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path / config.LOCK, timeout=0):
-            folder = RunFolder(path, monitor=str(cfg.monitor), started=time.time())
-            if folder.last.exists() and not folder.completed:
-                _refuse_other_settings(folder, config.plain(cfg))
+            folder = RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+            _refuse_other_settings(folder, config.plain(cfg))
+            if not (path / config.COMMAND).exists():
+                command = {"overrides": list(HydraConfig.get().overrides.task), "config": config.plain(cfg)}
+                config.write_json(path / config.COMMAND, command)
             yield folder
     except Timeout:
         raise ConfigError(f"{path}: another process is training in this folder; type another hydra.run.dir") from None
@@ -141,35 +154,48 @@ def instantiate(cfg: DictConfig) -> Parts:
         raise ConfigError(f"{error.__cause__ or error}") from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
+    _check_monitor(plain["monitor"], task)
     return Parts(plain, data, task, trainer)
 
 
 def fit(parts: Parts, folder: RunFolder) -> None:
     """Train, from ``last.ckpt`` where there is one."""
-    parts.data.prepare_data()
-    parts.data.setup("fit")
+    try:
+        parts.data.prepare_data()
+        parts.data.setup("fit")
+    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        raise ConfigError(str(error)) from error
     parts.task.card = {
         "config": parts.cfg,
         "findings": parts.task.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "versions": _versions(),
     }
-    config.write_json(folder.path / "provenance.json", _provenance(parts))
-    resume = str(folder.last) if folder.last.exists() else None
-    if resume:
+    resume = None
+    if folder.last.exists():
+        last = torch.load(folder.last, weights_only=True, map_location="cpu")
+        _refuse_other_films(folder, last, parts)
+        resume = str(folder.last)
         Console().print(f"resuming {folder.path}")
+        if _stopped_early(last):
+            return
+    _add_session(folder.path / "provenance.json", _provenance(parts))
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
-    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
-    if parts.trainer.interrupted:  # Ctrl-C: what is learned is in last.ckpt, and the run is not complete
-        raise SystemExit(130)
+    try:
+        parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        Console().print(f"stopped; the same command goes on from the last whole epoch in {folder.path}")
+        raise SystemExit(130) from None
 
 
 def test(parts: Parts, folder: RunFolder) -> None:
     """Score the best epoch's weights on the test films."""
     best = folder.best if folder.best.exists() else folder.last
-    parts.trainer.test(parts.task, datamodule=parts.data, ckpt_path=str(best), verbose=False, weights_only=True)
+    # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
+    parts.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
 
 
 def _best_epoch(folder: RunFolder) -> dict[str, float]:
@@ -179,8 +205,11 @@ def _best_epoch(folder: RunFolder) -> dict[str, float]:
 
 
 def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
-    then = torch.load(folder.last, weights_only=True, map_location="cpu").get("cxr", {}).get("config", {})
-    before, after = _flat(then), _flat(now)
+    command = folder.path / config.COMMAND
+    if not command.exists():
+        return
+    before = _flat(json.loads(command.read_text(encoding="utf-8"))["config"])
+    after = _flat(json.loads(json.dumps(now)))
     differ = [
         f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} now"
         for key in sorted(before.keys() | after.keys())
@@ -188,10 +217,31 @@ def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
     ]
     if differ:
         raise ConfigError(
-            "\n  - ".join(
-                [f"{folder.path} holds an unfinished run with other settings; type another hydra.run.dir:", *differ]
-            )
+            "\n  - ".join([f"{folder.path} holds a run with other settings; type another hydra.run.dir:", *differ])
         )
+
+
+def _refuse_other_films(folder: RunFolder, last: Mapping[str, Any], parts: Parts) -> None:
+    """Films that came, went or changed move the splits: what was trained on would be validated and tested on."""
+    if last["cxr"]["data"] != parts.data.fingerprint():
+        raise ConfigError(
+            f"{folder.path}: the films are not those the run began with (some were added, changed, or cannot be read"
+            " now); bring them back, or type another hydra.run.dir to begin anew"
+        )
+
+
+def _stopped_early(last: Mapping[str, Any]) -> bool:
+    """Whether the run of this checkpoint ended by early stopping; Lightning would go on training it."""
+    states = (state for name, state in last["callbacks"].items() if name.startswith("EarlyStopping"))
+    return any(state["stopped_epoch"] > 0 for state in states)
+
+
+def _check_monitor(monitor: str, task: DetectionTask) -> None:
+    """The monitored figure must be one that validation logs and that rises as the detector gets better."""
+    means = [f"val/{m}" for m in ("map", "map_50", "map_75", "mar_100")]
+    single = [f"val/{m}/{name}" for m in ("ap", "ap50", "ar") for name in task.findings.names]
+    if monitor not in (*means, *single):
+        raise ConfigError(f"monitor is {monitor!r}, expected {', '.join(means)}, or val/ap50/<finding> and its like")
 
 
 def _may_differ(key: str) -> bool:
@@ -246,9 +296,10 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no NaN
 
 
-def _overrides(path: Path) -> list[str]:
-    saved = path / ".hydra" / "overrides.yaml"
-    return [str(o) for o in OmegaConf.load(saved)] if saved.exists() else []
+def _add_session(path: Path, session: dict[str, Any]) -> None:
+    """Append to the list of processes that trained this run."""
+    sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    config.write_json(path, [*sessions, session])
 
 
 def _versions() -> dict[str, str]:

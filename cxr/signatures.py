@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What YAML values fit an annotation. Names not listed here are classes: nothing can be said of a node given for them.
+# What YAML values fit the names of an annotation; no value of a config is a Tensor. A name not listed here is a class:
+# nothing can be said of a value given for it.
 _FITS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -22,6 +23,7 @@ _FITS: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "Path": (str,),
     "None": (type(None),),
+    "Tensor": (),
 }
 
 
@@ -34,12 +36,27 @@ class Parameter:
 
     def accepts(self, value: Any) -> bool:
         """Whether a YAML scalar fits the annotation; what cannot be told from its words fits."""
-        parts = [part.strip() for part in self.annotation.split("|")]
-        if not all(part in _FITS for part in parts):
+        parts = _alternatives(self.annotation)
+        if not parts <= _FITS.keys():
             return True
         if isinstance(value, bool):  # True is an int to Python, not to a reader of a config
             return "bool" in parts
         return isinstance(value, tuple(t for part in parts for t in _FITS[part]))
+
+
+def _alternatives(annotation: str) -> set[str]:
+    """The names an annotation allows: ``Optional[int]`` and ``int | None`` are {"int", "None"}."""
+
+    def names(node: ast.expr) -> set[str]:
+        if isinstance(node, ast.BinOp):
+            return names(node.left) | names(node.right)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).rpartition(".")[2] in ("Optional", "Union"):
+            members = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            optional = {"None"} if ast.unparse(node.value).endswith("Optional") else set[str]()
+            return optional.union(*(names(member) for member in members))
+        return {ast.unparse(node)}
+
+    return names(ast.parse(annotation, mode="eval").body) if annotation else {""}
 
 
 def signature(target: str) -> Mapping[str, Parameter] | None:
@@ -55,12 +72,26 @@ def signature(target: str) -> Mapping[str, Parameter] | None:
 def _parameters(node: ast.stmt, module: str) -> Mapping[str, Parameter] | None:
     if isinstance(node, ast.ClassDef):
         method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        if method is None:  # inherited, or written by a decorator such as dataclass
-            return _imported(module, node.name)
+        if method is None:
+            return _inherited(node, module)
         return _arguments(method.args, skip=1)
     if isinstance(node, ast.FunctionDef):
         return _arguments(node.args, skip=0)
     return None
+
+
+def _inherited(node: ast.ClassDef, module: str) -> Mapping[str, Parameter] | None:
+    """The arguments of a class that has no ``__init__`` of its own: its base's, or the fields of a dataclass."""
+    decorators = [ast.unparse(d).partition("(")[0].rpartition(".")[2] for d in node.decorator_list]
+    if decorators == ["dataclass"] and not node.bases:
+        fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
+        return {ast.unparse(f.target): Parameter(_text(f.annotation), required=f.value is None) for f in fields}
+    if decorators or len(node.bases) > 1:
+        return _imported(module, node.name)
+    if not node.bases:
+        return {}
+    found = _find(module, ast.unparse(node.bases[0]))
+    return _imported(module, node.name) if found is None else _parameters(*found)
 
 
 def _arguments(args: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:
@@ -93,8 +124,11 @@ def _find(module: str, name: str, depth: int = 8) -> tuple[ast.stmt, str] | None
             return node, module
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _find(_absolute(module, path, node), alias.name, depth - 1)
+                wanted = name if alias.name == "*" else alias.name
+                if name in (wanted, alias.asname):
+                    found = _find(_absolute(module, path, node), wanted, depth - 1)
+                    if found is not None or alias.name != "*":
+                        return found
     return None
 
 

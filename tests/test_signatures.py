@@ -29,7 +29,7 @@ def test_a_callable_that_takes_anything_is_not_judged() -> None:
     assert signature("lightning.pytorch.callbacks.WeightAveraging") is None
 
 
-def test_a_dataclass_is_asked_at_run_time() -> None:
+def test_the_fields_of_a_dataclass_are_its_arguments() -> None:
     fields = signature("cxr.findings.Finding")
     assert fields is not None
     assert fields["name"].required
@@ -51,3 +51,18 @@ def test_scalars_are_held_against_simple_annotations() -> None:
     assert not films.accepts(True)
     assert not folder.accepts(3)
     assert threshold.accepts(1)  # an int where a float is wanted
+    trainer, sgd = signature("lightning.pytorch.Trainer"), signature("torch.optim.SGD")
+    assert trainer is not None
+    assert sgd is not None
+    assert trainer["max_epochs"].accepts(None)  # Optional[int]
+    assert not trainer["max_epochs"].accepts("ten")
+    assert sgd["lr"].accepts(0.1)  # float | Tensor
+    assert not sgd["lr"].accepts("fast")
+
+
+def test_an_inherited_signature_is_that_of_the_base() -> None:
+    code = (
+        "import sys; from cxr.signatures import signature; p = signature('cxr.detect.checkpoint.AtomicCheckpointIO');"
+        "assert p == {}, p; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
