@@ -26,7 +26,9 @@ from cxr.findings import NORMAL, FindingVocabulary
 
 _DRAWING = 1  # counts up when the same seed gives other films
 _STAMP = "phantom.json"  # the settings, beside a complete set
-_UNFINISHED = "phantom.unfinished.json"  # the same while it is drawn
+_UNFINISHED = "phantom.unfinished.json"  # the same while it is drawn, written before the first film
+_LOCK = ".phantom.lock"
+_BEFORE_A_FILM = {_LOCK, "phantom.unfinished.part"}  # all that a drawing killed before its first film may leave
 
 _Rows = dict[str, list[tuple[object, ...]]]  # of each table
 
@@ -78,13 +80,14 @@ def write_course_layout(
     film; ``normal_fraction`` of the patients bear no finding. The films depend on ``seed`` only, not on ``workers``
     (processes; None: one a core). A set that is there is left as it is, an interrupted one completed.
 
-    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or films of another origin.
+    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin.
     """
     root = Path(root)
     settings: dict[str, float] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
+    _refuse_foreign(root)
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".phantom.lock"):  # the jobs of a sweep start together
+    with FileLock(root / _LOCK):  # the jobs of a sweep start together
         if _is_complete(root, settings):
             return
         _write_settings(root / _UNFINISHED, settings)
@@ -210,6 +213,21 @@ def _test_rows(job: _Job, pose: Pose, boxes: Mapping[str, NDArray[np.float32]]) 
     return {"test.csv": [(job.id, pose.width, pose.height, name, f"/image/{name}")], "test_truth.csv": truth}
 
 
+def _refuse_foreign(root: Path) -> None:
+    """Raise ``PhantomError`` unless ``root`` is absent, empty or bears a stamp of this module; nothing is written."""
+    if root.exists() and not root.is_dir():
+        raise PhantomError(f"{root} is a file, expected a folder for phantom films: give data.root another one")
+    there = sorted(path.name for path in root.iterdir()) if root.exists() else []
+    foreign = [name for name in there if name not in _BEFORE_A_FILM]
+    # in this order: a drawing that another process ends now goes from the second name to the first
+    if foreign and not any((root / name).is_file() for name in (_UNFINISHED, _STAMP)):
+        raise PhantomError(
+            f"{root} holds {len(foreign)} files or folders that are no phantom films (first: {foreign[0]}), expected "
+            "an absent or empty folder to draw into. Give data.root another folder, or read films of your own with "
+            "data=course or data=coco"
+        )
+
+
 def _is_complete(root: Path, settings: Mapping[str, float]) -> bool:
     """Return whether ``root`` holds the whole set. Raises ``PhantomError`` when it holds another one."""
     for name in (_STAMP, _UNFINISHED):
@@ -223,8 +241,6 @@ def _is_complete(root: Path, settings: Mapping[str, float]) -> bool:
                     "to have it drawn anew"
                 )
             return name == _STAMP
-    if (root / "train.csv").exists() or (root / "train").exists():
-        raise PhantomError(f"{root} holds other films: read them with data=course, or give data.root another folder")
     return False
 
 

@@ -166,11 +166,23 @@ def test_other_settings_in_the_same_folder_say_what_differs_and_what_to_do(root:
         write_course_layout(root, **{**SETTINGS, "films": 30, "seed": 2})
 
 
-def test_films_of_another_origin_are_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("ID\n", encoding="utf-8")
-    with pytest.raises(PhantomError, match="holds other films: read them with data=course"):
+@pytest.mark.parametrize("name", ["train.csv", "annotations.coco.json", "a film.dcm", "train"])
+def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        PhantomError, match=rf"{tmp_path} holds 1 .*first: {name}.*data\.root.*data=course or data=coco"
+    ):
         write_course_layout(tmp_path, **SETTINGS)
-    assert (tmp_path / "train.csv").read_text(encoding="utf-8") == "ID\n"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(PhantomError, match="is a file"):
+        write_course_layout(tmp_path / name, **SETTINGS)
+
+
+def test_a_drawing_killed_before_its_first_film_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / ".phantom.lock").touch()
+    (tmp_path / "phantom.unfinished.part").write_text("{", encoding="utf-8")
+    write_course_layout(tmp_path, films=1, test_films=1, size=64, workers=1)
+    assert (tmp_path / "phantom.json").is_file()
 
 
 def test_without_hard_links_the_copies_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
