@@ -20,6 +20,7 @@ from rich.progress import track
 
 from cxr.data.course_files import FIRST_ROW, CourseError, raise_problems, read_csv, read_mark
 from cxr.data.film import Film
+from cxr.data.patients import without_placeholders
 from cxr.findings import NORMAL, FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import Header, ReadError, pseudonym, read_header
 
@@ -57,7 +58,7 @@ def read_course(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     films = _read_train(base, findings)
     if (base / "test.csv").is_file() and (base / "test_truth.csv").is_file():
         films += _with_truth(read_course_test(base), base / "test_truth.csv", findings)
-    return _with_patients(films)
+    return without_placeholders(films)
 
 
 def read_course_test(root: Path | str) -> list[Film]:
@@ -241,14 +242,6 @@ def _with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary)
         boxes[record["ID"]].append((category, box))
     raise_problems(table, problems)
     return [_with_boxes(film, boxes[film.id]) for film in films]
-
-
-def _with_patients(films: list[Film]) -> list[Film]:
-    """Take the ID for the patient where de-identification has left one and the same PatientID on every film."""
-    if len(films) < 2 or len({film.patient for film in films}) > 1:
-        return films
-    _log.warning("All %d films bear one PatientID, a placeholder; splitting by ID instead.", len(films))
-    return [replace(film, patient=pseudonym(film.id)) for film in films]
 
 
 def _read_headers(films: Iterable[Sequence[Path]]) -> list[tuple[Path, Header | None]]:

@@ -14,6 +14,8 @@ import yaml
 from cxr.data.coco import read_coco
 from cxr.data.course import read_course, read_course_test
 from cxr.data.course_files import CourseError, read_mark
+from cxr.data.film import Film
+from cxr.data.patients import without_placeholders
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
 SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / ".." / "shared"))
@@ -170,6 +172,21 @@ def test_one_patient_id_on_every_film_is_a_placeholder(course: Any, findings: Fi
     for film_id in "ABC":
         course.row(film_id, "normal", patient="ANONYMOUS")
     assert len({film.patient for film in read_course(course.save(), findings)}) == 3
+
+
+@pytest.mark.parametrize(("placeholders", "others", "patients"), [(10, 5, 15), (9, 5, 6), (10, 90, 91), (11, 90, 101)])
+def test_a_patient_id_that_too_many_films_share_is_a_placeholder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, placeholders: int, others: int, patients: int
+) -> None:
+    ids = ["pANON"] * placeholders + [f"p{i}" for i in range(others)]
+    none = np.zeros((0, 4), np.float32)
+    films = [Film(tmp_path, f"{i}", f"s{i}", patient, none, (), 9, 9) for i, patient in enumerate(ids)]
+    found = without_placeholders(films)
+    assert len({film.patient for film in found}) == patients
+    assert [film.patient for film in found[placeholders:]] == ids[placeholders:]
+    assert len(caplog.messages) == (patients == placeholders + others)
+    assert f"{placeholders} of {len(ids)} films bear a PatientID" in caplog.text or not caplog.messages
+    assert "pANON" not in caplog.text
 
 
 def test_an_unreadable_copy_gives_way_to_a_readable_one(course: Any, findings: FindingVocabulary) -> None:
