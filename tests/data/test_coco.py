@@ -1,6 +1,7 @@
 """COCO json files, as exported and as found in the wild."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from cxr.data.coco import read_coco
 from cxr.findings import FindingVocabulary, UnknownLabelError
+from cxr.read.dicom import pseudonym
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -61,6 +63,14 @@ def test_the_root_may_be_the_json_itself(tmp_path: Path, findings: FindingVocabu
         ({"annotations": [{"id": 1, "image_id": 5, "category_id": 4, "bbox": [0, 0, 1, 1]}]}, ValueError, "image_id 5"),
         ({"images": [{"id": 1, "file_name": "x.png", "width": 1, "height": 1}], "annotations": []},
          FileNotFoundError, "1 of 1 images are missing, first .*x.png"),
+        ({"images": [{"id": 1, "file_name": "x.png"}, {"id": 2}]}, ValueError,
+         r"annotations\.coco\.json: 2 of 2 images are damaged; the first, number 1 has no width, height"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [0, 0, 1, 1]}, {"id": 2}]}, ValueError,
+         "1 of 2 annotations are damaged; the first, number 2 has no image_id, category_id, bbox"),
+        ({"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [0, 0, 1]}]}, ValueError,
+         r"number 1 has the bbox \[0, 0, 1\], expected \[x, y, width, height\]"),
+        ({"categories": ["scoliosis"]}, ValueError, "1 of 1 categories are damaged; the first, number 1 has no id"),
+        ({"images": {}}, ValueError, "images is a dict, expected a list"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(
@@ -79,3 +89,32 @@ def test_what_is_no_coco_json_is_refused(tmp_path: Path, findings: FindingVocabu
     (tmp_path / "annotations.coco.json").write_text("{")
     with pytest.raises(ValueError, match="not a json file"):
         read_coco(tmp_path, findings)
+
+
+def test_without_a_stated_patient_the_dicom_header_tells(
+    tmp_path: Path, findings: FindingVocabulary, write_film: Callable[..., Path]
+) -> None:
+    ids = {"a": "H1", "b": "H1", "c": "", "d": "H1", "e": "H2"}
+    for name, patient in ids.items():
+        write_film(
+            tmp_path / f"{name}.dcm", np.zeros((8, 8), np.uint16), patient, study="1.2.3" if name in "ce" else ""
+        )
+    images = [{"id": name, "file_name": f"{name}.dcm", "width": 8, "height": 8} for name in ids]
+    images[3]["patient"] = "stated"
+    images[0]["patient"] = None
+    write(tmp_path, images=images, annotations=[])
+    a, b, c, d, e = (film.patient for film in read_coco(tmp_path, findings))
+    assert a == b == pseudonym("H1")
+    assert c == pseudonym("c")
+    assert d == pseudonym("stated")
+    assert e == pseudonym("H2")
+
+
+def test_a_placeholder_in_the_headers_is_no_patient(
+    tmp_path: Path, findings: FindingVocabulary, write_film: Callable[..., Path]
+) -> None:
+    for i in range(12):
+        write_film(tmp_path / f"{i}.dcm", np.zeros((8, 8), np.uint16), "ANONYMOUS" if i else "H1")
+    images = [{"id": i, "file_name": f"{i}.dcm", "width": 8, "height": 8} for i in range(12)]
+    write(tmp_path, images=images, annotations=[])
+    assert len({film.patient for film in read_coco(tmp_path, findings)}) == 12
