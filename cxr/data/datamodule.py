@@ -3,7 +3,9 @@
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Container
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from multiprocessing.context import BaseContext
@@ -25,6 +27,8 @@ from cxr.read.intensity import Intensity
 
 _log = logging.getLogger(__name__)
 
+_LEAST_SIZE = 32  # px: one cell of the coarsest feature map, with stride 32
+
 
 class RadiographDataModule(L.LightningDataModule):
     """A data set read, decoded once into a cache, split by patient, and served in batches.
@@ -44,6 +48,8 @@ class RadiographDataModule(L.LightningDataModule):
         val_fraction, test_fraction, folds, fold: see ``split_films``.
         seed: of splits, shuffling and augmentation.
         on_unreadable: "skip" leaves unreadable films out and names them, "raise" stops at them.
+
+    Raises ``ValueError`` for a setting that no data set can be served with, before any data are read.
     """
 
     def __init__(
@@ -66,8 +72,15 @@ class RadiographDataModule(L.LightningDataModule):
         on_unreadable: Literal["skip", "raise"] = "skip",
     ) -> None:
         super().__init__()
-        if on_unreadable not in ("skip", "raise"):
-            raise ValueError(f"on_unreadable is {on_unreadable!r}, expected 'skip' or 'raise'")
+        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
+        _check("size", size, size >= _LEAST_SIZE, f"at least {_LEAST_SIZE} px: a detector halves a film five times")
+        _check("val_fraction", val_fraction, 0 <= val_fraction < 1, "0 <= val_fraction < 1")
+        _check("test_fraction", test_fraction, 0 <= test_fraction < 1, "0 <= test_fraction < 1")
+        share_allowed = normal_fraction is None or 0 <= normal_fraction < 1
+        _check("normal_fraction", normal_fraction, share_allowed, "0 <= normal_fraction < 1, or null for all films")
+        _check("folds", folds, folds is None or folds >= 2, "at least 2, or null for one split")
+        _check("fold", fold, folds is None or 0 <= fold < folds, f"0..{(folds or 1) - 1}, as data.folds is {folds}")
+        _check("on_unreadable", on_unreadable, on_unreadable in ("skip", "raise"), "'skip' or 'raise'")
         self.root = Path(root)
         self.read = read
         self.findings = findings
@@ -98,6 +111,9 @@ class RadiographDataModule(L.LightningDataModule):
         splits["train"] = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
         if not splits["train"]:
             raise ValueError(f"{self.root}: no film is left for training")
+        if not splits["val"] and (self.folds or self.val_fraction > 0):
+            raise ValueError(self._without_validation(splits))
+        self._warn_of_shared_pixels(splits)
         self.films = splits
 
     def fingerprint(self) -> str:
@@ -134,17 +150,42 @@ class RadiographDataModule(L.LightningDataModule):
         if not films:
             raise ValueError(f"{self.root}: the data set has no films")
         failures = self.cache.fill([film.path for film in films])
+        failures |= self.cache.fill([copy for film in films if film.path in failures for copy in film.copies])
         self.unreadable = [failures[path] for path in sorted(failures)]
+        found = (_first_readable(film, failures) for film in films)
+        readable = [film for film in found if film is not None]
         if failures:
             listing = "\n  ".join(str(error) for error in self.unreadable)
-            lost = sum(film.path in failures for film in films)
-            message = f"{lost} of {len(films)} films cannot be read:\n  {listing}"
-            if self.on_unreadable == "raise":
+            lost = len(films) - len(readable)
+            message = f"{lost} of {len(films)} films cannot be read, {len(failures)} files:\n  {listing}"
+            if lost and self.on_unreadable == "raise":
                 raise ReadError(message)
-            _log.warning("%s\nThey are left out.", message)
-        readable = [film for film in films if film.path not in failures]
+            _log.warning("%s\nFilms with a readable copy are read from it, others left out.", message)
         self._check_sizes(readable)
         return readable
+
+    def _without_validation(self, splits: dict[str, list[Film]]) -> str:
+        """Say why no film validates, and what to type."""
+        films = [film for some in splits.values() for film in some]
+        counts = f"{len(films)} films of {len({film.patient for film in films})} patients"
+        parts = ", ".join(f"{len(some)} {split}" for split, some in splits.items())
+        asked = f"fold {self.fold} of {self.folds}" if self.folds else f"data.val_fraction {self.val_fraction}"
+        hint = "a smaller data.folds" if self.folds else "a larger data.val_fraction, or 0 for no validation"
+        return f"{self.root}: no film is left for validation: {counts} give {parts} with {asked}. Give {hint}"
+
+    def _warn_of_shared_pixels(self, splits: dict[str, list[Film]]) -> None:
+        """Warn of films in different splits that are one picture: a score on them is worth nothing."""
+        places: dict[str, dict[str, Film]] = defaultdict(dict)
+        for split, films in splits.items():
+            for film in films:
+                places[self.cache.get(film.path).digest].setdefault(split, film)
+        if shared := [list(place.items()) for place in places.values() if len(place) > 1]:
+            (split, film), (other_split, other) = shared[0][:2]
+            _log.warning(
+                "%d pictures stand in more than one split; the first is study %s (%s) and study %s (%s). "
+                "`python -m cxr.data.audit ROOT` lists them all.",
+                len(shared), film.study, split, other.study, other_split,
+            )  # fmt: skip
 
     def _check_sizes(self, films: list[Film]) -> None:
         """Raise ``ValueError`` for films that are not of the size their boxes were drawn for."""
@@ -173,6 +214,18 @@ class RadiographDataModule(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             multiprocessing_context=_context() if self.workers else None,
         )
+
+
+def _check(setting: str, value: object, allowed: bool, expected: str) -> None:
+    if not allowed:
+        raise ValueError(f"data.{setting} is {value!r}, expected {expected}")
+
+
+def _first_readable(film: Film, failures: Container[Path]) -> Film | None:
+    """Return the film, read from its first file that did not fail; ``None`` when all did."""
+    files = (film.path, *film.copies)
+    path = next((file for file in files if file not in failures), None)
+    return None if path is None else replace(film, path=path, copies=tuple(file for file in files if file != path))
 
 
 def _workers() -> int:

@@ -1,6 +1,8 @@
 """The data module: what a detector gets, the same in every process and after every resume."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +210,72 @@ def assert_same(a: list[Any], b: list[Any]) -> None:
 
 
 def test_only_training_films_are_augmented(make: Callable[..., RadiographDataModule]) -> None:
-    module = ready(make())
-    film = module.dataset("val").films[0]
-    _, target = module.dataset("val")[0]
-    np.testing.assert_allclose(target["boxes"] / target["scale"].repeat(2), film.boxes, atol=1e-4)
+    augmented, plain = ready(make()), ready(make(augment=None))
+    for split in ("val", "test"):
+        for (image, target), (same, same_target) in zip(augmented.dataset(split), plain.dataset(split), strict=False):
+            assert torch.equal(image, same)
+            assert torch.equal(target["boxes"], same_target["boxes"])
+        assert len(augmented.dataset(split)) > 0
+    assert not torch.equal(augmented.dataset("train")[0][0], plain.dataset("train")[0][0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, r"data\.batch_size is 0, expected at least 1"),
+        ({"size": 31}, r"data\.size is 31, expected at least 32 px: a detector halves"),
+        ({"val_fraction": 1.0}, r"data\.val_fraction is 1\.0, expected 0 <= val_fraction < 1"),
+        ({"test_fraction": -0.1}, r"data\.test_fraction is -0\.1, expected 0 <= test_fraction < 1"),
+        ({"normal_fraction": 1.0}, r"data\.normal_fraction is 1\.0, expected 0 <= normal_fraction < 1, or null"),
+        ({"folds": 1}, r"data\.folds is 1, expected at least 2, or null"),
+        ({"folds": 3, "fold": 3}, r"data\.fold is 3, expected 0\.\.2"),
+        ({"folds": 3, "fold": -1}, r"data\.fold is -1, expected 0\.\.2"),
+        ({"on_unreadable": "ignore"}, r"data\.on_unreadable is 'ignore', expected 'skip' or 'raise'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_read(
+    make: Callable[..., RadiographDataModule], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"), [({"val_fraction": 0.01}, r"a larger data\.val_fraction"), ({"folds": 50}, r"data\.folds")]
+)
+def test_an_empty_validation_set_that_was_asked_for_is_an_error(
+    make: Callable[..., RadiographDataModule], settings: dict[str, Any], hint: str
+) -> None:
+    fold = {"fold": 49} if "folds" in settings else {}
+    with pytest.raises(ValueError, match=rf"12 films of 12 patients give .* 0 val, .*{hint}"):
+        ready(make(test_fraction=0.25, **settings, **fold))
+    assert ready(make(val_fraction=0.0)).films["val"] == []
+
+
+def test_one_picture_in_two_splits_is_warned_of(
+    make: Callable[..., RadiographDataModule], films: list[Film], caplog: pytest.LogCaptureFixture
+) -> None:
+    ready(make(read=lambda root, findings: films, test_fraction=0.0, val_fraction=0.3))
+    assert "more than one split" not in caplog.text
+    ready(make(val_fraction=0.25, test_fraction=0.0))  # four films of each picture
+    expected = r"[123] pictures stand in more than one split; the first is study s(\d) \(train\) and study s\1 \(val\)"
+    assert re.search(expected, caplog.text)
+    assert not any(film.patient in caplog.text for film in films)
+
+
+@pytest.mark.parametrize("on_unreadable", ["skip", "raise"])
+def test_a_film_is_read_from_its_copy_where_the_first_file_is_broken(
+    make: Callable[..., RadiographDataModule], films: list[Film], caplog: pytest.LogCaptureFixture, on_unreadable: str
+) -> None:
+    whole, broken = films[0].path, films[0].path.with_name("broken.dcm")
+    # the header is whole, as whoever reads headers only believes; the pixels are cut off
+    broken.write_bytes(whole.read_bytes()[:-1000])
+    found = [replace(films[0], path=broken, copies=(whole,)), *films[1:]]
+    module = ready(make(read=lambda root, findings: found, on_unreadable=on_unreadable, val_fraction=0.3))
+    (film,) = [film for some in module.films.values() for film in some if film.id == "0"]
+    assert (film.path, film.copies) == (whole, (broken,))
+    assert "0 of 3 films cannot be read, 1 files" in caplog.text
+    assert str(broken) in str(module.unreadable[0])
 
 
 def test_splits_cover_all_films_and_loaders_all_of_a_split(make: Callable[..., RadiographDataModule]) -> None:
@@ -242,8 +306,6 @@ def test_unreadable_films_stop_a_strict_run(make: Callable[..., RadiographDataMo
     films[1].path.write_bytes(b"<html>")
     with pytest.raises(ReadError, match="cannot be read"):
         make(on_unreadable="raise").prepare_data()
-    with pytest.raises(ValueError, match="'skip' or 'raise'"):
-        make(on_unreadable="ignore")
 
 
 def test_boxes_for_another_size_of_film_are_refused(
