@@ -10,7 +10,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from cxr.data.course_write import TABLES, write_film, write_mark, write_tables
 from cxr.data.exposure import attenuate, draw_pose, expose
 from cxr.data.film import Film
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.workers import start_worker
 
 _DRAWING = 1  # counts up when the same seed gives other films
 _STAMP = "phantom.json"  # the settings, beside a complete set
@@ -166,7 +166,7 @@ def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Ro
     if workers == 1:
         return [work(job) for job in track(jobs, message)]
     # spawn: the fork of a process in which threads of torch or OpenCV run may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
         return list(track(pool.map(work, jobs, chunksize=4), message, total=len(jobs)))
 
 

@@ -5,9 +5,8 @@ before anything of that size is allocated.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import imagecodecs
@@ -44,6 +43,8 @@ _CODECS: dict[uid.UID, tuple[str, Callable[[bytes], Any]]] = {
 }
 _LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+
+_in_use: dict[uid.UID, str] = {}
 
 SUPPORTED = (*_NATIVE, uid.RLELossless, *_CODECS)
 """Transfer syntaxes that are read."""
@@ -90,15 +91,15 @@ def decode(data: bytes, syntax: uid.UID, layout: PixelLayout, swapped_bytes: boo
     tells that 8-bit pixels were written as big-endian 16-bit words (VR OW). Raises ``ValueError`` with the reason.
     """
     if syntax in _NATIVE:
-        _announce(syntax, "numpy")
+        announce({syntax: "numpy"})
         return _stored_bits(_native_words(data, syntax.is_little_endian, layout, swapped_bytes), layout)
     if syntax == uid.RLELossless:
-        _announce(syntax, "imagecodecs")
+        announce({syntax: "imagecodecs"})
         return _stored_bits(_rle_words(_only_frame(data), layout), layout)
     if syntax not in _CODECS:
         raise ValueError(f"no decoder for this transfer syntax, expected one of {', '.join(s.name for s in SUPPORTED)}")
     name, codec = _CODECS[syntax]
-    _announce(syntax, name)
+    announce({syntax: name})
     frame = _only_frame(data)
     _check_codestream(frame, syntax, layout)
     try:
@@ -110,9 +111,17 @@ def decode(data: bytes, syntax: uid.UID, layout: PixelLayout, swapped_bytes: boo
     return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
 
 
-@cache  # once a process
-def _announce(syntax: uid.UID, decoder: str) -> None:
-    log.info("%s (%s) is decoded by %s", syntax.name, syntax, decoder)
+def decoders_in_use() -> dict[uid.UID, str]:
+    """Return the decoder of each transfer syntax that this process, or a worker it heard of, has decoded."""
+    return dict(_in_use)
+
+
+def announce(decoders: Mapping[uid.UID, str]) -> None:
+    """Log the decoders of transfer syntaxes, each once a process."""
+    for syntax, decoder in decoders.items():
+        if syntax not in _in_use:
+            _in_use[syntax] = decoder
+            log.info("%s (%s) is decoded by %s", syntax.name, syntax, decoder)
 
 
 def _native_words(data: bytes, little_endian: bool, layout: PixelLayout, swapped_bytes: bool) -> NDArray[Any]:

@@ -1,22 +1,28 @@
 """One task on many films, in processes that a film may kill without taking the others along."""
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
+from pydicom.uid import UID
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cxr.read.decode import announce, decoders_in_use
 from cxr.read.radiograph import ReadError
 
 Task = Callable[[Path], None]
 Outcome = tuple[Path, ReadError | None]
+_Result = tuple[ReadError | None, dict[UID, str]]
 
 _WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
+_PARENT_POLL_S = 1.0
 
 
 def outcomes(task: Task, paths: Sequence[Path], workers: int, progress: bool = True) -> Iterator[Outcome]:
@@ -49,6 +55,11 @@ def _attempt(task: Task, path: Path) -> ReadError | None:
     return None
 
 
+def _attempt_in_worker(task: Task, path: Path) -> _Result:
+    """Return, beside the error, what the worker decodes with: its log has no handler."""
+    return _attempt(task, path), decoders_in_use()
+
+
 def _pooled(task: Task, paths: Sequence[Path], workers: int) -> Iterator[Outcome]:
     waiting = deque(paths)
     while waiting:
@@ -62,15 +73,16 @@ def _until_a_crash(task: Task, waiting: deque[Path], workers: int) -> Generator[
 
     A pool does not tell which film its process died of, so few are in flight at a time and those are tried alone.
     """
-    flying: dict[Future[ReadError | None], Path] = {}
+    flying: dict[Future[_Result], Path] = {}
     with _pool(workers) as pool:
         while waiting or flying:
             try:
                 while waiting and len(flying) < 2 * workers:
-                    flying[pool.submit(_attempt, task, waiting[0])] = waiting[0]
+                    flying[pool.submit(_attempt_in_worker, task, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    error = future.result()
+                    error, decoders = future.result()
+                    announce(decoders)
                     yield flying.pop(future), error
             except BrokenProcessPool:
                 return list(flying.values())
@@ -80,17 +92,28 @@ def _until_a_crash(task: Task, waiting: deque[Path], workers: int) -> Generator[
 def _alone(task: Task, path: Path) -> ReadError | None:
     try:
         with _pool(1) as pool:
-            return pool.submit(_attempt, task, path).result()
+            error, decoders = pool.submit(_attempt_in_worker, task, path).result()
     except BrokenProcessPool:
         return ReadError(f"{path}: reading it kills the process (out of memory, or a fault in its decoder)")
+    announce(decoders)
+    return error
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
     # spawn: forking a process that has started torch's threads can hang
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker)
 
 
-def _one_thread() -> None:
-    """Leave the cores to the other workers."""
+def start_worker() -> None:
+    """Initialise a process of a pool: leave the cores to the other workers, and end when the parent is gone."""
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
+    if parent := parent_process():
+        threading.Thread(target=_exit_without, args=(parent.pid,), daemon=True).start()
+
+
+def _exit_without(parent: int | None) -> None:
+    """End this process once another one is its parent: a parent that was killed cannot tell its pool to stop."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)  # no clean-up: films are written whole or not at all

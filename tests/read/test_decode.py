@@ -176,7 +176,7 @@ def test_a_syntax_without_decoder_lists_those_that_are_read(write_film):
 
 
 def test_the_decoder_is_announced_once_a_syntax(write_film, film, caplog):
-    decode._announce.cache_clear()
+    decode._in_use.clear()
     path = write_film(film, syntax=uid.JPEG2000Lossless, codestream=j2k(film), BitsStored=12)
     with caplog.at_level(logging.INFO, logger="cxr.read.decode"):
         read_dicom(path)
