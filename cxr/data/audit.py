@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,9 +15,13 @@ from rich.table import Column, Table
 
 from cxr.data.film import Film
 from cxr.data.layouts import VOCABULARY, read_films, read_vocabulary
+from cxr.data.splits import split_films
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity
+
+LEFT_OUT = "left out"
+"""Films in none of the splits: unreadable ones, and those of patients whom the data set holds back for testing."""
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -53,7 +57,7 @@ class Audit:
 
     Args:
         splits: by name.
-        leaks: patients, and pixels, that stand in more than one split.
+        leaks: patients, and pixels, that stand in more than one split; ``LEFT_OUT`` is none.
         duplicates: films of one split that have different ids and the same pixels.
         copies: films whose further copies are another picture.
         boxes: boxes that are empty or reach out of their film.
@@ -143,7 +147,7 @@ def _leaks(films_by_split: Mapping[str, Iterable[Film]], pixels: Mapping[Path, s
     patients: dict[str, dict[str, Film]] = defaultdict(dict)
     pictures: dict[str, dict[str, Film]] = defaultdict(dict)
     for split, films in films_by_split.items():
-        for film in films:
+        for film in films if split != LEFT_OUT else ():
             patients[film.patient].setdefault(split, film)
             if film.path in pixels:
                 pictures[pixels[film.path]].setdefault(split, film)
@@ -173,23 +177,38 @@ def _bad_boxes(film: Film) -> list[str]:
     ]
 
 
+def split_as_trained(
+    films: Sequence[Film], unreadable: Container[Path], val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, list[Film]]:
+    """Return the splits that a training with these settings has, and the films it leaves out. Raises ``ValueError``."""
+    readable = [film for film in films if any(path not in unreadable for path in (film.path, *film.copies))]
+    splits = split_films(readable, val_fraction, test_fraction, seed)
+    placed = {id(film) for some in splits.values() for film in some}
+    left_out = [film for film in films if id(film) not in placed]
+    return splits | ({LEFT_OUT: left_out} if left_out else {})
+
+
 def main() -> None:
     """Read the command line, print the audit, and exit with 1 if there are problems."""
     parser = argparse.ArgumentParser(prog="python -m cxr.data.audit", description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in the course layout, or with a COCO json")
     parser.add_argument("--findings", type=Path, default=VOCABULARY, help="the vocabulary (default %(default)s)")
     parser.add_argument("--cache", type=Path, default=Path(".cache/films"), help="decoded films (default %(default)s)")
+    parser.add_argument("--val-fraction", type=float, default=0.15, help="as data.val_fraction (default %(default)s)")
+    parser.add_argument("--test-fraction", type=float, default=0.15, help="as data.test_fraction (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split, as in training (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the audit here too")
     arguments = parser.parse_args()
     try:
         findings = read_vocabulary(arguments.findings)
         films = read_films(arguments.root, findings)
+        cache = FilmCache(arguments.cache, Intensity([FullRange()]), size=64)
+        unreadable = cache.fill([path for film in films for path in (film.path, *film.copies)])
+        shares = arguments.val_fraction, arguments.test_fraction
+        splits = split_as_trained(films, unreadable, *shares, arguments.seed)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    splits: dict[str, list[Film]] = defaultdict(list)
-    for film in films:
-        splits[film.split or "train"].append(film)
-    report = audit(splits, findings, FilmCache(arguments.cache, Intensity([FullRange()]), size=64))
+    report = audit(splits, findings, cache)
     show(report, findings, Console())
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cxr.data import audit as audit_module
-from cxr.data.audit import Audit, audit, show
+from cxr.data.audit import LEFT_OUT, Audit, audit, show, split_as_trained
 from cxr.data.course import read_course
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
@@ -112,11 +112,42 @@ def test_the_command_line_writes_json_and_exits_with_1_on_problems(
     with pytest.raises(SystemExit) as sound:
         audit_module.main()
     assert sound.value.code == 0
-    assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["splits"]["train"]["films"] == 4
+    splits = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["splits"]
+    assert sum(split["films"] for split in splits.values()) == 4
     films[0].path.write_bytes(b"<html>")
     with pytest.raises(SystemExit) as problem:
         audit_module.main()
     assert problem.value.code == 1
+
+
+def test_the_command_line_audits_the_split_that_trains(
+    course: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(12):
+        course.row(f"F{i}", "normal", seed=7)  # one picture, twelve patients: it stands in every split
+    words = ["audit", str(course.save()), "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "audit.json")]
+    monkeypatch.chdir(Path(__file__).parents[2])  # where conf/ is
+    monkeypatch.setattr(sys, "argv", [*words, "--val-fraction", "0.25", "--seed", "3"])
+    with pytest.raises(SystemExit) as problem:
+        audit_module.main()
+    assert problem.value.code == 1
+    report = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
+    assert {name: split["films"] for name, split in report["splits"].items()} == {"train": 7, "val": 3, "test": 2}
+    assert [all(f"({split})" in leak for split in ("train", "val", "test")) for leak in report["leaks"]] == [True]
+
+
+def test_the_split_is_that_of_the_data_module_and_shows_what_it_leaves_out(
+    films: list[Film], course: Any, findings: FindingVocabulary, tmp_path: Path
+) -> None:
+    broken = films[0].path
+    broken.write_bytes(b"<html>")
+    held, same_patient = replace(films[3], split="test", patient="pX"), replace(films[2], patient="pX")
+    films = [films[0], films[1], same_patient, held]
+    splits = split_as_trained(films, {broken, films[1].path}, 0, 0, 0)
+    assert splits == {"train": [films[1]], "val": [], "test": [held], LEFT_OUT: [films[0], same_patient]}
+    report = run(splits, findings, tmp_path / "cache")
+    assert report.leaks == []
+    assert len(report.unreadable) == 1
 
 
 @pytest.mark.parametrize(
