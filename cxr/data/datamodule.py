@@ -170,7 +170,7 @@ class RadiographDataModule(L.LightningDataModule):
         counts = f"{len(films)} films of {len({film.patient for film in films})} patients"
         parts = ", ".join(f"{len(some)} {split}" for split, some in splits.items())
         asked = f"fold {self.fold} of {self.folds}" if self.folds else f"data.val_fraction {self.val_fraction}"
-        hint = "a smaller data.folds" if self.folds else "a larger data.val_fraction, or 0 for no validation"
+        hint = "a smaller data.folds" if self.folds else "a larger data.val_fraction"
         return f"{self.root}: no film is left for validation: {counts} give {parts} with {asked}. Give {hint}"
 
     def _warn_of_shared_pixels(self, splits: dict[str, list[Film]]) -> None:
