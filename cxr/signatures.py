@@ -148,7 +148,7 @@ def _source(module: str) -> Path | None:
     if not module:
         return None
     relative = Path(*module.split("."))
-    for root in map(Path, sys.path):
+    for root in (*map(Path, sys.path), Path(__file__).parents[1]):  # the last where this package is installed editable
         for path in (root / relative / "__init__.py", root / relative.with_suffix(".py")):
             if path.is_file():
                 return path
