@@ -18,13 +18,14 @@ class Augment:
     No transform may mirror the film: the heart is on the left.
 
     Args:
-        geometry: transforms that move the film and its boxes, on 16-bit pixels (a third faster than on floats). They
-            leave ``fill`` at 0: the film is shifted so that 0 is its own minimum, its air.
+        geometry: transforms that move the film and its boxes, on 16-bit pixels (a third faster than on floats). What
+            comes in from outside is filled with the film's own minimum, its air: their ``fill`` is set for each film.
         appearance: transforms of grey values, on float32 in 0..1.
     """
 
     def __init__(self, geometry: Sequence[A.BasicTransform] = (), appearance: Sequence[A.BasicTransform] = ()) -> None:
-        boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"])
+        # boxes are clipped before and after the chain here; between its transforms they need not be checked too
+        boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"], check_each_transform=False)
         # seed: makes a generator of its own, apart from the process's random and numpy.random
         self._geometry = A.Compose(list(geometry), bbox_params=boxes, seed=0) if geometry else None
         self._appearance = A.Compose(list(appearance), seed=0) if appearance else None
@@ -60,10 +61,11 @@ def clip_boxes(
 def _move(
     geometry: A.Compose, pixels: NDArray[np.uint16], boxes: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]:
-    air = pixels.min()
-    out: dict[str, Any] = geometry(image=pixels - air, bboxes=boxes, labels=labels)
+    air = float(pixels.min())
+    for transform in geometry.transforms:
+        transform.fill = air
+    out: dict[str, Any] = geometry(image=pixels, bboxes=boxes, labels=labels)
     moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
     kept = np.asarray(out["labels"]).astype(np.int64)
     height, width = pixels.shape
-    out["image"] += air  # an array of its own since the subtraction
     return out["image"], *clip_boxes(moved, kept, width, height)
