@@ -62,7 +62,10 @@ def _move(
     geometry: A.Compose, pixels: NDArray[np.uint16], boxes: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]:
     air = float(pixels.min())
-    for transform in geometry.transforms:
+    transforms: list[Any] = (
+        geometry.transforms
+    )  # those that move a film have ``fill``, which their base does not declare
+    for transform in transforms:
         transform.fill = air
     out: dict[str, Any] = geometry(image=pixels, bboxes=boxes, labels=labels)
     moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
