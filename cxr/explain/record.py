@@ -1,0 +1,107 @@
+"""What is known of an explained film, and the folder that keeps it.
+
+``films/<study>/`` holds ``film.jpg`` (the film as the eye sees it, longest side at most 1024), one 8-bit grey PNG a map
+in original film pixels (255 = 1.0), and ``film.json``, which is written last: where it stands, the film is done.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+RECORD = "film.json"
+PICTURE = "film.jpg"
+
+# hit: a true box of the finding lies under it at IoU 0.5 or more. suppressed: no detection, but the box the detector
+# would have named next, shown for a film without detections.
+Outcome = Literal["hit", "false alarm", "suppressed"]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A box a reader marked: xyxy in original pixels."""
+
+    finding: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A box of the detector and what each method says of it.
+
+    Args:
+        finding: canonical name.
+        score: 0..1, the detector's.
+        box: xyxy in original pixels.
+        outcome: against the reader's marks.
+        maps: method → file name of its map in the film's folder.
+        notes: method → why a map must be read with care ("all zero: …"); most have none.
+        figures: method or baseline → figure → value, see ``cxr.explain.scores``. NaN is not stored: what could not be
+            measured is absent.
+    """
+
+    finding: str
+    score: float
+    box: Box
+    outcome: Outcome
+    maps: dict[str, str]
+    notes: dict[str, str]
+    figures: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class ExplainedFilm:
+    """One film: its pseudonym, its original size in pixels, what was marked on it, and what was explained.
+
+    ``truth_known`` is False for films that came as a folder, without marks.
+    """
+
+    study: str
+    patient: str
+    width: int
+    height: int
+    truth_known: bool
+    truth: tuple[Marked, ...]
+    boxes: tuple[Explained, ...]
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """Findings that were marked and for which no box is a hit."""
+        hits = {box.finding for box in self.boxes if box.outcome == "hit"}
+        return tuple(dict.fromkeys(mark.finding for mark in self.truth if mark.finding not in hits))
+
+    def write(self, folder: Path) -> None:
+        """Write ``film.json`` into the film's folder, whole or not at all."""
+        part = folder / f".{RECORD}.part"
+        part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        part.replace(folder / RECORD)
+
+
+def read_film_record(folder: Path) -> ExplainedFilm:
+    """Return what ``film.json`` of a film's folder holds."""
+    fields: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    truth = tuple(Marked(mark["finding"], tuple(mark["box"])) for mark in fields.pop("truth"))
+    boxes = tuple(Explained(**{**box, "box": tuple(box["box"])}) for box in fields.pop("boxes"))
+    return ExplainedFilm(**fields, truth=truth, boxes=boxes)
+
+
+def read_records(run: Path) -> Iterator[tuple[Path, ExplainedFilm]]:
+    """Yield each finished film of a run's folder with its own folder, in the order of their names."""
+    for record in sorted(run.glob(f"films/*/{RECORD}")):
+        yield record.parent, read_film_record(record.parent)
+
+
+def write_map(path: Path, heatmap: NDArray[np.float32]) -> None:
+    """Write a map [H, W] of 0..1 as an 8-bit grey PNG."""
+    Image.fromarray(np.uint8(np.clip(heatmap, 0, 1) * 255 + 0.5)).save(path, compress_level=1)
+
+
+def read_map(path: Path) -> NDArray[np.float32]:
+    """Return a written map [H, W], float32 0..1."""
+    return np.asarray(Image.open(path), np.float32) / 255
