@@ -1,0 +1,165 @@
+"""Does a map follow the detector? What the score does as the film is taken apart, and the map as the weights are."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+"""Of the film's pixels, removed or shown. Dense at the start: a finding fills a few hundredths of a film, there the
+curves bend, and a forward pass a step is what the figures cost."""
+
+_BLUR = 0.1  # standard deviation as a part of the longer side: a finding of a fifth of the film's side fades
+_RANKED_SIDE = 64
+
+
+@torch.no_grad()
+def deletion_insertion(
+    film: Tensor, maps: Tensor, score: Callable[[Tensor], Tensor], fractions: Sequence[float] = FRACTIONS
+) -> list[dict[str, float]]:
+    """Return for each map ``deletion`` (low is good) and ``insertion`` (high is good), areas in 0..1 (RISE, 2018).
+
+    Deletion takes pixels from the film in the order of the map, highest first; insertion starts without any and puts
+    them back in the same order; the area is that under the score over the fraction of pixels, by trapezoids. What is
+    taken is replaced by the film heavily blurred: black, RISE's choice, is a value that films hold, and its edges
+    are seen by the detector as structures. Pixels of equal value come in random order, the same for every map, so that
+    a map that is constant or mostly zero is not read from top to bottom.
+
+    Scores are divided by that of the whole film, so that a box of score 0.3 and one of 0.9 can be averaged; more than
+    the whole film gives counts as 1, or a few boxes of low score would make up the mean.
+
+    Args:
+        film: [1, h, w], float 0..1.
+        maps: [n, h, w], of the same pixels.
+        score: of films [B, 1, h, w] gives the explained score [B], not negative. Called once for the film and the
+            blurred one, and once a map for all its steps.
+        fractions: ascending from 0 to 1.
+
+    Returns:
+        n mappings, empty ones where the whole film scores 0: there is nothing to follow.
+    """
+    blurred = _blurred(film)
+    whole, nothing = score(torch.stack([film, blurred])).reshape(2).tolist()
+    if whole <= 0:
+        return [{} for _ in maps]
+    at = torch.tensor(fractions)
+    counts = (at[1:-1] * film.numel()).round().to(film.device)
+    figures = []
+    for heatmap in maps:
+        taken = _rank(heatmap) < counts[:, None, None, None]  # [steps, 1, h, w]
+        steps = torch.cat([torch.where(taken, blurred, film), torch.where(taken, film, blurred)])
+        deleted, inserted = score(steps).reshape(2, -1).tolist()
+        curves = torch.tensor([[whole, *deleted, nothing], [nothing, *inserted, whole]])
+        areas = torch.trapezoid((curves / whole).clamp(0, 1), at)
+        figures.append({"deletion": areas[0].item(), "insertion": areas[1].item()})
+    return figures
+
+
+def randomised(detector: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+    """Yield a copy of a detector that forgets part after part, from the output to the input (Adebayo 2018).
+
+    A map that stays the same as the weights go shows the film, not the detector. Yields the name of the part that went
+    last, and the copy, the *same* module each time: use it before asking for the next. ``detector`` is not touched.
+
+    The parts go by torchvision's contract, in which a detector registers its modules from input to output: those two
+    levels deep (``roi_heads.box_predictor``, ``roi_heads.box_head``, ``rpn.head``, ``backbone.fpn``); the backbone's
+    lists and dicts of stages are opened once more (``backbone.body.layer4``, …, ``backbone.body.layer1``); ``head``
+    of a single-stage detector is one part, for its branches stand side by side and a class score sees only one.
+
+    Layers are set back by their own ``reset_parameters``, norms included; frozen norms become the identity; parameters
+    that no layer can set back are shuffled.
+    """
+    copied = copy.deepcopy(detector)
+    devices = {p.device for p in copied.parameters() if p.device.type == "cuda"}
+    for step, name in enumerate(reversed(_parts(copied))):
+        with torch.random.fork_rng(list(devices)):
+            torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+            for module in copied.get_submodule(name).modules():
+                _forget(module)
+        yield name, copied
+
+
+def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return Spearman's rank correlation, -1..1, of two maps [H, W], as Adebayo 2018 compares them.
+
+    Taken on averages over at most 64 × 64 cells: neighbouring pixels of an enlarged map tell the same thing again.
+    NaN where one of them is all zero (or constant): there is no map to compare.
+
+    Raises:
+        ValueError: maps of different shapes.
+    """
+    if one.shape != other.shape:
+        raise ValueError(f"maps of shapes {one.shape} and {other.shape} cannot be compared")
+    ranks = np.stack([_average_ranks(_shrunk(heatmap)) for heatmap in (one, other)])
+    if np.ptp(ranks, axis=1).min() == 0:
+        return float("nan")
+    correlation: NDArray[np.float64] = np.corrcoef(ranks)
+    return float(correlation[0, 1])
+
+
+def _blurred(film: Tensor) -> Tensor:
+    picture = film[0].float().cpu().numpy()
+    blurred = cv2.GaussianBlur(picture, (0, 0), _BLUR * max(picture.shape), borderType=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(blurred)[None].to(film)
+
+
+def _rank(heatmap: Tensor) -> Tensor:
+    """Return [h, w]: 0 for the highest pixel, h·w - 1 for the lowest, equal ones in random order."""
+    values = heatmap.flatten()
+    shuffled = torch.randperm(len(values), generator=torch.Generator().manual_seed(0)).to(values.device)
+    order = shuffled[values[shuffled].argsort(descending=True, stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return rank.view_as(heatmap)
+
+
+def _parts(detector: nn.Module) -> list[str]:
+    """Return the names of the parts with something learned in them, as they are registered."""
+    names = []
+    for name, child in detector.named_children():
+        opened = [(name, child)] if name == "head" or not list(child.children()) else _opened(name, child)
+        for part, module in opened:
+            stages = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict) and name == "backbone"
+            names += [inner for inner, _ in (_opened(part, module) if stages else [(part, module)])]
+    return [name for name in names if any(_learned(module) for module in detector.get_submodule(name).modules())]
+
+
+def _opened(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(f"{name}.{inner}", child) for inner, child in module.named_children()]
+
+
+def _learned(module: nn.Module) -> bool:
+    return isinstance(module, FrozenBatchNorm2d) or next(module.parameters(recurse=False), None) is not None
+
+
+@torch.no_grad()
+def _forget(module: nn.Module) -> None:
+    reset: Any = getattr(module, "reset_parameters", None)
+    if isinstance(module, FrozenBatchNorm2d):
+        for buffer, value in ((module.weight, 1), (module.bias, 0), (module.running_mean, 0), (module.running_var, 1)):
+            buffer.fill_(value)
+    elif reset is not None:
+        reset()
+    else:
+        for parameter in module.parameters(recurse=False):
+            order = torch.randperm(parameter.numel(), device=parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+
+
+def _shrunk(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    scale = min(1.0, _RANKED_SIDE / max(heatmap.shape))
+    height, width = (max(1, round(side * scale)) for side in heatmap.shape)
+    return cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+
+
+def _average_ranks(heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the ranks of all values, equal ones with the mean of their ranks."""
+    _, which, counts = np.unique(heatmap, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[which.ravel()]
+    return ranks
