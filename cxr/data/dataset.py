@@ -30,6 +30,9 @@ class RadiographDataset(Dataset[Sample]):
 
     - ``boxes``: float32 [N, 4] xyxy in pixels of the image; N = 0 on a normal film
     - ``labels``: int64 [N] in 1..K
+    - ``original_boxes``, ``original_labels``: float32 [M, 4] and int64 [M], all of the film as its readers marked it,
+      in original pixels: what a detector is scored against. Never augmented or cut, so M >= N (a box under a pixel
+      of the image is in these only)
     - ``scale``: float32 [2], (sx, sy), image pixels for one original pixel: where nothing is augmented,
       ``boxes / (sx, sy, sx, sy)`` are original pixels
     - ``size``: int64 [2], original (height, width)
@@ -68,6 +71,8 @@ class RadiographDataset(Dataset[Sample]):
         return torch.from_numpy(image)[None], {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.from_numpy(labels),
+            "original_boxes": torch.tensor(film.boxes),
+            "original_labels": torch.tensor(self.labels[index]),
             "scale": torch.from_numpy(scale),
             "size": torch.tensor([cached.height, cached.width]),
             "film": torch.tensor(index),

@@ -27,11 +27,12 @@ class DetectionTask(L.LightningModule):
 
     A batch is (images, targets): images [1, h, w] float 0..1 of any sizes, and targets {boxes [N, 4] float xyxy in the
     image's frame, labels int64 [N] 1..K, scale [2] = image pixels per original pixel along x and y, size [2] = original
-    height and width}. N = 0 is a normal film.
+    height and width, original_boxes [M, 4] and original_labels [M] = what the readers marked, in original pixels, also
+    where it is too small for the image}. M = 0 is a normal film.
 
     Logged: ``train/<loss>`` and ``train/loss``, their sum (epoch means), ``train/learning_rate`` and
     ``train/gradient_norm`` (before clipping; every ``log_every_n_steps``), the same losses as ``val/…`` and ``test/…``,
-    and all figures of ``DetectionMetrics``, measured in original pixels.
+    and all figures of ``DetectionMetrics``, measured in original pixels against all that the readers marked.
 
     Args:
         findings: the vocabulary behind the class indices.
@@ -143,7 +144,8 @@ class DetectionTask(L.LightningModule):
         losses["loss"] = torch.stack(list(losses.values())).sum()
         logged = {f"{stage}/{name}": value for name, value in losses.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
-        truth = [{"boxes": _original(t["boxes"], t), "labels": t["labels"]} for t in targets]
+        # Not the boxes of the image: what is under a pixel there was dropped, and would not count as missed
+        truth = [{"boxes": t["original_boxes"], "labels": t["original_labels"]} for t in targets]
         self._metrics.update(detections, truth)
         return detections
 
@@ -191,14 +193,10 @@ class DetectionTask(L.LightningModule):
 
 def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return one film's detections in original pixels, without those that a single-stage detector calls background."""
-    boxes = clip_boxes_to_image(_original(found["boxes"].float(), target), tuple(target["size"].tolist()))
+    boxes = found["boxes"].float() / target["scale"].repeat(2)
+    boxes = clip_boxes_to_image(boxes, tuple(target["size"].tolist()))
     kept = found["labels"] != BACKGROUND
     return {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept].float()}
-
-
-def _original(boxes: Tensor, target: Mapping[str, Tensor]) -> Tensor:
-    """Return boxes [N, 4] of the image's frame in original pixels."""
-    return boxes / target["scale"].repeat(2)
 
 
 @contextmanager

@@ -4,17 +4,19 @@ import csv
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
 from torch import Tensor
 
 from cxr.data.film import Film
-from cxr.detect.task import DetectionTask
+from cxr.detect.task import Batch, DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.report.figures import Marks, epoch_curves, film_picture
 from cxr.report.html import FilmCard, test_page
@@ -91,12 +93,8 @@ class ValidationPictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
-        findings = cast(DetectionTask, pl_module).findings
-        for image, target, detection in zip(*batch, outputs["detections"], strict=True):
-            if len(self._pictures) < self.films:
-                truth, seen = _marks(findings, target, detection, self.threshold)
-                picture = film_picture(_grey(image), truth, seen, findings, width=480)
-                self._pictures.append(np.asarray(picture))
+        drawn = _draw(pl_module, batch, outputs, self.films - len(self._pictures), self.threshold, width=480)
+        self._pictures += [np.asarray(film.picture) for film in drawn]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the pictures to TensorBoard."""
@@ -126,13 +124,9 @@ class TestPage(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
-        findings = cast(DetectionTask, pl_module).findings
-        for image, target, detection in zip(*batch, outputs["detections"], strict=True):
-            if len(self._cards) < self.films:
-                truth, seen = _marks(findings, target, detection, self.threshold)
-                study = self._test_films(trainer)[int(target["film"])].study
-                picture = film_picture(_grey(image), truth, seen, findings)
-                self._cards.append(FilmCard(study, picture, truth.findings, sorted(set(seen.findings))))
+        for film in _draw(pl_module, batch, outputs, self.films - len(self._cards), self.threshold, width=560):
+            study = self._test_films(trainer)[film.index].study
+            self._cards.append(FilmCard(study, film.picture, film.truth, sorted(set(film.seen))))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page."""
@@ -156,17 +150,42 @@ class TestPage(Callback):
         return trainer.datamodule.films["test"]  # type: ignore[attr-defined,no-any-return]  # Lightning's Trainer does not declare it
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A film of a batch: its index in the data set, its picture, what was marked and what was detected on it."""
+
+    index: int
+    picture: Image.Image
+    truth: Sequence[str]
+    seen: Sequence[str]
+
+
+def _draw(
+    task: LightningModule, batch: Batch, outputs: Mapping[str, Any], most: int, threshold: float, width: int
+) -> list[_Drawn]:
+    """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` on."""
+    findings = cast(DetectionTask, task).findings
+    drawn = []
+    for image, target, detection in islice(zip(*batch, outputs["detections"], strict=True), most):
+        truth, seen = _marks(findings, target, detection, threshold)
+        picture = film_picture(image[0].float().cpu().numpy(), truth, seen, findings, width)
+        drawn.append(_Drawn(int(target["film"]), picture, truth.findings, seen.findings))
+    return drawn
+
+
 def _marks(
     findings: FindingVocabulary, target: dict[str, Tensor], detection: dict[str, Tensor], threshold: float
 ) -> tuple[Marks, Marks]:
-    """True and detected boxes in the pixels of the network's image; detections come in original pixels."""
-    sx, sy = (float(s) for s in target["scale"])
+    """True and detected boxes in the pixels of the network's image; both come in original pixels."""
+    scale = target["scale"].repeat(2).cpu()
     keep = detection["scores"] >= threshold
-    scale = torch.tensor([sx, sy, sx, sy])
-    truth = Marks(target["boxes"].cpu().numpy(), [findings.name(int(i)) for i in target["labels"]])
-    boxes = detection["boxes"][keep].cpu().float() * scale
-    seen = [findings.name(int(i)) for i in detection["labels"][keep]]
-    return truth, Marks(boxes.numpy(), seen, detection["scores"][keep].cpu().float().numpy())
+
+    def named(boxes: Tensor, labels: Tensor, scores: Tensor | None = None) -> Marks:
+        shown = None if scores is None else scores.cpu().float().numpy()
+        return Marks((boxes.cpu().float() * scale).numpy(), [findings.name(int(i)) for i in labels], shown)
+
+    truth = named(target["original_boxes"], target["original_labels"])
+    return truth, named(detection["boxes"][keep], detection["labels"][keep], detection["scores"][keep])
 
 
 def _describe(card: Mapping[str, Any]) -> str:
@@ -176,7 +195,3 @@ def _describe(card: Mapping[str, Any]) -> str:
     data = cfg.get("data", {})
     parts = (named["model"], named["optimizer"], f"{data.get('size')} px", data.get("root"), f"data {card.get('data')}")
     return " · ".join(str(part) for part in parts)
-
-
-def _grey(image: Tensor) -> np.ndarray[Any, Any]:
-    return image[0].float().cpu().numpy()

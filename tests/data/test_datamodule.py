@@ -88,6 +88,7 @@ def test_a_sample_is_what_the_contract_says(films: list[Film], findings: Finding
     assert target["film"].tolist() == 0
     types = {"boxes": torch.float32, "labels": torch.int64, "scale": torch.float32}
     types |= {"size": torch.int64, "film": torch.int64}
+    types |= {"original_boxes": torch.float32, "original_labels": torch.int64}
     assert {key: value.dtype for key, value in target.items()} == types
 
 
@@ -120,6 +121,19 @@ def test_the_pixels_under_a_box_are_those_of_the_lesion(
     inside = torch.zeros_like(image)
     inside[:, y0:y1, x0:x1] = 1
     assert torch.equal(image, inside)
+
+
+def test_what_was_marked_stays_whole_however_small_the_image(
+    tmp_path: Path, write_film: Callable[..., Path], findings: FindingVocabulary
+) -> None:
+    path = write_film(tmp_path / "film.dcm", np.zeros((100, 2500), np.uint16))
+    boxes = np.array([[900, 0, 906, 100], [1000, 10, 1500, 90]], np.float32)  # the first is 0.6 px wide at 256 px
+    film = Film(path, "f", "s", "p", boxes, ("scoliosis", "cardiac_hypertrophy"), 2500, 100)
+    for augment in (None, rotate()):
+        _, target = dataset([film], findings, tmp_path / "cache", 256, augment=augment)[3, 0]
+        assert target["labels"].tolist() == [1]
+        assert target["original_boxes"].tolist() == boxes.tolist()
+        assert target["original_labels"].tolist() == [2, 1]
 
 
 def test_a_batch_is_two_lists_with_films_of_any_size(

@@ -29,6 +29,8 @@ def film() -> Callable[..., Film]:
         target = {
             "boxes": corners,
             "labels": torch.arange(len(corners)) % 3 + 1,
+            "original_boxes": 2 * corners,
+            "original_labels": torch.arange(len(corners)) % 3 + 1,
             "scale": torch.tensor([0.5, 0.5]),
             "size": torch.tensor([2 * size[0], 2 * size[1]]),
             "film": torch.tensor(seed),

@@ -246,6 +246,7 @@ def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
     image, target = film(0, (64, 64), [[8.0, 8.0, 40.0, 48.0]])
     target["scale"] = torch.tensor([0.5, 0.25])
     target["size"] = torch.tensor([256, 128])
+    target["original_boxes"] = torch.tensor([[16.0, 32.0, 80.0, 192.0]])
     found = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.tensor([0.9])}
     task = make_task(partial(Stub, found=found))
     seen = []
@@ -257,6 +258,21 @@ def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
     ((detections, targets),) = seen
     assert detections[0]["boxes"].tolist() == targets[0]["boxes"].tolist() == [[16.0, 32.0, 80.0, 192.0]]
     assert tested.callback_metrics["val/map"] == pytest.approx(1.0)
+
+
+def test_a_finding_too_small_for_the_image_counts_as_missed(make_task, film, tmp_path):
+    # 6 px of a film of 2500 px are 0.6 px of an image of 256: no box is left there to train or to score with
+    image, target = film(0, (256, 256), boxes=[])
+    target |= {"scale": torch.tensor([256 / 2500] * 2), "size": torch.tensor([2500, 2500])}
+    target |= {"original_boxes": torch.tensor([[900.0, 900.0, 906.0, 1300.0]]), "original_labels": torch.tensor([1])}
+    large = film(1, (256, 256), [[8.0, 8.0, 40.0, 48.0]])
+    found = {"boxes": large[1]["boxes"], "labels": large[1]["labels"], "scores": torch.tensor([0.9])}
+    task = make_task(partial(Stub, found=found))
+    task._validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
+    tested = trainer(tmp_path)
+    tested.validate(task, DataLoader(Films([large, (image, target)]), 1, collate_fn=collate), verbose=False)
+    assert tested.callback_metrics["val/ar/heart"] == pytest.approx(0.5)  # one of two; alone, the large one gave 1
+    assert "val/false_positives_per_normal_film" not in tested.callback_metrics  # none of them is normal
 
 
 def test_a_loss_that_is_not_finite_names_step_and_losses(make_task, films, tmp_path):

@@ -1,13 +1,21 @@
-"""What a run leaves of its epochs."""
+"""What a run leaves of its epochs and its films."""
 
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
+import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 
-from cxr.report.callbacks import EpochTable, read_epochs
+from cxr.data.film import Film
+from cxr.findings import FindingVocabulary
+from cxr.report import callbacks  # TestPage by way of it: pytest would collect the name
+from cxr.report.callbacks import EpochTable, ValidationPictures, read_epochs
+
+BOXES = np.array([[4, 4, 24, 24]], np.float32)
 
 
 def epoch(table: EpochTable, number: int, printed: list[str], **figures: float) -> None:
@@ -39,3 +47,57 @@ def test_a_resumed_run_goes_on_in_the_same_table(tmp_path: Path) -> None:
 
 def test_there_are_no_epochs_before_the_first(tmp_path: Path) -> None:
     assert read_epochs(tmp_path / "metrics.csv") == []
+
+
+def batch(*sizes: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+    """Films with a box marked at 4..24 px of the original, and seen there; images are half as large."""
+    box, label = torch.from_numpy(BOXES), torch.tensor([1])
+    seen = {"boxes": box.repeat(2, 1), "labels": torch.tensor([1, 2]), "scores": torch.tensor([0.9, 0.1])}
+    # the image's own boxes are empty, as those of a box that is too small for it
+    target = {"boxes": torch.zeros((0, 4)), "labels": label[:0], "scale": torch.tensor([0.5, 0.5])}
+    target |= {"original_boxes": box, "original_labels": label}
+    images = [torch.zeros((1, *size)) for size in sizes]
+    targets = [{**target, "film": torch.tensor(i)} for i in range(len(sizes))]
+    return (images, targets), {"detections": [seen] * len(sizes)}
+
+
+TASK = cast(Any, SimpleNamespace(findings=FindingVocabulary([{"name": "heart"}, {"name": "spine"}]), card={}))
+
+
+def test_tensorboard_gets_the_first_films_of_validation_and_no_more(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(str(tmp_path))
+    sent = []
+    logger.experiment.add_image = lambda name, picture, *_, **__: sent.append((name, picture))
+    trainer = cast(Any, SimpleNamespace(loggers=[logger], current_epoch=0))
+    pictures = ValidationPictures(films=3)
+    for i in range(3):
+        films, outputs = batch((60, 30), (30, 60))
+        pictures.on_validation_batch_end(trainer, TASK, outputs, films, i)
+    pictures.on_validation_end(trainer, TASK)
+    assert [name for name, _ in sent] == ["validation/0", "validation/1", "validation/2"]
+    assert [picture.shape for _, picture in sent] == [(960, 480, 3), (240, 480, 3), (960, 480, 3)]
+    assert tuple(sent[0][1][32, 100]) != (
+        0,
+        0,
+        0,
+    )  # the marked box's upper edge, 2 px of an image shown 16 times as large
+
+
+def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = [Film(tmp_path, str(i), f"study{i}", f"p{i}", BOXES, ("heart",), 60, 120) for i in range(4)]
+    module = SimpleNamespace(films={"test": films})
+    trainer = cast(Any, SimpleNamespace(datamodule=module, callback_metrics={}))
+    shown: dict[str, Any] = {}
+    monkeypatch.setattr("cxr.report.callbacks.test_page", lambda *_, **words: shown.update(words))
+    page = callbacks.TestPage(str(tmp_path), films=3)
+    for i in range(2):
+        batched, outputs = batch((60, 30), (60, 30))
+        batched[1][0]["film"], batched[1][1]["film"] = torch.tensor(2 * i), torch.tensor(2 * i + 1)
+        page.on_test_batch_end(trainer, TASK, outputs, batched, i)
+    page.on_test_end(trainer, TASK)
+    assert [card.study for card in shown["cards"]] == ["study0", "study1", "study2"]
+    assert {(*card.truth, "|", *card.detected) for card in shown["cards"]} == {
+        ("heart", "|", "heart")
+    }  # spine scored 0.1
