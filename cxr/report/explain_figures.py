@@ -1,0 +1,301 @@
+"""Pictures of explained films: one a film and method, one page a method with every category, and how good maps are."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib import cm, colormaps, colors
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_records
+from cxr.explain.scores import ALL, BASELINES, ScoreRow
+from cxr.findings import NORMAL, FindingVocabulary
+from cxr.fonts import figure_font
+from cxr.palette import colour
+from cxr.report.methods import in_order, method_text
+from cxr.report.words import words
+
+GROUND, INK, QUIET = "#14171a", "#e8eaed", "#9aa0a6"
+BEHIND = "#4d5257"  # the grey of a film, behind the colour bar
+# Told apart without colour: what a reader marked is solid, what the detector named dashed, what it held back dotted.
+_Style = Literal["solid"] | tuple[float, tuple[float, ...]]
+SOLID: _Style = "solid"
+DASHES: dict[str, _Style] = {"hit": (0, (5, 3)), "false alarm": (0, (5, 3)), "suppressed": (0, (1, 2))}
+LEVELS = 64  # of colour and opacity in an overlay
+
+
+def _heat() -> colors.ListedColormap:
+    """Inferno whose opacity is the value itself: clear where there is no evidence."""
+    table = colormaps["inferno"](np.linspace(0, 1, LEVELS))
+    table[:, 3] = np.linspace(0, 1, LEVELS)
+    return colors.ListedColormap(table, name="heat")
+
+
+HEAT = _heat()
+
+
+def overlay(path: Path, longest: int) -> NDArray[np.uint8] | None:
+    """Return a written map [h, w] as uint8 (255 = 1.0), at most ``longest`` pixels a side; None if it is all zero.
+
+    Looked at before it is made smaller, so that a single bright pixel is not taken for nothing.
+    """
+    with Image.open(path) as grey:
+        if grey.getextrema() == (0, 0):
+            return None
+        grey.thumbnail((longest, longest), Image.Resampling.BILINEAR)  # a mean over the pixels it replaces
+        return np.asarray(grey)
+
+
+def outcome_words(box: Explained, record: ExplainedFilm, say: Mapping[str, str]) -> str:
+    """Return what became of a box; a film without marks has no hits and no false alarms."""
+    if box.outcome == "suppressed":
+        return say["no_detection"]
+    if not record.truth_known:
+        return say["detected"]
+    return say["hit"] if box.outcome == "hit" else say["false_alarm"]
+
+
+def film_figure(
+    folder: Path, record: ExplainedFilm, method: str, findings: FindingVocabulary, language: str = "en"
+) -> Path:
+    """Draw a film: plain, with marks and detections, and under the map of ``method`` for each explained box.
+
+    All maps share one colour bar of 0..1. Returns ``figure-<method>.png`` in the film's folder.
+    """
+    say = words(language)
+    panels = 2 + max(1, len(record.boxes))
+    columns = min(panels, 4)
+    figure, grid, bar = _sheet(math.ceil(panels / columns), columns, record.height / record.width)
+    film = _film(folder)
+    axes = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(panels)]
+    for place in axes:
+        _draw_film(place, film, record)
+    _title(axes[0], f"{say['film']} {record.study}")
+    _title(axes[1], _summary(record, say))
+    _draw_marks(axes[1], record, findings, language)
+    for place, box in zip(axes[2:], record.boxes, strict=False):
+        _draw_explained(place, folder, record, box, method, findings, language)
+    if not record.boxes:
+        _title(axes[2], method_text(method, language).name)
+        _note(axes[2], say["nothing"])
+    _heading(figure, method, language)
+    _legend(figure, say)
+    _colour_bar(figure, bar, say["evidence"])
+    return _save(figure, folder / f"figure-{method}.png")
+
+
+def category_page(run: Path, method: str, findings: FindingVocabulary, language: str = "en") -> Path:
+    """Draw one example a category, normal and each finding, under the maps of ``method``; return ``<method>.png``.
+
+    A finding is shown by its hit with the highest score, else by its highest false alarm; normal by the strongest
+    candidate on the first normal film.
+    """
+    say = words(language)
+    films = list(read_records(run))
+    names = (NORMAL, *findings.names)
+    columns = 4
+    aspect = max((record.height / record.width for _, record in films), default=1.0)
+    figure, grid, bar = _sheet(math.ceil(len(names) / columns), columns, aspect)
+    for i, name in enumerate(names):
+        place = figure.add_subplot(grid[divmod(i, columns)])
+        example = _normal_example(films, method) if name == NORMAL else _example(films, name, method)
+        heading = findings.label(name, language)
+        if example is None:
+            _empty(place, heading, say["no_normal" if name == NORMAL else "no_example"])
+            continue
+        folder, record, box = example
+        _draw_film(place, _film(folder), record)
+        _draw_explained(place, folder, record, box, method, findings, language)
+        detail = place.get_title() if name == NORMAL else f"{box.score:.2f} · {outcome_words(box, record, say)}"
+        _title(place, f"{heading}\n{detail}", "none" if name == NORMAL else colour(findings, name))
+    _heading(figure, method, language)
+    _legend(figure, say)
+    _colour_bar(figure, bar, say["evidence"])
+    return _save(figure, run / f"{method}.png")
+
+
+def score_plot(rows: Sequence[ScoreRow], path: Path, language: str = "en") -> Path:
+    """Plot hit rate and energy inside the box by method, means over findings with their 95 % intervals."""
+    say = words(language)
+    means = {(row.method, row.figure): row for row in rows if row.finding == ALL}
+    methods = in_order(method for method, _ in means)
+    figure = Figure(figsize=(10, 1.6 + 0.34 * len(methods)), facecolor=GROUND, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, key in zip(figure.subplots(1, 2, sharey=True), ("hit", "energy"), strict=True):
+        for y, method in enumerate(methods):
+            row = means.get((method, key))
+            if row is None or math.isnan(row.value):
+                continue
+            ink = QUIET if method in BASELINES else "#4cc9f0"
+            axes.plot([row.low, row.high], [y, y], color=ink, linewidth=2.5, solid_capstyle="round")
+            axes.plot([row.value], [y], "o", color=ink, markersize=8)
+        _title(axes, say[f"fig_{key}"])
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(methods) - 0.5, -0.5), facecolor=GROUND)
+        axes.set_yticks(range(len(methods)), [method_text(m, language).name for m in methods])
+        axes.tick_params(colors=INK, length=0)
+        axes.grid(axis="x", color="#2c3136")
+        axes.spines[:].set_visible(False)
+        for label in axes.get_yticklabels():
+            label.set_fontproperties(figure_font())
+    figure.supxlabel(f"{say['interval']} · {say['baselines']}", color=QUIET, fontsize=10, fontproperties=figure_font())
+    return _save(figure, path)
+
+
+def _example(
+    films: Sequence[tuple[Path, ExplainedFilm]], name: str, method: str
+) -> tuple[Path, ExplainedFilm, Explained] | None:
+    """The box that shows a finding best: a hit before a false alarm, then by score."""
+    boxes = [e for e in _with_map(films, method) if e[2].finding == name and e[2].outcome != "suppressed"]
+    return max(boxes, key=lambda e: (e[2].outcome == "hit", e[2].score), default=None)
+
+
+def _normal_example(
+    films: Sequence[tuple[Path, ExplainedFilm]], method: str
+) -> tuple[Path, ExplainedFilm, Explained] | None:
+    """The strongest box on the first film that is known to be normal."""
+    boxes = [e for e in _with_map(films, method) if e[1].truth_known and not e[1].truth]
+    return max((e for e in boxes if e[0] == boxes[0][0]), key=lambda e: e[2].score, default=None)
+
+
+def _with_map(
+    films: Sequence[tuple[Path, ExplainedFilm]], method: str
+) -> Iterator[tuple[Path, ExplainedFilm, Explained]]:
+    yield from ((f, record, box) for f, record in films for box in record.boxes if method in box.maps)
+
+
+def _sheet(rows: int, columns: int, aspect: float, width: float = 3.1) -> tuple[Figure, GridSpec, SubplotSpec]:
+    """A dark figure with a grid of films and, right of it, the place of the one colour bar."""
+    head, foot, gap, side = 1.15, 0.5, 0.62, 0.95  # inches: heading, legend, a title between rows, colour bar
+    height = head + foot + rows * width * aspect + (rows - 1) * gap
+    whole = columns * width + (columns - 1) * 0.12 + side + 0.15
+    figure = Figure(figsize=(whole, height), facecolor=GROUND)
+    FigureCanvasAgg(figure)
+    top, bottom, right = 1 - head / height, foot / height, 1 - side / whole
+    grid = GridSpec(
+        rows, columns, figure, left=0.15 / whole, right=right, top=top, bottom=bottom, wspace=0.12 / width,
+        hspace=gap / (width * aspect),
+    )  # fmt: skip
+    left = right + 0.18 / whole
+    bar = GridSpec(1, 1, figure, left=left, right=left + 0.16 / whole, top=top, bottom=bottom)
+    return figure, grid, bar[0]
+
+
+def _film(folder: Path) -> NDArray[np.uint8]:
+    with Image.open(folder / PICTURE) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def _draw_film(axes: Axes, film: NDArray[np.uint8], record: ExplainedFilm) -> None:
+    """The film in its original pixels, whatever the size of its picture."""
+    axes.imshow(film, cmap="gray", vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
+    axes.set_axis_off()
+
+
+def _draw_marks(axes: Axes, record: ExplainedFilm, findings: FindingVocabulary, language: str) -> None:
+    for mark in record.truth:
+        _draw_box(axes, mark.box, colour(findings, mark.finding), SOLID)
+    for box in record.boxes:
+        ink = colour(findings, box.finding)
+        _draw_box(axes, box.box, ink, DASHES[box.outcome])
+        _caption(axes, box.box, f"{findings.label(box.finding, language)} {box.score:.2f}", ink)
+
+
+def _draw_explained(
+    axes: Axes, folder: Path, record: ExplainedFilm, box: Explained, method: str,
+    findings: FindingVocabulary, language: str,
+) -> None:  # fmt: skip
+    """Lay a box's map over a drawn film, with the marks of its finding, the box itself and what must be known."""
+    say = words(language)
+    ink = colour(findings, box.finding)
+    heat = overlay(folder / box.maps[method], 640) if method in box.maps else None
+    if heat is not None:
+        axes.imshow(heat, cmap=HEAT, vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
+    for mark in record.truth:
+        if mark.finding == box.finding:
+            _draw_box(axes, mark.box, ink, SOLID)
+    _draw_box(axes, box.box, ink, DASHES[box.outcome])
+    _title(axes, f"{findings.label(box.finding, language)} {box.score:.2f}\n{outcome_words(box, record, say)}", ink)
+    notes = [say["zero"]] if method in box.maps and heat is None else []
+    notes += [say["no_map"]] if method not in box.maps else []
+    notes += [box.notes[method]] if method in box.notes else []
+    if notes:
+        _note(axes, "\n".join(notes))
+
+
+def _summary(record: ExplainedFilm, say: Mapping[str, str]) -> str:
+    if not record.truth_known:
+        return say["unmarked"]
+    return say["normal"] if not record.truth else f"{say['marked']} · {say['detected']}"
+
+
+def _draw_box(axes: Axes, box: Box, ink: str, style: _Style) -> None:
+    x0, y0, x1, y1 = box
+    axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ink, linewidth=1.6, linestyle=style))
+
+
+def _caption(axes: Axes, box: Box, text: str, ink: str) -> None:
+    """Words at a box's upper left corner, kept inside the film by turning towards its middle."""
+    right = axes.get_xlim()[1]
+    beyond = box[0] > 0.6 * right
+    axes.text(
+        box[2] if beyond else box[0], box[1], text, color=ink, fontsize=7, fontproperties=figure_font(),
+        ha="right" if beyond else "left", va="bottom", clip_on=True,
+        bbox={"facecolor": "black", "alpha": 0.75, "pad": 1.2, "edgecolor": "none"},
+    )  # fmt: skip
+
+
+def _title(axes: Axes, text: str, ink: str = INK) -> None:
+    axes.set_title(text, color=INK if ink == "none" else ink, fontsize=9.5, fontproperties=figure_font())
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(
+        0.5, 0.02, text, transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=7.5, wrap=True,
+        fontproperties=figure_font(), bbox={"facecolor": "black", "alpha": 0.75, "pad": 2.5, "edgecolor": "none"},
+    )  # fmt: skip
+
+
+def _empty(axes: Axes, heading: str, text: str) -> None:
+    axes.set_axis_off()
+    _title(axes, heading)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=QUIET, fontsize=8, wrap=True)
+    axes.texts[-1].set_fontproperties(figure_font())
+
+
+def _heading(figure: Figure, method: str, language: str) -> None:
+    text = method_text(method, language)
+    height = figure.get_figheight()
+    font = figure_font()
+    figure.text(0.012, 1 - 0.14 / height, text.name, color=INK, fontsize=15, va="top", fontproperties=font)
+    figure.text(0.012, 1 - 0.46 / height, text.explained, color=QUIET, fontsize=9.5, va="top", fontproperties=font)
+
+
+def _legend(figure: Figure, say: Mapping[str, str]) -> None:
+    styles = (("marked", SOLID), ("detected", DASHES["hit"]), ("suppressed", DASHES["suppressed"]))
+    lines = [Line2D([], [], color=INK, linestyle=style, linewidth=1.6, label=say[key]) for key, style in styles]
+    figure.legend(
+        handles=lines, loc="lower left", ncols=3, frameon=False, labelcolor=INK, prop=figure_font(),
+        handlelength=3.2, borderaxespad=0.6,
+    )  # fmt: skip
+
+
+def _colour_bar(figure: Figure, place: SubplotSpec, text: str) -> None:
+    axes = figure.add_subplot(place, facecolor=BEHIND)
+    bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(0, 1), HEAT), cax=axes, ticks=[0, 0.5, 1])
+    bar.outline.set_visible(False)
+    axes.tick_params(colors=INK, labelsize=8, length=0)
+    bar.set_label(text, color=QUIET, fontsize=8.5, fontproperties=figure_font())
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, dpi=110)
+    return path
