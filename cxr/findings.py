@@ -76,15 +76,15 @@ class FindingVocabulary:
         """
         return self.resolve([label])[0]
 
-    def resolve(self, labels: Sequence[str], source: str = "", first_row: int = 1) -> list[str]:
+    def resolve(self, labels: Sequence[str], source: str = "", rows: Sequence[int] | None = None) -> list[str]:
         """Return the canonical names of a column of labels.
 
         Raises one ``UnknownLabelError`` for all unknown labels together, with the rows of ``source`` that hold them
-        (counted from ``first_row``, the file row of the first label) and the known names.
+        (``rows`` has one number a label; None counts from 1) and the known names.
         """
         unknown: dict[str, list[int]] = {}
         names = []
-        for row, label in enumerate(labels, start=first_row):
+        for row, label in zip(rows or range(1, len(labels) + 1), labels, strict=True):
             name = self._canonical.get(_fold(label))
             if name is None:
                 unknown.setdefault(label, []).append(row)

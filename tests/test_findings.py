@@ -52,9 +52,9 @@ def test_spellings_seen_in_the_wild_lead_to_one_name(eda: FindingVocabulary, spe
 
 def test_an_unknown_label_lists_its_rows_and_the_known_ones(eda: FindingVocabulary) -> None:
     with pytest.raises(UnknownLabelError) as error:
-        eda.resolve(["normal", "pneumothorax", "scoliosis", "pneumothorax"], source="train.csv", first_row=2)
+        eda.resolve(["normal", "pneumothorax", "scoliosis", "pneumothorax"], source="train.csv", rows=[2, 3, 4, 7])
     message = str(error.value)
-    assert message.startswith("train.csv: unknown finding 'pneumothorax' in row 3, 5.")
+    assert message.startswith("train.csv: unknown finding 'pneumothorax' in row 3, 7.")
     assert "scoliosis (脊椎側彎)" in message
 
 

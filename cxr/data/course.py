@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from cxr.data.course_files import FIRST_ROW, CourseError, raise_problems, read_csv, read_mark
+from cxr.data.course_files import CourseError, raise_problems, read_csv, read_mark
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.findings import NORMAL, FindingVocabulary, UnknownLabelError
@@ -66,10 +66,10 @@ def read_course_test(root: Path | str) -> list[Film]:
     base = _locate(Path(root))
     table = base / "test.csv"
     records = read_csv(table, _TEST_COLUMNS)
-    paths = [_find(base / "test", record["ImagePath"], ()) for record in records]
+    paths = [_find(base / "test", record["ImagePath"], ()) for record in records.values()]
     first: dict[str, int] = {}
     problems = []
-    for number, (record, path) in enumerate(zip(records, paths, strict=True), start=FIRST_ROW):
+    for (number, record), path in zip(records.items(), paths, strict=True):
         if path is None:
             problems.append(f"row {number}: ImagePath {record['ImagePath']!r} leads to no file")
         if first.setdefault(record["ID"], number) != number:
@@ -78,7 +78,7 @@ def read_course_test(root: Path | str) -> list[Film]:
     found = [path for path in paths if path is not None]
     return [
         _film(record["ID"], [path], read, _size(record), split="test")
-        for record, path, read in zip(records, found, _read_headers([path] for path in found), strict=True)
+        for record, path, read in zip(records.values(), found, _read_headers([path] for path in found), strict=True)
     ]
 
 
@@ -116,7 +116,7 @@ def _read_train(base: Path, findings: FindingVocabulary) -> list[Film]:
 
 def _train_rows(table: Path, findings: FindingVocabulary) -> list[_Row]:
     records = read_csv(table, _TRAIN_COLUMNS)
-    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=FIRST_ROW)
+    categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
     train = table.parent / "train"
     folders = _category_folders(train, findings)
     return [
@@ -128,7 +128,7 @@ def _train_rows(table: Path, findings: FindingVocabulary) -> list[_Row]:
             _find(train, record["ImagePath"], folders[category]),
             _find(train, record["MarkPath"], folders[category]),
         )
-        for number, (record, category) in enumerate(zip(records, categories, strict=True), start=FIRST_ROW)
+        for (number, record), category in zip(records.items(), categories, strict=True)
     ]
 
 
@@ -225,11 +225,11 @@ def _with_boxes(film: Film, boxes: Sequence[tuple[str, Sequence[float]]]) -> Fil
 def _with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) -> list[Film]:
     """Return the test films with the boxes of test_truth.csv, whose coordinates are fractions of width and height."""
     records = read_csv(table, _TRUTH_COLUMNS)
-    categories = findings.resolve([r["category"] for r in records], source=str(table), first_row=FIRST_ROW)
+    categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
     known = {film.id for film in films}
     boxes: dict[str, list[tuple[str, Sequence[float]]]] = defaultdict(list)
     problems = []
-    for number, (record, category) in enumerate(zip(records, categories, strict=True), start=FIRST_ROW):
+    for (number, record), category in zip(records.items(), categories, strict=True):
         if record["ID"] not in known:
             problems.append(f"row {number}: its ID is not in test.csv")
         if category == NORMAL:

@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_ROW = 2  # of the records, as an editor or a spreadsheet counts a file that starts with its column names
-
 # Smaller marks are dirt: 3000 px on a film of the size most films have, in proportion on others.
 _MIN_MARK_SHARE = 3000 / (2328 * 2344)
 _MIN_MARK_LEVEL = 64  # of 255; JPEG noise on black stays well below
@@ -20,8 +18,12 @@ class CourseError(ValueError):
     """A csv of the course layout that does not fit itself or its files; the message lists all rows concerned."""
 
 
-def read_csv(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the records of a csv in UTF-8 (with or without a byte order mark) or Big5; all values stripped strings."""
+def read_csv(table: Path, columns: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return the records of a csv in UTF-8 (with or without a byte order mark) or Big5 by their line in the file.
+
+    Lines count from 1, the column names and blank lines included, as an editor shows them. All values are stripped
+    strings.
+    """
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected a csv with the columns {', '.join(columns)}")
     reader = csv.DictReader(io.StringIO(_decode(table), newline=""), restval="", restkey="")
@@ -32,8 +34,9 @@ def read_csv(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             f"{table} has no column {', '.join(missing)}; it has {', '.join(reader.fieldnames) or 'none'}, "
             f"expected {', '.join(columns)}"
         )
-    records = [{column: record[column].strip() for column in columns} for record in reader]
-    raise_problems(table, [f"row {n}: no ID" for n, record in enumerate(records, start=FIRST_ROW) if not record["ID"]])
+    lines = ((reader.line_num, record) for record in reader)
+    records = {line: {column: record[column].strip() for column in columns} for line, record in lines}
+    raise_problems(table, [f"row {line}: no ID" for line, record in records.items() if not record["ID"]])
     return records
 
 

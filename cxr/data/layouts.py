@@ -9,7 +9,7 @@ from cxr.data.course import read_course
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 
-VOCABULARY = Path("conf/findings/eda.yaml")
+VOCABULARY = Path(__file__).parents[2] / "conf" / "findings" / "eda.yaml"
 
 
 def read_films(root: Path, findings: FindingVocabulary) -> list[Film]:

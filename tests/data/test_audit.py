@@ -107,7 +107,7 @@ def test_the_command_line_writes_json_and_exits_with_1_on_problems(
     films: list[Film], course: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["audit", str(course.root), "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "audit.json")]
-    monkeypatch.chdir(Path(__file__).parents[2])  # where conf/ is
+    monkeypatch.chdir(tmp_path)  # anywhere: the vocabulary is found beside the package
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as sound:
         audit_module.main()
@@ -126,7 +126,7 @@ def test_the_command_line_audits_the_split_that_trains(
     for i in range(12):
         course.row(f"F{i}", "normal", seed=7)  # one picture, twelve patients: it stands in every split
     words = ["audit", str(course.save()), "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "audit.json")]
-    monkeypatch.chdir(Path(__file__).parents[2])  # where conf/ is
+    monkeypatch.chdir(tmp_path)  # anywhere: the vocabulary is found beside the package
     monkeypatch.setattr(sys, "argv", [*words, "--val-fraction", "0.25", "--seed", "3"])
     with pytest.raises(SystemExit) as problem:
         audit_module.main()

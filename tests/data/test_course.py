@@ -136,6 +136,27 @@ def test_an_unknown_label_is_an_error_with_its_rows(course: Any, findings: Findi
         read_course(course.save("utf-8-sig"), findings)
 
 
+def test_rows_are_those_of_the_file_blank_lines_and_all(course: Any, findings: FindingVocabulary) -> None:
+    fill(course, ENGLISH, ENGLISH)
+    course.row("E", "氣胸", [(0, 0, 20, 20)])
+    table = course.save() / "train.csv"
+    names, *rows = table.read_text(encoding="utf-8").splitlines()
+
+    def write(*rows: str) -> None:
+        table.write_text("\n".join([names, "", "", rows[0], "", *rows[1:]]), encoding="utf-8")
+
+    write(*rows)
+    with pytest.raises(UnknownLabelError, match="'氣胸' in row 9"):
+        read_course(course.root, findings)
+    (course.root / "train/scoliosis/mark/4440.dcm.jpg").unlink()
+    write(*rows[:-1])
+    with pytest.raises(CourseError, match="row 8: scoliosis, but MarkPath leads to no file"):
+        read_course(course.root, findings)
+    write(rows[0], rows[1].replace("B,", ",", 1))
+    with pytest.raises(CourseError, match="row 6: no ID"):
+        read_course(course.root, findings)
+
+
 def test_missing_columns_are_named(course: Any, findings: FindingVocabulary) -> None:
     (course.root / "train.csv").write_text("ID,label,Width,Height,ImagePath\nA,normal,1,1,x\n")
     with pytest.raises(CourseError, match="no column category, MarkPath; it has ID, label, Width, Height, ImagePath"):

@@ -51,7 +51,7 @@ def test_rows_show_films_with_all_their_boxes_in_original_pixels(
 
 
 def test_the_command_line_draws_a_picture(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])  # where conf/ is
+    monkeypatch.chdir(tmp_path)  # anywhere: the vocabulary is found beside the package
     words = [root, tmp_path / "figure.png", "--language", "zh", "--columns", 2, "--cache", tmp_path / "cache"]
     monkeypatch.setattr(sys, "argv", ["figures", *map(str, words)])
     figures.main()

@@ -1,6 +1,7 @@
 """Phantom films on disk: the hospital's layout with its traps, drawn once, gone on with after a kill."""
 
 import csv
+import inspect
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -197,3 +198,10 @@ def test_without_hard_links_the_copies_are_written(tmp_path: Path, monkeypatch: 
 def test_the_stamp_holds_settings_and_no_patient(root: Path) -> None:
     stamp = json.loads((root / "phantom.json").read_text(encoding="utf-8"))
     assert stamp == {k: v for k, v in SETTINGS.items() if k != "workers"} | {"drawing": phantom._DRAWING}
+
+
+def test_the_config_shows_every_setting_the_films_depend_on() -> None:
+    config = Path(__file__).parents[2] / "conf" / "data" / "phantom.yaml"
+    shown = yaml.safe_load(config.read_text(encoding="utf-8"))["read"]
+    assert SETTINGS.keys() - {"workers"} <= shown.keys()
+    assert shown["normal_fraction"] == inspect.signature(read_phantom).parameters["normal_fraction"].default
