@@ -85,3 +85,23 @@ def write_film(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def lut() -> Callable[..., Dataset]:
+    """Make the item of a LUT sequence; ``count`` and the VRs say something else of it than its entries do."""
+
+    def make(
+        first: int,
+        entries: list[int],
+        bits: int = 16,
+        count: int | None = None,
+        descriptor_vr: str = "US",
+        data_vr: str = "US",
+    ) -> Dataset:
+        item = Dataset()
+        item.add_new("LUTDescriptor", descriptor_vr, [len(entries) % 65536 if count is None else count, first, bits])
+        item.add_new("LUTData", data_vr, entries if data_vr == "US" else np.asarray(entries, "<u2").tobytes())
+        return item
+
+    return make
