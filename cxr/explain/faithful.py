@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
-"""Of the film's pixels, removed or shown. Dense at the start: a finding fills a few hundredths of a film, there the
-curves bend, and a forward pass a step is what the figures cost."""
+"""Of the film's pixels, removed or shown. Each step is a forward pass, so they are few, and stand where the curve of a
+small finding falls: for curves that fall (as a line, exponential or sigmoid) over any part from 1 to 40 % of the film
+the area is at most 0.02 off. Eight even steps turn an area of 0.01 into 0.07."""
 
 _BLUR = 0.1  # standard deviation as a part of the longer side: a finding of a fifth of the film's side fades
 _RANKED_SIDE = 64
@@ -96,11 +96,10 @@ def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """
     if one.shape != other.shape:
         raise ValueError(f"maps of shapes {one.shape} and {other.shape} cannot be compared")
-    ranks = np.stack([_average_ranks(_shrunk(heatmap)) for heatmap in (one, other)])
-    if np.ptp(ranks, axis=1).min() == 0:
-        return float("nan")
-    correlation: NDArray[np.float64] = np.corrcoef(ranks)
-    return float(correlation[0, 1])
+    ranks = [_average_ranks(_shrunk(heatmap)) for heatmap in (one, other)]
+    a, b = (rank - rank.mean() for rank in ranks)
+    spread = float((a @ a) * (b @ b)) ** 0.5
+    return float(a @ b) / spread if spread > 0 else float("nan")
 
 
 def _blurred(film: Tensor) -> Tensor:
@@ -140,11 +139,11 @@ def _learned(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _forget(module: nn.Module) -> None:
-    reset: Any = getattr(module, "reset_parameters", None)
+    reset = getattr(module, "reset_parameters", None)
     if isinstance(module, FrozenBatchNorm2d):
-        for buffer, value in ((module.weight, 1), (module.bias, 0), (module.running_mean, 0), (module.running_var, 1)):
-            buffer.fill_(value)
-    elif reset is not None:
+        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            module.get_buffer(name).fill_(value)
+    elif callable(reset):
         reset()
     else:
         for parameter in module.parameters(recurse=False):
