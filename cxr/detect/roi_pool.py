@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 
 class SeparableRoIAlign(MultiScaleRoIAlign):
@@ -26,11 +27,16 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         names = [str(i) for i in range(len(strides))]
         super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_scale)
         self.strides = tuple(strides)
+        # torchvision's own fields for what it finds out on the first call: who asks for a region's level finds them
+        first = self.strides[0].bit_length() - 1
+        last = first + len(self.strides) - 1
+        self.scales = [1 / stride for stride in self.strides]
+        self.map_levels = initLevelMapper(first, last, canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return [sum of N, C, bins, bins] for the maps ``x`` [B, C, ...] and B tensors of regions [N, 4], xyxy."""
         regions = pad_sequence(boxes, batch_first=True)  # [B, R, 4]; the padding is pooled too, and dropped below
-        level_of = self._levels(regions)
+        level_of = self.map_levels(list(regions)).view(regions.shape[:2])
         levels = [
             _pool(x[name], regions / stride, level_of == level, self.output_size[0], self.sampling_ratio)
             for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True))
@@ -38,12 +44,6 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         pooled = torch.stack(levels).sum(0)
         kept = torch.cat([rows[: len(own)] for rows, own in zip(pooled, boxes, strict=True)])
         return kept.permute(0, 3, 1, 2)
-
-    def _levels(self, regions: Tensor) -> Tensor:
-        side = ((regions[..., 2] - regions[..., 0]) * (regions[..., 3] - regions[..., 1])).sqrt()
-        level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
-        first = self.strides[0].bit_length() - 1
-        return level.clamp(first, first + len(self.strides) - 1) - first
 
 
 def _pool(feature: Tensor, regions: Tensor, here: Tensor, bins: int, samples: int) -> Tensor:

@@ -1,0 +1,111 @@
+"""Maps of what a detection was read from: the abstract map and those made of one pyramid level.
+
+grad-cam's classes take one fixed layer of a classifier. A box of a detector is read from one of several levels, through
+a head that pools a region: the same formulas are applied here to the level of each box, between it and its score.
+Tests hold them against grad-cam's on that part of the network, where grad-cam is right.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cxr.explain.reading import Candidate, FilmReading
+
+
+class Cam(ABC):
+    """One method of explanation."""
+
+    @abstractmethod
+    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+        """Return a map for each candidate, [M, h, w] in the frame of the film; what is not positive is no evidence."""
+
+    def __call__(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+        """Return a map for each candidate, [M, h, w] float32 in 0..1 with maximum 1, or all zero: nothing was found."""
+        maps = self.evidence(film, candidates).detach().float().clamp(min=0).nan_to_num(0, 0, 0)
+        peak = maps.amax((1, 2), keepdim=True)
+        return torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), maps)
+
+
+class LevelCam(Cam):
+    """A map of the cells of the level a candidate was read from.
+
+    Each cell is weighted by how much of it the head read for this box (``Heads.reach``). Without that weight the
+    classical maps point beside the finding two times of three: they paint wherever a channel is strong, also where the
+    score of this box could not see it. docs/explanations.md has the figures.
+    """
+
+    @abstractmethod
+    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        """Return the evidence of each cell, [h', w'], before it is weighted."""
+
+    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+        """Return the cells' maps, interpolated between the cells' own places on the film."""
+        return torch.stack([self._on_film(film, candidate) for candidate in candidates])
+
+    def _on_film(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        reach = film.heads.reach(film.level(candidate), candidate)
+        return film.on_film(self.cells(film, candidate).clamp(min=0) * reach)
+
+
+class GradCam(LevelCam):
+    """Grad-CAM (Selvaraju 2017, eq. 1 and 2): channels weighted by the mean gradient of the finding's log-odds."""
+
+    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        """Return the weighted sum of the channels."""
+        level, gradient = level_gradient(film, candidate)
+        return torch.einsum("c,chw->hw", gradient.mean((1, 2)), level)
+
+
+class GradCamPlusPlus(LevelCam):
+    """Grad-CAM++ (Chattopadhay 2018, eq. 19): only gradients that raise the score, and several places count alike."""
+
+    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        """Return the weighted sum of the channels."""
+        level, gradient = level_gradient(film, candidate)
+        total = level.sum((1, 2), keepdim=True)
+        alpha = gradient**2 / (2 * gradient**2 + total * gradient**3 + 1e-6)  # grad-cam's constant
+        return torch.einsum("c,chw->hw", (alpha * gradient.relu()).sum((1, 2)), level)
+
+
+class BoxCam(LevelCam):
+    """The box-level map: gradient × activation of each cell, through the head that scored this very box (HiResCAM,
+    Draelos 2020, on a detector).
+
+    An activation counts from its channel's mean over the film: a pyramid's channels have any offset, and an offset says
+    nothing about a place.
+    """
+
+    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        """Return the sum over the channels of gradient × activation."""
+        level, gradient = level_gradient(film, candidate)
+        return (gradient * (level - level.mean((1, 2), keepdim=True))).sum(0)
+
+
+class EigenCam(LevelCam):
+    """EigenCAM (Muhammad 2020): the first principal component of the cells the head read for this box.
+
+    It cannot tell findings apart: two findings at the same place get the same map. Over all cells of a level the first
+    component is the edge of the film or of the body and never a finding (hit rate 0 on the demo), so cells count by
+    their reach. A component has no sign of its own; it is turned so that its largest value is positive.
+    """
+
+    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        """Return the cells' values along the component."""
+        level = film.level(candidate)[0]
+        reach = film.heads.reach(level[None], candidate)
+        around = level - torch.einsum("chw,hw->c", level, reach)[:, None, None] / reach.sum()
+        flat = (around * reach).flatten(1)  # [C, cells]; the C × C matrix below is small on a level of any size
+        direction = torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -1]
+        component = torch.einsum("c,chw->hw", direction, around)
+        read = component * reach
+        return component if read.max() >= -read.min() else -component
+
+
+def level_gradient(film: FilmReading, candidate: Candidate) -> tuple[Tensor, Tensor]:
+    """Return a candidate's level [C, h', w'] and the gradient of its log-odds there, of the same shape."""
+    with torch.enable_grad():
+        level = film.level(candidate).detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(film.heads.log_odds(level, candidate).sum(), level)
+    return level.detach()[0], gradient[0]

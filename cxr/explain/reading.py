@@ -1,0 +1,342 @@
+"""One film as a detector reads it, opened between the feature pyramid and the heads.
+
+Everything the maps need hangs on one question: from which cells was this box read, and how does its score follow from
+them? In torchvision's detectors a box has one pyramid level. A region of Faster R-CNN is pooled from the level of its
+size; an anchor or a point of RetinaNet, FCOS and SSD stands on its own level. Proposals are detached, so the score of a
+box is a function of that level alone: ``Heads.log_odds``.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import box_iou, clip_boxes_to_image, roi_align
+
+from cxr.findings import BACKGROUND
+
+EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A box before suppression, and where it was read.
+
+    Args:
+        label: class 1..K.
+        score: 0..1.
+        box: [4] xyxy in the network frame, clipped to the film.
+        level: index of the pyramid level it was read from.
+        place: where on it: the region [4] xyxy in the network frame (Faster R-CNN), or the number of the anchor or
+            point within its level, int64 [].
+    """
+
+    label: int
+    score: float
+    box: Tensor
+    level: int
+    place: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All boxes of a film before suppression: ``boxes`` [A, K + 1, 4], ``scores`` [A, K + 1], ``levels`` int64 [A],
+    ``places`` [A, ...]; class 0 is background.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    levels: Tensor
+    places: Tensor
+
+    def at(self, row: int, label: int) -> Candidate:
+        """Return the box of class ``label`` in ``row``."""
+        return Candidate(
+            label,
+            float(self.scores[row, label]),
+            self.boxes[row, label],
+            int(self.levels[row]),
+            self.places[row],
+        )
+
+    def strongest(self) -> Candidate:
+        """Return the box with the highest score of any finding, detected or not."""
+        scores = self.scores.clone()
+        scores[:, BACKGROUND] = -1
+        row, label = divmod(int(scores.argmax()), scores.shape[1])
+        return self.at(row, label)
+
+    def behind(self, box: Tensor, label: int, score: float) -> Candidate:
+        """Return the candidate a detection came from: its box [4] in the network frame, its class and its score.
+
+        Raises ValueError where no candidate is within a pixel and 0.001 of the score: not a box of this film.
+        """
+        off = (self.boxes[:, label] - box).abs().amax(1) + 1e3 * (self.scores[:, label] - score).abs()
+        row = int(off.argmin())
+        if off[row] > 1:
+            raise ValueError(f"no candidate of class {label} has the box {box.tolist()} and the score {score:.3f}")
+        return self.at(row, label)
+
+
+class Heads(ABC):
+    """What stands behind the pyramid of a detector in eval mode."""
+
+    @abstractmethod
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        """Return all boxes of one film before suppression; ``pyramid`` are the backbone's maps, [1, C, h, w] each."""
+
+    @abstractmethod
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return [B]: ln(s / (1 - s)) of the score s of a candidate, were ``level`` [B, C, h, w] its pyramid level.
+
+        Differentiable, with the box's region or anchor held fixed. The score itself saturates, and so would its
+        gradient and its drops; its log-odds do not. They hold the finding against all other classes, so that evidence
+        for another finding at the same place counts against this one.
+        """
+
+    @abstractmethod
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return how much of each cell of ``level`` [1, C, h, w] goes into a candidate's score, [h, w] in 0..1.
+
+        A cell at 0 could hold anything: the score would be the same. A classifier averages over the whole of its last
+        layer, so that every cell counts alike; a detector's head does not, and a map that forgets it shows cells the
+        detector never looked at for this box.
+        """
+
+
+class RegionHeads(Heads):
+    """Faster R-CNN: a region, pooled from the level of its size, through the box head."""
+
+    def __init__(self, detector: FasterRCNN) -> None:
+        self.detector = detector
+        self.heads = detector.roi_heads
+
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        regions = self.detector.rpn(images, pyramid)[0]
+        pooled = self.heads.box_roi_pool(pyramid, regions, images.image_sizes)
+        logits, offsets = self.heads.box_predictor(self.heads.box_head(pooled))
+        boxes = clip_boxes_to_image(self.heads.box_coder.decode(offsets, regions), images.image_sizes[0])
+        return Candidates(boxes, logits.softmax(1), self.heads.box_roi_pool.map_levels(regions), regions[0])
+
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        return softmax_log_odds(self.logits(self.heads.box_head(self.pool(level, candidate))), candidate.label)
+
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the share each cell has in the pooled region."""
+        with torch.enable_grad():
+            ones = torch.ones_like(level[:1, :1]).requires_grad_()
+            (share,) = torch.autograd.grad(self.pool(ones, candidate).sum(), ones)
+        return share[0, 0] / share.max()
+
+    def pool(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w]."""
+        pool = self.heads.box_roi_pool
+        batch = torch.arange(len(level), device=level.device, dtype=level.dtype)[:, None]
+        regions = torch.cat([batch, candidate.place.to(level.dtype).expand(len(level), 4)], 1)
+        pooled: Tensor = roi_align(
+            level.contiguous(), regions, pool.output_size, pool.scales[candidate.level], pool.sampling_ratio
+        )
+        return pooled
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the class scores before the softmax, [B, K + 1], of what the box head gives."""
+        scores: Tensor = self.heads.box_predictor.cls_score(hidden.flatten(1))
+        return scores
+
+
+class DenseHeads(Heads):
+    """What RetinaNet, FCOS and SSD share: each cell of each level holds some anchors or points."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        self.detector: Any = detector
+
+    @abstractmethod
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        """Return the log-odds [B, A, K + 1] of all scores of level ``number``, a map [B, C, h, w]."""
+
+    @abstractmethod
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
+
+    def offsets(self, levels: list[Tensor]) -> Tensor:
+        """Return the regression's output [A, 4] of one film."""
+        found = self.detector.head.regression_head(levels)
+        offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
+        return offsets
+
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        levels = list(pyramid.values())
+        odds = [self.level_scores(level, number)[0] for number, level in enumerate(levels)]
+        boxes = self.decode(self.offsets(levels), self.detector.anchor_generator(images, levels)[0])
+        boxes = clip_boxes_to_image(boxes, images.image_sizes[0])
+        counts = torch.tensor([len(some) for some in odds])
+        return Candidates(
+            boxes[:, None].expand(-1, odds[0].shape[1], 4),
+            torch.cat(odds).sigmoid(),
+            torch.arange(len(levels)).repeat_interleave(counts),
+            torch.cat([torch.arange(count) for count in counts.tolist()]),
+        )
+
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        return self.level_scores(level, candidate.level)[:, int(candidate.place), candidate.label]
+
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
+        with torch.enable_grad():
+            level = level.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
+        size = gradient[0].abs().sum(0)
+        return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
+
+
+class RetinaHeads(DenseHeads):
+    """RetinaNet: a sigmoid a class."""
+
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        logits: Tensor = self.detector.head.classification_head([level])
+        return logits
+
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
+        return boxes
+
+
+class FcosHeads(DenseHeads):
+    """FCOS: the score is the root of class times centreness."""
+
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        logits = self.detector.head.classification_head([level])
+        _, centreness = self.detector.head.regression_head([level])
+        return (logits.sigmoid() * centreness.sigmoid()).sqrt().logit(EPSILON)
+
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode(offsets, anchors)
+        return boxes
+
+
+class SsdHeads(DenseHeads):
+    """SSD: a softmax over the classes, with a convolution of its own for each level."""
+
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        head = self.detector.head.classification_head
+        found = head.module_list[number](level)
+        batch, _, height, width = found.shape
+        logits = found.view(batch, -1, head.num_columns, height, width).permute(0, 3, 4, 1, 2)
+        logits = logits.reshape(batch, -1, head.num_columns)
+        return torch.stack([softmax_log_odds(logits, label) for label in range(head.num_columns)], -1)
+
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
+        return boxes
+
+
+HEADS: dict[type[nn.Module], Callable[[Any], Heads]] = {
+    FasterRCNN: RegionHeads,
+    RetinaNet: RetinaHeads,
+    FCOS: FcosHeads,
+    SSD: SsdHeads,
+}
+
+
+def heads_of(detector: nn.Module) -> Heads:
+    """Return what stands behind the pyramid of ``detector``; TypeError for one that is not known here."""
+    for kind, heads in HEADS.items():
+        if isinstance(detector, kind):
+            return heads(detector)
+    known = ", ".join(kind.__name__ for kind in HEADS)
+    raise TypeError(f"{type(detector).__name__} has heads that are not known here ({known}); cam=drise needs none")
+
+
+class FilmReading:
+    """One film, and the detector's way through it.
+
+    Args:
+        detector: in torchvision's contract; it is put into eval mode.
+        image: [1, h, w] float32 in 0..1, the film in the network frame.
+
+    Attributes:
+        batch: [1, C, H, W], padded and normalised; the film lies in its upper left corner.
+        pyramid: the backbone's maps by name, [1, C, h', w'] each, without gradient.
+        detections: {boxes [N, 4] xyxy in the network frame, labels int64 [N], scores [N]} of this film.
+    """
+
+    def __init__(self, detector: nn.Module, image: Tensor) -> None:
+        self.detector: Any = detector.eval()
+        self.image = image
+        self.size = (image.shape[-2], image.shape[-1])
+        self.heads = heads_of(detector)
+        with torch.no_grad():
+            self.images: ImageList = self.detector.transform([image])[0]
+            self.batch: Tensor = self.images.tensors
+            self.pyramid: dict[str, Tensor] = self.detector.backbone(self.batch)
+            self.candidates = self.heads.candidates(self.images, self.pyramid)
+            self.detections: dict[str, Tensor] = self.detector([image])[0]
+
+    def level(self, candidate: Candidate) -> Tensor:
+        """Return the map [1, C, h', w'] a candidate was read from."""
+        return list(self.pyramid.values())[candidate.level]
+
+    def chosen(self, threshold: float, most: int = 3) -> list[Candidate]:
+        """Return what is to be explained: for each finding its strongest detection of at least ``threshold``, the
+        ``most`` strongest of these; where there is none, the strongest candidate of all, below the threshold.
+        """
+        best: dict[int, Candidate] = {}
+        for box, label, score in zip(*(self.detections[k] for k in ("boxes", "labels", "scores")), strict=True):
+            if label != BACKGROUND and score >= threshold and int(label) not in best:  # sorted by score
+                best[int(label)] = self.candidates.behind(box, int(label), float(score))
+        ranked = sorted(best.values(), key=lambda candidate: -candidate.score)
+        return ranked[:most] or [self.candidates.strongest()]
+
+    def log_odds_of(self, candidate: Candidate, batch: Tensor) -> Tensor:
+        """Return the candidate's log-odds [B] were ``batch`` [B, C, H, W] (normalised, padded) the film; differentiable
+        through the whole network, with the box's region or anchor held fixed.
+        """
+        pyramid: dict[str, Tensor] = self.detector.backbone(batch)
+        return self.heads.log_odds(list(pyramid.values())[candidate.level], candidate)
+
+    def on_film(self, cells: Tensor) -> Tensor:
+        """Return a map [h', w'] of a pyramid level as [h, w] in the frame of the film, padding cropped.
+
+        Cell i stands over pixel i · stride: there lies the centre of its receptive field (each halving is a
+        convolution with padding 1 that starts on pixel 0), and there RoIAlign and the anchors of torchvision take it
+        from. Resizing a map as a picture would put it half a stride down and to the right, 16 px at stride 32.
+        """
+        rows, columns = cells.shape
+        stride = 2 ** math.ceil(math.log2(self.batch.shape[-2] / rows))  # a level rounds its number of rows up
+        y = torch.arange(self.size[0], device=cells.device) / stride
+        x = torch.arange(self.size[1], device=cells.device) / stride
+        y, x = (2 * y / max(rows - 1, 1) - 1).clamp(max=1), (2 * x / max(columns - 1, 1) - 1).clamp(max=1)
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(cells.dtype)
+        return grid_sample(cells[None, None], grid, align_corners=True, padding_mode="border")[0, 0]
+
+
+def softmax_log_odds(logits: Tensor, label: int) -> Tensor:
+    """Return ln(p / (1 - p)) [...] of class ``label``'s softmax probability, from logits [..., K + 1]."""
+    others = torch.cat([logits[..., :label], logits[..., label + 1 :]], -1)
+    return logits[..., label] - others.logsumexp(-1)
+
+
+def detector_score(detector: nn.Module, box: Tensor, label: int) -> Callable[[Tensor], Tensor]:
+    """Return a function from films [B, 1, h, w] to what the whole detector says of a finding at a box, [B] in 0..1.
+
+    The highest IoU × score among the detections of class ``label`` (D-RISE, Petsiuk 2021, without its class vector);
+    ``box`` [4] is in the network frame. Any detector in torchvision's contract will do.
+    """
+    return partial(_detector_scores, detector, box, label)
+
+
+@torch.no_grad()
+def _detector_scores(detector: nn.Module, box: Tensor, label: int, films: Tensor) -> Tensor:
+    found: Sequence[dict[str, Tensor]] = detector.eval()(list(films))
+    scores = [
+        (box_iou(box[None], some["boxes"])[0] * some["scores"] * (some["labels"] == label)) for some in found
+    ]
+    return torch.stack([some.max() if len(some) else some.new_zeros(()) for some in scores])
