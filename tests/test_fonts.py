@@ -1,4 +1,4 @@
-"""Every name of every vocabulary has its glyphs in the font that ships."""
+"""Every name of every vocabulary, and every fixed Chinese word, has its glyphs in the font that ships."""
 
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import FONT, figure_font, picture_font
+from cxr.report.methods import fixed_texts
+from cxr.report.words import WORDS
 
 VOCABULARIES = sorted((Path(__file__).parents[1] / "conf" / "findings").glob("*.yaml"))
 
@@ -21,6 +23,12 @@ def test_no_name_is_drawn_as_an_empty_box(path: Path) -> None:
     for finding in (vocabulary.normal, *vocabulary.findings):
         for text in (finding.name, finding.chinese, *finding.aliases):
             assert not [c for c in text if ord(c) not in glyphs], text
+
+
+def test_no_fixed_word_of_the_explanations_is_drawn_as_an_empty_box() -> None:
+    glyphs = TTFont(FONT).getBestCmap()
+    texts = [*fixed_texts(), *(chinese for _, chinese in WORDS.values())]
+    assert not {c for text in texts for c in text if ord(c) not in glyphs}
 
 
 def test_both_libraries_load_it() -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -48,7 +49,7 @@ def card(
     missed = "".join(
         f"<span class='chip plain' style='--colour:{colour(findings, name)}'><i></i>"
         f"{escape(findings.label(name, language))} · {say['missed']}</span>"
-        for name in (record.missed if record.truth_known else ())
+        for name in record.missed
     )
     choice = f"<fieldset aria-label='{say['which_box']}'>{chips}{missed}</fieldset>" if chips or missed else ""
     nothing = "" if record.boxes else f"<p class=quiet>{say['nothing']}</p>"
@@ -85,7 +86,7 @@ def _map(folder: Path, box: Explained, b: int, method: str, current: bool, langu
         out = io.BytesIO()
         levels = Image.fromarray(((heat.astype(np.uint16) * (LEVELS - 1) + 127) // 255).astype(np.uint8)).convert("P")
         levels.putpalette(HEAT_TABLE[:, :3].tobytes())
-        levels.save(out, "PNG", transparency=HEAT_TABLE[:, 3].tobytes(), optimize=True)
+        levels.save(out, "PNG", transparency=HEAT_TABLE[:, 3].tobytes())
         picture = f"<img class=map {chosen} alt='{name}' src='{data_uri(out.getvalue(), 'image/png')}'>"
     return picture + (f"<span class=veil {chosen}>{'<br>'.join(map(escape, notes))}</span>" if notes else "")
 
@@ -109,32 +110,33 @@ def _remarks(record: ExplainedFilm, methods: Sequence[str], say: Mapping[str, st
 
 
 def _drawing(record: ExplainedFilm, findings: FindingVocabulary, language: str) -> str:
-    """The boxes as SVG in original pixels: marked ones solid, detected ones dashed, a held-back one dotted."""
-    size = max(record.width, record.height) / 30
+    """The boxes as SVG in original pixels: marked ones solid, detected ones dashed, a held-back one dotted.
+
+    A mark that was missed carries its name, and so does the box whose map is shown; the chips name the others.
+    """
     parts = []
     for mark in record.truth:
-        label = findings.label(mark.finding, language)
-        parts.append(_shape("truth", "", mark.box, label, colour(findings, mark.finding), size, record, below=True))
+        name = findings.label(mark.finding, language) if mark.finding in record.missed else ""
+        parts.append(_shape("truth", "", mark.box, name, colour(findings, mark.finding), record))
     for b, box in enumerate(record.boxes):
         kind = f"predicted{' suppressed' if box.outcome == 'suppressed' else ''}{' current' if b == 0 else ''}"
         label = f"{findings.label(box.finding, language)} {box.score:.2f}"
-        parts.append(_shape(kind, f" data-box={b}", box.box, label, colour(findings, box.finding), size, record))
+        parts.append(_shape(kind, f" data-box={b}", box.box, label, colour(findings, box.finding), record))
     view = f"0 0 {record.width} {record.height}"
     return f'<svg viewBox="{view}" preserveAspectRatio=none aria-hidden=true>{"".join(parts)}</svg>'
 
 
-def _shape(
-    kind: str, data: str, box: Box, label: str, ink: str, size: float, record: ExplainedFilm, below: bool = False
-) -> str:
-    """A box with its words at a left corner, or at a right one where they would leave the film."""
+def _shape(kind: str, data: str, box: Box, label: str, ink: str, record: ExplainedFilm) -> str:
+    """A box with its words inside the film: a detection's above it, a mark's below."""
     x0, y0, x1, y1 = box
     rectangle = f'x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}"'
-    beyond = x0 > 0.6 * record.width
-    y = min(y1 + size, record.height - 0.3 * size) if below else max(y0 - 0.35 * size, size)
+    size = max(record.width, record.height) / 30
+    width = size * sum(1 if unicodedata.east_asian_width(c) == "W" else 0.6 for c in label)
+    x = max(min(x0, record.width - width), 0)
+    y = min(y1 + size, record.height - 0.3 * size) if kind == "truth" else max(y0 - 0.35 * size, size)
+    words = f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}">{escape(label)}</text>' if label else ""
     return (
-        f'<g class="{kind}"{data} style="--colour:{ink}"><rect class=halo {rectangle} /><rect {rectangle} />'
-        f'<text x="{x1 if beyond else x0:.1f}" y="{y:.1f}" font-size="{size:.1f}" '
-        f"text-anchor={'end' if beyond else 'start'}>{escape(label)}</text></g>"
+        f'<g class="{kind}"{data} style="--colour:{ink}"><rect class=halo {rectangle} /><rect {rectangle} />{words}</g>'
     )
 
 

@@ -1,7 +1,10 @@
 """Pictures of explained films: one a film and method, one page a method with every category, and how good maps are."""
 
 import math
+import textwrap
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -21,6 +25,7 @@ from cxr.explain.scores import ALL, BASELINES, ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
 from cxr.palette import colour
+from cxr.report.figures import Marks, film_picture
 from cxr.report.methods import in_order, method_text
 from cxr.report.words import words
 
@@ -30,6 +35,7 @@ BEHIND = "#4d5257"  # the grey of a film, behind the colour bar
 _Style = Literal["solid"] | tuple[float, tuple[float, ...]]
 SOLID: _Style = "solid"
 DASHES: dict[str, _Style] = {"hit": (0, (5, 3)), "false alarm": (0, (5, 3)), "suppressed": (0, (1, 2))}
+_WIDTH, _DPI = 3.1, 110  # of a film in a picture, inches, and pixels an inch
 LEVELS = 64  # of colour and opacity in an overlay
 
 
@@ -77,11 +83,12 @@ def film_figure(
     figure, grid, bar = _sheet(math.ceil(panels / columns), columns, record.height / record.width)
     film = _film(folder)
     axes = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(panels)]
-    for place in axes:
+    _draw_film(axes[0], film, record)
+    _draw_film(axes[1], _with_marks(film, record, findings, language), record)
+    for place in axes[2:]:
         _draw_film(place, film, record)
     _title(axes[0], f"{say['film']} {record.study}")
     _title(axes[1], _summary(record, say))
-    _draw_marks(axes[1], record, findings, language)
     for place, box in zip(axes[2:], record.boxes, strict=False):
         _draw_explained(place, folder, record, box, method, findings, language)
     if not record.boxes:
@@ -128,7 +135,8 @@ def score_plot(rows: Sequence[ScoreRow], path: Path, language: str = "en") -> Pa
     say = words(language)
     means = {(row.method, row.figure): row for row in rows if row.finding == ALL}
     methods = in_order(method for method, _ in means)
-    figure = Figure(figsize=(10, 1.6 + 0.34 * len(methods)), facecolor=GROUND, layout="constrained")
+    spread = ConstrainedLayoutEngine(wspace=0.05)  # keeps 1.0 of one axis clear of 0.0 of the next
+    figure = Figure(figsize=(10, 1.6 + 0.34 * len(methods)), facecolor=GROUND, layout=spread)
     FigureCanvasAgg(figure)
     for axes, key in zip(figure.subplots(1, 2, sharey=True), ("hit", "energy"), strict=True):
         for y, method in enumerate(methods):
@@ -144,7 +152,7 @@ def score_plot(rows: Sequence[ScoreRow], path: Path, language: str = "en") -> Pa
         axes.tick_params(colors=INK, length=0)
         axes.grid(axis="x", color="#2c3136")
         axes.spines[:].set_visible(False)
-        for label in axes.get_yticklabels():
+        for label in (*axes.get_yticklabels(), *axes.get_xticklabels()):
             label.set_fontproperties(figure_font())
     figure.supxlabel(f"{say['interval']} · {say['baselines']}", color=QUIET, fontsize=10, fontproperties=figure_font())
     return _save(figure, path)
@@ -172,17 +180,17 @@ def _with_map(
     yield from ((f, record, box) for f, record in films for box in record.boxes if method in box.maps)
 
 
-def _sheet(rows: int, columns: int, aspect: float, width: float = 3.1) -> tuple[Figure, GridSpec, SubplotSpec]:
+def _sheet(rows: int, columns: int, aspect: float) -> tuple[Figure, GridSpec, SubplotSpec]:
     """A dark figure with a grid of films and, right of it, the place of the one colour bar."""
-    head, foot, gap, side = 1.15, 0.5, 0.62, 0.95  # inches: heading, legend, a title between rows, colour bar
-    height = head + foot + rows * width * aspect + (rows - 1) * gap
-    whole = columns * width + (columns - 1) * 0.12 + side + 0.15
+    head, foot, gap, side = 1.3, 0.5, 0.8, 0.95  # inches: heading, legend, a title between rows, colour bar
+    height = head + foot + rows * _WIDTH * aspect + (rows - 1) * gap
+    whole = columns * _WIDTH + (columns - 1) * 0.12 + side + 0.15
     figure = Figure(figsize=(whole, height), facecolor=GROUND)
     FigureCanvasAgg(figure)
     top, bottom, right = 1 - head / height, foot / height, 1 - side / whole
     grid = GridSpec(
-        rows, columns, figure, left=0.15 / whole, right=right, top=top, bottom=bottom, wspace=0.12 / width,
-        hspace=gap / (width * aspect),
+        rows, columns, figure, left=0.15 / whole, right=right, top=top, bottom=bottom, wspace=0.12 / _WIDTH,
+        hspace=gap / (_WIDTH * aspect),
     )  # fmt: skip
     left = right + 0.18 / whole
     bar = GridSpec(1, 1, figure, left=left, right=left + 0.16 / whole, top=top, bottom=bottom)
@@ -197,16 +205,23 @@ def _film(folder: Path) -> NDArray[np.uint8]:
 def _draw_film(axes: Axes, film: NDArray[np.uint8], record: ExplainedFilm) -> None:
     """The film in its original pixels, whatever the size of its picture."""
     axes.imshow(film, cmap="gray", vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
+    axes.set(xticks=[], yticks=[], anchor="N")
     axes.set_axis_off()
 
 
-def _draw_marks(axes: Axes, record: ExplainedFilm, findings: FindingVocabulary, language: str) -> None:
-    for mark in record.truth:
-        _draw_box(axes, mark.box, colour(findings, mark.finding), SOLID)
-    for box in record.boxes:
-        ink = colour(findings, box.finding)
-        _draw_box(axes, box.box, ink, DASHES[box.outcome])
-        _caption(axes, box.box, f"{findings.label(box.finding, language)} {box.score:.2f}", ink)
+def _with_marks(
+    film: NDArray[np.uint8], record: ExplainedFilm, findings: FindingVocabulary, language: str
+) -> NDArray[np.uint8]:
+    """The film with its marks and detections, captions clear of each other; what was held back is no detection."""
+    scale = film.shape[1] / record.width
+    detected = [box for box in record.boxes if box.outcome != "suppressed"]
+    truth, seen = (
+        Marks(np.array([b.box for b in boxes], np.float32).reshape(-1, 4) * scale, [b.finding for b in boxes])
+        for boxes in (record.truth, detected)
+    )
+    seen = replace(seen, scores=np.array([box.score for box in detected], np.float32))
+    image = np.divide(film, 255, dtype=np.float32)
+    return np.asarray(film_picture(image, truth, seen, findings, round(_WIDTH * _DPI), language))
 
 
 def _draw_explained(
@@ -242,33 +257,32 @@ def _draw_box(axes: Axes, box: Box, ink: str, style: _Style) -> None:
     axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ink, linewidth=1.6, linestyle=style))
 
 
-def _caption(axes: Axes, box: Box, text: str, ink: str) -> None:
-    """Words at a box's upper left corner, kept inside the film by turning towards its middle."""
-    right = axes.get_xlim()[1]
-    beyond = box[0] > 0.6 * right
-    axes.text(
-        box[2] if beyond else box[0], box[1], text, color=ink, fontsize=7, fontproperties=figure_font(),
-        ha="right" if beyond else "left", va="bottom", clip_on=True,
-        bbox={"facecolor": "black", "alpha": 0.75, "pad": 1.2, "edgecolor": "none"},
-    )  # fmt: skip
-
-
 def _title(axes: Axes, text: str, ink: str = INK) -> None:
-    axes.set_title(text, color=INK if ink == "none" else ink, fontsize=9.5, fontproperties=figure_font())
+    axes.set_title(
+        text, color=INK if ink == "none" else ink, fontsize=9.5, linespacing=1.3, fontproperties=figure_font()
+    )
 
 
 def _note(axes: Axes, text: str) -> None:
     axes.text(
-        0.5, 0.02, text, transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=7.5, wrap=True,
+        0.5, 0.02, _wrapped(text), transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=7.5,
         fontproperties=figure_font(), bbox={"facecolor": "black", "alpha": 0.75, "pad": 2.5, "edgecolor": "none"},
     )  # fmt: skip
+
+
+def _wrapped(text: str) -> str:
+    """Lines that fit a film's width; a Chinese character is two wide."""
+    wide = any(unicodedata.east_asian_width(c) == "W" for c in text)
+    return "\n".join(textwrap.fill(line, 26 if wide else 50) for line in text.splitlines())
 
 
 def _empty(axes: Axes, heading: str, text: str) -> None:
     axes.set_axis_off()
     _title(axes, heading)
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=QUIET, fontsize=8, wrap=True)
-    axes.texts[-1].set_fontproperties(figure_font())
+    axes.text(
+        0.5, 0.5, _wrapped(text), transform=axes.transAxes, ha="center", color=QUIET, fontsize=8,
+        fontproperties=figure_font(),
+    )  # fmt: skip
 
 
 def _heading(figure: Figure, method: str, language: str) -> None:
@@ -292,10 +306,12 @@ def _colour_bar(figure: Figure, place: SubplotSpec, text: str) -> None:
     axes = figure.add_subplot(place, facecolor=BEHIND)
     bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(0, 1), HEAT), cax=axes, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
+    axes.tick_params(colors=INK, length=0)
+    for label in axes.get_yticklabels():
+        label.set_fontproperties(figure_font())
     bar.set_label(text, color=QUIET, fontsize=8.5, fontproperties=figure_font())
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_DPI, pil_kwargs={"compress_level": 2})
     return path

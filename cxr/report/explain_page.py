@@ -101,8 +101,7 @@ def _controls(
     outcomes = [key for key in OUTCOMES if key in {outcome for _, outcome in seen}]
     by_finding = {name: findings.label(name, language) for name in names}
     return f"""<div class=controls role=group aria-label="{say["controls"]}">
-<div class=row>
-<fieldset><legend>{say["method"]} ({say["keys"]})</legend>{radios}</fieldset></div>
+<fieldset class="row methods"><legend>{say["method"]} ({say["keys"]})</legend>{radios}</fieldset>
 <div class=row>
 <label>{say["opacity"]}<input type=range id=opacity min=0 max=100 step=5 value=80>
 <output id=opacity-value for=opacity>80 %</output></label>
@@ -111,10 +110,10 @@ def _controls(
 {_select("finding", say["finding"], by_finding, say)}
 {_select("outcome", say["outcome"], {key: say[OUTCOMES[key]] for key in outcomes}, say)}
 <span id=count role=status class=quiet data-text="{say["shown"]}"></span>
-</div>
-<div class=row><span class=key><span>0 <span class=bar style="background-image:{_gradient()}"></span> 1
-{say["scale"]}</span><span><span class="stroke dotted"></span>{say["suppressed"]}</span></span></div>
-{explained}</div>"""
+</div></div>
+<p class=key><span>0 <span class=bar style="background-image:{_gradient()}"></span> 1
+{say["scale"]}</span><span><span class="stroke dotted"></span>{say["suppressed"]}</span></p>
+<div aria-live=polite>{explained}</div>"""
 
 
 def _select(name: str, label: str, options: Mapping[str, str], say: _Say) -> str:

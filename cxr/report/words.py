@@ -78,17 +78,17 @@ WORDS: dict[str, tuple[str, str]] = {
     "scores": ("How good are the maps?", "圖有多好？"),
     "scores_lead": (
         "Mean over findings, with the 95 % interval in brackets (bootstrap over patients). Where a map should point is "
-        "known only for findings that were marked on the film. A method whose interval overlaps a baseline's (grey) "
-        "says no more than that baseline.",
+        "known only for findings that were marked on the film. A method says something where its interval lies "
+        "clear of the baselines' (grey).",
         "各病灶的平均，括號內為 95 % 信賴區間（以病人為單位重抽樣）。只有影像上有標記的病灶才知道圖該指向何處。"
-        "信賴區間與對照基準（灰色）重疊的方法，並不比該基準說得更多。",
+        "信賴區間與對照基準（灰色）明顯分開的方法，才有說明力。",
     ),
     "no_scores": (
         "Nothing could be scored.",
         "無法評分。",
     ),
     "by_finding": ("Hit rate by finding", "各病灶的命中率"),
-    "boxes": ("{boxes} boxes, {patients} patients", "{boxes} 框，{patients} 位病人"),
+    "boxes": ("boxes: {boxes}, patients: {patients}", "{boxes} 框，{patients} 位病人"),
     "mean": ("mean", "平均"),
     "trust": ("Which map to trust", "該相信哪張圖"),
     "sanity": ("Sanity check", "合理性檢查"),
