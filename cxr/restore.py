@@ -2,7 +2,8 @@
 
 A checkpoint is a file from anywhere. Its tensors and its config are read as plain data, and of the config nothing is
 called but what this project defines for that very place: a detector's builder, a data set's reader, the steps of an
-intensity. Not by Hydra, whose ``instantiate`` calls whatever a config names.
+intensity. Not by Hydra, whose ``instantiate`` refuses what it knows to do harm and calls everything else, such as
+``torch.save`` over any file.
 """
 
 import importlib
@@ -105,9 +106,7 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
         task = DetectionTask(checkpoint.findings, model, _no_optimizer)
         task.load_state_dict(dict(checkpoint.state))
     except (TypeError, ValueError, RuntimeError, WeightsError) as error:
-        raise ConfigError(
-            f"{checkpoint.path}: its weights and config.model do not fit this version: {error}"
-        ) from error
+        raise _wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
     return task.eval()
 
 

@@ -1,0 +1,415 @@
+"""A checkpoint gives its detector and its data back, and nothing it names is run."""
+
+import copy
+import functools
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+from cxr import config, restore
+from cxr.config import ConfigError
+from cxr.data.datamodule import RadiographDataModule
+from cxr.data.film import Film
+from cxr.detect.task import DetectionTask
+from cxr.findings import FindingVocabulary
+from cxr.restore import load_data, load_task, read_checkpoint, restored_intensity, same_films
+
+CONF = Path(__file__).parents[1] / "conf"
+SMALL = [
+    *("model=fasterrcnn_tiny", "augment=strong", "data.size=64", "data.batch_size=2", "data.workers=0", "seed=3"),
+    *("data.read.films=12", "data.read.test_films=3", "data.read.size=96", "+data.read.workers=1"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def configs() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("films") / "phantom"
+
+
+@functools.cache  # composing takes a tenth of a second
+def composed(*overrides: str) -> Any:
+    return compose("train", [*SMALL, *overrides, "run_dir=outputs/x"])
+
+
+def card(cfg: Any, data: str = "") -> dict[str, Any]:
+    """Return what ``train.py`` keeps in a checkpoint."""
+    findings = hydra.utils.instantiate(cfg.findings, _convert_="all")
+    return {"config": config.plain(cfg), "findings": findings.as_dict(), "data": data, "versions": {"torch": "2"}}
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., tuple[Path, DetectionTask]]:
+    """Write the checkpoint of a detector that ``overrides`` compose; return it with the detector itself."""
+
+    def train(*overrides: str) -> tuple[Path, DetectionTask]:
+        cfg = composed(*overrides)
+        torch.manual_seed(0)
+        task = hydra.utils.instantiate(cfg.task, _convert_="all")
+        raw = {key: torch.zeros_like(value) for key, value in task.state_dict().items()}  # weight averaging keeps both
+        path = tmp_path / "best.ckpt"
+        torch.save({"state_dict": task.state_dict(), "current_model_state": raw, "cxr": card(cfg)}, path)
+        return path, task
+
+    return train
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., restore.Checkpoint]:
+    """Write a checkpoint without weights whose config has ``value`` at a dotted ``key``, and read it."""
+
+    def write(key: str = "seed", value: Any = 3, *overrides: str, data: str = "") -> restore.Checkpoint:
+        content = {"state_dict": {}, "cxr": card(composed(*overrides), data)}
+        *parents, last = key.split(".")
+        node: Any = content["cxr"]["config"]
+        for name in parents:
+            node = node[int(name) if name.isdecimal() else name]
+        node[int(last) if last.isdecimal() else last] = value
+        torch.save(content, tmp_path / "any.ckpt")
+        return read_checkpoint(tmp_path / "any.ckpt")
+
+    return write
+
+
+# --- the detector
+
+
+def detected(task: DetectionTask) -> list[dict[str, torch.Tensor]]:
+    images = [torch.rand(1, 64, 48, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 48, 64)]
+    size = {"scale": torch.tensor([0.5, 0.5]), "size": torch.tensor([128, 128])}
+    return task.detect(images, [size, size])
+
+
+def test_a_restored_detector_finds_what_the_trained_one_found(trained: Any) -> None:
+    path, task = trained()
+    restored = load_task(read_checkpoint(path))
+    expected = detected(task)
+    assert len(expected[0]["boxes"]) > 0
+    torch.testing.assert_close(detected(restored), expected, rtol=0, atol=0)
+    assert not any(module.training for module in restored.modules())
+    assert restored.findings.label("scoliosis", "zh") == "脊椎側彎"
+    with pytest.raises(RuntimeError, match=r"train\.py trains"):
+        restored.configure_optimizers()
+
+
+def test_the_weights_it_was_trained_from_may_be_gone(trained: Any, tmp_path: Path) -> None:
+    # With weights a detector is built with frozen batch normalisation, without with another: it must come back alike
+    start = tmp_path / "coco.pth"
+    torch.save(ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=8).state_dict(), start)
+    path, task = trained("model=ssdlite", f"model.weights={start}")
+    start.unlink()
+    expected = detected(task)
+    assert len(expected[0]["boxes"]) > 0
+    torch.testing.assert_close(detected(load_task(read_checkpoint(path))), expected, rtol=0, atol=0)
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(trained: Any) -> None:
+    path, _ = trained()
+    content = torch.load(path)
+    content["cxr"]["config"]["model"]["box_head_size"] = 32
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=r"(?s)best\.ckpt: its config's model does not fit its weights.*box_head"):
+        load_task(read_checkpoint(path))
+
+
+def test_an_argument_this_version_does_not_know_is_named(trained: Any) -> None:
+    path, _ = trained()
+    content = torch.load(path)
+    content["cxr"]["config"]["model"]["dropout"] = 0.5
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=r"its config's model does not fit .*'dropout'"):
+        load_task(read_checkpoint(path))
+
+
+# --- what is no checkpoint
+
+
+def test_what_is_no_checkpoint_is_refused_in_words(tmp_path: Path, trained: Any) -> None:
+    whole = trained()[0].read_bytes()
+    for name, content, message in (
+        ("page.ckpt", b"<html>not found</html>" * 50, "not a checkpoint"),
+        ("empty.ckpt", b"", "not a checkpoint: it is empty|Ran out of input"),
+        ("torn.ckpt", whole[: len(whole) // 2], "not a checkpoint"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"{name}: ({message})"):
+            read_checkpoint(tmp_path / name)
+    for absent in (tmp_path / "nothing.ckpt", tmp_path):
+        with pytest.raises(ConfigError, match="there is no such file, expected a checkpoint of train"):
+            read_checkpoint(absent)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "not a checkpoint of this project"),
+        ({"epoch": 3, "state_dict": {}}, "not a checkpoint of this project: expected 'state_dict' and 'cxr'"),
+        ({"state_dict": {}, "cxr": {}}, "cxr.config is NoneType, expected dict"),
+        (
+            {"state_dict": {}, "cxr": {"config": {}, "findings": {"findings": []}, "data": "", "versions": {}}},
+            "cxr.findings is no vocabulary: a vocabulary needs at least one finding",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match=rf"other\.ckpt: {message}"):
+        read_checkpoint(tmp_path / "other.ckpt")
+
+
+class Payload:
+    """Unpickled the unsafe way, it makes a file."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.sentinel}",)
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_nothing_of_it_is_run(tmp_path: Path) -> None:
+    path, sentinel = tmp_path / "bad.ckpt", tmp_path / "sentinel"
+    torch.save({"state_dict": {}, "cxr": Payload(sentinel)}, path)
+    with pytest.raises(ConfigError, match=r"bad\.ckpt: .* names posix\.system, .*Nothing of it was run") as refused:
+        read_checkpoint(path)
+    assert "weights_only" not in str(refused.value)  # torch's own words advise to load the file unsafely
+    path.write_bytes(pickle.dumps(Payload(sentinel), protocol=2))
+    with pytest.raises(ConfigError, match=r"bad\.ckpt: not a checkpoint"):
+        read_checkpoint(path)
+    assert not sentinel.exists()
+    pickle.loads(path.read_bytes())  # noqa: S301  the payload is a live one
+    assert sentinel.exists()
+
+
+# --- what a config may not call
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A node that makes a file where anybody instantiates it, and that Hydra itself would let pass."""
+    sentinel = tmp_path / "sentinel"
+    node = {"_target_": "torch.save", "obj": 1, "f": str(sentinel)}
+    hydra.utils.instantiate(node)
+    sentinel.unlink()  # raises where it was not made: the payload is a live one
+    yield node
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "hydra.utils.get_method",
+        "hydra.utils.instantiate",
+        "builtins.eval",
+        "cxr.detect.detectors.torch.hub.load",
+        "cxr.detect.detectors.FasterRCNN",  # imported there
+        "cxr.detect.detectors.load_weights",
+        "cxr.detect.detectors._anchors",
+        "cxr.detect.detectors.fasterrcnn_tiny.__globals__.get",
+        "cxr.detect.detectors.yolov9",
+        "cxr.detect.nothing.fasterrcnn_tiny",
+        "cxr.run.fit",
+        ["os.system"],
+        None,
+    ],
+)
+def test_only_builders_of_this_project_make_a_detector(written: Any, target: Any) -> None:
+    with pytest.raises(ConfigError, match=r"any\.ckpt: its config's model\._target_ is ") as refused:
+        load_task(written("model._target_", target))
+    assert repr(target) in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["model.mean", "model.mean.0", "model.score_thresh", "model._args_", "model"])
+def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"its config's {key}[._].* is .*torch\.save|its config's model\._args_"):
+        load_task(written(key, payload if key != "model._args_" else [payload]))
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("data", "os.system"),
+        ("data", "lightning.LightningDataModule"),
+        ("data", "cxr.data.datamodule.RadiographDataModule.from_datasets"),
+        ("data.read", "cxr.data.datamodule.os.system"),
+        ("data.read", "cxr.data.phantom.write_course_layout"),
+        ("data.read", "cxr.data.phantom.read_course"),  # imported there
+        ("data.read", "cxr.data.course.read_csv"),
+        ("data.read", "cxr.data.layouts.read_layouts"),
+        ("data.read", "cxr.data.nothing.read_nothing"),
+        ("data.intensity", "os.system"),
+        ("data.intensity", "cxr.read.intensity.LogWindow"),
+        ("data.intensity.steps.0", "cxr.read.intensity.Radiograph"),
+        ("data.intensity.steps.0", "cxr.read.intensity.Values"),
+        ("data.intensity.steps.0", "cxr.read.intensity.Intensity"),
+        ("data.intensity.steps.0", "cxr.read.intensity.cv2.imread"),
+    ],
+)
+def test_only_this_projects_own_parts_make_the_data(written: Any, root: Path, key: str, target: str) -> None:
+    with pytest.raises(ConfigError, match=rf"its config's {key}\._target_ is '{target}', which a checkpoint may not"):
+        load_data(written(f"{key}._target_", target), {"root": str(root.parent)})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("data.val_fraction", "data.size", "data.root", "data.read", "data.read.films", "data.intensity"),
+        *("data.intensity.steps", "data.intensity.steps.0", "data.intensity.steps.0.scale"),
+    ],
+)
+def test_no_setting_of_the_data_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=r"its config's data\."):
+        load_data(written(key, payload))
+
+
+def test_a_checkpoint_does_not_choose_where_this_machine_writes(written: Any, tmp_path: Path, root: Path) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    cached = load_data(written("data.cache", elsewhere), {"root": str(root.parent)}).cache
+    assert cached.folder.parent == Path(".cache/films")
+    for phantoms in (elsewhere, "../elsewhere"):  # which would be drawn there
+        with pytest.raises(ConfigError, match=r"data\.root=.*elsewhere: there is no such folder; type data\.root="):
+            load_data(written("data.root", phantoms))
+    assert load_data(written("data.root", "phantoms")).root == Path("phantoms")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_interpolations_in_a_checkpoint_are_text(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "told")
+    assert load_data(written("data.root", "${oc.env:SECRET}")).root == Path("${oc.env:SECRET}")
+    chosen = {"_target_": "cxr.data.datamodule.RadiographDataModule", "root": ".", "seed": "${seed}"}
+    with pytest.raises(ConfigError, match=r"its config's seed is '\$\{oc\.env:SECRET\}', expected int"):
+        load_data(written("seed", "${oc.env:SECRET}"), chosen)
+
+
+@pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "model").glob("*.yaml")))
+def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None:
+    checkpoint = written("seed", 3, f"model={choice}")
+    assert callable(restore._callable(checkpoint, "model", restore._DETECTOR))
+    assert restore._arguments(checkpoint, "model")["mean"]
+
+
+@pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "data").glob("*.yaml")))
+def test_every_data_set_of_conf_can_come_back(tmp_path: Path, choice: str) -> None:
+    cfg = compose("train", [f"data={choice}", f"data.root={tmp_path}", "run_dir=outputs/x"])
+    torch.save({"state_dict": {}, "cxr": card(cfg)}, tmp_path / "any.ckpt")
+    data = load_data(read_checkpoint(tmp_path / "any.ckpt"))
+    assert (data.root, data.size, data.val_fraction) == (tmp_path, cfg.data.size, 0.15)
+
+
+# --- the data
+
+
+def ready(data: RadiographDataModule) -> RadiographDataModule:
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+@pytest.fixture(scope="module")
+def original(root: Path, tmp_path_factory: pytest.TempPathFactory) -> RadiographDataModule:
+    """The data as ``train.py`` makes them."""
+    cfg = composed(f"data.root={root}", f"data.cache={tmp_path_factory.mktemp('cache')}")
+    return ready(hydra.utils.instantiate(cfg.data, _convert_="all"))
+
+
+def test_the_data_are_those_it_was_trained_on(written: Any, original: RadiographDataModule, tmp_path: Path) -> None:
+    checkpoint = written("data.root", str(original.root), data=original.fingerprint())
+    data = ready(load_data(checkpoint, {"root": None, "cache": str(tmp_path / "cache"), "read": None}))
+    assert same_films(checkpoint, data)
+    assert {split: [film.path for film in films] for split, films in data.films.items()} == {
+        split: [film.path for film in films] for split, films in original.films.items()
+    }
+    image = data.dataset("test")[0][0]
+    assert torch.equal(image, original.dataset("test")[0][0])
+    assert max(image.shape) == checkpoint.size == 64
+    assert torch.equal(data.dataset("train")[0, 0][0], data.dataset("train")[1, 0][0])  # nothing is augmented
+
+
+def test_films_that_stand_elsewhere_now_are_found_by_their_root(
+    written: Any, original: RadiographDataModule, tmp_path: Path
+) -> None:
+    checkpoint = written("data.root", "/nowhere", data=original.fingerprint())
+    with pytest.raises(ConfigError, match=r"data\.root=/nowhere: there is no such folder"):
+        load_data(checkpoint)
+    moved = {"root": str(original.root), "cache": str(tmp_path / "cache")}
+    assert same_films(checkpoint, ready(load_data(checkpoint, moved)))
+    other = ready(
+        load_data(checkpoint, {**moved, "val_fraction": 0.4})
+    )  # other splits: what was trained on would be tested on
+    assert not same_films(checkpoint, other)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"size": 128}, r"data\.size=128: films come as .*any\.ckpt was trained; leave it out"),
+        ({"augment": {"_target_": "cxr.data.augment.Augment"}}, r"data\.augment="),
+        ({"intensity": {"_target_": "cxr.read.intensity.Intensity", "steps": []}}, r"data\.intensity="),
+        ({"rot": "x"}, "data: .*'rot'"),
+        ({"batch_size": 0}, "data.batch_size is 0, expected at least 1"),
+        ({"batch_size": "many"}, "data: "),
+    ],
+)
+def test_settings_that_are_the_detectors_or_nobodys_are_refused(
+    written: Any, original: RadiographDataModule, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_data(written("data.root", str(original.root)), {"size": 64, **overrides})  # 64 is as it was trained
+
+
+def test_another_data_set_comes_as_the_detector_needs_it(written: Any, tmp_path: Path) -> None:
+    chosen = OmegaConf.load(CONF / "data" / "course.yaml")
+    checkpoint = written("seed", 11, "intensity=percentile")
+    with pytest.raises(ConfigError, match=r"data\.root has no value yet: type data\.root="):
+        load_data(checkpoint, OmegaConf.create({"data": chosen}).data)
+    chosen.root = str(tmp_path)
+    data = load_data(checkpoint, OmegaConf.create({"data": chosen}).data)
+    assert (data.root, data.size, data.seed, data.augment) == (tmp_path, 64, 11, None)  # course.yaml says 512
+    assert data.findings is checkpoint.findings
+    assert data.cache.intensity.fingerprint() == restored_intensity(checkpoint).fingerprint()
+    chosen.findngs = "x"
+    with pytest.raises(ConfigError, match="findngs"):
+        load_data(checkpoint, chosen)
+
+
+def read_mine(root: Path, findings: FindingVocabulary) -> list[Film]:
+    """A reader outside this project."""
+    boxes = np.zeros((0, 4), np.float32)
+    return [Film(root / f"{i}.png", f"{i}", f"s{i}", f"p{i}", boxes, (), 64, 64) for i in range(4)]
+
+
+def test_a_user_may_name_a_reader_of_their_own(written: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "mine", sys.modules[__name__])
+    chosen = {"_target_": "cxr.data.datamodule.RadiographDataModule", "root": str(tmp_path)}
+    data = load_data(written(), chosen | {"read": {"_target_": "mine.read_mine", "_partial_": True}})
+    assert len(data.read(tmp_path, data.findings)) == 4
+    with pytest.raises(ConfigError, match=r"expected cxr\.data\.datamodule\.RadiographDataModule"):
+        load_data(written(), {"_target_": "builtins.dict"})
+
+
+@pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "intensity").glob("*.yaml")))
+def test_every_intensity_of_conf_comes_back(written: Any, choice: str) -> None:
+    trained = hydra.utils.instantiate(composed(f"intensity={choice}").intensity, _convert_="all")
+    checkpoint = written("seed", 3, f"intensity={choice}")
+    before = copy.deepcopy(checkpoint.config)
+    assert restored_intensity(checkpoint).fingerprint() == trained.fingerprint()
+    assert checkpoint.config == before
