@@ -167,6 +167,9 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
             if draws
             else "Type the folder that holds the data set's table"
         )
+    images = OmegaConf.select(cfg, "images")
+    if images is not None and not Path(images).exists():
+        yield f"images={images}: there is no such file or folder"
     for key in ("model.weights", "ckpt"):
         value = OmegaConf.select(cfg, key)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).is_file():
@@ -181,7 +184,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _forget(run: Path) -> None:
     """Remove the folder Hydra made for a run that was refused before it began."""
-    if not (run / COMMAND).exists() and {p.name for p in run.iterdir()} <= {".hydra", "train.log", LOCK}:
+    if not (run / COMMAND).exists() and {p.name for p in run.iterdir()} <= {".hydra", "train.log", "explain.log", LOCK}:
         shutil.rmtree(run)
 
 
@@ -199,7 +202,8 @@ def run_dir(name: str, overrides: ListConfig) -> str:
     folder = Path("outputs") / name
     for old in sorted(folder.glob(f"*/{COMMAND}"), reverse=True):
         run = old.parent
-        cut_off = any(run.glob("checkpoints/*.ckpt")) and not (run / RESULT).exists()
+        began = any(run.glob("checkpoints/*.ckpt")) or any(run.glob("films/*/film.json"))
+        cut_off = began and not (run / RESULT).exists()
         if cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides) and not locked(run):
             return str(run)
     return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f"))

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,18 +122,28 @@ class RunFolder:
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[RunFolder]:
     """Hold the run folder of ``cfg``; refuse one that another process holds or that has other settings."""
+    with held(cfg, _MAY_DIFFER) as path:
+        yield RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+
+
+@contextmanager
+def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
+    """Hold the folder ``cfg.run_dir``, made where it is missing, and note in it what it was begun with.
+
+    Raises ``ConfigError`` where another process holds it, or where it was begun with other settings than these (but for
+    the keys in ``may_differ``).
+    """
     path = Path(cfg.run_dir)
     path.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path / config.LOCK, timeout=0):
-            folder = RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
-            _refuse_other_settings(folder, config.plain(cfg))
+            _refuse_other_settings(path, config.plain(cfg), may_differ)
             if not (path / config.COMMAND).exists():
                 command = {"overrides": list(HydraConfig.get().overrides.task), "config": config.plain(cfg)}
                 config.write_json(path / config.COMMAND, command)
-            yield folder
+            yield path
     except Timeout:
-        raise ConfigError(f"{path}: another process is training in this folder; type another hydra.run.dir") from None
+        raise ConfigError(f"{path}: another process is working in this folder; type another hydra.run.dir") from None
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -204,8 +214,8 @@ def _best_epoch(folder: RunFolder) -> dict[str, float]:
     return max(rows, key=lambda row: row.get(folder.monitor, -math.inf), default={})
 
 
-def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
-    command = folder.path / config.COMMAND
+def _refuse_other_settings(folder: Path, now: Mapping[str, Any], may_differ: Sequence[str]) -> None:
+    command = folder / config.COMMAND
     if not command.exists():
         return
     before = _flat(json.loads(command.read_text(encoding="utf-8"))["config"])
@@ -213,11 +223,11 @@ def _refuse_other_settings(folder: RunFolder, now: Mapping[str, Any]) -> None:
     differ = [
         f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} now"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not _may_differ(key)
+        if before.get(key) != after.get(key) and not any(key == k or key.startswith(f"{k}.") for k in may_differ)
     ]
     if differ:
         raise ConfigError(
-            "\n  - ".join([f"{folder.path} holds a run with other settings; type another hydra.run.dir:", *differ])
+            "\n  - ".join([f"{folder} holds a run with other settings; type another hydra.run.dir:", *differ])
         )
 
 
@@ -242,10 +252,6 @@ def _check_monitor(monitor: str, task: DetectionTask) -> None:
     single = [f"val/{m}/{name}" for m in ("ap", "ap50", "ar") for name in task.findings.names]
     if monitor not in (*means, *single):
         raise ConfigError(f"monitor is {monitor!r}, expected {', '.join(means)}, or val/ap50/<finding> and its like")
-
-
-def _may_differ(key: str) -> bool:
-    return any(key == k or key.startswith(f"{k}.") for k in _MAY_DIFFER)
 
 
 def _flat(node: Any, key: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """RoIAlign as two batched matrix products: the same numbers as torchvision's, in a fraction of its time on CPU."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,8 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         # torchvision's own fields for what it finds out on the first call: who asks for a region's level finds them
         first = self.strides[0].bit_length() - 1
         last = first + len(self.strides) - 1
-        self.scales = [1 / stride for stride in self.strides]
-        self.map_levels = initLevelMapper(first, last, canonical_scale, self.canonical_level)
+        self.scales: Any = [1 / stride for stride in self.strides]
+        self.map_levels: Any = initLevelMapper(first, last, canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return [sum of N, C, bins, bins] for the maps ``x`` [B, C, ...] and B tensors of regions [N, 4], xyxy."""

@@ -1,9 +1,12 @@
 """AblationCAM for detectors, exact and fast."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from typing_extensions import override
 
 from cxr.explain.cam import LevelCam
 from cxr.explain.reading import Candidate, FilmReading, RegionHeads, softmax_log_odds
@@ -20,9 +23,11 @@ class AblationCam(LevelCam):
     again: weight y - y_k, y the log-odds of the finding. (The paper divides by y, which for log-odds may be 0 or
     negative and would only scale the map.) A cell gets its channels' weights in proportion to what was taken from it,
     ``|A_k - c_k|``. Behind a ReLU with c_k = 0 that is the paper's A_k; in a pyramid, whose channels have any sign, A_k
-    itself would credit the cells the ablation left as they were. Where the heads begin with two linear layers (TwoMLPHead) an ablated channel takes its
-    share off the first layer's sum and nothing else changes there, so all channels together are three matrix products;
-    other heads run on batches of ablated levels. Every channel is ablated.
+    itself would credit the cells that the ablation left as they were.
+
+    Where the heads begin with two linear layers (TwoMLPHead) an ablated channel takes its share off the first layer's
+    sum and nothing else changes there, so all channels together are three matrix products; other heads run on batches
+    of ablated levels. Every channel is ablated.
 
     Args:
         value: what an ablated channel is set to. "mean", of the channel over the film: it then tells nothing about the
@@ -38,6 +43,7 @@ class AblationCam(LevelCam):
         self.batch_size = batch_size
 
     @torch.no_grad()
+    @override
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
         level = film.level(candidate)
         weights = film.heads.log_odds(level, candidate) - self.ablated(film, candidate)
@@ -73,7 +79,7 @@ def in_closed_form(heads: RegionHeads, level: Tensor, values: Tensor, candidate:
     Pooling is linear, and so is fc6: with p_k the pooled channel k, c_k its constant (pooled as well: samples outside
     the level are 0) and W_k the columns of fc6 behind it, ablation turns the sum z into z - W_k (p_k - c_k).
     """
-    head = heads.heads.box_head
+    head: Any = heads.heads.box_head
     channels = level.shape[1]
     pooled = heads.pool(level, candidate)[0].flatten(1)  # [C, 49]
     constant = heads.pool(torch.ones_like(level[:, :1]), candidate)[0].flatten(1) * values[:, None]
@@ -87,7 +93,7 @@ def in_closed_form(heads: RegionHeads, level: Tensor, values: Tensor, candidate:
 def by_loop(film: FilmReading, level: Tensor, values: Tensor, candidate: Candidate, batch_size: int) -> Tensor:
     """Return the log-odds without each channel, [C], by running the heads on batches of ablated levels."""
     odds = []
-    for channels in torch.arange(level.shape[1], device=level.device).split(batch_size):
+    for channels in torch.split(torch.arange(level.shape[1], device=level.device), batch_size):
         ablated = level.repeat(len(channels), 1, 1, 1)
         ablated[torch.arange(len(channels)), channels] = values[channels, None, None]
         odds.append(film.heads.log_odds(ablated, candidate))

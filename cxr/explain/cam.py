@@ -15,7 +15,9 @@ from cxr.explain.reading import Candidate, FilmReading
 
 
 class Cam(ABC):
-    """One method of explanation."""
+    """One method of explanation. ``knows_the_finding`` says whether two findings at one place can get two maps."""
+
+    knows_the_finding = True
 
     @abstractmethod
     def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
@@ -70,9 +72,9 @@ class GradCamPlusPlus(LevelCam):
 
 
 class BoxCam(LevelCam):
-    """The box-level map: gradient × activation of each cell, through the head that scored this very box (HiResCAM,
-    Draelos 2020, on a detector).
+    """The box-level map: gradient × activation of each cell, through the head that scored this very box.
 
+    HiResCAM (Draelos 2020) on a detector.
     An activation counts from its channel's mean over the film: a pyramid's channels have any offset, and an offset says
     nothing about a place.
     """
@@ -90,6 +92,8 @@ class EigenCam(LevelCam):
     component is the edge of the film or of the body and never a finding (hit rate 0 on the demo), so cells count by
     their reach. A component has no sign of its own; it is turned so that its largest value is positive.
     """
+
+    knows_the_finding = False
 
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
         """Return the cells' values along the component."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou, clip_boxes_to_image, roi_align
+from typing_extensions import override
 
 from cxr.findings import BACKGROUND
 
@@ -48,8 +49,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """All boxes of a film before suppression: ``boxes`` [A, K + 1, 4], ``scores`` [A, K + 1], ``levels`` int64 [A],
-    ``places`` [A, ...]; class 0 is background.
+    """All boxes of a film before suppression.
+
+    ``boxes`` [A, K + 1, 4], ``scores`` [A, K + 1], ``levels`` int64 [A], ``places`` [A, ...]; class 0 is background.
     """
 
     boxes: Tensor
@@ -117,8 +119,9 @@ class RegionHeads(Heads):
 
     def __init__(self, detector: FasterRCNN) -> None:
         self.detector = detector
-        self.heads = detector.roi_heads
+        self.heads: Any = detector.roi_heads
 
+    @override
     def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
         regions = self.detector.rpn(images, pyramid)[0]
         pooled = self.heads.box_roi_pool(pyramid, regions, images.image_sizes)
@@ -126,9 +129,11 @@ class RegionHeads(Heads):
         boxes = clip_boxes_to_image(self.heads.box_coder.decode(offsets, regions), images.image_sizes[0])
         return Candidates(boxes, logits.softmax(1), self.heads.box_roi_pool.map_levels(regions), regions[0])
 
+    @override
     def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
         return softmax_log_odds(self.logits(self.heads.box_head(self.pool(level, candidate))), candidate.label)
 
+    @override
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return the share each cell has in the pooled region."""
         with torch.enable_grad():
@@ -172,6 +177,7 @@ class DenseHeads(Heads):
         offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
         return offsets
 
+    @override
     def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
         levels = list(pyramid.values())
         odds = [self.level_scores(level, number)[0] for number, level in enumerate(levels)]
@@ -185,9 +191,11 @@ class DenseHeads(Heads):
             torch.cat([torch.arange(count) for count in counts.tolist()]),
         )
 
+    @override
     def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
         return self.level_scores(level, candidate.level)[:, int(candidate.place), candidate.label]
 
+    @override
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
         with torch.enable_grad():
@@ -200,10 +208,12 @@ class DenseHeads(Heads):
 class RetinaHeads(DenseHeads):
     """RetinaNet: a sigmoid a class."""
 
+    @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
         logits: Tensor = self.detector.head.classification_head([level])
         return logits
 
+    @override
     def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
         boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
         return boxes
@@ -212,11 +222,14 @@ class RetinaHeads(DenseHeads):
 class FcosHeads(DenseHeads):
     """FCOS: the score is the root of class times centreness."""
 
+    @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
         logits = self.detector.head.classification_head([level])
         _, centreness = self.detector.head.regression_head([level])
-        return (logits.sigmoid() * centreness.sigmoid()).sqrt().logit(EPSILON)
+        odds: Tensor = (logits.sigmoid() * centreness.sigmoid()).sqrt().logit(EPSILON)
+        return odds
 
+    @override
     def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
         boxes: Tensor = self.detector.box_coder.decode(offsets, anchors)
         return boxes
@@ -225,6 +238,7 @@ class FcosHeads(DenseHeads):
 class SsdHeads(DenseHeads):
     """SSD: a softmax over the classes, with a convolution of its own for each level."""
 
+    @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
         head = self.detector.head.classification_head
         found = head.module_list[number](level)
@@ -233,6 +247,7 @@ class SsdHeads(DenseHeads):
         logits = logits.reshape(batch, -1, head.num_columns)
         return torch.stack([softmax_log_odds(logits, label) for label in range(head.num_columns)], -1)
 
+    @override
     def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
         boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
         return boxes
@@ -269,7 +284,7 @@ class FilmReading:
     """
 
     def __init__(self, detector: nn.Module, image: Tensor) -> None:
-        self.detector: Any = detector.eval()
+        self.detector = cast(Any, detector.eval())  # nn.Module does not declare what torchvision's detectors share
         self.image = image
         self.size = (image.shape[-2], image.shape[-1])
         self.heads = heads_of(detector)
@@ -285,8 +300,10 @@ class FilmReading:
         return list(self.pyramid.values())[candidate.level]
 
     def chosen(self, threshold: float, most: int = 3) -> list[Candidate]:
-        """Return what is to be explained: for each finding its strongest detection of at least ``threshold``, the
-        ``most`` strongest of these; where there is none, the strongest candidate of all, below the threshold.
+        """Return what is to be explained.
+
+        For each finding its strongest detection of at least ``threshold``, the ``most`` strongest of these; where there
+        is none, the strongest candidate of all, below the threshold.
         """
         best: dict[int, Candidate] = {}
         for box, label, score in zip(*(self.detections[k] for k in ("boxes", "labels", "scores")), strict=True):
@@ -296,8 +313,9 @@ class FilmReading:
         return ranked[:most] or [self.candidates.strongest()]
 
     def log_odds_of(self, candidate: Candidate, batch: Tensor) -> Tensor:
-        """Return the candidate's log-odds [B] were ``batch`` [B, C, H, W] (normalised, padded) the film; differentiable
-        through the whole network, with the box's region or anchor held fixed.
+        """Return the candidate's log-odds [B] were ``batch`` [B, C, H, W] (normalised, padded) the film.
+
+        Differentiable through the whole network, with the box's region or anchor held fixed.
         """
         pyramid: dict[str, Tensor] = self.detector.backbone(batch)
         return self.heads.log_odds(list(pyramid.values())[candidate.level], candidate)
@@ -336,7 +354,5 @@ def detector_score(detector: nn.Module, box: Tensor, label: int) -> Callable[[Te
 @torch.no_grad()
 def _detector_scores(detector: nn.Module, box: Tensor, label: int, films: Tensor) -> Tensor:
     found: Sequence[dict[str, Tensor]] = detector.eval()(list(films))
-    scores = [
-        (box_iou(box[None], some["boxes"])[0] * some["scores"] * (some["labels"] == label)) for some in found
-    ]
+    scores = [(box_iou(box[None], some["boxes"])[0] * some["scores"] * (some["labels"] == label)) for some in found]
     return torch.stack([some.max() if len(some) else some.new_zeros(()) for some in scores])

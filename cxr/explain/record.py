@@ -41,7 +41,7 @@ class Explained:
         box: xyxy in original pixels.
         outcome: against the reader's marks.
         maps: method → file name of its map in the film's folder.
-        notes: method → why a map must be read with care ("all zero: …"); most have none.
+        notes: method → why its map must be read with care; "blind", to the finding, is the only reason so far.
         figures: method or baseline → figure → value, see ``cxr.explain.scores``. NaN is not stored: what could not be
             measured is absent.
     """
@@ -104,4 +104,4 @@ def write_map(path: Path, heatmap: NDArray[np.float32]) -> None:
 
 def read_map(path: Path) -> NDArray[np.float32]:
     """Return a written map [H, W], float32 0..1."""
-    return np.asarray(Image.open(path), np.float32) / 255
+    return np.asarray(Image.open(path), np.float32) / np.float32(255)

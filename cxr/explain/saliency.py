@@ -44,7 +44,7 @@ class SmoothGrad(Cam):
 
 
 def pixel_gradient(film: FilmReading, candidate: Candidate, batch: Tensor) -> Tensor:
-    """Return |d log-odds / d pixel| [h, w], the largest over the channels of ``batch`` [1, C, H, W], padding cropped."""
+    """Return |d log-odds / d pixel| [h, w], the largest over ``batch`` [1, C, H, W]'s channels, padding cropped."""
     height, width = film.size
     with torch.enable_grad():
         pixels = batch.detach().clone().requires_grad_()

@@ -1,0 +1,44 @@
+"""Films of a folder, without a table and without marks: what a trained detector is shown."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cxr.data.film import Film
+from cxr.read.dicom import ReadError, find_dicoms, read_header
+from cxr.read.picture import is_picture
+
+_SAYS_DICOM = (".dcm", ".dicom")
+
+
+def read_folder(path: Path) -> tuple[list[Film], list[ReadError]]:
+    """Return the films at ``path``, one file or all below a folder, and the files that should be films and are not.
+
+    Films are DICOM files and pictures, known by content. Files of another kind (a csv, a text) are passed over, unless
+    their names end like a DICOM file's. Only headers are read. Raises ``ValueError`` where there is nothing.
+    """
+    paths = [path] if path.is_file() else _films_below(path)
+    films: list[Film] = []
+    failures: list[ReadError] = []
+    for file in paths:
+        try:
+            header = read_header(file)
+        except ReadError as error:
+            failures.append(error)
+            continue
+        name = file.name if file == path else str(file.relative_to(path))
+        nothing = np.zeros((0, 4), np.float32)
+        films.append(Film(file, name, header.study, header.patient, nothing, (), header.columns, header.rows))
+    if not films and not failures:
+        raise ValueError(f"{path}: holds no film, neither DICOM nor picture")
+    return films, failures
+
+
+def _films_below(folder: Path) -> list[Path]:
+    found = set(find_dicoms(folder))
+    for file in folder.rglob("*"):
+        if file.is_file() and file not in found:
+            with file.open("rb") as opened:
+                if is_picture(opened.read(132)) or file.suffix.lower() in _SAYS_DICOM:
+                    found.add(file)
+    return sorted(found)

@@ -1,0 +1,232 @@
+"""Films explained one by one, each kept in a folder of its own as soon as it is done."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from cxr.data.dataset import RadiographDataset
+from cxr.data.film import Film
+from cxr.explain.cam import Cam
+from cxr.explain.faithful import deletion_insertion, randomised, similarity
+from cxr.explain.reading import Candidate, FilmReading, detector_score
+from cxr.explain.record import PICTURE, RECORD, Box, Explained, ExplainedFilm, Marked, Outcome, write_map
+from cxr.explain.scores import baseline_maps, localisation
+from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.dicom import read_film
+from cxr.read.intensity import Intensity
+
+HIT_IOU = 0.5
+PICTURE_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """Explains the detections of a film by several methods, and measures the maps.
+
+    Args:
+        detector: in torchvision's contract, on the device to work on.
+        findings: the vocabulary behind its labels.
+        methods: method → cam.
+        intensity: of the films, for the picture at the eye's size.
+        threshold: detections from this score up are explained.
+        most: findings a film that are explained, the highest scores first.
+        faithfulness: whether deletion and insertion are measured too (some 15 looks of the detector a map).
+        seed: of the random baseline.
+    """
+
+    detector: nn.Module
+    findings: FindingVocabulary
+    methods: Mapping[str, Cam]
+    intensity: Intensity
+    threshold: float
+    most: int
+    faithfulness: bool
+    seed: int
+
+    def explain(self, film: Film, image: Tensor, folder: Path, truth_known: bool) -> ExplainedFilm:
+        """Explain a film, write its maps, its picture and at last its record into ``folder``, and return the record.
+
+        Args:
+            film: with its true boxes, if they are known.
+            image: [1, h, w] float32 in 0..1, the film in the network frame.
+            folder: of this film alone.
+            truth_known: whether a film without boxes is a normal one.
+
+        Raises ``ReadError`` where the film's file can no longer be read.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_picture(film, folder / PICTURE)
+        reading = FilmReading(self.detector, image.to(next(self.detector.parameters()).device))
+        chosen = reading.chosen(self.threshold, self.most)
+        maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()}
+        scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
+        boxes = []
+        for number, candidate in enumerate(chosen):
+            own = {name: some[number] for name, some in maps.items()}
+            names = {name: f"{name}-{number}.png" for name in own}
+            for name, heatmap in own.items():
+                write_map(folder / names[name], _in_original(heatmap, film))
+            boxes.append(self._explained(film, reading, candidate, own, names, scale))
+        marks = tuple(Marked(n, _box(b)) for n, b in zip(film.findings, film.boxes, strict=True))
+        record = ExplainedFilm(film.study, film.patient, film.width, film.height, truth_known, marks, tuple(boxes))
+        record.write(folder)
+        return record
+
+    def _explained(
+        self,
+        film: Film,
+        reading: FilmReading,
+        candidate: Candidate,
+        maps: Mapping[str, Tensor],
+        names: dict[str, str],
+        scale: NDArray[np.float32],
+    ) -> Explained:
+        finding = self.findings.name(candidate.label)
+        truth = film.boxes[[name == finding for name in film.findings]] * scale
+        outcome = self._outcome(candidate, truth)
+        return Explained(
+            finding,
+            candidate.score,
+            _box((candidate.box.cpu().numpy() / scale).astype(np.float32)),
+            outcome,
+            names,
+            {name: "blind" for name in names if not self.methods[name].knows_the_finding},
+            {} if outcome == "suppressed" else self._figures(film, reading, candidate, maps, truth, outcome),
+        )
+
+    def _outcome(self, candidate: Candidate, truth: NDArray[np.float32]) -> Outcome:
+        if candidate.score < self.threshold:
+            return "suppressed"
+        overlaps = box_iou(candidate.box.cpu()[None], torch.from_numpy(truth))
+        return "hit" if overlaps.numel() and overlaps.max() >= HIT_IOU else "false alarm"
+
+    def _figures(
+        self,
+        film: Film,
+        reading: FilmReading,
+        candidate: Candidate,
+        maps: Mapping[str, Tensor],
+        truth: NDArray[np.float32],
+        outcome: Outcome,
+    ) -> dict[str, dict[str, float]]:
+        """Return how good each map and baseline is.
+
+        Localisation against the truth where the box is a hit (elsewhere the map explains a mistake, and pointing beside
+        the finding may be right), faithfulness for every detection.
+        """
+        baselines = baseline_maps(reading.size, _box(candidate.box.cpu().numpy()), film.study, self.seed)
+        every = {**maps, **{name: torch.from_numpy(heatmap) for name, heatmap in baselines.items()}}
+        figures: dict[str, dict[str, float]] = {name: {} for name in every}
+        if outcome == "hit":
+            for name, heatmap in every.items():
+                figures[name] |= localisation(heatmap.numpy(), [_box(box) for box in truth])
+        if self.faithfulness:
+            score = detector_score(self.detector, candidate.box, candidate.label)
+            curves = deletion_insertion(reading.image, torch.stack(list(every.values())).to(reading.image), score)
+            for name, areas in zip(every, curves, strict=True):
+                figures[name] |= areas
+        return figures
+
+    def _write_picture(self, film: Film, path: Path) -> None:
+        values = self.intensity(read_film(film.path))
+        shrink = min(1.0, PICTURE_SIDE / max(values.shape))
+        size = max(1, round(values.shape[1] * shrink)), max(1, round(values.shape[0] * shrink))
+        grey = np.uint8(np.clip(cv2.resize(values, size, interpolation=cv2.INTER_AREA), 0, 1) * 255 + 0.5)
+        Image.fromarray(grey).save(path, quality=90)
+
+
+def explain_films(
+    dataset: RadiographDataset,
+    explainer: Explainer,
+    run: Path,
+    truth_known: bool,
+    failed: Callable[[Film, Exception], None],
+) -> Iterator[Film]:
+    """Explain each film of ``dataset`` that ``run`` does not hold yet, and yield every film once it is there.
+
+    A film that cannot be read is handed to ``failed`` with the reason, and the others go on.
+    """
+    for index, (film, name) in enumerate(zip(dataset.films, folder_names(dataset.films), strict=True)):
+        folder = run / "films" / name
+        if not (folder / RECORD).exists():
+            try:
+                explainer.explain(film, dataset[index][0], folder, truth_known)
+            except (OSError, ValueError) as error:  # ReadError is a ValueError
+                failed(film, error)
+        yield film
+
+
+def folder_names(films: Sequence[Film]) -> list[str]:
+    """Return a name for each film: its study's pseudonym, numbered from the study's second film on."""
+    seen: dict[str, int] = {}
+    names = []
+    for film in films:
+        seen[film.study] = seen.get(film.study, 0) + 1
+        names.append(film.study if seen[film.study] == 1 else f"{film.study}-{seen[film.study]}")
+    return names
+
+
+def representative(films: Sequence[Film], findings: FindingVocabulary, most: int | None) -> list[int]:
+    """Return the indices of at most ``most`` films, in their order, taken in turn from each category.
+
+    So that a few films show all findings and normal. None takes all films.
+    """
+    if most is None or most >= len(films):
+        return list(range(len(films)))
+    queues = {name: [i for i, film in enumerate(films) if name in film.findings] for name in findings.names}
+    queues[NORMAL] = [i for i, film in enumerate(films) if film.normal]
+    chosen: dict[int, None] = {}
+    while len(chosen) < most:
+        for queue in queues.values():
+            fresh = next((i for i in queue if i not in chosen), None)
+            if fresh is not None and len(chosen) < most:
+                chosen[fresh] = None
+    return sorted(chosen)
+
+
+def sanity_check(
+    dataset: RadiographDataset, explainer: Explainer, progress: Callable[[], None] = lambda: None
+) -> dict[str, dict[str, float]]:
+    """Return method → part of the detector, from the output to the input → rank correlation.
+
+    Of its maps with those of the trained detector once everything from the output to that part is random (Adebayo
+    2018); the mean over the boxes explained on the films of ``dataset``, of those that have a map at all.
+    """
+    likeness: dict[str, dict[str, list[float]]] = {name: {} for name in explainer.methods}
+    device = next(explainer.detector.parameters()).device
+    for index in range(len(dataset)):
+        image = dataset[index][0].to(device)
+        reading = FilmReading(explainer.detector, image)
+        chosen = reading.chosen(explainer.threshold, explainer.most)
+        trained = {name: cam(reading, chosen).cpu().numpy() for name, cam in explainer.methods.items()}
+        for part, forgotten in randomised(explainer.detector, explainer.seed):
+            blank = FilmReading(forgotten, image)
+            for name, cam in explainer.methods.items():
+                pairs = zip(trained[name], cam(blank, chosen).cpu().numpy(), strict=True)
+                likeness[name].setdefault(part, []).extend(similarity(a, b) for a, b in pairs)
+        progress()
+    return {name: {part: _mean(values) for part, values in parts.items()} for name, parts in likeness.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _box(box: NDArray[np.float32]) -> Box:
+    x0, y0, x1, y1 = (float(edge) for edge in box)
+    return x0, y0, x1, y1
+
+
+def _in_original(heatmap: Tensor, film: Film) -> NDArray[np.float32]:
+    """Return a map [h, w] of the network frame in the film's own pixels, [height, width]."""
+    size = (film.width, film.height)
+    return cv2.resize(heatmap.numpy(), size, interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
