@@ -103,8 +103,8 @@ def baseline_maps(shape: tuple[int, int], box: Box, study: str, seed: int = 0) -
     """Return what a method has to beat, each [H, W] float32 of 0..1.
 
     random: smooth noise, one for each study and seed. Its maximum is as likely at one place as at another, so hit and
-    energy are on average the share of the film that the true boxes fill. White noise would have the same hit and
-    energy, but deletes pixels here and there, which hurts any network: a low deletion area that explains nothing.
+    energy are on average the share of the film that the true boxes fill. White noise would have these too, but shows
+    the whole film with few of its pixels: on drawn films its insertion area was 0.70, as good as the best map's.
 
     centre: a Gaussian on the film's centre, its standard deviation a quarter of each side. Most findings lie there.
 

@@ -67,20 +67,23 @@ class TestDeletionInsertion:
         deletion_insertion(film, torch.stack([lesion] * 3), watched)
         assert calls == [((2, 1, 20, 50), False)] + 3 * [((12, 1, 20, 50), False)]
 
-    def test_what_is_removed_keeps_the_films_grey_and_loses_its_structures(self, lesion):
-        film = torch.full((1, 64, 64), 0.5)
-        film[:, 28:36, 28:36] = 0.9
+    @pytest.mark.parametrize("side", [64, 256])
+    def test_what_is_removed_keeps_the_films_mean_and_loses_its_structures(self, side):
+        film = torch.zeros(1, side, side)
+        film[:, :, side // 2 :] = 1
         seen = []
 
         def watched(films):
             seen.append(films)
             return torch.ones(len(films))
 
-        deletion_insertion(film, torch.zeros(1, 64, 64), watched)
-        blurred = seen[0][1]
-        # a square of 8 under a Gaussian of 6.4 keeps erf(4 / (6.4 √2))² = 0.22 of its contrast at its centre
-        assert blurred[0, 31, 31] - 0.5 == pytest.approx(0.4 * math.erf(4 / (6.4 * math.sqrt(2))) ** 2, rel=0.02)
-        assert blurred[0, 0, 0] == pytest.approx(0.5, abs=1e-3)
+        deletion_insertion(film, torch.zeros(1, side, side), watched)
+        blurred = seen[0][1, 0]
+        assert blurred.mean() == pytest.approx(0.5, abs=1e-3)
+        # of a step's cosines (4/π · ½ the first) a Gaussian of half the film keeps exp(-π²/8), of the next 1e-5
+        first = 2 / math.pi * math.exp(-(math.pi**2) / 8)
+        assert blurred[side // 3].max() - 0.5 == pytest.approx(first, rel=0.02)
+        assert 0.5 - blurred[0].min() == pytest.approx(first, rel=0.02)
 
     def test_few_steps_do_the_work_of_many(self, film, lesion):
         def steep(films):  # gone with a twentieth of the lesion's tenth of the pixels
