@@ -14,7 +14,7 @@ from PIL import Image
 from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.palette import colour
-from cxr.report.explain_figures import HEAT, LEVELS, outcome_words, overlay
+from cxr.report.explain_figures import HEAT, LEVELS, cautions, outcome_words, overlay
 from cxr.report.methods import method_text
 from cxr.report.words import words
 
@@ -75,13 +75,10 @@ def _map(folder: Path, box: Explained, b: int, method: str, current: bool, langu
     """The overlay of one map, or the words that stand for it, and the note on how to read it."""
     say = words(language)
     chosen = f"data-box={b} data-method='{escape(method)}'{'' if current else ' hidden'}"
-    notes = [box.notes[method]] if method in box.notes else []
+    heat = overlay(folder / box.maps[method], _MAP_SIDE) if method in box.maps else None
+    notes = cautions(box, method, heat, say)
     picture = ""
-    if method not in box.maps:
-        notes.insert(0, say["no_map"])
-    elif (heat := overlay(folder / box.maps[method], _MAP_SIDE)) is None:
-        notes.insert(0, say["zero"])
-    else:
+    if heat is not None:
         name = escape(method_text(method, language).name)
         out = io.BytesIO()
         levels = Image.fromarray(((heat.astype(np.uint16) * (LEVELS - 1) + 127) // 255).astype(np.uint8)).convert("P")

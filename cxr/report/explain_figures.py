@@ -52,13 +52,27 @@ HEAT = _heat()
 def overlay(path: Path, longest: int) -> NDArray[np.uint8] | None:
     """Return a written map [h, w] as uint8 (255 = 1.0), at most ``longest`` pixels a side; None if it is all zero.
 
-    Looked at before it is made smaller, so that a single bright pixel is not taken for nothing.
+    A pixel that stands for several holds their maximum: the peaks of a fine-grained map would sink in their mean.
     """
     with Image.open(path) as grey:
-        if grey.getextrema() == (0, 0):
-            return None
-        grey.thumbnail((longest, longest), Image.Resampling.BILINEAR)  # a mean over the pixels it replaces
-        return np.asarray(grey)
+        heat = np.asarray(grey)
+    if not heat.any():
+        return None
+    sides = heat.shape
+    for axis, size in enumerate(sides):
+        kept = max(1, min(size, size * longest // max(sides)))
+        heat = np.maximum.reduceat(heat, np.arange(kept) * size // kept, axis)
+    return heat
+
+
+def cautions(box: Explained, method: str, heat: NDArray[np.uint8] | None, say: Mapping[str, str]) -> list[str]:
+    """Return what must be known of a map to read it: that it is missing or zero (``heat`` is None), and its note.
+
+    A note that is a key of the fixed words (``blind``) is said in their language, any other as it is.
+    """
+    found = [] if heat is not None else [say["zero" if method in box.maps else "no_map"]]
+    notes = [say.get(box.notes[method], box.notes[method])] if method in box.notes else []
+    return list(dict.fromkeys(found + notes))
 
 
 def outcome_words(box: Explained, record: ExplainedFilm, say: Mapping[str, str]) -> str:
@@ -231,7 +245,8 @@ def _draw_explained(
     """Lay a box's map over a drawn film, with the marks of its finding, the box itself and what must be known."""
     say = words(language)
     ink = colour(findings, box.finding)
-    heat = overlay(folder / box.maps[method], 640) if method in box.maps else None
+    longest = round(_WIDTH * _DPI * max(1, record.height / record.width))  # that of the panel: not made smaller again
+    heat = overlay(folder / box.maps[method], longest) if method in box.maps else None
     if heat is not None:
         axes.imshow(heat, cmap=HEAT, vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
     for mark in record.truth:
@@ -239,9 +254,7 @@ def _draw_explained(
             _draw_box(axes, mark.box, ink, SOLID)
     _draw_box(axes, box.box, ink, DASHES[box.outcome])
     _title(axes, f"{findings.label(box.finding, language)} {box.score:.2f}\n{outcome_words(box, record, say)}", ink)
-    notes = [say["zero"]] if method in box.maps and heat is None else []
-    notes += [say["no_map"]] if method not in box.maps else []
-    notes += [box.notes[method]] if method in box.notes else []
+    notes = cautions(box, method, heat, say)
     if notes:
         _note(axes, "\n".join(notes))
 

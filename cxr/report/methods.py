@@ -36,14 +36,14 @@ _TEXTS: dict[str, tuple[MethodText, MethodText]] = {
     "gradcam": (
         MethodText(
             "Grad-CAM",
-            "Features weighted by the mean gradient of this finding's score.",
+            "Features weighted by the mean gradient of this finding's score, where the head read this box.",
             "Taken at the pyramid level this box is read from; at any other level it would be all zero. "
-            "One weight a channel for the whole film: tissue with the same features lights up as well.",
+            "One weight a channel: what shares features with the finding lights up beside it.",
         ),
         MethodText(
             "Grad-CAM",
-            "以此病灶分數的平均梯度為特徵加權。",
-            "取自讀取此框的金字塔層；在其他層上此圖全為零。每個通道全片只有一個權重：特徵相同的組織也會亮起。",
+            "在分類頭讀取此框之處，以此病灶分數的平均梯度為特徵加權。",
+            "取自讀取此框的金字塔層；在其他層上此圖全為零。每個通道只有一個權重：旁邊特徵相同之處也會亮起。",
         ),
     ),
     "gradcampp": (
@@ -58,13 +58,12 @@ _TEXTS: dict[str, tuple[MethodText, MethodText]] = {
         MethodText(
             "AblationCAM",
             "Features weighted by how far this finding's score drops when a channel is removed.",
-            "It measures the drop of the score instead of trusting a gradient. One weight a channel for the whole "
-            "film, as in Grad-CAM.",
+            "It measures the drop of the score instead of trusting a gradient. One weight a channel, as in Grad-CAM.",
         ),
         MethodText(
             "AblationCAM",
             "以移除每個通道時此病灶分數下降的程度為特徵加權。",
-            "實際量測分數的下降，不依賴梯度。與 Grad-CAM 相同，每個通道全片只有一個權重。",
+            "實際量測分數的下降，不依賴梯度。與 Grad-CAM 相同，每個通道只有一個權重。",
         ),
     ),
     "saliency": (
@@ -99,12 +98,12 @@ _TEXTS: dict[str, tuple[MethodText, MethodText]] = {
     "eigencam": (
         MethodText(
             "EigenCAM",
-            "First principal component of the features; the finding plays no part.",
+            "First principal component of the features that the head read for this box; the finding plays no part.",
             "It ignores the finding: it shows what stands out to the network, not why this box got this name.",
         ),
         MethodText(
             "EigenCAM",
-            "特徵的第一主成分；與病灶類別無關。",
+            "分類頭為此框所讀特徵的第一主成分；與病灶類別無關。",
             "它不看病灶類別：顯示網路覺得醒目之處，不說明此框為何得此名稱。",
         ),
     ),

@@ -149,15 +149,32 @@ def test_the_overlay_is_as_opaque_as_the_map_is_high() -> None:
     assert HEAT(0.5)[3] == pytest.approx(0.5, abs=1 / LEVELS)
 
 
-def test_a_map_is_looked_at_before_it_is_made_smaller(tmp_path: Path) -> None:
-    heat = np.zeros((2000, 1000), np.float32)
+def test_a_peak_of_one_pixel_survives_in_a_smaller_overlay_at_its_place(tmp_path: Path) -> None:
+    heat = np.zeros((2003, 1001), np.float32)
     write_map(tmp_path / "zero.png", heat)
-    heat[0, 0] = 1
+    heat[2002, 500] = 1
     write_map(tmp_path / "point.png", heat)
     assert overlay(tmp_path / "zero.png", 100) is None
     small = overlay(tmp_path / "point.png", 100)
     assert small is not None
-    assert small.shape == (100, 50)
+    assert small.shape == (100, 49)
+    assert np.argwhere(small).tolist() == [[99, 24]]
+    assert small.max() == 255
+    whole = overlay(tmp_path / "point.png", 4000)
+    assert whole is not None
+    assert whole.shape == heat.shape
+
+
+def test_a_note_by_key_is_said_in_the_language_of_the_picture(
+    explained_run: Path, findings: FindingVocabulary, drawn: list[Figure]
+) -> None:
+    folder = explained_run / "films" / "p2normal"
+    record = read_film_record(folder)
+    box = Explained(**{**vars(record.boxes[0]), "notes": {"gradcam": "zero", "eigencam": "blind"}})
+    record = ExplainedFilm(**{**vars(record), "boxes": (box,)})
+    for method, words in (("gradcam", "沒有證據：此圖全為零"), ("eigencam", "無法分辨病灶類別")):
+        film_figure(folder, record, method, findings, "zh")
+        assert words_on(titled(drawn[-1], "浸潤")) == words  # a zero map says it once
 
 
 def test_scores_are_plotted_with_baselines_in_grey(

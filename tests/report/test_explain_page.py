@@ -227,6 +227,10 @@ def test_boxes_lie_where_the_record_says(browser: webdriver.Chrome) -> None:
     assert box["width"] == pytest.approx(stage["width"] * 100 / 320, abs=8)
 
 
+def test_of_the_marks_only_the_missed_are_named(browser: webdriver.Chrome) -> None:
+    assert [text.text for text in seen(browser, ".truth text")] == ["nodule"]
+
+
 @pytest.mark.parametrize(
     ("finding", "outcome", "left"),
     [
@@ -247,7 +251,7 @@ def test_filters_leave_the_films_they_name(
     Select(browser.find_element(By.ID, "finding")).select_by_visible_text(finding)
     Select(browser.find_element(By.ID, "outcome")).select_by_visible_text(outcome)
     assert films(browser) == left
-    assert browser.find_element(By.ID, "count").text == f"{len(left)} of 3 films shown"
+    assert browser.find_element(By.ID, "count").text == f"{len(left)} of 3 films"
 
 
 def test_every_control_is_reached_by_keyboard_and_the_focus_is_seen(browser: webdriver.Chrome) -> None:
