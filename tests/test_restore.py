@@ -130,6 +130,15 @@ def test_weights_that_do_not_fit_the_config_are_refused(trained: Any) -> None:
         load_task(read_checkpoint(path))
 
 
+def test_a_head_for_other_findings_is_refused_not_left_at_random(trained: Any) -> None:
+    path, _ = trained()
+    content = torch.load(path)
+    content["cxr"]["findings"]["findings"].pop()
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=r"(?s)its config's model does not fit its weights.*box_predictor"):
+        load_task(read_checkpoint(path))
+
+
 def test_an_argument_this_version_does_not_know_is_named(trained: Any) -> None:
     path, _ = trained()
     content = torch.load(path)
@@ -307,7 +316,10 @@ def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None
     assert restore._arguments(checkpoint, "model")["mean"]
 
 
-@pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "data").glob("*.yaml")))
+DATA_SETS = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if "read_" in p.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("choice", DATA_SETS)
 def test_every_data_set_of_conf_can_come_back(tmp_path: Path, choice: str) -> None:
     cfg = compose("train", [f"data={choice}", f"data.root={tmp_path}", "run_dir=outputs/x"])
     torch.save({"state_dict": {}, "cxr": card(cfg)}, tmp_path / "any.ckpt")
