@@ -260,9 +260,10 @@ def _draw_explained(
 
 
 def _summary(record: ExplainedFilm, say: Mapping[str, str]) -> str:
-    if not record.truth_known:
-        return say["unmarked"]
-    return say["normal"] if not record.truth else f"{say['marked']} · {say['detected']}"
+    """What the picture with boxes holds: marks, or that there are none, and detections where there are any."""
+    marks = say["marked"] if record.truth else say["normal" if record.truth_known else "unmarked"]
+    detected = any(box.outcome != "suppressed" for box in record.boxes)
+    return f"{marks} · {say['detected']}" if detected else marks
 
 
 def _draw_box(axes: Axes, box: Box, ink: str, style: _Style) -> None:

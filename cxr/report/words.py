@@ -79,9 +79,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "scores": ("How good are the maps?", "圖有多好？"),
     "scores_lead": (
         "Mean over findings, with the 95 % interval in brackets (bootstrap over patients). Where a map should point is "
-        "known only for findings that were marked on the film. A method says something where its interval lies "
+        "measured on hits alone: elsewhere it explains a mistake. A method says something where its interval lies "
         "clear of the baselines' (grey).",
-        "各病灶的平均，括號內為 95 % 信賴區間（以病人為單位重抽樣）。只有影像上有標記的病灶才知道圖該指向何處。"
+        "各病灶的平均，括號內為 95 % 信賴區間（以病人為單位重抽樣）。圖該指向何處只在命中的框上量測：其餘的圖解釋的是錯誤。"
         "信賴區間與對照基準（灰色）明顯分開的方法，才有說明力。",
     ),
     "no_scores": (

@@ -73,6 +73,7 @@ def test_a_zero_map_is_an_empty_overlay_and_says_so(
 ) -> None:
     folder = explained_run / "films" / "p2normal"
     film_figure(folder, read_film_record(folder), "gradcam", findings)
+    assert titles(drawn[0])[1] == "normal"  # and not "detected"
     axes = titled(drawn[0], "nodule 0.03")
     assert axes.get_title() == "nodule 0.03\nno detection; strongest suppressed candidate"
     assert len(axes.images) == 1  # the film alone
