@@ -81,8 +81,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "Mean over findings, with the 95 % interval in brackets (bootstrap over patients). Where a map should point is "
         "measured on hits alone: elsewhere it explains a mistake. A method says something where its interval lies "
         "clear of the baselines' (grey).",
-        "各病灶的平均，括號內為 95 % 信賴區間（以病人為單位重抽樣）。圖該指向何處只在命中的框上量測：其餘的圖解釋的是錯誤。"
-        "信賴區間與對照基準（灰色）明顯分開的方法，才有說明力。",
+        "各病灶的平均，括號內為 95 % 信賴區間（以病人為單位重抽樣）。"
+        "圖該指向何處只在命中的框上量測：其餘的圖解釋的是錯誤。信賴區間與對照基準（灰色）明顯分開的方法，才有說明力。",
     ),
     "no_scores": (
         "Nothing could be scored.",
