@@ -15,9 +15,9 @@ FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 small finding falls: for curves that fall (as a line, exponential or sigmoid) over any part from 1 to 40 % of the film
 the area is at most 0.02 off. Eight even steps turn an area of 0.01 into 0.07."""
 
-# Standard deviation as a part of the longer side; RISE's is 5 of 224 px. Findings are large: on drawn films blurred by a
-# tenth the detector still gave hearts, scoliosis and infiltrates 0.8 to 1.1 of their score, so that nothing could be
-# taken away. Blurred by a half it gave 0.02, and infiltrates of both lungs 0.33.
+# Standard deviation as a part of the longer side; RISE's is 5 of 224 px. Findings are large: on drawn films blurred by
+# a tenth the detector still gave hearts, scoliosis and infiltrates 0.8 to 1.1 of their score, so that nothing could be
+# taken away. Blurred by a half it gave them 0.02, and only infiltrates of both lungs 0.33.
 _BLUR = 0.5
 _CELLS = 64  # on the longer side, where no detail matters
 

@@ -237,8 +237,8 @@ def test_the_csv_has_a_column_a_field_and_leaves_empty_what_is_unknown(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["cam_scores.csv"]
 
 
-def printed(rows):
-    console = Console(file=io.StringIO(), width=150, color_system=None)
+def printed(rows, width=150):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     print_scores(rows, console)
     return console.file.getvalue()
 
@@ -249,10 +249,20 @@ def test_the_terminal_shows_means_with_intervals_and_hits_by_finding():
         for p, v in (("a", 0.0), ("b", 1.0))
     ]
     lines = printed(score_rows(records)).splitlines()
-    assert any("0.50 (0.00–1.00)" in line and "0.40 (0.40–0.40)" in line and "gradcam" in line for line in lines)
-    assert any("random" in line and "0.10 (0.10–0.10)" in line and "–" in line for line in lines)
+    assert any("0.50  0.00–1.00" in line and "0.40  0.40–0.40" in line and "gradcam" in line for line in lines)
+    assert any("random" in line and "0.10  0.10–0.10" in line and "–" in line for line in lines)
     (finding,) = (line for line in lines if "aortic arch" in line)
     assert [cell for cell in finding.split() if cell[0].isdigit()] == ["2", "0.50", "0.10"]
+
+
+def test_a_narrow_terminal_cuts_no_figure_off():
+    methods = ("eigencam", "ablationcam", "gradcam", "saliency", "box", "random", "centre", "own_box")
+    figures = dict.fromkeys(("hit", "energy", "iou", "deletion", "insertion"), 0.5)
+    shown = printed(score_rows([film(p, ("scoliosis", dict.fromkeys(methods, figures))) for p in "ab"]), width=80)
+    assert shown.count("0.50–0.50") == len(methods) * len(figures)
+    assert "…" not in shown
+    (hits,) = (line for line in shown.splitlines() if "scoliosis" in line)
+    assert hits.split() == ["scoliosis", "2", *["0.50"] * len(methods)]  # no column is missing
 
 
 def test_the_terminal_says_when_there_is_nothing():
