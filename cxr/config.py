@@ -167,11 +167,13 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
             if draws
             else "Type the folder that holds the data set's table"
         )
+    if "task" in cfg and OmegaConf.select(cfg, "data._target_") is None:
+        yield "data names no data set to train on; type data=phantom, data=course or data=coco"
     images = OmegaConf.select(cfg, "images")
     if images is not None and not Path(images).exists():
         yield f"images={images}: there is no such file or folder"
     for key in ("model.weights", "ckpt"):
-        value = OmegaConf.select(cfg, key)
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).is_file():
             yield f"{key}={value}: there is no such file"
 

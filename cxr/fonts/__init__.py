@@ -6,6 +6,7 @@ vocabularies of ``conf/findings``.
 """
 
 import functools
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib import font_manager
@@ -18,7 +19,8 @@ FONT = Path(__file__).with_name("NotoSansTC-subset.otf")
 @functools.cache
 def picture_font(size: int) -> ImageFont.FreeTypeFont:
     """Return the font for Pillow at ``size`` pixels."""
-    return ImageFont.truetype(str(FONT), size)
+    # From memory: FreeType goes back to a path at every text, and an update may replace the file under a long run
+    return ImageFont.truetype(BytesIO(FONT.read_bytes()), size)
 
 
 @functools.cache

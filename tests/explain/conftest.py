@@ -1,0 +1,75 @@
+"""A detector made by hand, small enough that every map of it is known."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import MultiScaleRoIAlign
+
+from cxr.detect.transform import PadAndNormalize
+
+GREY = 0.5
+STRIDE = 8
+GAIN = 40.0
+
+
+class BrightAndDark(nn.Module):
+    """One level of stride 8 with two channels: how far the film is above grey, and how far below."""
+
+    out_channels = 2
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        mean = nn.functional.avg_pool2d(batch, STRIDE)
+        return {"0": torch.cat([(mean - GREY).relu(), (GREY - mean).relu()], 1)}
+
+
+class FixedRegions(nn.Module):
+    """Stands for the region proposal network: the same regions [N, 4] for every film."""
+
+    def __init__(self, regions: Tensor) -> None:
+        super().__init__()
+        self.regions = regions
+
+    def forward(self, images: object, features: object, targets: object = None) -> tuple[list[Tensor], dict[str, Tensor]]:
+        return [self.regions] * len(images.tensors), {}  # type: ignore[attr-defined]
+
+
+def hand_made(regions: Sequence[Sequence[float]]) -> FasterRCNN:
+    """Class 1 is what is bright, class 2 what is dark: log-odds rise by ``GAIN`` times the region's mean of a channel."""
+    detector = FasterRCNN(
+        BrightAndDark(),
+        rpn_anchor_generator=None,
+        box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
+        box_head=TwoMLPHead(2 * 49, 2),
+        box_predictor=FastRCNNPredictor(2, 3),
+        box_score_thresh=0.0,
+    )
+    detector.rpn = FixedRegions(torch.tensor(regions, dtype=torch.float32))
+    detector.transform = PadAndNormalize([0.0], [1.0])
+    state = detector.roi_heads.state_dict()
+    for value in state.values():
+        value.zero_()
+    state["box_head.fc6.weight"][0, :49] = 1 / 49
+    state["box_head.fc6.weight"][1, 49:] = 1 / 49
+    state["box_head.fc7.weight"].copy_(torch.eye(2))
+    state["box_predictor.cls_score.weight"][1, 0] = GAIN
+    state["box_predictor.cls_score.weight"][2, 1] = GAIN
+    return detector.eval()
+
+
+@pytest.fixture
+def detector_of() -> Callable[[Sequence[Sequence[float]]], FasterRCNN]:
+    """Give the hand-made detector for some regions."""
+    return hand_made
+
+
+@pytest.fixture
+def two_lesions() -> Tensor:
+    """A grey film [1, 128, 128] with a bright lesion in the upper left and a dark one in the lower right."""
+    film = torch.full((1, 128, 128), GREY)
+    film[:, 16:48, 16:48] = 1.0
+    film[:, 72:104, 80:112] = 0.0
+    return film
