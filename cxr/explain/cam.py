@@ -56,8 +56,9 @@ class GradCam(LevelCam):
 
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
         """Return the weighted sum of the channels."""
-        level, gradient = level_gradient(film, candidate)
-        return torch.einsum("c,chw->hw", gradient.mean((1, 2)), level)
+        level = film.level(candidate)
+        weights = film.heads.gradient(level, candidate).mean((1, 2))
+        return torch.einsum("c,chw->hw", weights, level[0])
 
 
 class GradCamPlusPlus(LevelCam):
@@ -65,10 +66,11 @@ class GradCamPlusPlus(LevelCam):
 
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
         """Return the weighted sum of the channels."""
-        level, gradient = level_gradient(film, candidate)
-        total = level.sum((1, 2), keepdim=True)
+        level = film.level(candidate)
+        gradient = film.heads.gradient(level, candidate)
+        total = level[0].sum((1, 2), keepdim=True)
         alpha = gradient**2 / (2 * gradient**2 + total * gradient**3 + 1e-6)  # grad-cam's constant
-        return torch.einsum("c,chw->hw", (alpha * gradient.relu()).sum((1, 2)), level)
+        return torch.einsum("c,chw->hw", (alpha * gradient.relu()).sum((1, 2)), level[0])
 
 
 class BoxCam(LevelCam):
@@ -81,8 +83,9 @@ class BoxCam(LevelCam):
 
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
         """Return the sum over the channels of gradient × activation."""
-        level, gradient = level_gradient(film, candidate)
-        return (gradient * (level - level.mean((1, 2), keepdim=True))).sum(0)
+        level = film.level(candidate)
+        gradient = film.heads.gradient(level, candidate)
+        return (gradient * (level - level.mean((2, 3), keepdim=True))[0]).sum(0)
 
 
 class EigenCam(LevelCam):
@@ -105,11 +108,3 @@ class EigenCam(LevelCam):
         component = torch.einsum("c,chw->hw", direction, around)
         read = component * reach
         return component if read.max() >= -read.min() else -component
-
-
-def level_gradient(film: FilmReading, candidate: Candidate) -> tuple[Tensor, Tensor]:
-    """Return a candidate's level [C, h', w'] and the gradient of its log-odds there, of the same shape."""
-    with torch.enable_grad():
-        level = film.level(candidate).detach().clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(film.heads.log_odds(level, candidate).sum(), level)
-    return level.detach()[0], gradient[0]

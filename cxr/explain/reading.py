@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from cxr.findings import BACKGROUND
 
+DENSE = 16  # points along each side of a bin that tell which cells it covers
 EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
 
 
@@ -105,6 +106,10 @@ class Heads(ABC):
         """
 
     @abstractmethod
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the gradient of a candidate's log-odds in ``level`` [1, C, h, w], [C, h, w]."""
+
+    @abstractmethod
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return how much of each cell of ``level`` [1, C, h, w] goes into a candidate's score, [h, w] in 0..1.
 
@@ -134,20 +139,46 @@ class RegionHeads(Heads):
         return softmax_log_odds(self.logits(self.heads.box_head(self.pool(level, candidate))), candidate.label)
 
     @override
-    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return the share each cell has in the pooled region."""
-        with torch.enable_grad():
-            ones = torch.ones_like(level[:1, :1]).requires_grad_()
-            (share,) = torch.autograd.grad(self.pool(ones, candidate).sum(), ones)
-        return share[0, 0] / share.max()
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the gradient of the region's 7 × 7 bins, laid out evenly over the cells of each bin.
 
-    def pool(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w]."""
+        RoIAlign reads a bin at 2 × 2 points. Whether a cell lies at one of them or between two is chance, and shows as
+        a lattice on large boxes: the gradient is the detector's own down to the bins, and spread evenly from there.
+        """
+        with torch.enable_grad():
+            bins = self.pool(level, candidate).detach().requires_grad_()
+            odds = softmax_log_odds(self.logits(self.heads.box_head(bins)), candidate.label)
+            (gradient,) = torch.autograd.grad(odds.sum(), bins)
+        return self._laid_out(gradient, level, candidate)
+
+    @override
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the share each cell has in the region."""
+        bins = torch.ones_like(level[:, :1, :1, :1]).expand(1, 1, *self.heads.box_roi_pool.output_size)
+        share = self._laid_out(bins, level, candidate)[0]
+        return share / share.max()
+
+    def _laid_out(self, bins: Tensor, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return what each cell of ``level`` [1, C, h, w] gets of ``bins`` [1, C', 7, 7], [C', h, w]."""
+        with torch.enable_grad():
+            cells = level.new_zeros(1, bins.shape[1], *level.shape[2:]).requires_grad_()
+            (laid_out,) = torch.autograd.grad(self.pool(cells, candidate, samples=DENSE), cells, bins.contiguous())
+        return laid_out[0]
+
+    def pool(self, level: Tensor, candidate: Candidate, samples: int | None = None) -> Tensor:
+        """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w].
+
+        Each bin is read at ``samples`` × ``samples`` points, None for as many as the detector takes.
+        """
         pool = self.heads.box_roi_pool
         batch = torch.arange(len(level), device=level.device, dtype=level.dtype)[:, None]
         regions = torch.cat([batch, candidate.place.to(level.dtype).expand(len(level), 4)], 1)
         pooled: Tensor = roi_align(
-            level.contiguous(), regions, pool.output_size, pool.scales[candidate.level], pool.sampling_ratio
+            level.contiguous(),
+            regions,
+            pool.output_size,
+            pool.scales[candidate.level],
+            pool.sampling_ratio if samples is None else samples,
         )
         return pooled
 
@@ -196,12 +227,16 @@ class DenseHeads(Heads):
         return self.level_scores(level, candidate.level)[:, int(candidate.place), candidate.label]
 
     @override
-    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
         with torch.enable_grad():
             level = level.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
-        size = gradient[0].abs().sum(0)
+        return gradient[0]
+
+    @override
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
+        size = self.gradient(level, candidate).abs().sum(0)
         return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
 
 

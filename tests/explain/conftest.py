@@ -33,12 +33,14 @@ class FixedRegions(nn.Module):
         super().__init__()
         self.regions = regions
 
-    def forward(self, images: object, features: object, targets: object = None) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def forward(
+        self, images: object, features: object, targets: object = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
         return [self.regions] * len(images.tensors), {}  # type: ignore[attr-defined]
 
 
 def hand_made(regions: Sequence[Sequence[float]]) -> FasterRCNN:
-    """Class 1 is what is bright, class 2 what is dark: log-odds rise by ``GAIN`` times the region's mean of a channel."""
+    """Class 1 is what is bright, class 2 what is dark: logits are ``GAIN`` times the region's mean of a channel."""
     detector = FasterRCNN(
         BrightAndDark(),
         rpn_anchor_generator=None,

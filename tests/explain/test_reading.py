@@ -48,7 +48,7 @@ def test_a_cell_out_of_reach_does_not_change_the_score(reading: FilmReading) -> 
     level = reading.level(candidate)
     reach = reading.heads.reach(level, candidate)
     assert reach.shape == level.shape[2:]
-    assert 0 <= reach.min()
+    assert reach.min() >= 0
     assert reach.max() == 1
     changed = torch.where(reach > 0, level, level + 3)
     before, after = (reading.heads.log_odds(some, candidate).item() for some in (level, changed))
@@ -111,5 +111,3 @@ def test_the_detectors_own_score_at_a_box(detector_of: Make, two_lesions: Tensor
     at_the_box = FilmReading(detector, two_lesions).chosen(0.5)[0].score
     assert whole == pytest.approx(0.5 * at_the_box, rel=1e-5)  # half of the box: IoU 0.5
     assert nothing == pytest.approx(0.5 / 3, rel=1e-5)  # a softmax over three equal classes
-
-
