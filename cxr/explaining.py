@@ -29,7 +29,15 @@ from cxr.data.film import Film
 from cxr.data.folder import read_folder
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import read_records
-from cxr.explain.scores import ScoreRow, paired_difference, print_scores, score_rows, write_scores
+from cxr.explain.scores import (
+    BASELINES,
+    ScoreRow,
+    paired_difference,
+    print_differences,
+    print_scores,
+    score_rows,
+    write_scores,
+)
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.report.explain_figures import category_page, film_figure, score_plot
@@ -110,15 +118,17 @@ def explain(parts: Parts, folder: Path) -> None:
 def score(parts: Parts, folder: Path) -> None:
     """Tabulate how good the maps are, over all films of the folder, and check that they follow the weights."""
     records = [record for _, record in read_records(folder)]
-    parts.rows = score_rows(records, parts.cfg["samples"], parts.cfg["seed"])
-    write_scores(folder / "cam_scores.csv", parts.rows)
+    samples, seed = parts.cfg["samples"], parts.cfg["seed"]
+    parts.rows = score_rows(records, samples, seed)
+    differences = [
+        paired_difference(records, method, baseline, figure, samples, seed)
+        for method in parts.explainer.methods
+        for baseline in BASELINES
+        for figure in ("hit", "energy")
+    ]
+    write_scores(folder / "cam_scores.csv", [*parts.rows, *(row for row in differences if row.boxes)])
     print_scores(parts.rows, Console())
-    for method in parts.explainer.methods:
-        for baseline in ("random", "centre"):
-            row = paired_difference(records, method, baseline, "hit", parts.cfg["samples"], parts.cfg["seed"])
-            if row.boxes:
-                told = f"{row.value:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
-                Console().print(f"hit rate of {method} over that of the {baseline} map: {told}", highlight=False)
+    print_differences(differences, Console())
     if not (folder / SANITY).exists():
         films = _subset(parts.films, parts.checkpoint.findings, range(min(parts.cfg["sanity_films"], len(parts.films))))
         config.write_json(folder / SANITY, _measured(sanity_check(films, parts.explainer)))

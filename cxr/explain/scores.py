@@ -20,7 +20,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -190,7 +189,21 @@ def print_scores(rows: Sequence[ScoreRow], console: Console) -> None:
         return
     console.print(_means_table(rows))
     if any(row.figure == "hit" for row in rows):
-        console.print(_hits_table(rows))
+        _print_hits(rows, console)
+
+
+def print_differences(rows: Sequence[ScoreRow], console: Console) -> None:
+    """Print by how much each method exceeds each baseline: rows of ``paired_difference``."""
+    measured = [row for row in rows if row.boxes]
+    if not measured:
+        return
+    columns = list(dict.fromkeys((row.method.split(" - ")[1], row.figure) for row in measured))
+    cells = {(*row.method.split(" - "), row.figure): row for row in measured}
+    headings = [Column(f"{figure}\nover {baseline}", justify="right") for baseline, figure in columns]
+    table = Table("method", *headings, title="Paired differences, mean over findings")
+    for method in dict.fromkeys(method for method, *_ in cells):
+        table.add_row(method, *(_signed(cells.get((method, *column))) for column in columns))
+    console.print(table)
 
 
 class _Resamples:
@@ -286,17 +299,22 @@ def _means_table(rows: Sequence[ScoreRow]) -> Table:
     return table
 
 
-def _hits_table(rows: Sequence[ScoreRow]) -> Table:
+def _print_hits(rows: Sequence[ScoreRow], console: Console) -> None:
+    """Print a line a method and a numbered column a finding; its name stands below, too long to stand above."""
     hits = {(row.finding, row.method): row for row in rows if row.figure == "hit" and row.finding != ALL}
-    methods = list(dict.fromkeys(row.method for row in rows if row.figure == "hit"))
-    columns = Column("finding", overflow="fold"), *map(_right, ("boxes", *methods))
-    table = Table(*columns, title="Hit rate of each finding", box=SIMPLE, padding=0)
-    for finding in sorted({finding for finding, _ in hits}):
-        own = [hits.get((finding, method)) for method in methods]
-        boxes = max(row.boxes for row in own if row is not None)
-        shown = (f"{row.value:.2f}" if row is not None else "–" for row in own)
-        table.add_row(finding.replace("_", " "), str(boxes), *shown)
-    return table
+    findings = sorted({finding for finding, _ in hits})
+    table = Table("method", *(_right(str(n)) for n in range(1, len(findings) + 1)), title="Hit rate of each finding")
+    for method in dict.fromkeys(method for _, method in hits):
+        own = [hits.get((finding, method)) for finding in findings]
+        table.add_row(method, *(f"{row.value:.2f}" if row is not None else "–" for row in own))
+    console.print(table)
+    for n, finding in enumerate(findings, start=1):
+        boxes = max(row.boxes for (name, _), row in hits.items() if name == finding)
+        console.print(f"  {n}  {finding.replace('_', ' ')}: {boxes} boxes", highlight=False)
+
+
+def _signed(row: ScoreRow | None) -> str:
+    return "–" if row is None else f"{row.value:+.2f}  {row.low:+.2f} {row.high:+.2f}"
 
 
 def _with_interval(row: ScoreRow | None) -> str:

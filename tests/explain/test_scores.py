@@ -14,6 +14,7 @@ from cxr.explain.scores import (
     inside,
     localisation,
     paired_difference,
+    print_differences,
     print_scores,
     score_rows,
     write_scores,
@@ -251,8 +252,12 @@ def test_the_terminal_shows_means_with_intervals_and_hits_by_finding():
     lines = printed(score_rows(records)).splitlines()
     assert any("0.50  0.00–1.00" in line and "0.40  0.40–0.40" in line and "gradcam" in line for line in lines)
     assert any("random" in line and "0.10  0.10–0.10" in line and "–" in line for line in lines)
-    (finding,) = (line for line in lines if "aortic arch" in line)
-    assert [cell for cell in finding.split() if cell[0].isdigit()] == ["2", "0.50", "0.10"]
+    assert any("1  aortic arch: 2 boxes" in line for line in lines)
+    hits = lines[next(n for n, line in enumerate(lines) if "Hit rate" in line) :]
+    assert [[c for c in line.split() if c[0] == "0"] for line in hits if "gradcam" in line or "random" in line] == [
+        ["0.50"],
+        ["0.10"],
+    ]
 
 
 def test_a_narrow_terminal_cuts_no_figure_off():
@@ -261,8 +266,17 @@ def test_a_narrow_terminal_cuts_no_figure_off():
     shown = printed(score_rows([film(p, ("scoliosis", dict.fromkeys(methods, figures))) for p in "ab"]), width=80)
     assert shown.count("0.50–0.50") == len(methods) * len(figures)
     assert "…" not in shown
-    (hits,) = (line for line in shown.splitlines() if "scoliosis" in line)
-    assert hits.split() == ["scoliosis", "2", *["0.50"] * len(methods)]  # no column is missing
+    assert "1  scoliosis: 2 boxes" in shown
+
+
+def test_the_terminal_shows_by_how_much_a_method_exceeds_a_baseline():
+    records = [
+        film(p, ("scoliosis", {"gradcam": {"hit": v}, "centre": {"hit": v - 0.25}}))
+        for p, v in (("a", 0.5), ("b", 1.0))
+    ]
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    print_differences([paired_difference(records, "gradcam", "centre", "hit")], console)
+    assert "+0.25  +0.25 +0.25" in console.file.getvalue()
 
 
 def test_the_terminal_says_when_there_is_nothing():
