@@ -49,7 +49,16 @@ def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, t
     if choice.startswith("callbacks="):
         choice = f"callbacks=[default,{choice.removeprefix('callbacks=')}]"
     root = [] if choice == "data=phantom" else [f"data.root={tmp_path}"]
-    check(composed(choice, *root))
+    if choice.startswith("cam=") or choice == "data=checkpoint":
+        checkpoint = tmp_path / "best.ckpt"
+        checkpoint.touch()
+        check(compose("explain", [choice, *root, f"ckpt={checkpoint}", "run_dir=outputs/x"]))
+    else:
+        check(composed(choice, *root))
+
+
+def test_a_checkpoints_films_are_not_for_training(tmp_path: Path) -> None:
+    assert "type data=phantom, data=course or data=coco" in problems("data=checkpoint", f"data.root={tmp_path}")
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF)))

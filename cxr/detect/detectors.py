@@ -19,6 +19,7 @@ Arguments the builders share:
     rpn_pre_nms_top_n (a level), rpn_post_nms_top_n (a film): proposals kept before and after suppression.
     score_thresh: detections below are dropped. Low, because AP and FROC read the tail.
     detections_per_img: the best so many are kept.
+    image_head: a classifier of the whole film beside the boxes (``cxr.detect.image_head``).
 """
 # torchvision types a part of itself
 # mypy: disable-error-code="no-untyped-call"
@@ -51,6 +52,7 @@ from torchvision.models.mobilenetv3 import mobilenet_v3_large
 from torchvision.models.resnet import resnet50
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
+from cxr.detect.image_head import attach_image_head
 from cxr.detect.roi_pool import SeparableRoIAlign
 from cxr.detect.tiny import TinyFPN
 from cxr.detect.transform import PadAndNormalize
@@ -88,6 +90,7 @@ def fasterrcnn(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """Faster R-CNN with a ResNet-50 and a feature pyramid (Ren 2015, Lin 2017)."""
     state = read_weights(weights, FasterRCNN_ResNet50_FPN_Weights.DEFAULT)
@@ -101,7 +104,7 @@ def fasterrcnn(
         box_detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def fasterrcnn_v2(
@@ -120,6 +123,7 @@ def fasterrcnn_v2(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """Faster R-CNN with a ResNet-50, and normalised convolutions in pyramid and box head (arXiv 2111.11429)."""
     state = read_weights(weights, FasterRCNN_ResNet50_FPN_V2_Weights.DEFAULT)
@@ -139,7 +143,7 @@ def fasterrcnn_v2(
         box_detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def fasterrcnn_mobilenet(
@@ -158,6 +162,7 @@ def fasterrcnn_mobilenet(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """Faster R-CNN with a MobileNetV3-Large and a feature pyramid on strides 32, 32 and 64 (Howard 2019)."""
     state = read_weights(weights, FasterRCNN_MobileNet_V3_Large_FPN_Weights.DEFAULT)
@@ -171,7 +176,7 @@ def fasterrcnn_mobilenet(
         box_detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def fasterrcnn_tiny(
@@ -190,6 +195,7 @@ def fasterrcnn_tiny(
     box_head_size: int = 256,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """Faster R-CNN with a compact GroupNorm backbone that learns from random numbers in minutes on two cores.
 
@@ -210,7 +216,7 @@ def fasterrcnn_tiny(
         box_detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def retinanet(
@@ -225,6 +231,7 @@ def retinanet(
     anchor_ratios: Sequence[float] = RATIOS,
     score_thresh: float = 0.05,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """RetinaNet with a ResNet-50 and a feature pyramid on strides 8 to 128: every anchor, focal loss (Lin 2017)."""
     state = read_weights(weights, RetinaNet_ResNet50_FPN_Weights.DEFAULT)
@@ -236,7 +243,7 @@ def retinanet(
         detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def fcos(
@@ -249,6 +256,7 @@ def fcos(
     center_sampling_radius: float = 1.5,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """FCOS with a ResNet-50 and a feature pyramid on strides 8 to 128: no anchors, so no ratios to choose (Tian 2019).
 
@@ -263,7 +271,7 @@ def fcos(
         detections_per_img=detections_per_img,
     )
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def ssdlite(
@@ -276,6 +284,7 @@ def ssdlite(
     anchor_ratios: Sequence[int] = (2, 3, 5),
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    image_head: bool = False,
 ) -> nn.Module:
     """SSDlite with a MobileNetV3-Large (Sandler 2018, Howard 2019), without torchvision's resize to 320 × 320.
 
@@ -301,7 +310,7 @@ def ssdlite(
     )
     overwrite_eps(detector, 0.001)  # of the normalisation the COCO weights were trained with; touches frozen ones only
     load_weights(detector, state, weights)
-    return _with_transform(detector, mean, std)
+    return _finished(detector, mean, std, num_classes if image_head else None)
 
 
 def _resnet_fpn_p3_p7(norm: Norm, trainable_layers: int) -> nn.Module:
@@ -333,6 +342,8 @@ def _sampling(rpn_batch: int, pre_nms: int, post_nms: int, box_batch: int) -> di
     }
 
 
-def _with_transform(detector: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+def _finished(detector: nn.Module, mean: Sequence[float], std: Sequence[float], image_classes: int | None) -> nn.Module:
     detector.transform = PadAndNormalize(mean, std)
+    if image_classes is not None:
+        attach_image_head(detector, image_classes)
     return detector.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times the speed on CPU and on tensor cores

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchvision.ops import clip_boxes_to_image
 
+from cxr.detect.image_head import ImageHead, with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import BACKGROUND, FindingVocabulary
 
@@ -85,7 +86,7 @@ class DetectionTask(L.LightningModule):
         # Anchors and regions are sampled from a stream of the batch's own: at an epoch's start would be too early, as
         # loaders draw from the global one at different moments in a fresh and in a resumed run.
         self._seed(self.current_epoch, batch_idx)
-        losses = self.detector(images, targets)
+        losses = self._losses_of(images, targets)
         loss = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(loss):  # no extra wait on GPU: the detector's own sampling waits for it many times a step
             raise NonFiniteLossError(self._non_finite(losses))
@@ -122,7 +123,11 @@ class DetectionTask(L.LightningModule):
 
     @torch.no_grad()
     def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Return for each film {boxes [M, 4] float32 xyxy in original pixels, labels int64 [M], scores float32 [M]}.
+        """Return for each film what the detector says of it.
+
+        boxes [M, 4] float32 xyxy in original pixels, labels int64 [M], scores float32 [M]; and of the whole film
+        finding_scores float32 [K] and abnormal float32 [], all 0..1. With an image head the scores are fused with its
+        own (``with_image_scores``).
 
         Args:
             images: B tensors [1, h, w] float in 0..1.
@@ -131,10 +136,22 @@ class DetectionTask(L.LightningModule):
         was_training = self.detector.training
         self.detector.eval()
         try:
-            detections = self.detector(images)
+            with _pyramids(self.detector) as pyramids:
+                detections = self.detector(images)
+            logits = [None] * len(images) if self.image_head is None else list(self.image_head(pyramids[0]))
         finally:
             self.detector.train(was_training)
-        return [_in_original(found, target) for found, target in zip(detections, targets, strict=True)]
+        weight = 0.0 if self.image_head is None else float(self.image_head.weight)
+        return [
+            with_image_scores(_in_original(found, target), len(self.findings.names), of_film, weight)
+            for found, target, of_film in zip(detections, targets, logits, strict=True)
+        ]
+
+    @property
+    def image_head(self) -> ImageHead | None:
+        """The detector's classifier of whole films, where it has one."""
+        head = getattr(self.detector, "image_head", None)
+        return head if isinstance(head, ImageHead) else None
 
     def _measure(self, stage: str, batch: Batch, batch_idx: int) -> list[dict[str, Tensor]]:
         images, targets = batch
@@ -154,7 +171,14 @@ class DetectionTask(L.LightningModule):
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), _losses_not_detections(self.detector), torch.no_grad():
             self._seed(batch_idx)
-            losses: dict[str, Tensor] = self.detector(*batch)
+            return self._losses_of(*batch)
+
+    def _losses_of(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return the detector's losses, and ``loss_image`` where it has an image head."""
+        with _pyramids(self.detector) as pyramids:
+            losses: dict[str, Tensor] = dict(self.detector(images, targets))
+        if self.image_head is not None:
+            losses["loss_image"] = self.image_head.loss(pyramids[0], targets)
         return losses
 
     def _log_train_losses(self, losses: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -197,6 +221,21 @@ def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> d
     boxes = clip_boxes_to_image(boxes, tuple(target["size"].tolist()))
     kept = found["labels"] != BACKGROUND
     return {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept].float()}
+
+
+@contextmanager
+def _pyramids(detector: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
+    """Collect what the detector's backbone gives on each call; nothing where it has none of that name."""
+    seen: list[dict[str, Tensor]] = []
+    backbone = getattr(detector, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        yield seen
+        return
+    hook = backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 @contextmanager
