@@ -1,0 +1,318 @@
+"""Is the film normal? Figures of the image-level score, and the threshold below which a film is put aside as normal.
+
+A film's score is ``FilmResult.abnormal``, or with a label its ``finding_scores`` of that finding; it is positive where
+a reader marked anything, or that finding. Scored at the threshold or higher it is called positive, below it cleared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.detect.intervals import Estimate as Estimate  # handed on
+from cxr.detect.intervals import Values, clopper_pearson, estimates
+
+if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
+    from cxr.detect.results import FilmResult
+
+PREVALENCES = (0.01, 0.1, 0.3)
+"""Share of abnormal films at which NPV is told: a healthy public, an outpatient clinic, a ward."""
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """From nothing called positive (threshold infinite) to everything, a point for each score that occurs.
+
+    Args:
+        thresholds: [T] falling.
+        sensitivity: [T] NaN without a positive film.
+        specificity: [T] NaN without a negative one.
+    """
+
+    thresholds: Values
+    sensitivity: Values
+    specificity: Values
+
+
+def image_scores(results: Sequence["FilmResult"], label: int | None = None) -> tuple[Values, NDArray[np.bool_]]:
+    """Return score [films] and whether a reader marked anything, or the finding of ``label``, [films]."""
+    if label is None:
+        return np.array([r.abnormal for r in results], np.float64), np.array([not r.normal for r in results], bool)
+    scores = np.array([r.finding_scores[label - 1] for r in results], np.float64)
+    return scores, np.array([bool((r.truth_labels == label).any()) for r in results], bool)
+
+
+def roc_curve(results: Sequence["FilmResult"], label: int | None = None) -> RocCurve:
+    """Return the curve."""
+    scores, positive = image_scores(results, label)
+    ranks = _Ranks(scores, positive)
+    true, false = ranks.counts(np.ones(len(scores)))
+    return RocCurve(
+        np.append(np.inf, ranks.thresholds),
+        _share(np.append(0, true), true[-1] if len(true) else 0),
+        1 - _share(np.append(0, false), false[-1] if len(false) else 0),
+    )
+
+
+class RocAuc:
+    """Area under the ROC curve: how often a positive film scores above a negative one, a tie for half (Hanley 1982)."""
+
+    def __init__(self, results: Sequence["FilmResult"], label: int | None = None) -> None:
+        self._ranks = _Ranks(*image_scores(results, label))
+
+    def __call__(self, times: Values) -> Values:
+        """Return the area [1]; NaN without positive or without negative films."""
+        true, false = (np.append(0, count) for count in self._ranks.counts(times))
+        area = (np.diff(false) * (true[1:] + true[:-1])).sum() / 2
+        return np.array([area / (true[-1] * false[-1]) if true[-1] * false[-1] > 0 else np.nan])
+
+
+class ImageAveragePrecision:
+    """Mean precision over the positive films, each at its own score as the threshold (not interpolated)."""
+
+    def __init__(self, results: Sequence["FilmResult"], label: int | None = None) -> None:
+        self._ranks = _Ranks(*image_scores(results, label))
+
+    def __call__(self, times: Values) -> Values:
+        """Return the mean [1]; NaN without positive films."""
+        true, false = self._ranks.counts(times)
+        if len(true) == 0 or true[-1] == 0:
+            return np.array([np.nan])
+        precision = np.divide(true, true + false, out=np.zeros(len(true)), where=true > 0)
+        return np.array([(np.diff(true, prepend=0) * precision).sum() / true[-1]])
+
+
+class Rates:
+    """Sensitivity, specificity, share of all films cleared, then PPV and NPV at each prevalence, of one threshold."""
+
+    def __init__(
+        self,
+        results: Sequence["FilmResult"],
+        threshold: float,
+        prevalences: Sequence[float] = PREVALENCES,
+        label: int | None = None,
+    ) -> None:
+        if wrong := [p for p in prevalences if not 0 < p < 1]:
+            raise ValueError(f"prevalence is {wrong[0]}, expected a share between 0 and 1")
+        scores, self._positive = image_scores(results, label)
+        self._called = scores >= threshold
+        self._prevalences = np.asarray(prevalences, np.float64)
+        predicted = (f"{value}@{p:g}" for value in ("ppv", "npv") for p in prevalences)
+        self.names = ("sensitivity", "specificity", "cleared", *predicted)
+
+    def __call__(self, times: Values) -> Values:
+        """Return the rates in the order of ``names``; NaN where nothing is there to be divided by."""
+        positive, called = self._positive, self._called
+        sensitivity = _share(times[positive & called].sum(), times[positive].sum())
+        specificity = _share(times[~positive & ~called].sum(), times[~positive].sum())
+        cleared = _share(times[~called].sum(), times.sum())
+        ppv, npv = predictive_values(float(sensitivity), float(specificity), self._prevalences)
+        return np.concatenate([[sensitivity, specificity, cleared], ppv, npv])
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: Values) -> tuple[Values, Values]:
+    """Return PPV and NPV at prevalences, by Bayes' rule; NaN where no film is called positive, or none cleared."""
+    true_alarm, false_alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    cleared, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    return _share(true_alarm, true_alarm + false_alarm), _share(cleared, cleared + missed)
+
+
+def roc_auc(results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0) -> Estimate:
+    """Return the area under the ROC curve; ``n`` is the films."""
+    return estimates(RocAuc(results, label), results, [len(results)], samples, seed)[0]
+
+
+def image_average_precision(
+    results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return the average precision of calling films positive; ``n`` is the films."""
+    return estimates(ImageAveragePrecision(results, label), results, [len(results)], samples, seed)[0]
+
+
+def rates(
+    results: Sequence["FilmResult"],
+    threshold: float,
+    prevalences: Sequence[float] = PREVALENCES,
+    label: int | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return sensitivity, specificity, cleared (share of all these films), ``ppv@<prevalence>``, ``npv@<prevalence>``.
+
+    PPV and NPV are what sensitivity and specificity give where so many films are positive, not the shares among these
+    films, whose prevalence is the data set's.
+    """
+    figure = Rates(results, threshold, prevalences, label)
+    found = estimates(figure, results, [len(results)] * len(figure.names), samples, seed)
+    return dict(zip(figure.names, found, strict=True))
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Films of like score: their mean score, the share that is positive with its interval, and how many they are."""
+
+    score: float
+    positive: Estimate
+    films: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Does a score of 0.8 mean that 80 % are positive? ECE is the mean of |share - score| over films (Naeini 2015)."""
+
+    bins: tuple[ReliabilityBin, ...]
+    ece: Estimate
+
+
+class _Bins:
+    """Share of positives in each bin of equally many films, and the ECE last."""
+
+    def __init__(self, scores: Values, positive: NDArray[np.bool_], bins: int) -> None:
+        self._scores, self._positive = scores, positive
+        parts = np.array_split(np.argsort(scores, kind="stable"), min(bins, max(len(scores), 1)))
+        self.bin = np.zeros(len(scores), np.int64)
+        for i, part in enumerate(parts):
+            self.bin[part] = i
+        self.count = len(parts)
+
+    def __call__(self, times: Values) -> Values:
+        films, scores, positive = (
+            np.bincount(self.bin, weights=times * values, minlength=self.count)
+            for values in (1.0, self._scores, self._positive)
+        )
+        return np.append(_share(positive, films), _share(np.abs(positive - scores).sum(), films.sum()))
+
+
+def reliability(
+    results: Sequence["FilmResult"], label: int | None = None, bins: int = 10, samples: int = 1000, seed: int = 0
+) -> Reliability:
+    """Return the reliability curve over ``bins`` bins of equally many films, as far as there are films, and the ECE."""
+    scores, positive = image_scores(results, label)
+    figure = _Bins(scores, positive, bins)
+    films = np.bincount(figure.bin, minlength=figure.count)
+    means = _share(np.bincount(figure.bin, weights=scores, minlength=figure.count), films)
+    *shares, ece = estimates(figure, results, [*films.tolist(), len(results)], samples, seed)
+    return Reliability(
+        tuple(ReliabilityBin(float(m), s, int(n)) for m, s, n in zip(means, shares, films, strict=True)), ece
+    )
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """The score below which a film is put aside as normal, and what it was chosen on.
+
+    Args:
+        threshold: of ``FilmResult.abnormal``; films scored lower are cleared.
+        wanted_sensitivity: that the lower bound should reach.
+        sensitivity: on the films it was chosen on.
+        cleared: share of the normal films among them that are put aside.
+        films, abnormal, patients: that it was chosen on.
+        split: name of these films.
+        limited: too few abnormal films for the wanted bound; the threshold is the highest that misses none of them.
+    """
+
+    threshold: float
+    wanted_sensitivity: float
+    sensitivity_on_validation: Estimate
+    cleared_share: Estimate
+    films: int
+    abnormal: int
+    patients: int
+    split: str
+    limited: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain containers, for checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "OperatingPoint":
+        """Return the point that ``as_dict`` gave."""
+        own = {key: Estimate(**fields[key]) for key in ("sensitivity_on_validation", "cleared_share")}
+        return cls(**{**fields, **own})
+
+
+def choose_operating_point(
+    results: Sequence["FilmResult"], sensitivity: float = 0.99, split: str = "val", samples: int = 1000, seed: int = 0
+) -> OperatingPoint:
+    """Return the highest threshold of which we are sure that it misses no more than wanted.
+
+    Sure: the lower end of the exact 95 % interval (Clopper and Pearson 1934) is at least ``sensitivity``. Exact, as
+    near 1 Wilson's end is too high. Choosing the threshold on the same films costs nothing: the bound of the share
+    above an order statistic is the same one (Wilks 1941). The interval counts patients: one is missed where any of
+    their abnormal films is.
+
+    99 % needs 368 abnormal patients without a miss. With fewer the point is ``limited``: the highest threshold that
+    misses none. Without abnormal films nothing is cleared.
+    """
+    scores, positive = image_scores(results)
+    patients = np.array([r.patient for r in results], np.str_)
+    worst = np.sort([scores[positive & (patients == p)].min() for p in np.unique(patients[positive])])
+    missed = 0
+    while missed < len(worst) and clopper_pearson(len(worst) - missed - 1, len(worst))[0] >= sensitivity:
+        missed += 1
+    threshold = float(worst[missed]) if len(worst) else 0.0
+    found = rates(results, threshold, (), samples=samples, seed=seed)
+    low, high = clopper_pearson(int((worst >= threshold).sum()), len(worst))
+    value = found["sensitivity"].value
+    return OperatingPoint(
+        threshold,
+        sensitivity,
+        Estimate(value, low, high, len(worst)),
+        found["specificity"],
+        len(results),
+        int(positive.sum()),
+        len(set(patients)),
+        split,
+        limited=low < sensitivity,
+    )
+
+
+@dataclass(frozen=True)
+class Screening:
+    """An operating point applied: the figures of ``rates``, and the abnormal films it cleared.
+
+    ``figures["specificity"]`` is the share of the normal films that are put aside.
+    """
+
+    figures: dict[str, Estimate]
+    wrongly_cleared: tuple[str, ...]
+
+
+def screen(
+    results: Sequence["FilmResult"],
+    point: OperatingPoint,
+    prevalences: Sequence[float] = PREVALENCES,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Screening:
+    """Apply an operating point to films it was not chosen on; wrongly cleared studies come lowest score first."""
+    missed = sorted((r.abnormal, r.study) for r in results if not r.normal and r.abnormal < point.threshold)
+    figures = rates(results, point.threshold, prevalences, samples=samples, seed=seed)
+    return Screening(figures, tuple(study for _, study in missed))
+
+
+class _Ranks:
+    """Films in the order of their scores, those of one score together."""
+
+    def __init__(self, scores: Values, positive: NDArray[np.bool_]) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        falling = scores[self._order]
+        self._last = np.flatnonzero(np.append(falling[1:] != falling[:-1], [True] * (len(falling) > 0)))
+        self._positive = positive[self._order]
+        self.thresholds = falling[self._last]
+
+    def counts(self, times: Values) -> tuple[Values, Values]:
+        """Return how many positive and how many negative films score at each threshold or higher, each [T]."""
+        times = times[self._order]
+        true, every = np.cumsum(times * self._positive)[self._last], np.cumsum(times)[self._last]
+        return true, every - true
+
+
+def _share(part: Any, whole: Any) -> Values:
+    """Return part / whole, NaN where whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    shares: Values = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return shares
