@@ -82,6 +82,27 @@ def read_course_test(root: Path | str) -> list[Film]:
     ]
 
 
+def list_course_test(table: Path) -> list[tuple[str, Path]]:
+    """Return (ID, file) of each row of ``test.csv``, in its order; of it only ``ID`` and ``ImagePath`` are needed.
+
+    A row whose film is missing keeps the path it should have: whoever reads it reports it. Raises ``CourseError`` for
+    missing columns and where an ID stands twice.
+    """
+    records = read_csv(table, ("ID", "ImagePath"))
+    folder = table.parent / "test"
+    rows: dict[str, int] = {}
+    for number, record in records.items():
+        rows.setdefault(record["ID"], number)
+    raise_problems(table, [
+        f"row {number}: the same ID as row {rows[record['ID']]}, expected one row a film"
+        for number, record in records.items() if rows[record["ID"]] != number
+    ])  # fmt: skip
+    return [
+        (record["ID"], _find(folder, record["ImagePath"], ()) or folder / record["ImagePath"].lstrip("/\\"))
+        for record in records.values()
+    ]
+
+
 def _locate(root: Path) -> Path:
     """Return the one folder at, just below or just above ``root`` that holds train.csv."""
     if not root.is_dir():

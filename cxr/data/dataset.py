@@ -63,7 +63,7 @@ class RadiographDataset(Dataset[Sample]):
         epoch, index = key if isinstance(key, tuple) else (0, key)
         film = self.films[index]
         cached = self.cache.get(film.path)
-        pixels = _to_longest_side(cached.pixels, self.size)
+        pixels = to_longest_side(cached.pixels, self.size)
         height, width = pixels.shape
         scale = np.array([width / cached.width, height / cached.height], np.float32)
         seed = _seed(self.seed, epoch, index)
@@ -127,8 +127,8 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
 
 
-def _to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
-    """Return a film whose longest side is ``size``; the cache already has it so unless the film is smaller."""
+def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
+    """Return a film [h, w] whose longest side is ``size``; at working size it is so unless the film is smaller."""
     height, width = pixels.shape
     factor = size / max(height, width)
     if factor == 1:

@@ -17,7 +17,7 @@ def read_folder(path: Path) -> tuple[list[Film], list[ReadError]]:
     Films are DICOM files and pictures, known by content. Files of another kind (a csv, a text) are passed over, unless
     their names end like a DICOM file's. Only headers are read. Raises ``ValueError`` where there is nothing.
     """
-    paths = [path] if path.is_file() else _films_below(path)
+    paths = film_paths(path)
     films: list[Film] = []
     failures: list[ReadError] = []
     for file in paths:
@@ -29,16 +29,22 @@ def read_folder(path: Path) -> tuple[list[Film], list[ReadError]]:
         name = file.name if file == path else str(file.relative_to(path))
         nothing = np.zeros((0, 4), np.float32)
         films.append(Film(file, name, header.study, header.patient, nothing, (), header.columns, header.rows))
-    if not films and not failures:
-        raise ValueError(f"{path}: holds no film, neither DICOM nor picture")
     return films, failures
 
 
-def _films_below(folder: Path) -> list[Path]:
-    found = set(find_dicoms(folder))
-    for file in folder.rglob("*"):
+def film_paths(path: Path) -> list[Path]:
+    """Return ``path`` where it is a file, else the films below it, sorted, chosen as ``read_folder`` says.
+
+    Raises ``ValueError`` where there is none.
+    """
+    if path.is_file():
+        return [path]
+    found = set(find_dicoms(path))
+    for file in path.rglob("*"):
         if file.is_file() and file not in found:
             with file.open("rb") as opened:
                 if is_picture(opened.read(132)) or file.suffix.lower() in _SAYS_DICOM:
                     found.add(file)
+    if not found:
+        raise ValueError(f"{path}: holds no film, neither DICOM nor picture")
     return sorted(found)

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym
+from cxr.read.dicom import Radiograph, ReadError, file_bytes, parse_film, pseudonym
 from cxr.read.intensity import Intensity
 from cxr.read.workers import outcomes, usable_cores
 
@@ -164,20 +164,27 @@ class FilmCache:
     def _decode(self, path: Path, data: bytes, key: str) -> _Entry:
         film = parse_film(path, data)
         height, width = film.pixels.shape
-        picture = self.intensity(film)
-        scale = self.size / max(height, width)
-        if scale < 1:
-            to = (max(1, round(width * scale)), max(1, round(height * scale)))
-            picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.float32)
+        pixels = at_working_size(film, self.intensity, self.size)
         array = BytesIO()
-        np.save(array, np.rint(np.clip(picture, 0, 1) * 65535).astype("<u2"))
-        offset = array.tell() - picture.size * 2
+        np.save(array, pixels.astype("<u2"))
+        offset = array.tell() - pixels.size * 2
         digest = _hash(f"{film.pixels.shape} {film.photometric_interpretation}".encode(), film.pixels.astype("<i4"))
-        entry = _Entry(key, picture.shape, offset, height, width, digest, film.study, film.patient)
+        entry = _Entry(key, pixels.shape, offset, height, width, digest, film.study, film.patient)
         about = json.dumps(asdict(entry)).encode()
         content = array.getvalue() + about + len(about).to_bytes(8, "little")
         _write_whole(self._film_file(key), content + blake2b(content, digest_size=16).digest(), flush=True)
         return entry
+
+
+def at_working_size(film: Radiograph, intensity: Intensity, size: int) -> NDArray[np.uint16]:
+    """Return a film as the cache keeps it: [h, w], 65535 is 1.0 of the intensity, longest side at most ``size``."""
+    height, width = film.pixels.shape
+    picture = intensity(film)
+    scale = size / max(height, width)
+    if scale < 1:
+        to = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(np.rint(np.clip(picture, 0, 1) * 65535), np.uint16)
 
 
 def _checked_entry(file: Path, key: str) -> _Entry | None:

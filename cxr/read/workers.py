@@ -1,14 +1,17 @@
 """One task on many films, in processes that a film may kill without taking the others along."""
 
+import contextlib
+import itertools
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from pathlib import Path
+from queue import Full, Queue
+from typing import TypeVar
 
 import cv2
 from pydicom.uid import UID
@@ -17,26 +20,82 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cxr.read.decode import announce, decoders_in_use
 from cxr.read.radiograph import ReadError
 
-Task = Callable[[Path], None]
-Outcome = tuple[Path, ReadError | None]
-_Result = tuple[ReadError | None, dict[UID, str]]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
 _PARENT_POLL_S = 1.0
+_STOP_POLL_S = 0.1
 
 
-def outcomes(task: Task, paths: Sequence[Path], workers: int, progress: bool = True) -> Iterator[Outcome]:
-    """Yield each path with the ``ReadError`` that ``task`` raised on it, or None, in the order they finish.
+def outcomes(
+    task: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, progress: bool = True
+) -> Iterator[tuple[_Item, _Result | ReadError]]:
+    """Yield each film with what ``task`` returned for it, or the ``ReadError`` it raised, in the order they finish.
 
-    Any other exception ends the run, with a note of its film. A film whose process dies gets a ``ReadError``.
+    Any other exception ends the run, with a note of its film. A film whose process dies gets a ``ReadError``. An item
+    is what the task takes; as a string it is the film's path.
     """
-    pooled = workers > 1 and len(paths) >= _WORTH_A_POOL
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not (progress and paths)) as bar:
-        films = bar.add_task("Decoding films", total=len(paths))
-        for outcome in _pooled(task, paths, workers) if pooled else ((path, _attempt(task, path)) for path in paths):
+    with Progress(*columns, disable=not (progress and items)) as bar:
+        films = bar.add_task("Decoding films", total=len(items))
+        for outcome in streamed(task, items, workers if len(items) >= _WORTH_A_POOL else 1):
             bar.advance(films)
             yield outcome
+
+
+def streamed(
+    task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
+) -> Iterator[tuple[_Item, _Result | ReadError]]:
+    """Do as ``outcomes`` for items without end: taken as they are needed, two a worker at a time; 1: in this process."""
+    if workers > 1:
+        yield from _pooled(task, iter(items), workers)
+    else:
+        for item in items:
+            yield item, _attempt(task, item)
+
+
+def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
+    """Yield ``items``, which a thread takes from their iterator up to ``limit`` ahead of whoever asks for them.
+
+    What the iterator raises is raised here. When the consumer is done the thread ends.
+    """
+    queue: Queue[_Item | _End] = Queue(limit)
+    stopped = threading.Event()
+
+    def put(item: _Item | _End) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(Full):
+                return queue.put(item, timeout=_STOP_POLL_S)
+
+    def fill() -> None:
+        end = _End(None)
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001  # raised again by the consumer
+            end = _End(error)
+        put(end)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _End:
+    """What comes behind the last item of ``ahead``."""
+
+    error: BaseException | None
 
 
 def usable_cores() -> int:
@@ -44,59 +103,68 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _attempt(task: Task, path: Path) -> ReadError | None:
+def _attempt(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError:
     try:
-        task(path)
+        return task(item)
     except ReadError as error:
         return error
     except Exception as error:
-        error.add_note(f"while reading {path}")
+        error.add_note(f"while reading {item}")
         raise
-    return None
 
 
-def _attempt_in_worker(task: Task, path: Path) -> _Result:
-    """Return, beside the error, what the worker decodes with: its log has no handler."""
-    return _attempt(task, path), decoders_in_use()
+def _attempt_in_worker(
+    task: Callable[[_Item], _Result], item: _Item
+) -> tuple[_Result | ReadError, dict[UID, str]]:
+    """Return, beside the outcome, what the worker decodes with: its log has no handler."""
+    return _attempt(task, item), decoders_in_use()
 
 
-def _pooled(task: Task, paths: Sequence[Path], workers: int) -> Iterator[Outcome]:
-    waiting = deque(paths)
-    while waiting:
-        suspects = yield from _until_a_crash(task, waiting, workers)
-        for path in suspects:
-            yield path, _alone(task, path)
+def _pooled(
+    task: Callable[[_Item], _Result], items: Iterator[_Item], workers: int
+) -> Iterator[tuple[_Item, _Result | ReadError]]:
+    crashed = True
+    while crashed:
+        suspects = yield from _until_a_crash(task, items, workers)
+        for item in suspects:
+            yield item, _alone(task, item)
+        crashed = bool(suspects)
 
 
-def _until_a_crash(task: Task, waiting: deque[Path], workers: int) -> Generator[Outcome, None, list[Path]]:
-    """Take from ``waiting`` and yield until it is empty or a process dies; return the films in flight at its death.
+def _until_a_crash(
+    task: Callable[[_Item], _Result], items: Iterator[_Item], workers: int
+) -> Generator[tuple[_Item, _Result | ReadError], None, list[_Item]]:
+    """Take from ``items`` and yield until there are no more or a process dies; return those in flight at its death.
 
     A pool does not tell which film its process died of, so few are in flight at a time and those are tried alone.
     """
-    flying: dict[Future[_Result], Path] = {}
+    flying: dict[Future[tuple[_Result | ReadError, dict[UID, str]]], _Item] = {}
     with _pool(workers) as pool:
-        while waiting or flying:
-            try:
-                while waiting and len(flying) < 2 * workers:
-                    flying[pool.submit(_attempt_in_worker, task, waiting[0])] = waiting[0]
-                    waiting.popleft()
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    error, decoders = future.result()
-                    announce(decoders)
-                    yield flying.pop(future), error
-            except BrokenProcessPool:
-                return list(flying.values())
-    return []
+        while True:
+            for item in itertools.islice(items, 2 * workers - len(flying)):
+                try:
+                    flying[pool.submit(_attempt_in_worker, task, item)] = item
+                except BrokenProcessPool:
+                    return [*flying.values(), item]
+            if not flying:
+                return []
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                try:
+                    outcome, decoders = future.result()
+                except BrokenProcessPool:
+                    return list(flying.values())
+                announce(decoders)
+                yield flying.pop(future), outcome
 
 
-def _alone(task: Task, path: Path) -> ReadError | None:
+def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError:
     try:
         with _pool(1) as pool:
-            error, decoders = pool.submit(_attempt_in_worker, task, path).result()
+            outcome, decoders = pool.submit(_attempt_in_worker, task, item).result()
     except BrokenProcessPool:
-        return ReadError(f"{path}: reading it kills the process (out of memory, or a fault in its decoder)")
+        return ReadError(f"{item}: reading it kills the process (out of memory, or a fault in its decoder)")
     announce(decoders)
-    return error
+    return outcome
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
