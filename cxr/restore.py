@@ -53,6 +53,8 @@ class Checkpoint:
         fingerprint: of the films it was trained and chosen on (``RadiographDataModule.fingerprint``).
         versions: of the packages it was trained with, by name.
         state: the weights of ``DetectionTask``, on the CPU; the averaged ones where a run averages.
+        operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
+            chose none.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Checkpoint:
     fingerprint: str
     versions: Mapping[str, str]
     state: Mapping[str, Tensor] = field(repr=False)
+    operating_point: Mapping[str, Any] | None = None
 
     @property
     def size(self) -> int:
@@ -85,11 +88,14 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             raise ConfigError(
                 f"{path}: cxr.{name} is {type(card.get(name)).__name__}, expected {kind.__name__}, as train.py writes"
             )
+    point = card.get("operating_point")
+    if point is not None and not isinstance(point, dict):
+        raise ConfigError(f"{path}: cxr.operating_point is {type(point).__name__}, expected dict, as train.py writes")
     try:
         findings = FindingVocabulary(**card["findings"])
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
-    return Checkpoint(path, card["config"], findings, card["data"], card["versions"], content["state_dict"])
+    return Checkpoint(path, card["config"], findings, card["data"], card["versions"], content["state_dict"], point)
 
 
 def load_task(checkpoint: Checkpoint) -> DetectionTask:

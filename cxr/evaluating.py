@@ -1,0 +1,300 @@
+"""One run of evaluate.py: detections kept by checkpoint and films, figures, and what it leaves.
+
+A folder holds ``detections.json``, ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``,
+``figures/*.png`` and ``index.html``, and ``result.json`` from its end. Where two checkpoints are compared, every file
+has both.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cxr import config, run
+from cxr.config import ConfigError
+from cxr.data.datamodule import RadiographDataModule
+from cxr.data.dataset import RadiographDataset
+from cxr.detect.evaluation import Evaluation, Settings, compare, evaluate
+from cxr.detect.kept_results import as_plain, from_plain
+from cxr.detect.results import FilmResult, film_results
+from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
+from cxr.findings import Finding, FindingVocabulary
+from cxr.report.evaluate_page import evaluate_page
+from cxr.report.evaluate_tables import print_comparison, print_evaluations, write_tables
+from cxr.restore import Checkpoint, load_data, load_task, read_checkpoint, same_films
+
+DETECTIONS = "detections.json"
+ALL = "all"
+TESTED_ON = "derived on the very films it is measured on, as asked"
+RULES = {
+    "iou50": "it overlaps the marked box with IoU 0.5 or more",
+    "iou40": "it overlaps the marked box with IoU 0.4 or more (VinBigData)",
+    "centre": "its centre lies inside the marked box",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Measured:
+    """One checkpoint: its films, what it says of them, and how good that is."""
+
+    name: str  # "A" or "B"
+    checkpoint: Checkpoint
+    digest: str
+    data: RadiographDataModule
+    results: list[FilmResult] = field(default_factory=list)
+    point: OperatingPoint | None = None
+    point_from: str = ""  # where the point comes from, in words
+    evaluation: Evaluation | None = None
+
+
+@dataclass
+class Parts:
+    """What a config instantiates to."""
+
+    cfg: dict[str, Any]
+    models: list[Measured]
+    chosen: tuple[str, ...]  # findings of the detectors that are evaluated
+    films: RadiographDataset
+    differences: dict[str, Estimate] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+
+
+@contextmanager
+def opened(cfg: DictConfig) -> Iterator[Path]:
+    """Hold the run folder of ``cfg``; refuse one begun with other settings."""
+    with run.held(cfg, may_differ=("run_dir",)) as folder:
+        yield folder
+
+
+def instantiate(cfg: DictConfig) -> Parts:
+    """Read the checkpoints and find their films. Raises ``ConfigError``."""
+    plain = config.plain(cfg)
+    paths = plain["ckpt"] if isinstance(plain["ckpt"], list) else [plain["ckpt"]]
+    if plain["rule"] not in RULES:
+        raise ConfigError(f"rule is {plain['rule']!r}, expected {', '.join(RULES)}")
+    if len(paths) not in (1, 2):
+        raise ConfigError(f"ckpt names {len(paths)} checkpoints, expected one, or two to compare: ckpt=a.ckpt,b.ckpt")
+    models = [_model(name, path, cfg) for name, path in zip("AB", paths, strict=False)]
+    names = models[0].checkpoint.findings.names
+    if any(model.checkpoint.findings.names != names for model in models):
+        raise ConfigError(f"{paths[1]} knows other findings than {paths[0]}: they cannot be compared")
+    films = [_films(model.data, plain["split"]) for model in models]
+    if any(_truth(other) != _truth(films[0]) for other in films):
+        raise ConfigError(
+            f"{paths[0]} and {paths[1]} have other {plain['split']} films: name those to compare them on, which neither"
+            " was trained on: data=course data.root=FOLDER data.seed=0"
+        )
+    return Parts(plain, models, _chosen(plain["findings"], models[0].checkpoint.findings), films[0])
+
+
+def detect(parts: Parts, folder: Path) -> None:
+    """Take the detections on the films, and where a point is still to be chosen on validation films, on those too.
+
+    What ``detections.json`` holds of this checkpoint and these films is not detected again.
+    """
+    kept = folder / DETECTIONS
+    for model in parts.models:
+        model.results = _results(model, parts.cfg["split"], kept)
+        model.point, model.point_from = _operating_point(model, parts.cfg, kept)
+
+
+def measure(parts: Parts) -> None:
+    """Compute every figure with its interval, and the differences between two checkpoints."""
+    cfg = parts.cfg
+    settings = Settings(cfg["rule"], tuple(cfg["screening"]["prevalences"]), cfg["worst"], cfg["samples"], cfg["seed"])
+    for model in _progress("measuring", parts.models, len(parts.models)):
+        findings = model.checkpoint.findings
+        model.evaluation = evaluate(model.results, findings, parts.chosen, model.point, settings)
+    if len(parts.models) == 2:
+        first, second = parts.models
+        labels = [first.checkpoint.findings.index(name) for name in parts.chosen]
+        parts.differences = compare(first.results, second.results, labels, settings)
+
+
+def report(parts: Parts, folder: Path) -> None:
+    """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
+    evaluations = {model.name: _evaluation(model) for model in parts.models}
+    write_tables(folder, evaluations, parts.differences, {model.name: model.point_from for model in parts.models})
+    unreadable = [f"file {n}: {error}" for n, error in enumerate(parts.models[0].data.unreadable, start=1)]
+    page = evaluate_page(
+        folder, evaluations, parts.differences, parts.films, _about(parts), _warnings(parts), unreadable
+    )
+    console = Console()
+    print_evaluations(evaluations, console)
+    print_comparison(parts.differences, console)
+    for line in (*_warnings(parts), *(f"not evaluated: {line}" for line in unreadable)):
+        console.print(line, style="yellow", highlight=False)
+    result = {
+        "status": "completed",
+        "films": len(parts.films),
+        "unreadable": unreadable,
+        "overrides": json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"],
+        "seconds": round(time.time() - parts.started, 1),
+    }
+    config.write_json(folder / config.RESULT, result)
+    console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+
+
+def _evaluation(model: Measured) -> Evaluation:
+    if model.evaluation is None:
+        raise RuntimeError("measure() comes before report()")
+    return model.evaluation
+
+
+def _model(name: str, path: str, cfg: DictConfig) -> Measured:
+    checkpoint = read_checkpoint(path)
+    digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+    wanted = OmegaConf.to_container(cfg.findings) if OmegaConf.is_config(cfg.findings) else cfg.findings
+    readable = replace(checkpoint, findings=_readable(wanted, checkpoint.findings))
+    try:
+        data = load_data(readable, cfg.data)
+        data.prepare_data()
+        data.setup()
+    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        raise ConfigError(str(error)) from error
+    return Measured(name, checkpoint, digest, data)
+
+
+def _readable(wanted: Any, findings: FindingVocabulary) -> FindingVocabulary:
+    """Return the vocabulary to read the data with: the detector's, with the spellings that a mapping adds.
+
+    A label mapped to null stands behind the detector's findings as a class of its own: its films are not normal, but
+    its boxes are nothing the detector could find.
+    """
+    if not isinstance(wanted, Mapping):
+        return findings
+    known = {finding.name: finding for finding in findings.findings}
+    unknown: list[Finding] = []
+    for label, name in wanted.items():
+        if name is None:
+            unknown.append(Finding(str(label)))
+            continue
+        own = findings.canonical(str(name))
+        if own not in known:
+            raise ConfigError(f"findings.{label} is {name!r}, expected a finding; a label of normal films needs none")
+        known[own] = replace(known[own], aliases=(*known[own].aliases, str(label)))
+    try:
+        return FindingVocabulary([*known.values(), *unknown], findings.normal.aliases)
+    except ValueError as error:
+        raise ConfigError(f"findings: {error}") from error
+
+
+def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
+    """Return the canonical names of what is evaluated, in the order of the detector's classes."""
+    if wanted is None:
+        return findings.names
+    labels = [name for name in wanted.values() if name is not None] if isinstance(wanted, Mapping) else wanted
+    if isinstance(labels, str) or not labels:
+        raise ConfigError(f"findings is {wanted!r}, expected null, [name, …] or {{name in the data: name, …}}")
+    try:
+        chosen = set(findings.resolve([str(label) for label in labels], source="findings"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return tuple(name for name in findings.names if name in chosen)
+
+
+def _films(data: RadiographDataModule, split: str) -> RadiographDataset:
+    if split not in (*data.films, ALL):
+        raise ConfigError(f"split is {split!r}, expected one of {', '.join((*data.films, ALL))}")
+    films = [film for name, some in data.films.items() for film in some if split in (name, ALL)]
+    if not films:
+        raise ConfigError(f"split={split}: these data have no such films")
+    return RadiographDataset(films, data.findings, data.cache, data.size)
+
+
+def _truth(films: RadiographDataset) -> list[tuple[str, tuple[str, ...], bytes]]:
+    return [(film.study, film.findings, film.boxes.tobytes()) for film in films.films]
+
+
+def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
+    """Return the detections on a split: those kept of this checkpoint on these very films, else new ones."""
+    key = f"{model.digest} {model.data.fingerprint()} {split}"
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if key not in before:
+        films = _films(model.data, split)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
+        before[key] = [as_plain(result) for result in _progress(f"detecting {model.name}", found, len(films))]
+        config.write_json(kept, before)
+    return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
+
+
+def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tuple[OperatingPoint | None, str]:
+    """Return the point of screening and where it comes from; test films are not used for it unless asked by name."""
+    wanted, derive_on = cfg["screening"]["sensitivity"], cfg["screening"]["derive_on"]
+    if derive_on not in (None, "val", "test"):
+        raise ConfigError(f"screening.derive_on is {derive_on!r}, expected null, val or test")
+    if derive_on is None and model.checkpoint.operating_point is not None:
+        return OperatingPoint.from_dict(model.checkpoint.operating_point), "frozen in the checkpoint"
+    if derive_on == "test":
+        return choose_operating_point(model.results, wanted), TESTED_ON
+    if not model.data.films["val"]:
+        reason = (
+            "not measured: the checkpoint holds no operating point, and these data have no validation films to choose"
+            " one on; screening.derive_on=test derives it on the films it is measured on, which flatters it"
+        )
+        return None, reason
+    return choose_operating_point(_results(model, "val", kept), wanted), "chosen now, on the validation films"
+
+
+def _warnings(parts: Parts) -> list[str]:
+    """What has to be known before any figure is believed."""
+    split, told = parts.cfg["split"], []
+    for model in parts.models:
+        if split in ("train", ALL) and same_films(model.checkpoint, model.data):
+            told.append(f"Checkpoint {model.name} was trained on some of these films: the figures flatter it.")
+        elif not same_films(model.checkpoint, model.data) and "_target_" not in parts.cfg["data"]:
+            told.append(
+                f"The films are not those checkpoint {model.name} was trained with (added, changed or unreadable ones"
+                " move the splits): it may have been trained on some of these."
+            )
+        if model.point_from == TESTED_ON or (model.point is not None and split in ("val", ALL)):
+            told.append(
+                f"The operating point of checkpoint {model.name} was chosen on the very films that screening is"
+                " measured on: its figures flatter it, and say nothing of other films."
+            )
+        if model.point is None:
+            told.append(f"Screening by checkpoint {model.name} was {model.point_from}.")
+        elif model.point.limited:
+            told.append(
+                f"The operating point of checkpoint {model.name} was chosen on {model.point.abnormal} abnormal films:"
+                f" too few to be sure of a sensitivity of {model.point.wanted_sensitivity:g}."
+            )
+    return told
+
+
+def _about(parts: Parts) -> dict[str, str]:
+    """What the models and the data were, for the page."""
+    about = {}
+    for model in parts.models:
+        trained = model.checkpoint.config
+        detector = str(trained["model"]["_target_"]).rpartition(".")[2]
+        point = f"threshold {model.point.threshold:.4f}, {model.point_from}" if model.point else model.point_from
+        about[f"Checkpoint {model.name}"] = (
+            f"{model.checkpoint.path}, {model.digest}: {detector}, {model.checkpoint.size} px, trained on data"
+            f" {model.checkpoint.fingerprint}"
+        )
+        about[f"Operating point of {model.name}"] = point
+    about["Films"] = f"{parts.cfg['split']}, data {parts.models[0].data.fingerprint()}"
+    about["Findings"] = ", ".join(parts.chosen)
+    about["A detection is right"] = RULES[parts.cfg["rule"]]
+    about["Intervals"] = f"95 %, bootstrap over patients, {parts.cfg['samples']} resamples, seed {parts.cfg['seed']}"
+    return about
+
+
+def _progress(what: str, work: Any, total: int) -> Iterator[Any]:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield from progress.track(work, total=total)

@@ -1,0 +1,204 @@
+"""Figures of an evaluation: FROC, precision and recall, ROC, reliability, mixed-up findings, sizes of boxes."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from cxr.detect.evaluation import POOLED, Evaluation, FindingFigures
+from cxr.detect.froc import FP_RATES
+from cxr.detect.intervals import Values, clopper_pearson
+from cxr.fonts import figure_font
+from cxr.palette import colour
+from cxr.report.explain_figures import GROUND, INK, QUIET
+
+Evaluations = Mapping[str, Evaluation]
+"""Checkpoint by the letter it is called on the page, one or two of them."""
+
+_INKS = ("#4cc9f0", "#ffd166")  # of the first and the second checkpoint
+_Line = Literal["solid"] | tuple[float, tuple[float, ...]]
+_LINES: tuple[_Line, _Line] = ("solid", (0, (4, 2)))
+_DPI = 110
+_LEAST = 1 / 32  # false positives a film: what lies left of it is drawn there, the axis being logarithmic
+
+
+def evaluation_figures(folder: Path, evaluations: Evaluations) -> dict[str, Path]:
+    """Draw every figure into ``folder``; return its path by name, in the order a page shows them."""
+    folder.mkdir(exist_ok=True)
+    draw: dict[str, Callable[[Evaluations], Figure]] = {
+        "froc": froc_figure,
+        "precision_recall": precision_recall_figure,
+        "roc": roc_figure,
+        "reliability": reliability_figure,
+        "confusion": confusion_figure,
+        "sizes": sizes_figure,
+    }
+    paths = {}
+    for name, figure in draw.items():
+        paths[name] = folder / f"{name}.png"
+        figure(evaluations).savefig(paths[name], dpi=_DPI, pil_kwargs={"compress_level": 6})
+    return paths
+
+
+def froc_figure(evaluations: Evaluations) -> Figure:
+    """Sensitivity against false positives a film: all findings with the rates marked, and each finding."""
+    figure, (pooled, single) = _figure(2)
+    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
+        own = evaluation.per_finding[POOLED]
+        _steps(pooled, own.curve.false_positives, own.curve.sensitivity, ink, _called(name, evaluations))
+        for rate, point in zip(FP_RATES, own.points, strict=True):
+            pooled.plot([rate] * 2, [point.low, point.high], color=ink, linewidth=3, alpha=0.45)
+            pooled.plot([rate], [point.sensitivity], "o", color=ink, markersize=6)
+    for axes, title in ((pooled, "all findings together"), (single, "each finding")):
+        axes.set_xscale("log", base=2)
+        axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel="false positives a film", ylabel="sensitivity")
+        axes.set_xticks(FP_RATES, ["⅛", "¼", "½", "1", "2", "4", "8"])
+        axes.minorticks_off()
+        _dress(axes, title)
+    _each_finding(single, evaluations, lambda own: (own.curve.false_positives, own.curve.sensitivity))
+    return figure
+
+
+def precision_recall_figure(evaluations: Evaluations) -> Figure:
+    """Precision against recall of the boxes: all findings together, and each finding."""
+    figure, (pooled, single) = _figure(2)
+    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
+        recall, precision = evaluation.per_finding[POOLED].precision_recall
+        _steps(pooled, recall, precision, ink, _called(name, evaluations))
+    _each_finding(single, evaluations, lambda own: own.precision_recall)
+    for axes, title in ((pooled, "all findings together"), (single, "each finding")):
+        axes.set(xlim=(-0.02, 1.02), xlabel="recall (sensitivity)", ylabel="precision")
+        _dress(axes, title)
+    return figure
+
+
+def roc_figure(evaluations: Evaluations) -> Figure:
+    """Sensitivity against 1 - specificity of "this film is abnormal", with the operating point where there is one."""
+    figure, (axes,) = _figure(1)
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
+        roc, area = evaluation.roc, evaluation.per_finding[POOLED].auc.value
+        label = f"{_called(name, evaluations)}: area {area:.3f}"
+        axes.plot(1 - roc.specificity, roc.sensitivity, color=ink, linewidth=2, label=label)
+        if evaluation.screening is not None:
+            sensitivity, specificity = (evaluation.screening.figures[k].value for k in ("sensitivity", "specificity"))
+            axes.plot([1 - specificity], [sensitivity], "D", color=ink, markersize=9, markeredgecolor=INK)
+    axes.set(xlim=(-0.02, 1.02), xlabel="1 − specificity: normal films called abnormal", aspect="equal")
+    axes.set(ylabel="sensitivity: abnormal films called so")
+    _dress(axes, "normal or abnormal? (diamond: the operating point)")
+    return figure
+
+
+def reliability_figure(evaluations: Evaluations) -> Figure:
+    """Share of abnormal films against their score, in bins of equally many films, with intervals."""
+    figure, (axes,) = _figure(1)
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
+        bins = evaluation.calibration.bins
+        label = f"{_called(name, evaluations)}: {len(bins)} bins, ECE {evaluation.calibration.ece.value:.3f}"
+        axes.plot([b.score for b in bins], [b.positive.value for b in bins], "o-", color=ink, label=label)
+        for b in bins:
+            axes.plot([b.score] * 2, [b.positive.low, b.positive.high], color=ink, linewidth=3, alpha=0.35)
+    axes.set(xlim=(-0.02, 1.02), xlabel="mean score of the films of a bin", aspect="equal")
+    axes.set(ylabel="share of them that is abnormal")
+    _dress(axes, "can the score be read as a probability?")
+    return figure
+
+
+def confusion_figure(evaluations: Evaluations) -> Figure:
+    """What was detected where a reader marked a finding; small names of findings, counts in the cells."""
+    names = next(iter(evaluations.values())).names
+    side = 2.6 + 0.62 * len(names)
+    figure, places = _figure(len(evaluations), size=(side + 1.4, side))
+    for place, (name, evaluation) in zip(places, evaluations.items(), strict=True):
+        labels = [evaluation.findings.label(finding) for finding in names]
+        counts = evaluation.confusion
+        share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        share[-1] = 0  # the false alarms are no share of anything marked
+        place.imshow(share, cmap="viridis", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            ink = "#000000" if share[row, column] > 0.6 else INK
+            if count:
+                place.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=9)
+        ticks = range(len(labels) + 1)
+        place.set_xticks(ticks, [*labels, "not detected"], rotation=40, ha="right", rotation_mode="anchor")
+        place.set_yticks(ticks, [*labels, "nothing marked"])
+        place.set(xlabel="detected", ylabel="marked")
+        _dress(place, _called(name, evaluations))
+        place.set_ylim(len(labels) + 0.5, -0.5)
+        place.grid(visible=False)
+    return figure
+
+
+def sizes_figure(evaluations: Evaluations) -> Figure:
+    """Sensitivity by size of the true box."""
+    figure, (axes,) = _figure(1)
+    strata = next(iter(evaluations.values())).sizes
+    width = 0.7 / len(evaluations)
+    for i, ((name, evaluation), ink) in enumerate(zip(evaluations.items(), _INKS, strict=False)):
+        for x, stratum in enumerate(evaluation.sizes):
+            if not stratum.boxes:
+                continue
+            at = x + (i - (len(evaluations) - 1) / 2) * width
+            value = stratum.found / stratum.boxes
+            axes.bar([at], [value], width * 0.92, color=ink, alpha=0.85)
+            axes.plot([at, at], clopper_pearson(stratum.found, stratum.boxes), color=INK, linewidth=1.5)
+    ticks = [f"{100 * s.low:g}–{100 * s.high:g} %\n{s.boxes} boxes" for s in strata]
+    axes.set_xticks(range(len(strata)), ticks)
+    axes.set(xlabel="area of the true box, share of the film", ylabel="sensitivity", xlim=(-0.6, len(strata) - 0.4))
+    _dress(axes, "large and small")
+    return figure
+
+
+def _each_finding(
+    axes: Axes,
+    evaluations: Evaluations,
+    curve: Callable[[FindingFigures], tuple[Values, Values]],
+) -> None:
+    """Draw a curve for each finding that is marked on any film, the second checkpoint's dashed."""
+    for (name, evaluation), line in zip(evaluations.items(), _LINES, strict=False):
+        for finding in evaluation.names:
+            own = evaluation.per_finding[finding]
+            if own.boxes:
+                x, y = curve(own)
+                label = f"{evaluation.findings.label(finding)} ({own.boxes})" if line == "solid" else ""
+                _steps(axes, x, y, colour(evaluation.findings, finding), label, line)
+
+
+def _figure(panels: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure, list[Axes]]:
+    """A dark figure with ``panels`` side by side, each of ``size`` inches."""
+    layout = ConstrainedLayoutEngine(wspace=0.06)
+    figure = Figure(figsize=(size[0] * panels, size[1]), facecolor=GROUND, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(1, panels)))
+
+
+def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line = "solid") -> None:
+    """A curve that holds its value until the next threshold; what lies left of a logarithmic axis stands on its edge."""
+    axes.plot(x, y, color=ink, linewidth=1.8, linestyle=line, label=label or None, drawstyle="steps-post")
+
+
+def _called(name: str, evaluations: Evaluations) -> str:
+    return f"checkpoint {name}" if len(evaluations) > 1 else "this checkpoint"
+
+
+def _dress(axes: Axes, title: str) -> None:
+    """Title, grid, legend and letters, on the dark ground."""
+    axes.set(ylim=(-0.02, 1.02), facecolor=GROUND)
+    axes.set_title(title, color=INK, fontsize=11, fontproperties=figure_font())
+    axes.tick_params(colors=INK, length=0)
+    axes.grid(color="#2c3136")
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label):
+        label.set_fontproperties(figure_font())
+        label.set_color(INK)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            loc="best", frameon=True, facecolor="#1c2024", edgecolor="#33393f", labelcolor=INK, prop=figure_font()
+        )

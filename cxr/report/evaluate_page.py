@@ -1,0 +1,389 @@
+"""One self-contained page of an evaluation: what the figures are, what they mean, and the films that went wrong."""
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.data.dataset import RadiographDataset
+from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
+from cxr.detect.froc import FP_RATES
+from cxr.detect.intervals import Estimate
+from cxr.detect.results import FilmResult
+from cxr.findings import FindingVocabulary
+from cxr.palette import colour
+from cxr.report.evaluate_figures import evaluation_figures
+from cxr.report.evaluate_tables import DIFFERENCES, Evaluations, estimates_of, screening_label, shown, verdict
+from cxr.report.explain_cards import data_uri
+from cxr.report.figures import Marks, film_picture
+
+_STYLE = """
+.plot { display: block; width: 100%; min-width: 560px; max-width: 1190px; margin: 14px 0 4px; border-radius: 6px; }
+.plot.narrow { max-width: 620px; min-width: 340px; } .film img { display: block; width: 100%; height: auto; }
+td { font-variant-numeric: tabular-nums; } section > p { margin-bottom: 10px; }
+"""
+_PICTURE = 480  # pixels across
+_SHOWN_BESIDE = 3  # detections of the same finding drawn beside a missed box: all of them would hide it
+
+# Name of a figure → its heading, and what it shows in words for one who has never seen such a curve.
+_FIGURES = {
+    "froc": (
+        "Found boxes against false alarms (FROC)",
+        "Lowering the score from which detections are shown finds more of what readers marked (up) and raises more false"
+        " alarms on each film (right). Dots are the rates of the table above, their bars the 95 % interval. A curve"
+        " that stops before the right edge has no more detections to give.",
+    ),
+    "precision_recall": (
+        "Precision and recall of the boxes",
+        "Of the detections shown, how many are right (up), against how many of the marked boxes they find (right). Average"
+        " precision is the area under it. Unlike the FROC it does not say on how many films the wrong ones lie.",
+    ),
+    "roc": (
+        "Is the film normal? (ROC)",
+        "One score a film. The curve shows what share of abnormal films is called abnormal (up) where a share of normal"
+        " films is called so too (right). 0.5 of area is chance (dotted), 1 is perfect.",
+    ),
+    "reliability": (
+        "Can the score be read as a probability?",
+        "Films in bins of like score. On the dotted line, of films scored 0.8 eight in ten are abnormal. The scores of"
+        " detectors seldom lie there: read them as an order, not as a chance, where the dots are off the line. ECE is"
+        " the mean distance.",
+    ),
+    "confusion": (
+        "Which findings are taken for others",
+        "Rows are what readers marked, columns what was detected at the same place; the diagonal is right. The last"
+        " column holds marked boxes that nothing found, the last row detections where nothing is marked.",
+    ),
+    "sizes": (
+        "Large and small boxes",
+        "Share of the marked boxes that are found, by how much of the film they cover; bars are exact 95 % intervals.",
+    ),
+}
+
+
+def evaluate_page(
+    folder: Path,
+    evaluations: Evaluations,
+    differences: Mapping[str, Estimate],
+    films: RadiographDataset,
+    about: Mapping[str, str],
+    warnings: Sequence[str],
+    unreadable: Sequence[str],
+) -> Path:
+    """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
+
+    Args:
+        folder: of the run.
+        evaluations: one or two, by the letter of their checkpoint.
+        differences: of the second over the first, by name (``DIFFERENCES``); may be empty.
+        films: of the results, in the same order.
+        about: what the models and the data were, heading → text.
+        warnings: what has to be known before any figure is believed.
+        unreadable: a line for each film that could not be read.
+    """
+    plots = evaluation_figures(folder / "figures", evaluations)
+    body = [
+        "<h1>How good is the detector?</h1>",
+        "<p class=warning>Research software, not a diagnosis. The figures hold for films like these alone.</p>",
+        *(f"<p class=warning><strong>{escape(line)}</strong></p>" for line in warnings),
+        _contents(bool(differences)),
+        "<main>",
+        _comparison(differences) if differences else "",
+        _boxes(evaluations, plots),
+        _images(evaluations, plots),
+        _mistakes(evaluations, plots),
+        *(_pictures(name, evaluation, films, len(evaluations) > 1) for name, evaluation in evaluations.items()),
+        _about(about, unreadable),
+        "</main>",
+    ]
+    path = folder / "index.html"
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(_document("\n".join(body)), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def _document(body: str) -> str:
+    style = (files("cxr.report") / "assets" / "explain.css").read_text(encoding="utf-8")
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<title>How good is the detector?</title><style>{style}{_STYLE}</style></head>
+<body>
+{body}
+</body></html>
+"""
+
+
+def _contents(compared: bool) -> str:
+    parts = {"comparison": "A against B"} if compared else {}
+    parts |= {"boxes": "Boxes", "images": "Normal or abnormal", "mistakes": "Mistakes", "about": "Model and data"}
+    return f"<nav>{''.join(f'<a href=#{key}>{text}</a>' for key, text in parts.items())}</nav>"
+
+
+def _comparison(differences: Mapping[str, Estimate]) -> str:
+    rows = {DIFFERENCES[name]: [shown(e, signed=True), verdict(e)] for name, e in differences.items()}
+    return (
+        "<section id=comparison><h2>Is B better than A?</h2><p>By how much checkpoint B exceeds A on the same films,"
+        " with the interval of that difference: the same patients are drawn again for both. Where it leaves out 0, the"
+        f" difference is real at the 5 % level.</p>{_table('', ['B − A', ''], rows)}</section>"
+    )
+
+
+def _boxes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
+    """Tables of each finding and of the FROC, with the curves."""
+    parts = ["<section id=boxes><h2>Boxes</h2>"]
+    columns = [
+        "boxes",
+        "films",
+        "AP50",
+        "AP40",
+        "AP50:95",
+        "sensitivity at 1 false positive a film",
+        "found at all",
+        "AUC of the film",
+    ]
+    keys = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")
+    for name, evaluation in evaluations.items():
+        rows = {}
+        for finding in (*evaluation.names, POOLED):
+            own = evaluation.per_finding[finding]
+            told = estimates_of(own)
+            cells = [str(own.boxes), str(own.films), *(_cell(told[key]) for key in keys)]
+            rows[_name(evaluation.findings, finding)] = cells
+        present = shown(evaluation.per_finding[POOLED].precision["ap50_present"])
+        parts.append(
+            f"{_heading(name, evaluations)}<p>{_counted(evaluation)}</p>{_table('finding', columns, rows)}"
+            f"<p class=quiet>All findings: AP is the mean over findings, where one that was detected and is never marked"
+            f" counts as 0; over the findings that are marked, as COCO has it, AP50 is {present}. Sensitivity pools the"
+            " boxes. – could not be measured; a figure without brackets has no interval, as in every resample of the"
+            " patients it was the same.</p>"
+        )
+        parts.append(_froc_table(evaluation))
+    parts += [_plot("froc", plots), _plot("precision_recall", plots), "</section>"]
+    return "".join(parts)
+
+
+def _froc_table(evaluation: Evaluation) -> str:
+    """The pooled FROC: sensitivity with its interval, the threshold behind it, and alarms on normal films."""
+    own = evaluation.per_finding[POOLED]
+    rows = {}
+    for rate, point in zip(FP_RATES, own.points, strict=True):
+        at = own.curve.thresholds.tolist().index(point.threshold)
+        told = Estimate(point.sensitivity, point.low, point.high, own.boxes)
+        alarms = shown(Estimate(float(own.curve.normal_false_positives[at]), np.nan, np.nan, evaluation.normal))
+        rows[f"{rate:g}"] = [_cell(told), f"{point.threshold:.4f}", f"{point.false_positives:.3f}", alarms]
+    columns = ["sensitivity", "score threshold", "really reached", "on a normal film"]
+    return f"<h3>All findings together</h3>{_table('false positives a film, at most', columns, rows)}"
+
+
+def _images(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
+    """The film as a whole: area, calibration, and screening."""
+    parts = ["<section id=images><h2>Normal or abnormal</h2>"]
+    parts.append(
+        "<p>A film is abnormal where its readers marked anything at all. Screening puts films aside as normal that score"
+        " below the operating point, which was fixed before these films were looked at, unless it says otherwise above."
+        " NPV and PPV depend on how many films are abnormal: they are stated for named shares, not for these films.</p>"
+    )
+    for name, evaluation in evaluations.items():
+        rows = {
+            "area under the ROC curve": [_cell(evaluation.per_finding[POOLED].auc)],
+            "average precision": [_cell(evaluation.image_precision)],
+            "calibration error (ECE)": [_cell(evaluation.calibration.ece)],
+        }
+        if evaluation.screening is not None:
+            rows |= {screening_label(key): [_cell(e)] for key, e in evaluation.screening.figures.items()}
+        parts += [_heading(name, evaluations), _point(evaluation), _table("", ["with its 95 % interval"], rows)]
+    parts += [_plot("roc", plots, narrow=True), _plot("reliability", plots, narrow=True), "</section>"]
+    return "".join(parts)
+
+
+def _point(evaluation: Evaluation) -> str:
+    point = evaluation.point
+    if point is None:
+        return "<p><strong>No operating point: screening was not measured.</strong></p>"
+    promised = shown(point.sensitivity_on_validation)
+    return (
+        f"<p>Operating point: films scored below {point.threshold:.4f} are put aside. Wanted was a sensitivity of"
+        f" {point.wanted_sensitivity:g}; on the {point.films} films it was chosen on ({point.abnormal} abnormal,"
+        f" {point.patients} patients) it was {promised}."
+        + (
+            " Too few for certainty: it is the highest threshold that missed none of them.</p>"
+            if point.limited
+            else "</p>"
+        )
+    )
+
+
+def _mistakes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
+    return (
+        "<section id=mistakes><h2>Mistakes</h2><p>Counted at the score threshold that gives"
+        f" {WORKING_RATE:g} false positives a film: "
+        + ", ".join(f"{e.threshold:.4f}{_of(name, evaluations)}" for name, e in evaluations.items())
+        + f".</p>{_plot('confusion', plots, narrow=len(evaluations) == 1)}{_plot('sizes', plots, narrow=True)}</section>"
+    )
+
+
+def _pictures(name: str, evaluation: Evaluation, films: RadiographDataset, compared: bool) -> str:
+    """The worst misses, false alarms and wrongly cleared films of a checkpoint."""
+    of = f" of checkpoint {name}" if compared else ""
+    sections = (
+        (
+            f"Least found boxes{of}",
+            "Marked boxes (solid) that the detector did not find, or was least sure of; dashed what it named the same.",
+            [_missed(evaluation, films, i) for i in range(len(evaluation.misses))],
+        ),
+        (
+            f"Surest false alarms{of}",
+            "Detections (dashed) with the highest scores that no marked box (solid) answers to.",
+            [_alarm(evaluation, films, i) for i in range(len(evaluation.alarms))],
+        ),
+        (
+            f"Abnormal films that screening put aside{of}",
+            "Films below the operating point that bear marks (solid); the least suspected first.",
+            [_cleared(evaluation, films, i) for i in evaluation.cleared],
+        ),
+    )
+    return "".join(
+        f"<section><h2>{heading}</h2><p>{lead}</p>"
+        + (f"<div class=films>{''.join(cards)}</div>" if cards else "<p>None.</p>")
+        + "</section>"
+        for heading, lead, cards in sections
+    )
+
+
+def _missed(evaluation: Evaluation, films: RadiographDataset, number: int) -> str:
+    miss = evaluation.misses[number]
+    result = evaluation.results[miss.film]
+    label = int(result.truth_labels[miss.truth])
+    same = np.flatnonzero(result.labels == label)
+    near = same[np.argsort(-result.scores[same], kind="stable")][:_SHOWN_BESIDE]
+    words = f"found with score {miss.score:.2f}" if miss.score else "not found at any score"
+    chips = [_chip(evaluation.findings, label, words)]
+    return _card(evaluation, films, miss.film, np.array([miss.truth]), near, chips)
+
+
+def _alarm(evaluation: Evaluation, films: RadiographDataset, number: int) -> str:
+    alarm = evaluation.alarms[number]
+    result = evaluation.results[alarm.film]
+    chips = [_chip(evaluation.findings, int(result.labels[alarm.detection]), f"false alarm, score {alarm.score:.2f}")]
+    chips += [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
+    every = np.arange(len(result.truth_labels))
+    return _card(evaluation, films, alarm.film, every, np.array([alarm.detection]), chips)
+
+
+def _cleared(evaluation: Evaluation, films: RadiographDataset, film: int) -> str:
+    result = evaluation.results[film]
+    strongest = np.argsort(-result.scores, kind="stable")[:_SHOWN_BESIDE]
+    chips = [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
+    chips.append(f"<span class=quiet>score of the film {result.abnormal:.3f}</span>")
+    return _card(evaluation, films, film, np.arange(len(result.truth_labels)), strongest, chips)
+
+
+def _card(
+    evaluation: Evaluation,
+    films: RadiographDataset,
+    film: int,
+    truth: NDArray[np.int64],
+    detections: NDArray[np.int64],
+    chips: Sequence[str],
+) -> str:
+    """A film with some of its true boxes and detections, by index, and words for them."""
+    result = evaluation.results[film]
+    image, target = films[film]
+    picture = film_picture(
+        image[0].numpy(), *_marks(result, truth, detections, target["scale"].numpy(), evaluation.findings),
+        evaluation.findings, _PICTURE,
+    )  # fmt: skip
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=85)
+    normal = "" if len(result.truth_labels) else " · nothing marked"
+    return (
+        f"<figure class=film><img alt='film {escape(result.study)}' width={picture.width} height={picture.height}"
+        f" src='{data_uri(out.getvalue(), 'image/jpeg')}'><figcaption><h3>{escape(result.study)}{normal}</h3>"
+        f"<div>{' '.join(chips)}</div></figcaption></figure>"
+    )
+
+
+def _marks(
+    result: FilmResult,
+    truth: NDArray[np.int64],
+    detections: NDArray[np.int64],
+    scale: NDArray[np.float32],
+    findings: FindingVocabulary,
+) -> tuple[Marks, Marks]:
+    """The chosen boxes in the pixels of the network's image."""
+    factor = np.tile(scale, 2)
+    true_names = [findings.name(int(label)) for label in result.truth_labels[truth]]
+    names = [findings.name(int(label)) for label in result.labels[detections]]
+    return (
+        Marks(result.truth_boxes[truth] * factor, true_names),
+        Marks(result.boxes[detections] * factor, names, result.scores[detections]),
+    )
+
+
+def _chip(findings: FindingVocabulary, label: int, words: str) -> str:
+    name = findings.name(label)
+    return (
+        f"<span class='chip plain' style='--colour:{colour(findings, name)}'><i></i>"
+        f"{escape(findings.label(name))} · {words}</span>"
+    )
+
+
+def _about(about: Mapping[str, str], unreadable: Sequence[str]) -> str:
+    lines = "".join(f"<dt>{escape(heading)}</dt><dd>{escape(text)}</dd>" for heading, text in about.items())
+    listed = "".join(f"<li>{escape(line)}</li>" for line in unreadable)
+    films = (
+        f"<h3>Films that could not be read</h3><ul>{listed}</ul>"
+        if listed
+        else "<p class=quiet>Every film could be read.</p>"
+    )
+    return f"<section id=about><h2>Model and data</h2><dl>{lines}</dl>{films}</section>"
+
+
+def _counted(evaluation: Evaluation) -> str:
+    return f"{evaluation.films} films of {evaluation.patients} patients, {evaluation.normal} of them normal."
+
+
+def _heading(name: str, evaluations: Evaluations) -> str:
+    return f"<h3>Checkpoint {name}</h3>" if len(evaluations) > 1 else ""
+
+
+def _of(name: str, evaluations: Evaluations) -> str:
+    return f" for checkpoint {name}" if len(evaluations) > 1 else ""
+
+
+def _name(findings: FindingVocabulary, finding: str) -> str:
+    if finding == POOLED:
+        return "<strong>all findings</strong>"
+    english, chinese = escape(findings.label(finding)), escape(findings.label(finding, "zh"))
+    return english if english == chinese else f"{english} <small>{chinese}</small>"
+
+
+def _cell(estimate: Estimate) -> str:
+    value, _, interval = shown(estimate).partition(" ")
+    return f"{value} <small>{interval}</small>" if interval else value
+
+
+def _plot(name: str, plots: Mapping[str, Path], narrow: bool = False) -> str:
+    heading, words = _FIGURES[name]
+    source = data_uri(plots[name].read_bytes(), "image/png")
+    return (
+        f"<h3>{heading}</h3><p>{words}</p><div class=scroll role=region tabindex=0 aria-label='{escape(heading)}'>"
+        f"<img class='plot{' narrow' if narrow else ''}' alt='{escape(heading)}' src='{source}'></div>"
+    )
+
+
+def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A table of markup, which scrolls by itself where the page is narrow."""
+    head = "".join(f"<th scope=col>{column}</th>" for column in (corner, *columns))
+    body = "".join(
+        f"<tr><th scope=row>{heading}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for heading, cells in rows.items()
+    )
+    label = f" aria-label='{corner}'" if corner else ""
+    return f"<div class=scroll role=region tabindex=0{label}><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -1,0 +1,238 @@
+"""An evaluation as files that programs read (json, csv) and as tables on the terminal."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from cxr.detect.evaluation import POOLED, Evaluation, FindingFigures
+from cxr.detect.froc import FP_RATES
+from cxr.detect.intervals import Estimate
+
+Evaluations = Mapping[str, Evaluation]
+
+_FIGURES = ("ap40", "ap50", "ap", "recall", "sensitivity@1fp", "auc")
+DIFFERENCES = {
+    "sensitivity@1fp": "sensitivity at 1 false positive a film",
+    "ap50": "mean AP50",
+    "ap": "mean AP50:95",
+    "roc_auc": "area under the ROC curve, normal or abnormal",
+}
+
+
+def estimates_of(own: FindingFigures) -> dict[str, Estimate]:
+    """Return the figures of a finding that a table shows, by name."""
+    point = own.points[FP_RATES.index(1)]
+    sensitivity = Estimate(point.sensitivity, point.low, point.high, own.boxes)
+    return {**own.precision, "recall": own.recall, "sensitivity@1fp": sensitivity, "auc": own.auc}
+
+
+def write_tables(
+    folder: Path, evaluations: Evaluations, differences: Mapping[str, Estimate], point_from: Mapping[str, str]
+) -> None:
+    """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv`` and ``screening.json``; what is undefined is null, or empty.
+
+    Args:
+        folder: of the run.
+        evaluations: by the letter of their checkpoint.
+        differences: of the second checkpoint over the first, by name; may be empty.
+        point_from: where each checkpoint's operating point comes from, in words.
+    """
+    metrics = {name: _metrics(evaluation) for name, evaluation in evaluations.items()}
+    _write_json(folder / "metrics.json", {"checkpoints": metrics, "second_over_first": dict(differences)})
+    _write_json(
+        folder / "screening.json",
+        {
+            name: {
+                "operating_point": evaluation.point and evaluation.point.as_dict(),
+                "from": point_from[name],
+                "figures": evaluation.screening and evaluation.screening.figures,
+                "wrongly_cleared": list(evaluation.screening.wrongly_cleared) if evaluation.screening else [],
+            }
+            for name, evaluation in evaluations.items()
+        },
+    )
+    _write_csv(folder / "froc.csv", _froc_rows(evaluations))
+    _write_csv(folder / "per_finding.csv", _finding_rows(evaluations))
+
+
+def print_evaluations(evaluations: Evaluations, console: Console) -> None:
+    """Print the figures of each finding, the pooled FROC, and screening, of each checkpoint."""
+    for name, evaluation in evaluations.items():
+        title = f"{evaluation.films} films, {evaluation.normal} of them normal, {evaluation.patients} patients"
+        headings = [
+            Column(heading, justify="right", overflow="fold") for heading in ("boxes", "AP50", "at 1 FP", "AUC")
+        ]
+        table = Table("finding", *headings, title=f"Checkpoint {name}: {title}", title_justify="left")
+        for finding in (*evaluation.names, POOLED):
+            if finding == POOLED:
+                table.add_section()
+            own = evaluation.per_finding[finding]
+            told = estimates_of(own)
+            label = "all findings" if finding == POOLED else evaluation.findings.label(finding)
+            table.add_row(label, str(own.boxes), *(shown(told[key]) for key in ("ap50", "sensitivity@1fp", "auc")))
+        table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals"
+        console.print(table)
+        points = evaluation.per_finding[POOLED].points
+        console.print(
+            "sensitivity at false positives a film: "
+            + "  ".join(f"{rate:g}: {_number(p.sensitivity)}" for rate, p in zip(FP_RATES, points, strict=True)),
+            highlight=False,
+        )
+        if evaluation.screening is not None:
+            console.print(_screening_table(evaluation))
+
+
+def print_comparison(differences: Mapping[str, Estimate], console: Console) -> None:
+    """Print by how much the second checkpoint exceeds the first, and whether that is real; nothing without a second."""
+    if not differences:
+        return
+    table = Table("B exceeds A by", Column("", justify="right"), "", title="Paired differences", title_justify="left")
+    for name, difference in differences.items():
+        table.add_row(DIFFERENCES[name], shown(difference, signed=True), verdict(difference))
+    console.print(table)
+
+
+def verdict(difference: Estimate) -> str:
+    """Say whether a difference is real: whether its interval leaves out 0."""
+    if math.isnan(difference.low):
+        return "no interval"
+    return "real" if difference.low > 0 or difference.high < 0 else "may be chance"
+
+
+def shown(estimate: Estimate, signed: bool = False) -> str:
+    """Return a figure with its interval, to three digits; – where it is undefined."""
+    if math.isnan(estimate.value):
+        return "–"
+    form = "+.3f" if signed else ".3f"
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return f"{estimate.value:{form}}{interval}"
+
+
+def _screening_table(evaluation: Evaluation) -> Table:
+    point, screening = evaluation.point, evaluation.screening
+    if point is None or screening is None:
+        raise ValueError("there is no operating point")
+    table = Table("screening", Column("", justify="right"), title_justify="left")
+    table.title = f"Films scored below {point.threshold:.4f} are put aside as normal"
+    for name, estimate in screening.figures.items():
+        table.add_row(screening_label(name), shown(estimate))
+    table.caption = f"{len(screening.wrongly_cleared)} abnormal films were put aside"
+    return table
+
+
+def screening_label(name: str) -> str:
+    """Return what a figure of ``Screening.figures`` is called."""
+    value, at, prevalence = name.partition("@")
+    words = {
+        "sensitivity": "sensitivity: abnormal films called so",
+        "specificity": "normal films put aside (specificity)",
+        "cleared": "films put aside, of all these",
+        "npv": "put aside and truly normal (NPV)",
+        "ppv": "called abnormal and truly so (PPV)",
+    }
+    return words[value] + (f", {100 * float(prevalence):g} % abnormal" if at else "")
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+    pooled, *single = (
+        {
+            "boxes": own.boxes,
+            "films": own.films,
+            "patients": own.patients,
+            **estimates_of(own),
+            "froc": [{"rate": rate, **asdict(p)} for rate, p in zip(FP_RATES, own.points, strict=True)],
+        }
+        for own in (evaluation.per_finding[name] for name in (POOLED, *evaluation.names))
+    )
+    return {
+        "films": evaluation.films,
+        "normal_films": evaluation.normal,
+        "patients": evaluation.patients,
+        "all_findings": pooled,
+        "findings": dict(zip(evaluation.names, single, strict=True)),
+        "image": {
+            "roc_auc": evaluation.per_finding[POOLED].auc,
+            "average_precision": evaluation.image_precision,
+            "ece": evaluation.calibration.ece,
+            "reliability": list(evaluation.calibration.bins),
+        },
+        "mistakes": {
+            "threshold": evaluation.threshold,
+            "confusion": evaluation.confusion.tolist(),
+            "sizes": list(evaluation.sizes),
+        },
+    }
+
+
+def _froc_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
+    for name, evaluation in evaluations.items():
+        for finding, own in evaluation.per_finding.items():
+            for rate, point in zip(FP_RATES, own.points, strict=True):
+                at = own.curve.thresholds.tolist().index(point.threshold)
+                yield {
+                    "checkpoint": name,
+                    "finding": finding,
+                    "rate": rate,
+                    "false_positives_per_film": point.false_positives,
+                    "false_positives_per_normal_film": float(own.curve.normal_false_positives[at]),
+                    "sensitivity": point.sensitivity,
+                    "low": point.low,
+                    "high": point.high,
+                    "threshold": point.threshold,
+                }
+
+
+def _finding_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
+    for name, evaluation in evaluations.items():
+        for finding, own in evaluation.per_finding.items():
+            told = estimates_of(own)
+            row = {"checkpoint": name, "finding": finding, "boxes": own.boxes}
+            row |= {"films": own.films, "patients": own.patients}
+            for key in _FIGURES:
+                row |= {key: told[key].value, f"{key}_low": told[key].low, f"{key}_high": told[key].high}
+            yield row
+
+
+def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(rows)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(rows[0])
+        for row in rows:
+            writer.writerow(_cell(value) for value in row.values())
+    part.replace(path)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""  # a rounded threshold would leave out the score it is
+    return str(value)
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _write_json(path: Path, content: Any) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    part.replace(path)
+
+
+def _plain(node: Any) -> Any:
+    """Return dicts, lists and scalars; what is not finite is null, as JSON has neither NaN nor infinity."""
+    if is_dataclass(node) and not isinstance(node, type):
+        return _plain(asdict(node))
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return [_plain(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
