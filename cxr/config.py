@@ -94,6 +94,8 @@ def check(cfg: DictConfig) -> None:
     Checked are values still to be given (``???``), interpolations, whether each ``_target_`` exists and takes the
     arguments it is given, with the types its signature states, and paths.
     """
+    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to the data's
+        raise ConfigError("data names no data set to train on; type data=phantom, data=course or data=coco")
     problems = [*_missing(cfg)]
     for (
         name,
@@ -167,8 +169,6 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
             if draws
             else "Type the folder that holds the data set's table"
         )
-    if "task" in cfg and OmegaConf.select(cfg, "data._target_") is None:
-        yield "data names no data set to train on; type data=phantom, data=course or data=coco"
     images = OmegaConf.select(cfg, "images")
     if images is not None and not Path(images).exists():
         yield f"images={images}: there is no such file or folder"

@@ -18,6 +18,7 @@ Norm = Callable[[int], nn.Module]
 DEFAULT = "DEFAULT"
 _PREFIX = "detector."  # of the detector inside a DetectionTask's checkpoint
 # The layers whose shape follows the number of classes or of anchors a cell: the only ones a file may fail to fill.
+_IMAGE_HEAD = "image_head."
 _HEADS = (
     "roi_heads.box_predictor.",
     "rpn.head.cls_logits.",
@@ -78,11 +79,14 @@ def load_weights(detector: nn.Module, state: State | None, source: str | None) -
         missing, unknown = detector.load_state_dict({k: v for k, v in state.items() if k not in resized}, strict=False)
     except RuntimeError as error:  # torch lists every layer of another shape
         raise WeightsError(f"weights {source}: made for another network. {error}") from error
-    lost = sorted(set(missing) - set(resized))
+    fresh = [key for key in missing if key.startswith(_IMAGE_HEAD)]  # torchvision's weights know no image head
+    lost = sorted(set(missing) - set(resized) - set(fresh))
     if lost or unknown:
         raise WeightsError(
             f"weights {source}: made for another network: {_some(lost)} missing, {_some(sorted(unknown))} unknown to it"
         )
+    if fresh:
+        log.warning("weights %s: no image head there, it starts at random", source)
     if resized:
         shapes = ", ".join(f"{key} {list(state[key].shape)} → {list(own[key].shape)}" for key in resized)
         log.warning("weights %s: all loaded but for heads of another shape, which start at random: %s", source, shapes)
