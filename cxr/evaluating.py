@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -226,7 +226,9 @@ def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
         films = _films(model.data, split)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
-        before[key] = [as_plain(result) for result in _progress(f"detecting {model.name}", found, len(films))]
+        before[key] = [
+            as_plain(result) for result in _progress(f"detecting {model.checkpoint.path.name}", found, len(films))
+        ]
         config.write_json(kept, before)
     return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
 
@@ -253,24 +255,26 @@ def _warnings(parts: Parts) -> list[str]:
     """What has to be known before any figure is believed."""
     split, told = parts.cfg["split"], []
     for model in parts.models:
-        if split in ("train", ALL) and same_films(model.checkpoint, model.data):
-            told.append(f"Checkpoint {model.name} was trained on some of these films: the figures flatter it.")
-        elif not same_films(model.checkpoint, model.data) and "_target_" not in parts.cfg["data"]:
+        which = f"checkpoint {model.name}" if len(parts.models) > 1 else "this checkpoint"
+        own = same_films(model.checkpoint, model.data)
+        if own and split in ("train", ALL):
+            told.append(f"Films that {which} was trained on are among these: the figures flatter it.")
+        if not own and "_target_" not in parts.cfg["data"]:
             told.append(
-                f"The films are not those checkpoint {model.name} was trained with (added, changed or unreadable ones"
-                " move the splits): it may have been trained on some of these."
-            )
-        if model.point_from == TESTED_ON or (model.point is not None and split in ("val", ALL)):
-            told.append(
-                f"The operating point of checkpoint {model.name} was chosen on the very films that screening is"
-                " measured on: its figures flatter it, and say nothing of other films."
+                f"The films are not those {which} was trained with (added, changed or unreadable ones move the splits):"
+                " it may have been trained on some of these."
             )
         if model.point is None:
-            told.append(f"Screening by checkpoint {model.name} was {model.point_from}.")
-        elif model.point.limited:
+            told.append(f"Screening by {which} was {model.point_from}.")
+        elif model.point_from == TESTED_ON or split in ("val", ALL):
             told.append(
-                f"The operating point of checkpoint {model.name} was chosen on {model.point.abnormal} abnormal films:"
-                f" too few to be sure of a sensitivity of {model.point.wanted_sensitivity:g}."
+                f"The operating point of {which} was chosen on films that screening is measured on here: its figures"
+                " flatter it and promise nothing for other films."
+            )
+        if model.point is not None and model.point.limited:
+            told.append(
+                f"The operating point of {which} was chosen on {model.point.abnormal} abnormal films: too few to be"
+                f" sure of a sensitivity of {model.point.wanted_sensitivity:g}."
             )
     return told
 
@@ -282,11 +286,12 @@ def _about(parts: Parts) -> dict[str, str]:
         trained = model.checkpoint.config
         detector = str(trained["model"]["_target_"]).rpartition(".")[2]
         point = f"threshold {model.point.threshold:.4f}, {model.point_from}" if model.point else model.point_from
-        about[f"Checkpoint {model.name}"] = (
+        which = f" {model.name}" if len(parts.models) > 1 else ""
+        about[f"Checkpoint{which}"] = (
             f"{model.checkpoint.path}, {model.digest}: {detector}, {model.checkpoint.size} px, trained on data"
             f" {model.checkpoint.fingerprint}"
         )
-        about[f"Operating point of {model.name}"] = point
+        about[f"Operating point{which}"] = point
     about["Films"] = f"{parts.cfg['split']}, data {parts.models[0].data.fingerprint()}"
     about["Findings"] = ", ".join(parts.chosen)
     about["A detection is right"] = RULES[parts.cfg["rule"]]

@@ -28,7 +28,6 @@ from cxr.detect.triage import (
     RocAuc,
     RocCurve,
     Screening,
-    clopper_pearson,
     image_average_precision,
     reliability,
     roc_auc,
@@ -146,8 +145,8 @@ def evaluate(
     for name, label in zip(names, labels, strict=True):
         per_finding[name] = _figures(chosen, results, label, [label], settings)
     threshold = per_finding[POOLED].points[FP_RATES.index(WORKING_RATE)].threshold
-    drawn = {"samples": settings.samples, "seed": settings.seed}
-    screening = None if point is None else _screening(results, point, settings)
+    samples, seed = settings.samples, settings.seed
+    screening = None if point is None else screen(results, point, settings.prevalences, samples=samples, seed=seed)
     cleared = [] if point is None else _cleared(results, point)
     return Evaluation(
         findings,
@@ -159,8 +158,8 @@ def evaluate(
         threshold,
         per_finding,
         roc_curve(results),
-        image_average_precision(results, **drawn),
-        reliability(results, **drawn),
+        image_average_precision(results, samples=samples, seed=seed),
+        reliability(results, samples=samples, seed=seed),
         confusion(chosen, labels, settings.rule, threshold),
         by_size(chosen, settings.rule, threshold),
         worst_misses(chosen, settings.rule, settings.worst),
@@ -197,10 +196,10 @@ def _figures(
 ) -> FindingFigures:
     bearing = [r for r in chosen if (len(r.truth_labels) if label is None else (r.truth_labels == label).any())]
     boxes = sum(int(np.isin(r.truth_labels, labels).sum()) for r in chosen)
-    drawn = {"samples": settings.samples, "seed": settings.seed}
+    samples, seed = settings.samples, settings.seed
 
     def mean(over: Sequence[int], ious: Sequence[float]) -> Estimate:
-        return estimates(MeanAveragePrecision(chosen, over, ious), chosen, [boxes], **drawn)[0]
+        return estimates(MeanAveragePrecision(chosen, over, ious), chosen, [boxes], samples=samples, seed=seed)[0]
 
     precision = {name: mean(labels, ious) for name, ious in PRECISIONS.items()}
     if label is None:
@@ -212,10 +211,10 @@ def _figures(
         len({r.patient for r in bearing}),
         len(chosen),
         froc(chosen, label, settings.rule),
-        froc_with_intervals(chosen, label, settings.rule, **drawn),
+        froc_with_intervals(chosen, label, settings.rule, samples=samples, seed=seed),
         precision,
-        recall(chosen, label, settings.rule, **drawn),
-        roc_auc(whole, label, **drawn),
+        recall(chosen, label, settings.rule, samples=samples, seed=seed),
+        roc_auc(whole, label, samples=samples, seed=seed),
     )
 
 
@@ -235,15 +234,3 @@ def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
 def _cleared(results: Sequence[FilmResult], point: OperatingPoint) -> list[int]:
     wrong = [i for i, r in enumerate(results) if not r.normal and r.abnormal < point.threshold]
     return sorted(wrong, key=lambda i: results[i].abnormal)
-
-
-def _screening(results: Sequence[FilmResult], point: OperatingPoint, settings: Settings) -> Screening:
-    """Apply the point; where all films agree, as in 20 of 20, the interval is the exact one over their patients."""
-    applied = screen(results, point, settings.prevalences, settings.samples, settings.seed)
-    figures = dict(applied.figures)
-    for name, normal in (("sensitivity", False), ("specificity", True)):
-        patients = len({r.patient for r in results if r.normal == normal})
-        if figures[name].value in (0.0, 1.0) and patients:
-            low, high = clopper_pearson(round(figures[name].value * patients), patients)
-            figures[name] = replace(figures[name], low=low, high=high, reason="")
-    return replace(applied, figures=figures)

@@ -51,8 +51,9 @@ def overlaps(result: FilmResult, rule: Rule) -> tuple[NDArray[np.float64], NDArr
     overlap = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     if rule == "centre":
         centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-        return overlap, ((truth[..., :2] <= centre) & (centre <= truth[..., 2:])).all(-1)
-    return overlap, overlap >= {"iou50": 0.5, "iou40": 0.4}[rule]
+        return overlap, np.all((truth[..., :2] <= centre) & (centre <= truth[..., 2:]), axis=-1)
+    least = 0.5 if rule == "iou50" else 0.4
+    return overlap, overlap >= least
 
 
 def pairs(result: FilmResult, rule: Rule, threshold: float = 0.0, across: bool = False) -> list[tuple[int, int]]:

@@ -54,13 +54,13 @@ def froc_figure(evaluations: Evaluations) -> Figure:
         for rate, point in zip(FP_RATES, own.points, strict=True):
             pooled.plot([rate] * 2, [point.low, point.high], color=ink, linewidth=3, alpha=0.45)
             pooled.plot([rate], [point.sensitivity], "o", color=ink, markersize=6)
+    _each_finding(single, evaluations, lambda own: (own.curve.false_positives, own.curve.sensitivity))
     for axes, title in ((pooled, "all findings together"), (single, "each finding")):
         axes.set_xscale("log", base=2)
         axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel="false positives a film", ylabel="sensitivity")
-        axes.set_xticks(FP_RATES, ["⅛", "¼", "½", "1", "2", "4", "8"])
+        axes.set_xticks(FP_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.minorticks_off()
         _dress(axes, title)
-    _each_finding(single, evaluations, lambda own: (own.curve.false_positives, own.curve.sensitivity))
     return figure
 
 
@@ -140,7 +140,7 @@ def sizes_figure(evaluations: Evaluations) -> Figure:
     figure, (axes,) = _figure(1)
     strata = next(iter(evaluations.values())).sizes
     width = 0.7 / len(evaluations)
-    for i, ((name, evaluation), ink) in enumerate(zip(evaluations.items(), _INKS, strict=False)):
+    for i, (evaluation, ink) in enumerate(zip(evaluations.values(), _INKS, strict=False)):
         for x, stratum in enumerate(evaluation.sizes):
             if not stratum.boxes:
                 continue
@@ -161,7 +161,7 @@ def _each_finding(
     curve: Callable[[FindingFigures], tuple[Values, Values]],
 ) -> None:
     """Draw a curve for each finding that is marked on any film, the second checkpoint's dashed."""
-    for (name, evaluation), line in zip(evaluations.items(), _LINES, strict=False):
+    for evaluation, line in zip(evaluations.values(), _LINES, strict=False):
         for finding in evaluation.names:
             own = evaluation.per_finding[finding]
             if own.boxes:
@@ -179,7 +179,7 @@ def _figure(panels: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure
 
 
 def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line = "solid") -> None:
-    """A curve that holds its value until the next threshold; what lies left of a logarithmic axis stands on its edge."""
+    """Draw a curve that holds its value until the next threshold."""
     axes.plot(x, y, color=ink, linewidth=1.8, linestyle=line, label=label or None, drawstyle="steps-post")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
@@ -22,10 +23,13 @@ from cxr.report.explain_cards import data_uri
 from cxr.report.figures import Marks, film_picture
 
 _STYLE = """
-.plot { display: block; width: 100%; min-width: 560px; max-width: 1190px; margin: 14px 0 4px; border-radius: 6px; }
-.plot.narrow { max-width: 620px; min-width: 340px; } .film img { display: block; width: 100%; height: auto; }
-td { font-variant-numeric: tabular-nums; } section > p { margin-bottom: 10px; }
+section h3 { margin-top: 28px; } figcaption h3 { margin: 0; } section > p { margin-bottom: 10px; }
+.plot { display: block; width: 100%; margin: 14px 0 4px; border-radius: 6px; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 0 36px; }
+.film img { display: block; width: 100%; height: auto; }
+th { overflow-wrap: normal; } tbody th { white-space: normal; min-width: 9em; max-width: 24em; } td { padding-left: 0; }
 """
+_READABLE = 0.62  # of its size, a figure's letters can still be read; on a narrower page it scrolls
 _PICTURE = 480  # pixels across
 _SHOWN_BESIDE = 3  # detections of the same finding drawn beside a missed box: all of them would hide it
 
@@ -33,14 +37,15 @@ _SHOWN_BESIDE = 3  # detections of the same finding drawn beside a missed box: a
 _FIGURES = {
     "froc": (
         "Found boxes against false alarms (FROC)",
-        "Lowering the score from which detections are shown finds more of what readers marked (up) and raises more false"
-        " alarms on each film (right). Dots are the rates of the table above, their bars the 95 % interval. A curve"
-        " that stops before the right edge has no more detections to give.",
+        "Lowering the score from which detections are shown finds more of what readers marked (up) and raises more"
+        " false alarms on each film (right). Dots are the rates of the table above, their bars the 95 % interval. A"
+        " curve that stops before the right edge has no more detections to give.",
     ),
     "precision_recall": (
         "Precision and recall of the boxes",
-        "Of the detections shown, how many are right (up), against how many of the marked boxes they find (right). Average"
-        " precision is the area under it. Unlike the FROC it does not say on how many films the wrong ones lie.",
+        "Of the detections shown, how many are right (up), against how many of the marked boxes they find (right)."
+        " Average precision is the area under it. Unlike the FROC it does not say on how many films the wrong ones"
+        " lie.",
     ),
     "roc": (
         "Is the film normal? (ROC)",
@@ -158,9 +163,9 @@ def _boxes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
         present = shown(evaluation.per_finding[POOLED].precision["ap50_present"])
         parts.append(
             f"{_heading(name, evaluations)}<p>{_counted(evaluation)}</p>{_table('finding', columns, rows)}"
-            f"<p class=quiet>All findings: AP is the mean over findings, where one that was detected and is never marked"
-            f" counts as 0; over the findings that are marked, as COCO has it, AP50 is {present}. Sensitivity pools the"
-            " boxes. – could not be measured; a figure without brackets has no interval, as in every resample of the"
+            "<p class=quiet>All findings: AP is the mean over findings, where one that was detected and is never"
+            f" marked counts as 0; over the findings that are marked, as COCO has it, AP50 is {present}."
+            " Sensitivity pools the boxes. – could not be measured; a figure without brackets has no interval, as in every resample of the"
             " patients it was the same.</p>"
         )
         parts.append(_froc_table(evaluation))
@@ -185,9 +190,9 @@ def _images(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
     """The film as a whole: area, calibration, and screening."""
     parts = ["<section id=images><h2>Normal or abnormal</h2>"]
     parts.append(
-        "<p>A film is abnormal where its readers marked anything at all. Screening puts films aside as normal that score"
-        " below the operating point, which was fixed before these films were looked at, unless it says otherwise above."
-        " NPV and PPV depend on how many films are abnormal: they are stated for named shares, not for these films.</p>"
+        "<p>A film is abnormal where its readers marked anything at all. Screening puts films aside as normal that"
+        " score below the operating point, which was fixed before these films were looked at, unless it says otherwise"
+        " above. NPV and PPV depend on how many films are abnormal: they are stated for named shares, not for these films.</p>"
     )
     for name, evaluation in evaluations.items():
         rows = {
@@ -198,7 +203,7 @@ def _images(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
         if evaluation.screening is not None:
             rows |= {screening_label(key): [_cell(e)] for key, e in evaluation.screening.figures.items()}
         parts += [_heading(name, evaluations), _point(evaluation), _table("", ["with its 95 % interval"], rows)]
-    parts += [_plot("roc", plots, narrow=True), _plot("reliability", plots, narrow=True), "</section>"]
+    parts.append(f"<div class=beside>{_plot('roc', plots)}{_plot('reliability', plots)}</div></section>")
     return "".join(parts)
 
 
@@ -224,7 +229,7 @@ def _mistakes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
         "<section id=mistakes><h2>Mistakes</h2><p>Counted at the score threshold that gives"
         f" {WORKING_RATE:g} false positives a film: "
         + ", ".join(f"{e.threshold:.4f}{_of(name, evaluations)}" for name, e in evaluations.items())
-        + f".</p>{_plot('confusion', plots, narrow=len(evaluations) == 1)}{_plot('sizes', plots, narrow=True)}</section>"
+        + f".</p>{_plot('confusion', plots)}{_plot('sizes', plots)}</section>"
     )
 
 
@@ -369,13 +374,19 @@ def _cell(estimate: Estimate) -> str:
     return f"{value} <small>{interval}</small>" if interval else value
 
 
-def _plot(name: str, plots: Mapping[str, Path], narrow: bool = False) -> str:
+def _plot(name: str, plots: Mapping[str, Path]) -> str:
     heading, words = _FIGURES[name]
-    source = data_uri(plots[name].read_bytes(), "image/png")
+    source, width = data_uri(plots[name].read_bytes(), "image/png"), _width(plots[name])
+    size = f"min-width:{_READABLE * width:.0f}px;max-width:{width}px"
     return (
-        f"<h3>{heading}</h3><p>{words}</p><div class=scroll role=region tabindex=0 aria-label='{escape(heading)}'>"
-        f"<img class='plot{' narrow' if narrow else ''}' alt='{escape(heading)}' src='{source}'></div>"
+        f"<div><h3>{heading}</h3><p>{words}</p><div class=scroll role=region tabindex=0 aria-label='{escape(heading)}'>"
+        f"<img class=plot style='{size}' alt='{escape(heading)}' src='{source}'></div></div>"
     )
+
+
+def _width(path: Path) -> int:
+    with Image.open(path) as plot:
+        return plot.width
 
 
 def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -386,4 +397,5 @@ def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]
         for heading, cells in rows.items()
     )
     label = f" aria-label='{corner}'" if corner else ""
-    return f"<div class=scroll role=region tabindex=0{label}><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class=scroll role=region tabindex=0{label}>{table}</div>"

@@ -36,7 +36,7 @@ def estimates_of(own: FindingFigures) -> dict[str, Estimate]:
 def write_tables(
     folder: Path, evaluations: Evaluations, differences: Mapping[str, Estimate], point_from: Mapping[str, str]
 ) -> None:
-    """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv`` and ``screening.json``; what is undefined is null, or empty.
+    """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
     Args:
         folder: of the run.
@@ -65,11 +65,12 @@ def write_tables(
 def print_evaluations(evaluations: Evaluations, console: Console) -> None:
     """Print the figures of each finding, the pooled FROC, and screening, of each checkpoint."""
     for name, evaluation in evaluations.items():
-        title = f"{evaluation.films} films, {evaluation.normal} of them normal, {evaluation.patients} patients"
+        title = f"Checkpoint {name}: " if len(evaluations) > 1 else ""
+        title += f"{evaluation.films} films, {evaluation.normal} of them normal, {evaluation.patients} patients"
         headings = [
             Column(heading, justify="right", overflow="fold") for heading in ("boxes", "AP50", "at 1 FP", "AUC")
         ]
-        table = Table("finding", *headings, title=f"Checkpoint {name}: {title}", title_justify="left")
+        table = Table("finding", *headings, title=title, title_justify="left")
         for finding in (*evaluation.names, POOLED):
             if finding == POOLED:
                 table.add_section()
@@ -123,7 +124,7 @@ def _screening_table(evaluation: Evaluation) -> Table:
     table.title = f"Films scored below {point.threshold:.4f} are put aside as normal"
     for name, estimate in screening.figures.items():
         table.add_row(screening_label(name), shown(estimate))
-    table.caption = f"{len(screening.wrongly_cleared)} abnormal films were put aside"
+    table.caption = f"abnormal films put aside: {len(screening.wrongly_cleared)}"
     return table
 
 
