@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.detect.intervals import Estimate, Values, estimates
+from cxr.detect.intervals import Estimate, Values, estimates, last_of_ties
 
 if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
     from cxr.detect.results import FilmResult
@@ -87,6 +87,22 @@ class Matches:
     alarm_film: NDArray[np.int64]
     normal: NDArray[np.bool_]
 
+    @classmethod
+    def of_scores(cls, found: Values, alarms: Values, films: int) -> "Matches":
+        """Return matches of which only scores were kept: films are not told apart, and none is normal."""
+        nowhere = np.zeros(len(found), np.int64), np.zeros(len(alarms), np.int64)
+        return cls(found, nowhere[0], -np.sort(-alarms), nowhere[1], np.zeros(films, bool))
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Boxes of many films: film (an index) and labels int64 [B], boxes float64 [B, 4] xyxy, scores float64 [B]."""
+
+    film: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: Values
+    scores: Values
+
 
 def match(results: Sequence["FilmResult"], label: int | None = None, rule: Rule | float = "iou50") -> Matches:
     """Match the detections of one finding, or of all (None), to the true boxes. A number is a least IoU.
@@ -94,27 +110,35 @@ def match(results: Sequence["FilmResult"], label: int | None = None, rule: Rule 
     Raises:
         ValueError: the rule is not known.
     """
-    film, labels, boxes, scores = _flat([(r.labels, r.boxes, r.scores) for r in results], label)
-    true_film, true_labels, true_boxes, found = _flat(
-        [(r.truth_labels, r.truth_boxes, np.full(len(r.truth_labels), -np.inf)) for r in results], label
-    )
-    detection, truth = _pairs(film, labels, true_film, true_labels)
-    overlap, near = _overlap(boxes[detection], true_boxes[truth], rule)
+    detected = _boxes([(r.labels, r.boxes, r.scores) for r in results], label)
+    unfound = [np.full(len(r.truth_labels), -np.inf) for r in results]
+    true = _boxes([(r.truth_labels, r.truth_boxes, u) for r, u in zip(results, unfound, strict=True)], label)
+    return match_boxes(detected, true, np.array([r.normal for r in results], bool), rule)
+
+
+def match_boxes(detected: Boxes, true: Boxes, normal: NDArray[np.bool_], rule: Rule | float = "iou50") -> Matches:
+    """Match as ``match`` does. The scores of ``true`` are not read; ``normal`` is bool [films]."""
+    detection, truth = _pairs(detected, true)
+    overlap, near = _overlap(detected.boxes[detection], true.boxes[truth], rule)
     detection, truth, overlap = detection[near], truth[near], overlap[near]
+    scores = detected.scores
     free = np.ones(len(scores), bool)
-    taken = np.zeros(len(found), bool)
+    found = np.full(len(true.film), -np.inf)
     for i in np.lexsort((detection, -overlap, -scores[detection])):
         d, t = detection[i], truth[i]
-        if free[d] and not taken[t]:
-            free[d], taken[t], found[t] = False, True, scores[d]
+        if free[d] and found[t] == -np.inf:
+            free[d], found[t] = False, scores[d]
     order = np.argsort(-scores[free], kind="stable")
-    normal = np.array([r.normal for r in results], bool)
-    return Matches(found, true_film, scores[free][order], film[free][order], normal)
+    return Matches(found, true.film, scores[free][order], detected.film[free][order], normal)
 
 
 def froc(results: Sequence["FilmResult"], label: int | None = None, rule: Rule | float = "iou50") -> Froc:
     """Return the curve of one finding, or of all pooled (None): true boxes of all findings, false positives of all."""
-    matches = match(results, label, rule)
+    return curve(match(results, label, rule))
+
+
+def curve(matches: Matches) -> Froc:
+    """Return the curve of what was matched."""
     found = -np.sort(-matches.found)
     thresholds = np.unique(np.concatenate([found[np.isfinite(found)], matches.alarms, [np.inf]]))[::-1]
 
@@ -122,12 +146,11 @@ def froc(results: Sequence["FilmResult"], label: int | None = None, rule: Rule |
         above = np.searchsorted(-scores, -thresholds, side="right")
         return above / whole if whole else np.full(len(thresholds), np.nan)
 
-    normal_alarms = matches.alarms[matches.normal[matches.alarm_film]]
     return Froc(
         thresholds,
-        share(matches.alarms, len(results)),
+        share(matches.alarms, len(matches.normal)),
         share(found, len(found)),
-        share(normal_alarms, int(matches.normal.sum())),
+        share(matches.alarms[matches.normal[matches.alarm_film]], int(matches.normal.sum())),
     )
 
 
@@ -144,26 +167,30 @@ class SensitivityAt:
         matches = match(results, label, rule)
         self.rates = np.asarray(rates, np.float64)
         self.boxes = len(matches.found)
+        self.patients = len({results[film].patient for film in matches.found_film})
         order = np.argsort(-matches.found, kind="stable")
-        self._found_film = matches.found_film[order]
-        self._alarm_film = matches.alarm_film
-        alarms = matches.alarms
-        self._last = np.flatnonzero(np.append(alarms[1:] != alarms[:-1], [True] * (len(alarms) > 0)))  # of each score
-        found = matches.found[order]
-        # What may be found before the alarms of each score come, and when all have come
+        found, alarms = matches.found[order], matches.alarms
+        self._found_film, self._alarm_film = matches.found_film[order], matches.alarm_film
+        self._last = last_of_ties(alarms)
+        # How many may be found before the alarms of each score come, and when all have come
         before = np.searchsorted(-found, -alarms[self._last], side="left")
         self._before = np.append(before, np.isfinite(found).sum())
+        # Few alarms are within the highest rate, so the cumulative sum of a resample seldom has to go on to the last
+        self._likely = int(min(1.3 * self.rates.max() * len(results) + 100, len(alarms)))
 
     def __call__(self, times: Values) -> Values:
         """Return sensitivity at each rate; NaN without true boxes."""
         films = times.sum()
         found = np.append(0, np.cumsum(times[self._found_film]))
-        if films == 0 or found[-1] == 0:
+        if found[-1] == 0:
             return np.full(len(self.rates), np.nan)
-        alarms = np.cumsum(times[self._alarm_film])[self._last] / films
-        allowed = np.searchsorted(alarms, self.rates, side="right")
-        result: Values = found[self._before[allowed]] / found[-1]
-        return result
+        alarms = np.cumsum(times[self._alarm_film[: self._likely]]) / films
+        if self._likely < len(self._alarm_film) and alarms[-1] <= self.rates.max():
+            alarms = np.cumsum(times[self._alarm_film]) / films
+        within = self._last[: np.searchsorted(self._last, len(alarms))]
+        allowed = np.searchsorted(alarms[within], self.rates, side="right")
+        sensitivity: Values = found[self._before[allowed]] / found[-1]
+        return sensitivity
 
 
 def froc_with_intervals(
@@ -175,10 +202,9 @@ def froc_with_intervals(
     seed: int = 0,
 ) -> list[FrocPoint]:
     """Return the point of each rate with the interval of its sensitivity, by bootstrap over patients."""
-    figure = SensitivityAt(results, label, rule, rates)
-    curve = froc(results, label, rule)
-    intervals = estimates(figure, results, [figure.boxes] * len(rates), samples, seed)
-    return [replace(curve.at(rate), low=e.low, high=e.high) for rate, e in zip(rates, intervals, strict=True)]
+    whole = froc(results, label, rule)
+    found = _sensitivities(results, label, rule, rates, samples, seed)
+    return [replace(whole.at(rate), low=e.low, high=e.high) for rate, e in zip(rates, found, strict=True)]
 
 
 def recall(
@@ -189,26 +215,79 @@ def recall(
     seed: int = 0,
 ) -> Estimate:
     """Return the share of the true boxes that any detection found, however low its score; ``n`` is the boxes."""
-    figure = SensitivityAt(results, label, rule, rates=(math.inf,))
-    return estimates(figure, results, [figure.boxes], samples, seed)[0]
+    return _sensitivities(results, label, rule, (math.inf,), samples, seed)[0]
+
+
+class FalsePositives:
+    """False positives scored ``threshold`` or higher a normal film, as a function of how often each film counts."""
+
+    def __init__(self, results: Sequence["FilmResult"], threshold: float, label: int | None = None) -> None:
+        self._normal = np.array([r.normal for r in results], bool)
+        self._alarms = np.array(
+            [((r.scores >= threshold) & ((label is None) | (r.labels == label))).sum() for r in results], np.float64
+        )
+        self.films = int(self._normal.sum())
+
+    def __call__(self, times: Values) -> Values:
+        """Return the mean [1]; NaN without a normal film."""
+        films = times[self._normal].sum()
+        return np.array([(times * self._alarms)[self._normal].sum() / films if films else np.nan])
+
+
+def false_positives_per_normal_film(
+    results: Sequence["FilmResult"], threshold: float, label: int | None = None, samples: int = 1000, seed: int = 0
+) -> Estimate:
+    """Return how many detections scored ``threshold`` or higher a normal film has; ``n`` is the normal films."""
+    figure = FalsePositives(results, threshold, label)
+    return estimates(figure, results, [figure.films], samples, seed, undefined="no normal film")[0]
 
 
 class AveragePrecision:
     """COCO's average precision of one finding (101 recalls), a value for each IoU, as a function of the films' counts.
 
-    0 for a finding that was detected and has no true box; NaN for one that has neither.
+    0 for a finding that was detected and has no true box; NaN for one that has neither, and for a resample without
+    true boxes.
     """
 
     def __init__(self, results: Sequence["FilmResult"], label: int, ious: Sequence[Rule | float] = (0.5,)) -> None:
-        self.matches = [match(results, label, iou) for iou in ious]
-        self.boxes = len(self.matches[0].found)
-        self.detections = sum(int((r.labels == label).sum()) for r in results)
+        scores = np.concatenate([np.zeros(0, np.float32), *(r.scores[r.labels == label] for r in results)])
+        film = np.repeat(np.arange(len(results)), [int((r.labels == label).sum()) for r in results])
+        order = np.argsort(-scores, kind="stable")
+        scores, self._film = scores[order].astype(np.float64), film[order]
+        self._ranked = []
+        for iou in ious:
+            matches = match(results, label, iou)
+            hits = np.argsort(-matches.found, kind="stable")[: int(np.isfinite(matches.found).sum())]
+            found = matches.found[hits]
+            together = np.searchsorted(-found, -found, side="right")  # true ones among those scored as high, [found]
+            shown = np.searchsorted(-scores, -found, side="right")  # and all of them
+            self._ranked.append((matches.found_film[hits], together, shown))
+        self._true_film = matches.found_film
+        self.boxes = len(self._true_film)
 
     def __call__(self, times: Values) -> Values:
         """Return average precision at each IoU."""
         if self.boxes == 0:
-            return np.full(len(self.matches), 0.0 if self.detections else np.nan)
-        return np.array([_average_precision(m, times) for m in self.matches])
+            return np.full(len(self._ranked), 0.0 if len(self._film) else np.nan)
+        boxes = times[self._true_film].sum()
+        if boxes == 0:
+            return np.full(len(self._ranked), np.nan)
+        detections = np.append(0, np.cumsum(times[self._film]))
+        return np.array([self._at(times, detections, boxes, *ranked) for ranked in self._ranked])
+
+    @staticmethod
+    def _at(
+        times: Values,
+        detections: Values,
+        boxes: float,
+        film: NDArray[np.int64],
+        together: NDArray[np.int64],
+        shown: NDArray[np.int64],
+    ) -> float:
+        true, every = np.append(0, np.cumsum(times[film]))[together], detections[shown]
+        precision = np.divide(true, every, out=np.zeros(len(true)), where=every > 0)
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        return float(envelope[np.searchsorted(true / boxes, _RECALLS, side="left")].mean())
 
 
 class MeanAveragePrecision:
@@ -238,46 +317,42 @@ def average_precision(
     ``ious`` is (0.4,), (0.5,) or ``COCO_IOUS``. A finding that was detected and has no true box counts as 0; COCO would
     leave it out. ``n`` is the true boxes.
     """
-    labels = [label] if label is not None else range(1, 1 + len(results[0].finding_scores))
-    figure = MeanAveragePrecision(results, list(labels), ious)
-    return estimates(figure, results, [sum(f.boxes for f in figure.findings)], samples, seed)[0]
+    findings = len(results[0].finding_scores) if results else 0
+    labels = range(1, 1 + findings) if label is None else (label,)
+    figure = MeanAveragePrecision(results, labels, ious)
+    boxes = sum(finding.boxes for finding in figure.findings)
+    return estimates(figure, results, [boxes], samples, seed, undefined="neither true boxes nor detections")[0]
 
 
-def _average_precision(matches: Matches, times: Values) -> float:
-    order = np.argsort(-matches.found, kind="stable")
-    found, films = matches.found[order], matches.found_film[order]
-    boxes = times[films].sum()
-    if boxes == 0:
-        return math.nan
-    hits = np.isfinite(found)
-    true = np.append(0, np.cumsum(times[films[hits]]))
-    false = np.append(0, np.cumsum(times[matches.alarm_film]))
-    true = true[np.searchsorted(-found[hits], -found[hits], side="right")]
-    false = false[np.searchsorted(-matches.alarms, -found[hits], side="right")]
-    shown = true + false
-    precision = np.divide(true, shown, out=np.zeros(len(true)), where=shown > 0)
-    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(envelope[np.searchsorted(true / boxes, _RECALLS, side="left")].mean())
+def _sensitivities(
+    results: Sequence["FilmResult"],
+    label: int | None,
+    rule: Rule | float,
+    rates: Sequence[float],
+    samples: int,
+    seed: int,
+) -> list[Estimate]:
+    figure = SensitivityAt(results, label, rule, rates)
+    counts, trials = [figure.boxes] * len(rates), [figure.patients] * len(rates)
+    return estimates(figure, results, counts, samples, seed, trials, undefined="no true box")
 
 
-def _flat(
+def _boxes(
     films: Sequence[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.floating]]], label: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Values, Values]:
-    """Return film, label, box [.., 4] and score of every box of the films, of one finding if a label is given."""
+) -> Boxes:
+    """Return every box of the films, of one finding if a label is given."""
     film = np.repeat(np.arange(len(films)), [len(labels) for labels, _, _ in films])
     labels = np.concatenate([np.zeros(0, np.int64), *(labels for labels, _, _ in films)])
     boxes = np.concatenate([np.zeros((0, 4)), *(boxes for _, boxes, _ in films)])
     scores = np.concatenate([np.zeros(0), *(scores for _, _, scores in films)])
     own = slice(None) if label is None else labels == label
-    return film[own], labels[own], boxes[own].astype(np.float64), scores[own].astype(np.float64)
+    return Boxes(film[own], labels[own], boxes[own], scores[own])
 
 
-def _pairs(
-    film: NDArray[np.int64], labels: NDArray[np.int64], true_film: NDArray[np.int64], true_labels: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs(detected: Boxes, true: Boxes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the indices of every detection and true box of the same finding on the same film."""
-    classes = 1 + max(labels.max(initial=0), true_labels.max(initial=0))
-    key, true_key = film * classes + labels, true_film * classes + true_labels
+    classes = 1 + max(detected.labels.max(initial=0), true.labels.max(initial=0))
+    key, true_key = detected.film * classes + detected.labels, true.film * classes + true.labels
     order = np.argsort(true_key, kind="stable")
     first = np.searchsorted(true_key[order], key, side="left")
     count = np.searchsorted(true_key[order], key, side="right") - first
@@ -294,8 +369,7 @@ def _overlap(boxes: Values, true: Values, rule: Rule | float) -> tuple[Values, N
     overlap = common / (areas - common)
     if rule == "centre":
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside: NDArray[np.bool_] = ((true[:, :2] <= centre) & (centre <= true[:, 2:])).all(1)
-        return overlap, inside
+        return overlap, np.all((true[:, :2] <= centre) & (centre <= true[:, 2:]), axis=1)
     least = {"iou50": 0.5, "iou40": 0.4}.get(rule) if isinstance(rule, str) else rule
     if least is None:
         raise ValueError(f"rule is {rule!r}, expected {', '.join(RULES)} or a least IoU in 0..1")

@@ -60,35 +60,48 @@ def bootstrap(figure: Figure, patients: Sequence[str], samples: int = 1000, seed
 
 
 def estimates(
-    figure: Figure, results: Sequence["FilmResult"], counts: Sequence[int], samples: int = 1000, seed: int = 0
+    figure: Figure,
+    results: Sequence["FilmResult"],
+    counts: Sequence[int],
+    samples: int = 1000,
+    seed: int = 0,
+    trials: Sequence[int] | None = None,
+    undefined: str = "undefined on these films",
 ) -> list[Estimate]:
     """Return each value of a figure with the 2.5 and 97.5 % quantiles of its resamples.
 
-    A resample in which the figure is undefined is left out. There is no interval of one patient, nor where all
-    resamples give the same (3 of 3): they would say "certain" of what is only few.
+    A resample in which the figure is undefined is left out. Where all resamples give the same, as for 3 found of 3,
+    their quantiles would say "certain" of what is only few: the interval is then the exact one for a share measured on
+    so many patients, and there is none for other figures.
 
     Args:
         figure: of ``results``.
-        results: gives the patients.
+        results: give the patients.
         counts: ``n`` of each value.
         samples: resamples.
         seed: of the draws.
+        trials: patients that each value was measured on, if the values are shares.
+        undefined: reason for a value that is NaN.
     """
-    patients = [result.patient for result in results]
     values = figure(np.ones(len(results)))
-    drawn = bootstrap(figure, patients, samples, seed)
-    return [interval(float(v), drawn[:, i], n) for i, (v, n) in enumerate(zip(values, counts, strict=True))]
+    drawn = bootstrap(figure, [result.patient for result in results], samples, seed)
+    shares = trials or [0] * len(values)
+    return [
+        _estimate(float(value), drawn[:, i], n, patients, undefined)
+        for i, (value, n, patients) in enumerate(zip(values, counts, shares, strict=True))
+    ]
 
 
-def interval(value: float, resampled: Values, n: int) -> Estimate:
-    """Return the estimate of a value from its resamples, NaN ones left out."""
+def _estimate(value: float, resampled: Values, n: int, trials: int, undefined: str) -> Estimate:
     known = resampled[~np.isnan(resampled)]
     if math.isnan(value):
-        return Estimate(math.nan, math.nan, math.nan, n, "undefined on these films")
-    if len(known) == 0 or np.ptp(known) == 0:
-        return Estimate(value, math.nan, math.nan, n, "all resamples of the patients give the same")
-    low, high = np.percentile(known, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
-    return Estimate(value, float(low), float(high), n)
+        return Estimate(math.nan, math.nan, math.nan, n, undefined)
+    if len(known) and np.ptp(known) > 0:
+        low, high = np.percentile(known, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
+        return Estimate(value, float(low), float(high), n)
+    if trials and value in (0, 1):
+        return Estimate(value, *clopper_pearson(round(value * trials), trials), n)
+    return Estimate(value, math.nan, math.nan, n, "all resamples of the patients give the same")
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
@@ -123,6 +136,11 @@ def paired_bootstrap(
     if [(r.study, r.patient) for r in a] != [(r.study, r.patient) for r in b]:
         raise ValueError(f"a pair needs the same films in the same order: {len(a)} and {len(b)} films that differ")
     first, second = figure(a), figure(b)
-    return estimates(
-        lambda times: second(times) - first(times), b, [len(b)] * len(first(np.ones(len(a)))), samples, seed
-    )
+    figures = len(first(np.ones(len(a))))
+    return estimates(lambda times: second(times) - first(times), b, [len(b)] * figures, samples, seed)
+
+
+def last_of_ties(sorted_scores: Values) -> NDArray[np.int64]:
+    """Return the index of the last of each run of equal scores."""
+    ends = np.append(sorted_scores[1:] != sorted_scores[:-1], np.ones(min(len(sorted_scores), 1), bool))
+    return np.flatnonzero(ends)

@@ -5,9 +5,11 @@ import logging
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.detection import MeanAveragePrecision
+from torchmetrics.functional.classification import binary_auroc
 
+from cxr.detect import froc
 from cxr.findings import FindingVocabulary
 
 logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it tells its progress in some 30 INFO lines a time
@@ -19,7 +21,7 @@ class DetectionMetrics(nn.Module):
     """Collects detections and true boxes film by film, and computes COCO's figures from them.
 
     COCO's mean takes in only the findings that have true boxes, and says nothing of false alarms below the last true
-    box's score, on normal films above all; so those are counted apart.
+    box's score, on normal films above all; so those are counted apart, and sensitivity is told at a number of them.
 
     Args:
         findings: gives the figures their names.
@@ -41,24 +43,36 @@ class DetectionMetrics(nn.Module):
         )
         self._coco.warn_on_many_detections = False
         self._alarms = MeanMetric(nan_strategy="error")
+        self._found, self._false = CatMetric("error"), CatMetric("error")  # scores of true boxes, of false positives
+        self._abnormal, self._marked = CatMetric("error"), CatMetric("error")  # of each film: score, has it true boxes
 
     def update(self, detections: Boxes, targets: Boxes) -> None:
         """Take in films: detections {boxes [M, 4], labels, scores}, targets {boxes [N, 4], labels}, same frame, xyxy.
 
-        Original pixels, so that COCO's small, medium and large mean the same on every film.
+        Original pixels, so that COCO's small, medium and large mean the same on every film. A detection may hold
+        ``abnormal`` [], the film's own score; without it the strongest box's is taken, and 0 where there is none.
         """
         self._coco.update(detections, targets)
         for detection, target in zip(detections, targets, strict=True):
             if len(target["labels"]) == 0:
                 self._alarms.update((detection["scores"] >= self.alarm_threshold).sum())
+            strongest = detection["scores"].amax() if len(detection["scores"]) else torch.zeros(())
+            self._abnormal.update(detection.get("abnormal", strongest))
+            self._marked.update(float(len(target["labels"]) > 0))
+        matches = froc.match_boxes(_flat(detections), _flat(targets), np.ones(len(targets), bool))
+        self._found.update(torch.from_numpy(matches.found))
+        self._false.update(torch.from_numpy(matches.alarms))
 
     def compute(self) -> dict[str, float]:
         """Return the figures, each in 0..1 but for the last.
 
         ``map`` (IoU .50 to .95), ``map_50``, ``map_75``, ``mar_<max_detections>``: means over the findings that have
         true boxes; NaN where no film has any. ``ap/<finding>``, ``ap50/<finding>``, ``ar/<finding>``: a finding without
-        true boxes is left out, whatever was detected. ``false_positives_per_normal_film``: detections scored
-        ``alarm_threshold`` or higher; left out where no film is normal.
+        true boxes is left out, whatever was detected. ``sensitivity@1fp``: share of the true boxes of all findings that
+        is found (IoU .50) at one false positive a film; NaN where no film has any. ``image_auc``: how often a film with
+        true boxes scores above a normal one; left out without films of either kind.
+        ``false_positives_per_normal_film``: detections scored ``alarm_threshold`` or higher; left out where no film is
+        normal.
         """
         coco = self._coco.compute()
         mean_recall = f"mar_{self.max_detections}"
@@ -72,6 +86,7 @@ class DetectionMetrics(nn.Module):
                 figures[f"ap/{name}"] = precision[:, :, column].mean().item()
                 figures[f"ap50/{name}"] = precision[0, :, column].mean().item()
                 figures[f"ar/{name}"] = recall[:, column].mean().item()
+        figures |= self._of_films()
         if self._alarms.update_called:
             figures["false_positives_per_normal_film"] = self._alarms.compute().item()
         return figures
@@ -80,6 +95,28 @@ class DetectionMetrics(nn.Module):
         """Forget all films."""
         self._coco.reset()
         self._alarms.reset()
+        for kept in (self._found, self._false, self._abnormal, self._marked):
+            kept.reset()
+
+    def _of_films(self) -> dict[str, float]:
+        kept = (self._found, self._false, self._abnormal, self._marked)
+        found, false, abnormal, marked = (torch.as_tensor(scores.compute()).reshape(-1).cpu() for scores in kept)
+        matches = froc.Matches.of_scores(found.double().numpy(), false.double().numpy(), films=len(marked))
+        figures = {"sensitivity@1fp": froc.curve(matches).at(1).sensitivity}
+        if 0 < marked.sum() < len(marked):
+            figures["image_auc"] = binary_auroc(abnormal, marked.int()).item()
+        return figures
+
+
+def _flat(films: Boxes) -> froc.Boxes:
+    """Return the boxes of films end to end; true boxes have no scores."""
+    counts = [len(film["labels"]) for film in films]
+    labels, boxes = (torch.cat([film[name] for film in films]).cpu().numpy() for name in ("labels", "boxes"))
+    scores = [film["scores"] for film in films if "scores" in film]
+    flat = torch.cat(scores).cpu().numpy() if scores else np.zeros(0)
+    return froc.Boxes(
+        np.repeat(np.arange(len(films)), counts), labels, boxes.astype(np.float64), flat.astype(np.float64)
+    )
 
 
 def _or_nan(figure: Tensor) -> float:

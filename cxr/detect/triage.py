@@ -5,14 +5,14 @@ a reader marked anything, or that finding. Scored at the threshold or higher it 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.detect.intervals import Estimate as Estimate  # handed on
-from cxr.detect.intervals import Values, clopper_pearson, estimates
+from cxr.detect.intervals import Values, clopper_pearson, estimates, last_of_ties
 
 if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
     from cxr.detect.results import FilmResult
@@ -121,14 +121,16 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: Values
 
 def roc_auc(results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0) -> Estimate:
     """Return the area under the ROC curve; ``n`` is the films."""
-    return estimates(RocAuc(results, label), results, [len(results)], samples, seed)[0]
+    undefined = "needs films with and films without it"
+    return estimates(RocAuc(results, label), results, [len(results)], samples, seed, undefined=undefined)[0]
 
 
 def image_average_precision(
     results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0
 ) -> Estimate:
     """Return the average precision of calling films positive; ``n`` is the films."""
-    return estimates(ImageAveragePrecision(results, label), results, [len(results)], samples, seed)[0]
+    figure = ImageAveragePrecision(results, label)
+    return estimates(figure, results, [len(results)], samples, seed, undefined="no positive film")[0]
 
 
 def rates(
@@ -145,8 +147,38 @@ def rates(
     films, whose prevalence is the data set's.
     """
     figure = Rates(results, threshold, prevalences, label)
-    found = estimates(figure, results, [len(results)] * len(figure.names), samples, seed)
-    return dict(zip(figure.names, found, strict=True))
+    _, positive = image_scores(results, label)
+    films = (positive, ~positive, np.ones(len(results), bool))
+    counts = [int(own.sum()) for own in films] + [len(results)] * (2 * len(prevalences))
+    trials = [_patients(results, own) for own in films] + [0] * (2 * len(prevalences))
+    found = dict(zip(figure.names, estimates(figure, results, counts, samples, seed, trials), strict=True))
+    return {
+        name: replace(estimate, reason=_undefined(name)) if np.isnan(estimate.value) else _bounded(name, found)
+        for name, estimate in found.items()
+    }
+
+
+def _undefined(name: str) -> str:
+    reasons = {"sensitivity": "no positive film", "specificity": "no negative film", "cleared": "no film"}
+    return reasons.get(name, "without positive or negative films, or none is called so")
+
+
+def _bounded(name: str, figures: Mapping[str, Estimate]) -> Estimate:
+    """Give a predictive value without an interval, as no film was missed, that of sensitivity's and specificity's ends.
+
+    The widest of the four: an NPV of 1 would else pass for certain after ten films.
+    """
+    estimate = figures[name]
+    value, _, prevalence = name.partition("@")
+    if not prevalence or not np.isnan(estimate.low):
+        return estimate
+    sensitivity, specificity = figures["sensitivity"], figures["specificity"]
+    ends = [
+        float(predictive_values(a, b, np.array([float(prevalence)]))[value == "npv"][0])
+        for a in (sensitivity.low, sensitivity.high)
+        for b in (specificity.low, specificity.high)
+    ]
+    return replace(estimate, low=float(np.nanmin(ends)), high=float(np.nanmax(ends)), reason="")
 
 
 @dataclass(frozen=True)
@@ -205,12 +237,15 @@ class OperatingPoint:
 
     Args:
         threshold: of ``FilmResult.abnormal``; films scored lower are cleared.
-        wanted_sensitivity: that the lower bound should reach.
-        sensitivity: on the films it was chosen on.
-        cleared: share of the normal films among them that are put aside.
-        films, abnormal, patients: that it was chosen on.
+        wanted_sensitivity: that the low end of the interval should reach.
+        sensitivity_on_validation: on the films it was chosen on; its ``n`` is the abnormal patients, see
+            ``choose_operating_point``.
+        cleared_share: of the normal films among them, those that are put aside.
+        films: that it was chosen on.
+        abnormal: of these.
+        patients: of these.
         split: name of these films.
-        limited: too few abnormal films for the wanted bound; the threshold is the highest that misses none of them.
+        limited: too few abnormal patients for the wanted sensitivity to be sure.
     """
 
     threshold: float
@@ -239,32 +274,38 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """Return the highest threshold of which we are sure that it misses no more than wanted.
 
-    Sure: the lower end of the exact 95 % interval (Clopper and Pearson 1934) is at least ``sensitivity``. Exact, as
-    near 1 Wilson's end is too high. Choosing the threshold on the same films costs nothing: the bound of the share
-    above an order statistic is the same one (Wilks 1941). The interval counts patients: one is missed where any of
-    their abnormal films is.
+    Sure: the low end of the exact 95 % interval (Clopper and Pearson 1934) is at least ``sensitivity``. Exact, as near
+    1 Wilson's end is too high. That the threshold is chosen on the same films costs nothing: the bound of the share
+    above an order statistic is the same one (Wilks 1941). The interval counts patients, as films of one are not
+    independent: its low end takes one as missed where any of their abnormal films is, its high end where all are.
 
-    99 % needs 368 abnormal patients without a miss. With fewer the point is ``limited``: the highest threshold that
-    misses none. Without abnormal films nothing is cleared.
+    A low end of 0.99 needs 368 abnormal patients and no miss. With fewer the point is ``limited``: the highest
+    threshold that misses none. Without abnormal films nothing is cleared (threshold 0).
+
+    Raises:
+        ValueError: ``sensitivity`` is not between 0 and 1.
     """
+    if not 0 < sensitivity < 1:
+        raise ValueError(f"wanted sensitivity is {sensitivity}, expected a share between 0 and 1")
     scores, positive = image_scores(results)
-    patients = np.array([r.patient for r in results], np.str_)
-    worst = np.sort([scores[positive & (patients == p)].min() for p in np.unique(patients[positive])])
+    lowest, highest = _extremes(scores[positive], [r.patient for r in results if not r.normal])
+    lowest = np.sort(lowest)
     missed = 0
-    while missed < len(worst) and clopper_pearson(len(worst) - missed - 1, len(worst))[0] >= sensitivity:
+    while clopper_pearson(len(lowest) - missed - 1, len(lowest))[0] >= sensitivity:
         missed += 1
-    threshold = float(worst[missed]) if len(worst) else 0.0
+    threshold = float(lowest[missed]) if len(lowest) else 0.0
     found = rates(results, threshold, (), samples=samples, seed=seed)
-    low, high = clopper_pearson(int((worst >= threshold).sum()), len(worst))
-    value = found["sensitivity"].value
+    low = clopper_pearson(int((lowest >= threshold).sum()), len(lowest))[0]
+    high = clopper_pearson(int((highest >= threshold).sum()), len(lowest))[1]
+    reached = replace(found["sensitivity"], n=len(lowest))
     return OperatingPoint(
         threshold,
         sensitivity,
-        Estimate(value, low, high, len(worst)),
+        replace(reached, low=low, high=high) if len(lowest) else reached,
         found["specificity"],
         len(results),
         int(positive.sum()),
-        len(set(patients)),
+        _patients(results, np.ones(len(results), bool)),
         split,
         limited=low < sensitivity,
     )
@@ -294,13 +335,26 @@ def screen(
     return Screening(figures, tuple(study for _, study in missed))
 
 
+def _extremes(scores: Values, patients: Sequence[str]) -> tuple[Values, Values]:
+    """Return the lowest and the highest score of each patient."""
+    names, owner = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
+    lowest, highest = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    np.minimum.at(lowest, owner, scores)
+    np.maximum.at(highest, owner, scores)
+    return lowest, highest
+
+
+def _patients(results: Sequence["FilmResult"], films: NDArray[np.bool_]) -> int:
+    return len({result.patient for result, own in zip(results, films, strict=True) if own})
+
+
 class _Ranks:
     """Films in the order of their scores, those of one score together."""
 
     def __init__(self, scores: Values, positive: NDArray[np.bool_]) -> None:
         self._order = np.argsort(-scores, kind="stable")
         falling = scores[self._order]
-        self._last = np.flatnonzero(np.append(falling[1:] != falling[:-1], [True] * (len(falling) > 0)))
+        self._last = last_of_ties(falling)
         self._positive = positive[self._order]
         self.thresholds = falling[self._last]
 

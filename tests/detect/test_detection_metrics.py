@@ -38,9 +38,8 @@ def measure(vocabulary):
 
 def test_perfect_boxes_score_one(measure):
     figures = measure([detected((HEART, 1, 0.9))], [true((HEART, 1))])
-    assert figures == pytest.approx(
-        {"map": 1, "map_50": 1, "map_75": 1, "mar_100": 1, "ap/heart": 1, "ap50/heart": 1, "ar/heart": 1}
-    )
+    means = {"map": 1, "map_50": 1, "map_75": 1, "mar_100": 1, "sensitivity@1fp": 1}
+    assert figures == pytest.approx({**means, "ap/heart": 1, "ap50/heart": 1, "ar/heart": 1})
 
 
 def test_one_of_two_boxes_found_is_51_of_101_recall_points(measure):
@@ -84,13 +83,49 @@ def test_the_threshold_of_false_alarms_is_a_setting(measure):
 
 def test_normal_films_alone_have_no_precision(measure):
     figures = measure([detected((HEART, 1, 0.9))], [true()])
-    assert all(math.isnan(figures[key]) for key in ("map", "map_50", "map_75", "mar_100"))
+    assert all(math.isnan(figures[key]) for key in ("map", "map_50", "map_75", "mar_100", "sensitivity@1fp"))
     assert figures["false_positives_per_normal_film"] == 1.0
     assert not any("/" in key for key in figures)
 
 
 def test_no_detections_score_zero(measure):
     assert measure([detected()], [true((HEART, 1))])["map_50"] == 0.0
+
+
+def test_sensitivity_is_told_at_one_false_positive_a_film_over_all_batches(vocabulary):
+    metrics = DetectionMetrics(vocabulary)
+    # two films bear two false positives: the third, of 0.5, is one too many, and the spine below it is not found
+    metrics.update([detected((HEART, 1, 0.9), (FAR, 1, 0.8), (FAR, 3, 0.7))], [true((HEART, 1))])
+    metrics.update([detected((HEART, 2, 0.6), (FAR, 2, 0.4), (FAR, 1, 0.5))], [true((HEART, 2), (FAR, 2))])
+    assert metrics.compute()["sensitivity@1fp"] == pytest.approx(2 / 3)
+
+
+def test_false_alarms_on_normal_films_show_where_precision_says_one(measure):
+    alarms = detected(*[(FAR, 1, 0.5 + n / 1000) for n in range(100)])
+    figures = measure([detected((HEART, 1, 0.9)), alarms], [true((HEART, 1)), true()])
+    assert figures["map"] == pytest.approx(1.0)
+    assert figures["false_positives_per_normal_film"] == 100.0
+    assert figures["image_auc"] == 1.0
+
+
+def test_a_film_scores_as_its_strongest_box_and_nothing_without_one(measure):
+    found = [detected((FAR, 3, 0.6), (FAR, 1, 0.2)), detected(), detected((FAR, 1, 0.6)), detected((FAR, 1, 0.1))]
+    figures = measure(found, [true((HEART, 1)), true((HEART, 1)), true(), true()])
+    assert figures["image_auc"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)  # the tie of 0.6 counts half
+    assert figures["sensitivity@1fp"] == 0.0
+
+
+def test_a_films_own_score_goes_before_its_boxes(measure):
+    found = [detected((HEART, 1, 0.1)), detected((FAR, 1, 0.9))]
+    own = [{**film, "abnormal": torch.tensor(score)} for film, score in zip(found, (0.8, 0.3), strict=True)]
+    targets = [true((HEART, 1)), true()]
+    assert measure(found, targets)["image_auc"] == 0.0
+    assert measure(own, targets)["image_auc"] == 1.0
+
+
+def test_image_auc_needs_films_of_both_kinds(measure):
+    assert "image_auc" not in measure([detected()], [true()])
+    assert "image_auc" not in measure([detected()], [true((HEART, 1))])
 
 
 def test_reset_forgets(vocabulary):
@@ -100,8 +135,8 @@ def test_reset_forgets(vocabulary):
     metrics.reset()
     metrics.update([detected((HEART, 1, 0.9))], [true((HEART, 1))])
     figures = metrics.compute()
-    assert figures["map"] == pytest.approx(1.0)
-    assert "false_positives_per_normal_film" not in figures
+    assert figures["map"] == figures["sensitivity@1fp"] == pytest.approx(1.0)
+    assert not {"false_positives_per_normal_film", "image_auc"} & set(figures)
 
 
 def test_says_nothing_of_its_own(measure, caplog, capfd):
