@@ -25,7 +25,7 @@ class Augment:
 
     def __init__(self, geometry: Sequence[A.BasicTransform] = (), appearance: Sequence[A.BasicTransform] = ()) -> None:
         # boxes are clipped before and after the chain here; between its transforms they need not be checked too
-        boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"], check_each_transform=False)
+        boxes = A.BboxParams(format="pascal_voc", check_each_transform=False)
         # seed: makes a generator of its own, apart from the process's random and numpy.random
         self._geometry = A.Compose(list(geometry), bbox_params=boxes, seed=0) if geometry else None
         self._appearance = A.Compose(list(appearance), seed=0) if appearance else None
@@ -67,8 +67,9 @@ def _move(
     )  # those that move a film have ``fill``, which their base does not declare
     for transform in transforms:
         transform.fill = air
-    out: dict[str, Any] = geometry(image=pixels, bboxes=boxes, labels=labels)
-    moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 4)  # no box comes back as (0,), integers as floats
-    kept = np.asarray(out["labels"]).astype(np.int64)
+    # A fifth column says which box a row was: cheaper than label fields, which are encoded and decoded on every call
+    numbered = np.column_stack([boxes, np.arange(len(boxes), dtype=np.float32)])
+    out: dict[str, Any] = geometry(image=pixels, bboxes=numbered)
+    moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 5)  # no box comes back as (0,)
     height, width = pixels.shape
-    return out["image"], *clip_boxes(moved, kept, width, height)
+    return out["image"], *clip_boxes(moved[:, :4], labels[moved[:, 4].astype(np.int64)], width, height)
