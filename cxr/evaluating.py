@@ -28,13 +28,14 @@ from cxr.detect.evaluation import Evaluation, Settings, compare, evaluate
 from cxr.detect.kept_results import as_plain, from_plain
 from cxr.detect.results import FilmResult, film_results
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
-from cxr.findings import Finding, FindingVocabulary
+from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import print_comparison, print_evaluations, write_tables
 from cxr.restore import Checkpoint, load_data, load_task, read_checkpoint, same_films
 
 DETECTIONS = "detections.json"
 ALL = "all"
+CHOSEN_NOW = "chosen now, on the validation films"
 TESTED_ON = "derived on the very films it is measured on, as asked"
 RULES = {
     "iou50": "it overlaps the marked box with IoU 0.5 or more",
@@ -177,18 +178,24 @@ def _readable(wanted: Any, findings: FindingVocabulary) -> FindingVocabulary:
         return findings
     known = {finding.name: finding for finding in findings.findings}
     unknown: list[Finding] = []
-    for label, name in wanted.items():
-        if name is None:
-            unknown.append(Finding(str(label)))
-            continue
-        own = findings.canonical(str(name))
-        if own not in known:
-            raise ConfigError(f"findings.{label} is {name!r}, expected a finding; a label of normal films needs none")
-        known[own] = replace(known[own], aliases=(*known[own].aliases, str(label)))
     try:
+        for label, name in wanted.items():
+            if name is not None:
+                own = findings.name(findings.index(str(name)))
+                known[own] = replace(known[own], aliases=(*known[own].aliases, str(label)))
+            elif not _knows(findings, str(label)):  # what the detector knows is read as such, and left out later
+                unknown.append(Finding(str(label)))
         return FindingVocabulary([*known.values(), *unknown], findings.normal.aliases)
     except ValueError as error:
         raise ConfigError(f"findings: {error}") from error
+
+
+def _knows(findings: FindingVocabulary, label: str) -> bool:
+    try:
+        findings.canonical(label)
+    except UnknownLabelError:
+        return False
+    return True
 
 
 def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
@@ -248,7 +255,7 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
             " one on; screening.derive_on=test derives it on the films it is measured on, which flatters it"
         )
         return None, reason
-    return choose_operating_point(_results(model, "val", kept), wanted), "chosen now, on the validation films"
+    return choose_operating_point(_results(model, "val", kept), wanted), CHOSEN_NOW
 
 
 def _warnings(parts: Parts) -> list[str]:
@@ -270,6 +277,11 @@ def _warnings(parts: Parts) -> list[str]:
             told.append(
                 f"The operating point of {which} was chosen on films that screening is measured on here: its figures"
                 " flatter it and promise nothing for other films."
+            )
+        elif model.point_from == CHOSEN_NOW and not own:
+            told.append(
+                f"The operating point of {which} was chosen on the validation films of these data, some of which it may"
+                " have been trained on: its threshold would be too high."
             )
         if model.point is not None and model.point.limited:
             told.append(

@@ -184,6 +184,17 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path: Path, content: Any
         read_checkpoint(tmp_path / "other.ckpt")
 
 
+def test_an_operating_point_comes_along_and_must_be_plain(tmp_path: Path, written: Any) -> None:
+    assert written().operating_point is None
+    content = {"state_dict": {}, "cxr": card(composed()) | {"operating_point": {"threshold": 0.25}}}
+    torch.save(content, tmp_path / "with.ckpt")
+    assert read_checkpoint(tmp_path / "with.ckpt").operating_point == {"threshold": 0.25}
+    content["cxr"]["operating_point"] = 0.25
+    torch.save(content, tmp_path / "with.ckpt")
+    with pytest.raises(ConfigError, match=r"with\.ckpt: cxr\.operating_point is float, expected dict"):
+        read_checkpoint(tmp_path / "with.ckpt")
+
+
 class Payload:
     """Unpickled the unsafe way, it makes a file."""
 

@@ -46,7 +46,7 @@ PRECISIONS: Mapping[str, Sequence[float]] = {"ap40": (0.4,), "ap50": (0.5,), "ap
 
 @dataclass(frozen=True)
 class Settings:
-    """How figures are measured: the rule of localisation, stated prevalences, pictures of each kind, bootstrap."""
+    """How figures are measured: the rule of localisation, stated prevalences, mistakes kept of each kind, bootstrap."""
 
     rule: Rule
     prevalences: tuple[float, ...]
@@ -103,7 +103,7 @@ class Evaluation:
         roc, image_precision, calibration: of the films' "abnormal" score, against whether anything at all is marked.
         confusion: see ``cxr.detect.mistakes.confusion``, over ``names``.
         point, screening: None where there is no operating point.
-        cleared: the abnormal films that screening puts aside, by index, the least suspected first.
+        cleared: of the abnormal films that screening puts aside the least suspected, by index.
     """
 
     findings: FindingVocabulary
@@ -147,7 +147,7 @@ def evaluate(
     threshold = per_finding[POOLED].points[FP_RATES.index(WORKING_RATE)].threshold
     samples, seed = settings.samples, settings.seed
     screening = None if point is None else screen(results, point, settings.prevalences, samples=samples, seed=seed)
-    cleared = [] if point is None else _cleared(results, point)
+    cleared = [] if point is None else _cleared(results, point)[: settings.worst]
     return Evaluation(
         findings,
         tuple(names),

@@ -1,26 +1,22 @@
 """One self-contained page of an evaluation: what the figures are, what they mean, and the films that went wrong."""
 
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
-from cxr.detect.results import FilmResult
 from cxr.findings import FindingVocabulary
-from cxr.palette import colour
+from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import DIFFERENCES, Evaluations, estimates_of, screening_label, shown, verdict
 from cxr.report.explain_cards import data_uri
-from cxr.report.figures import Marks, film_picture
 
 _STYLE = """
 section h3 { margin-top: 28px; } figcaption h3 { margin: 0; } section > p { margin-bottom: 10px; }
@@ -30,8 +26,6 @@ section h3 { margin-top: 28px; } figcaption h3 { margin: 0; } section > p { marg
 th { overflow-wrap: normal; } tbody th { white-space: normal; min-width: 9em; max-width: 24em; } td { padding-left: 0; }
 """
 _READABLE = 0.62  # of its size, a figure's letters can still be read; on a narrower page it scrolls
-_PICTURE = 480  # pixels across
-_SHOWN_BESIDE = 3  # detections of the same finding drawn beside a missed box: all of them would hide it
 
 # Name of a figure → its heading, and what it shows in words for one who has never seen such a curve.
 _FIGURES = {
@@ -101,7 +95,7 @@ def evaluate_page(
         _boxes(evaluations, plots),
         _images(evaluations, plots),
         _mistakes(evaluations, plots),
-        *(_pictures(name, evaluation, films, len(evaluations) > 1) for name, evaluation in evaluations.items()),
+        *(worst_films(evaluation, films, _of(name, evaluations)) for name, evaluation in evaluations.items()),
         _about(about, unreadable),
         "</main>",
     ]
@@ -165,8 +159,8 @@ def _boxes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
             f"{_heading(name, evaluations)}<p>{_counted(evaluation)}</p>{_table('finding', columns, rows)}"
             "<p class=quiet>All findings: AP is the mean over findings, where one that was detected and is never"
             f" marked counts as 0; over the findings that are marked, as COCO has it, AP50 is {present}."
-            " Sensitivity pools the boxes. – could not be measured; a figure without brackets has no interval, as in every resample of the"
-            " patients it was the same.</p>"
+            " Sensitivity pools the boxes. – could not be measured; a figure without brackets has no"
+            " interval, as in every resample of the patients it was the same.</p>"
         )
         parts.append(_froc_table(evaluation))
     parts += [_plot("froc", plots), _plot("precision_recall", plots), "</section>"]
@@ -192,7 +186,8 @@ def _images(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
     parts.append(
         "<p>A film is abnormal where its readers marked anything at all. Screening puts films aside as normal that"
         " score below the operating point, which was fixed before these films were looked at, unless it says otherwise"
-        " above. NPV and PPV depend on how many films are abnormal: they are stated for named shares, not for these films.</p>"
+        " above. NPV and PPV depend on how many films are abnormal: they are stated for named"
+        " shares, not for these films.</p>"
     )
     for name, evaluation in evaluations.items():
         rows = {
@@ -230,112 +225,6 @@ def _mistakes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
         f" {WORKING_RATE:g} false positives a film: "
         + ", ".join(f"{e.threshold:.4f}{_of(name, evaluations)}" for name, e in evaluations.items())
         + f".</p>{_plot('confusion', plots)}{_plot('sizes', plots)}</section>"
-    )
-
-
-def _pictures(name: str, evaluation: Evaluation, films: RadiographDataset, compared: bool) -> str:
-    """The worst misses, false alarms and wrongly cleared films of a checkpoint."""
-    of = f" of checkpoint {name}" if compared else ""
-    sections = (
-        (
-            f"Least found boxes{of}",
-            "Marked boxes (solid) that the detector did not find, or was least sure of; dashed what it named the same.",
-            [_missed(evaluation, films, i) for i in range(len(evaluation.misses))],
-        ),
-        (
-            f"Surest false alarms{of}",
-            "Detections (dashed) with the highest scores that no marked box (solid) answers to.",
-            [_alarm(evaluation, films, i) for i in range(len(evaluation.alarms))],
-        ),
-        (
-            f"Abnormal films that screening put aside{of}",
-            "Films below the operating point that bear marks (solid); the least suspected first.",
-            [_cleared(evaluation, films, i) for i in evaluation.cleared],
-        ),
-    )
-    return "".join(
-        f"<section><h2>{heading}</h2><p>{lead}</p>"
-        + (f"<div class=films>{''.join(cards)}</div>" if cards else "<p>None.</p>")
-        + "</section>"
-        for heading, lead, cards in sections
-    )
-
-
-def _missed(evaluation: Evaluation, films: RadiographDataset, number: int) -> str:
-    miss = evaluation.misses[number]
-    result = evaluation.results[miss.film]
-    label = int(result.truth_labels[miss.truth])
-    same = np.flatnonzero(result.labels == label)
-    near = same[np.argsort(-result.scores[same], kind="stable")][:_SHOWN_BESIDE]
-    words = f"found with score {miss.score:.2f}" if miss.score else "not found at any score"
-    chips = [_chip(evaluation.findings, label, words)]
-    return _card(evaluation, films, miss.film, np.array([miss.truth]), near, chips)
-
-
-def _alarm(evaluation: Evaluation, films: RadiographDataset, number: int) -> str:
-    alarm = evaluation.alarms[number]
-    result = evaluation.results[alarm.film]
-    chips = [_chip(evaluation.findings, int(result.labels[alarm.detection]), f"false alarm, score {alarm.score:.2f}")]
-    chips += [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
-    every = np.arange(len(result.truth_labels))
-    return _card(evaluation, films, alarm.film, every, np.array([alarm.detection]), chips)
-
-
-def _cleared(evaluation: Evaluation, films: RadiographDataset, film: int) -> str:
-    result = evaluation.results[film]
-    strongest = np.argsort(-result.scores, kind="stable")[:_SHOWN_BESIDE]
-    chips = [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
-    chips.append(f"<span class=quiet>score of the film {result.abnormal:.3f}</span>")
-    return _card(evaluation, films, film, np.arange(len(result.truth_labels)), strongest, chips)
-
-
-def _card(
-    evaluation: Evaluation,
-    films: RadiographDataset,
-    film: int,
-    truth: NDArray[np.int64],
-    detections: NDArray[np.int64],
-    chips: Sequence[str],
-) -> str:
-    """A film with some of its true boxes and detections, by index, and words for them."""
-    result = evaluation.results[film]
-    image, target = films[film]
-    picture = film_picture(
-        image[0].numpy(), *_marks(result, truth, detections, target["scale"].numpy(), evaluation.findings),
-        evaluation.findings, _PICTURE,
-    )  # fmt: skip
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=85)
-    normal = "" if len(result.truth_labels) else " · nothing marked"
-    return (
-        f"<figure class=film><img alt='film {escape(result.study)}' width={picture.width} height={picture.height}"
-        f" src='{data_uri(out.getvalue(), 'image/jpeg')}'><figcaption><h3>{escape(result.study)}{normal}</h3>"
-        f"<div>{' '.join(chips)}</div></figcaption></figure>"
-    )
-
-
-def _marks(
-    result: FilmResult,
-    truth: NDArray[np.int64],
-    detections: NDArray[np.int64],
-    scale: NDArray[np.float32],
-    findings: FindingVocabulary,
-) -> tuple[Marks, Marks]:
-    """The chosen boxes in the pixels of the network's image."""
-    factor = np.tile(scale, 2)
-    true_names = [findings.name(int(label)) for label in result.truth_labels[truth]]
-    names = [findings.name(int(label)) for label in result.labels[detections]]
-    return (
-        Marks(result.truth_boxes[truth] * factor, true_names),
-        Marks(result.boxes[detections] * factor, names, result.scores[detections]),
-    )
-
-
-def _chip(findings: FindingVocabulary, label: int, words: str) -> str:
-    name = findings.name(label)
-    return (
-        f"<span class='chip plain' style='--colour:{colour(findings, name)}'><i></i>"
-        f"{escape(findings.label(name))} · {words}</span>"
     )
 
 

@@ -103,7 +103,7 @@ def print_comparison(differences: Mapping[str, Estimate], console: Console) -> N
 def verdict(difference: Estimate) -> str:
     """Say whether a difference is real: whether its interval leaves out 0."""
     if math.isnan(difference.low):
-        return "no interval"
+        return "none seen" if difference.value == 0 else "no interval"
     return "real" if difference.low > 0 or difference.high < 0 else "may be chance"
 
 

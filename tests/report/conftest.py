@@ -1,4 +1,4 @@
-"""A run of explained films with known contents, for the figures and the page of explanations."""
+"""A run of explained films and an evaluation with known contents, for their figures and their pages."""
 
 from pathlib import Path
 
@@ -7,6 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr.detect.evaluation import Evaluation, Settings, evaluate
+from cxr.detect.results import FilmResult
+from cxr.detect.triage import choose_operating_point
 from cxr.explain.record import Explained, ExplainedFilm, Marked, write_map
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
@@ -79,3 +82,42 @@ def score_rows() -> list[ScoreRow]:
         ScoreRow("all", "random", "hit", 0.05, 0.0, 0.1, 12, 8),
         ScoreRow("all", "random", "energy", 0.06, 0.04, 0.08, 12, 8),
     ]
+
+
+@pytest.fixture
+def film_results() -> list[FilmResult]:
+    """A found nodule and a missed effusion; a nodule of low score; a false alarm on a normal film; a silent normal one.
+
+    A film abnormal by a score of 0.3 lies under the normal one of 0.8.
+    """
+    place, other = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 180.0, 190.0)
+    return [
+        film_result("p0", [(1, place), (2, other)], [(1, 0.9, place)]),
+        film_result("p1", [(1, other)], [(1, 0.3, other)]),
+        film_result("p2", [], [(2, 0.8, other)]),
+        film_result("p3", [], []),
+    ]
+
+
+def film_result(study: str, truth: list, said: list) -> FilmResult:  # type: ignore[type-arg]
+    scores = np.array([score for _, score, _ in said], np.float32)
+    return FilmResult(
+        study,
+        f"secret-patient-{study}",
+        (200, 200),
+        np.array([box for _, box in truth], np.float32).reshape(-1, 4),
+        np.array([label for label, _ in truth], np.int64),
+        np.array([box for *_, box in said], np.float32).reshape(-1, 4),
+        np.array([label for label, *_ in said], np.int64),
+        scores,
+        np.array([max((s for label, s, _ in said if label == k), default=0.0) for k in range(1, 8)], np.float32),
+        float(scores.max(initial=0)),
+    )
+
+
+@pytest.fixture
+def evaluation(film_results: list[FilmResult], findings: FindingVocabulary) -> Evaluation:
+    """Of ``film_results``, its operating point chosen on the first film alone, so that screening clears the second."""
+    point = choose_operating_point(film_results[:1] + film_results[3:], 0.99)
+    settings = Settings("iou50", (0.1,), worst=2, samples=50, seed=0)
+    return evaluate(film_results, findings, findings.names, point, settings)

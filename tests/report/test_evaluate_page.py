@@ -1,0 +1,154 @@
+"""The page and the tables of an evaluation: one file, pseudonyms only, and the figures known by hand."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from rich.console import Console
+
+from cxr.data.dataset import RadiographDataset
+from cxr.detect.evaluation import POOLED, Evaluation, Settings, compare, evaluate
+from cxr.detect.intervals import Estimate
+from cxr.detect.results import FilmResult
+from cxr.findings import FindingVocabulary
+from cxr.report.evaluate_page import evaluate_page
+from cxr.report.evaluate_tables import print_comparison, print_evaluations, shown, verdict, write_tables
+
+FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
+WORSE = {"ap50": Estimate(-0.25, -0.5, -0.1, 4), "roc_auc": Estimate(0.1, -0.1, 0.3, 4)}
+
+
+def page(folder: Path, evaluations: dict[str, Evaluation], **differences: Estimate) -> str:
+    warnings = ["chosen on <these> films"]
+    path = evaluate_page(folder, evaluations, differences, FILMS, {"Films": "a <b>"}, warnings, ["x.dcm: <pixels>"])
+    return path.read_text(encoding="utf-8")
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Cells by heading of every row of every table, without markup."""
+    plain = lambda cell: re.sub(r"<[^>]+>", "", cell).strip()  # noqa: E731
+    found = {}
+    for row in re.findall(r"<tr>(.*?)</tr>", text):
+        heading, *cells = (plain(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row))
+        found[heading] = cells
+    return found
+
+
+def test_one_file_that_needs_no_network_and_names_no_patient(evaluation: Evaluation, tmp_path: Path) -> None:
+    text = page(tmp_path, {"A": evaluation})
+    assert "http" not in text
+    assert all(source.startswith(("data:", "#")) for source in re.findall(r"(?:src|href)=[\"']?([^\"'> ]+)", text))
+    assert "secret-patient" not in text
+    assert sorted(set(re.findall(r"<h3>(p\d)", text))) == ["p0", "p1", "p2"]  # the silent normal film is no mistake
+    assert "not a diagnosis" in text
+
+
+def test_words_from_outside_are_escaped_and_warnings_are_bold(evaluation: Evaluation, tmp_path: Path) -> None:
+    text = page(tmp_path, {"A": evaluation})
+    assert "<strong>chosen on &lt;these&gt; films</strong>" in text
+    assert "a &lt;b&gt;" in text
+    assert "x.dcm: &lt;pixels&gt;" in text
+
+
+def test_figures_known_by_hand_stand_in_the_tables(evaluation: Evaluation, tmp_path: Path) -> None:
+    told = rows(page(tmp_path, {"A": evaluation}))
+    assert told["nodule 浸潤"][:3] == ["2", "2", "1.000"]
+    effusion = told["effusion 肋膜增厚"]
+    assert (effusion[0], effusion[2]) == ("1", "0.000")  # one box, never found, one false alarm
+    assert told["finding 3"][:3] == ["0", "0", "–"]
+    # 3 boxes; the alarm scores .8, so without an alarm only the .9 is found, and with it the .3 too
+    assert told["0.125"][0].startswith("0.333")
+    assert told["0.25"][0].startswith("0.667")
+    assert told["0.25"][1:] == ["0.3000", "0.250", "0.500"]  # 1 alarm on 4 films, 2 of them normal
+    # abnormal .9 and .3 against normal .8 and 0: three of the four pairs in order
+    assert told["area under the ROC curve"][0].startswith("0.750")
+    assert told["sensitivity: abnormal films called so"][0].startswith("0.500")
+    assert told["normal films put aside (specificity)"][0].startswith("1.000")
+
+
+def test_misses_alarms_and_cleared_films_are_shown(evaluation: Evaluation, tmp_path: Path) -> None:
+    text = page(tmp_path, {"A": evaluation})
+    sections = re.findall(r"<section><h2>(.*?)</h2>(.*?)</section>", text, re.DOTALL)
+    shown_films = {heading: re.findall(r"<h3>(p\d)", body) for heading, body in sections}
+    assert shown_films == {
+        "Least found boxes": ["p0", "p1"],
+        "Surest false alarms": ["p2"],
+        "Abnormal films that screening put aside": ["p1"],
+    }
+    assert "effusion · not found at any score" in text
+    assert "nodule · found with score 0.30" in text
+    assert "effusion · false alarm, score 0.80" in text
+
+
+def test_two_checkpoints_are_told_apart_and_compared(evaluation: Evaluation, tmp_path: Path) -> None:
+    text = page(tmp_path, {"A": evaluation, "B": evaluation}, **WORSE)
+    told = rows(text)
+    assert told["mean AP50"] == ["-0.250 [-0.500, -0.100]", "real"]
+    assert told["area under the ROC curve, normal or abnormal"][1] == "may be chance"
+    assert "Least found boxes for checkpoint B" in text
+
+
+def test_without_an_operating_point_the_page_says_so(
+    film_results: list[FilmResult], findings: FindingVocabulary, tmp_path: Path
+) -> None:
+    settings = Settings("centre", (0.1,), worst=2, samples=10, seed=0)
+    text = page(tmp_path, {"A": evaluate(film_results, findings, findings.names, None, settings)})
+    assert "screening was not measured" in text
+
+
+def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_tables(tmp_path, {"A": evaluation}, {}, {"A": "chosen now"})
+    metrics: Any = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["checkpoints"]["A"]
+    assert metrics["findings"]["nodule"]["ap50"]["value"] == pytest.approx(1.0)
+    assert metrics["findings"]["finding_3"]["ap50"]["value"] is None
+    assert metrics["image"]["roc_auc"]["value"] == 0.75
+    with (tmp_path / "froc.csv").open(encoding="utf-8") as file:
+        froc = {(row["finding"], float(row["rate"])): row for row in csv.DictReader(file)}
+    assert len(froc) == 8 * 7
+    point = froc[POOLED, 0.25]
+    assert float(point["sensitivity"]) == pytest.approx(2 / 3)
+    assert float(point["threshold"]) == evaluation.per_finding[POOLED].points[1].threshold  # not rounded
+    assert float(point["false_positives_per_normal_film"]) == 0.5
+    with (tmp_path / "per_finding.csv").open(encoding="utf-8") as file:
+        assert [row["finding"] for row in csv.DictReader(file)] == [POOLED, *evaluation.names]
+    screening: Any = json.loads((tmp_path / "screening.json").read_text(encoding="utf-8"))["A"]
+    assert screening["wrongly_cleared"] == ["p1"]
+    assert screening["from"] == "chosen now"
+
+
+def test_the_terminal_loses_no_figure_at_80_columns(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+    print_evaluations({"A": evaluation}, Console(width=80))
+    print_comparison(WORSE, Console(width=80))
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert "0.125: 0.333  0.25: 0.667" in out
+
+
+def test_a_figure_is_as_sure_as_its_interval() -> None:
+    assert shown(Estimate(0.5, 0.25, 0.75, 9)) == "0.500 [0.250, 0.750]"
+    assert shown(Estimate(1.0, float("nan"), float("nan"), 9)) == "1.000"
+    assert shown(Estimate(float("nan"), float("nan"), float("nan"), 0)) == "–"
+    assert [verdict(Estimate(0.1, *ends, 9)) for ends in ((0.01, 0.2), (-0.01, 0.2), (0.0, 0.2))] == [
+        "real", "may be chance", "may be chance",
+    ]  # fmt: skip
+
+
+def test_a_subset_judges_its_own_boxes_and_the_whole_film(
+    film_results: list[FilmResult], findings: FindingVocabulary
+) -> None:
+    settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
+    own = evaluate(film_results, findings, ("effusion",), None, settings)
+    assert (own.per_finding[POOLED].boxes, own.confusion.tolist()) == (1, [[0, 1], [1, 0]])
+    assert own.normal == 2
+    assert own.per_finding[POOLED].auc.value == 0.75
+
+
+def test_a_detector_does_not_differ_from_itself(film_results: list[FilmResult]) -> None:
+    settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
+    same = compare(film_results, film_results, (1, 2), settings)
+    assert {name: estimate.value for name, estimate in same.items()} == dict.fromkeys(same, 0.0)
+    assert {verdict(estimate) for estimate in same.values()} == {"none seen"}

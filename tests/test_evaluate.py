@@ -1,0 +1,127 @@
+"""End to end: evaluate.py on detectors trained for a moment on phantom films."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+CKPT = "ckpt=run/checkpoints/best.ckpt"
+FEW = "samples=50"
+
+
+def call(script: str, place: Path, *words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *words],
+        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2"}, timeout=300, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with phantom films and a detector that has seen them for two epochs, and one for one."""
+    folder = tmp_path_factory.mktemp("place")
+    call("train.py", folder, "experiment=smoke", "trainer.max_epochs=2", "hydra.run.dir=run")
+    call("train.py", folder, "experiment=smoke", "trainer.max_epochs=1", "hydra.run.dir=other")
+    return folder
+
+
+def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) -> None:
+    out = call("evaluate.py", place, CKPT, FEW, "hydra.run.dir=whole")
+    run = place / "whole"
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert "http" not in page
+    assert "not a diagnosis" in page
+    assert "index.html" in out
+    assert load(run / "metrics.json")["checkpoints"]["A"]["films"] == 8
+    assert load(run / "result.json")["status"] == "completed"
+    assert {p.stem for p in (run / "figures").iterdir()} == {
+        "froc", "precision_recall", "roc", "reliability", "confusion", "sizes",
+    }  # fmt: skip
+    with (run / "per_finding.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 8
+    kept, metrics = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
+    out = call("evaluate.py", place, CKPT, FEW, "hydra.run.dir=whole")
+    assert "detecting" not in out
+    assert (run / "detections.json").stat().st_mtime_ns == kept
+    assert load(run / "metrics.json") == metrics
+
+
+def test_ap50_is_that_of_the_training_run(place: Path) -> None:
+    call("evaluate.py", place, CKPT, FEW, "hydra.run.dir=same")
+    trained = load(place / "run" / "result.json")["metrics"]["test/map_50"]
+    ours = load(place / "same" / "metrics.json")["checkpoints"]["A"]["all_findings"]["ap50_present"]["value"]
+    assert ours == pytest.approx(trained, abs=1e-3)
+
+
+def test_two_checkpoints_by_a_comma(place: Path) -> None:
+    out = call("evaluate.py", place, f"{CKPT},other/checkpoints/best.ckpt", FEW, "hydra.run.dir=two")
+    assert "B exceeds A by" in out
+    assert set(load(place / "two" / "metrics.json")["second_over_first"]) == {
+        "sensitivity@1fp", "ap50", "ap", "roc_auc",
+    }  # fmt: skip
+
+
+def test_the_frozen_operating_point_is_applied_and_test_films_choose_one_only_by_name(place: Path) -> None:
+    content = torch.load(place / "run" / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")
+    estimate = {"value": 1.0, "low": 0.9, "high": 1.0, "n": 40, "reason": ""}
+    content["cxr"]["operating_point"] = {
+        "threshold": 0.0, "wanted_sensitivity": 0.99, "sensitivity_on_validation": estimate, "cleared_share": estimate,
+        "films": 50, "abnormal": 40, "patients": 50, "split": "val", "limited": False,
+    }  # fmt: skip
+    torch.save(content, place / "frozen.ckpt")
+    call("evaluate.py", place, "ckpt=frozen.ckpt", FEW, "hydra.run.dir=frozen")
+    screening = load(place / "frozen" / "screening.json")["A"]
+    assert screening["from"] == "frozen in the checkpoint"
+    assert screening["figures"]["cleared"]["value"] == 0.0  # nothing scores below 0
+    out = call("evaluate.py", place, "ckpt=frozen.ckpt", FEW, "screening.derive_on=test", "hydra.run.dir=derived")
+    assert "was chosen on films that screening is measured on" in " ".join(out.split())
+    page = (place / "derived" / "index.html").read_text(encoding="utf-8")
+    assert "<strong>The operating point of this checkpoint was chosen on films that screening" in page
+
+
+def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> None:
+    shutil.copytree(place / "data" / "phantom_smoke", place / "broken")
+    film = sorted((place / "broken" / "test").rglob("*.dcm"))[0]
+    film.write_bytes(film.read_bytes()[:2000])
+    words = ("data=course", "data.root=broken", "data.cache=other_cache", "hydra.run.dir=broken_run")
+    out = call("evaluate.py", place, CKPT, FEW, *words)
+    assert film.name in out
+    assert load(place / "broken_run" / "metrics.json")["checkpoints"]["A"]["films"] == 7
+    assert film.name in (place / "broken_run" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ckpt=/nowhere.ckpt"], "there is no such file"),
+        ([f"{CKPT},/nowhere.ckpt"], "there is no such file"),
+        ([f"{CKPT},b.ckpt,c.ckpt"], "expected one, or two to compare"),
+        ([CKPT, "split=tset"], "expected one of train, val, test, all"),
+        ([CKPT, "rule=iou60"], "expected iou50, iou40, centre"),
+        ([CKPT, "findings=[fracture]"], "unknown finding 'fracture'"),
+        ([CKPT, "screening.derive_on=train"], "expected null, val or test"),
+        ([], "ckpt has no value yet"),
+    ],
+)
+def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+    out = call("evaluate.py", place, *words, code=2)
+    assert told in " ".join(out.split())
+    assert "Traceback" not in out
