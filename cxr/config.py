@@ -30,6 +30,7 @@ CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
+_KEPT = ("checkpoints/*.ckpt", "films/*/film.json", "films.jsonl")  # what a run can go on from, whatever script made it
 
 
 class ConfigError(ValueError):
@@ -186,7 +187,8 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _forget(run: Path) -> None:
     """Remove the folder Hydra made for a run that was refused before it began."""
-    if not (run / COMMAND).exists() and {p.name for p in run.iterdir()} <= {".hydra", "train.log", "explain.log", LOCK}:
+    made = {p.name for p in run.iterdir() if p.suffix != ".log"}
+    if not (run / COMMAND).exists() and made <= {".hydra", LOCK}:
         shutil.rmtree(run)
 
 
@@ -204,7 +206,7 @@ def run_dir(name: str, overrides: ListConfig) -> str:
     folder = Path("outputs") / name
     for old in sorted(folder.glob(f"*/{COMMAND}"), reverse=True):
         run = old.parent
-        began = any(run.glob("checkpoints/*.ckpt")) or any(run.glob("films/*/film.json"))
+        began = any(any(run.glob(kept)) for kept in _KEPT)
         cut_off = began and not (run / RESULT).exists()
         if cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides) and not locked(run):
             return str(run)

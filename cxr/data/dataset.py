@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -15,6 +14,7 @@ from cxr.data.augment import Augment
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
+from cxr.read.frame import to_longest_side
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -125,16 +125,6 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 64 << 20)
         libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
-
-
-def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
-    """Return a film [h, w] whose longest side is ``size``; at working size it is so unless the film is smaller."""
-    height, width = pixels.shape
-    factor = size / max(height, width)
-    if factor == 1:
-        return pixels
-    shape = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR))
 
 
 def _seed(*numbers: int) -> int:

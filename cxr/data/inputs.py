@@ -1,4 +1,4 @@
-"""Films to be looked at, as a user names them: a folder, a file, the course's test.csv, a list of paths."""
+"""Films to be looked at, as a user names them, and as a detector takes them. Imports no torch: it goes to readers."""
 
 import csv
 import io
@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxr.data.course import list_course_test
 from cxr.data.folder import film_paths
+from cxr.read.dicom import read_film
+from cxr.read.frame import at_working_size, to_longest_side
+from cxr.read.intensity import Intensity
 
 _COURSE = "test.csv"
 
@@ -28,6 +34,42 @@ class Input:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A film as the detector takes it.
+
+    Args:
+        pixels: [h, w] uint16, 65535 = 1.0 of the intensity, longest side exactly the detector's size.
+        height, width: of the original film, pixels.
+        study, patient: pseudonyms.
+    """
+
+    pixels: NDArray[np.uint16]
+    height: int
+    width: int
+    study: str
+    patient: str
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Reads films as the detector takes them; sent to the processes that read.
+
+    Args:
+        intensity, size: those the detector was trained with; size is the longest side in pixels.
+    """
+
+    intensity: Intensity
+    size: int
+
+    def __call__(self, film: Input) -> Decoded:
+        """Return the film. Raises ``ReadError``."""
+        read = read_film(film.path)
+        height, width = read.pixels.shape
+        pixels = to_longest_side(at_working_size(read, self.intensity, self.size), self.size)
+        return Decoded(pixels, height, width, read.study, read.patient)
 
 
 def read_inputs(path: Path) -> list[Input]:

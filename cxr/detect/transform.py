@@ -20,6 +20,8 @@ class PadAndNormalize(nn.Module):
     Args:
         mean, std: one number a channel of the network's stem. A film has one channel; it is repeated for a stem of
             three (pretrained on colour photographs).
+
+    ``smallest``, 0 unless set, is the least height and width of the canvas (``whole_canvas``).
     """
 
     mean: Tensor
@@ -29,6 +31,7 @@ class PadAndNormalize(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"mean has {len(mean)} channels and std {len(std)}; they must agree")
+        self.smallest = 0
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -44,7 +47,7 @@ class PadAndNormalize(nn.Module):
             if image.ndim != 3 or image.shape[0] not in (1, channels):
                 raise ValueError(f"an image has shape {tuple(image.shape)}, expected [1 or {channels}, h, w]")
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (-(-max(side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
+        height, width = (-(-max(self.smallest, *side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
         batch = images[0].new_zeros((len(images), channels, height, width))
         for canvas, image, (h, w) in zip(batch, images, sizes, strict=True):
             canvas[:, :h, :w] = image
@@ -54,3 +57,15 @@ class PadAndNormalize(nn.Module):
     def postprocess(self, detections: Targets, image_sizes: object, original_sizes: object) -> Targets:
         """Return the detections as they are: nothing was resized, so the boxes are in the input frame already."""
         return detections
+
+
+def whole_canvas(detector: nn.Module, size: int) -> None:
+    """Make the detector lay every film on a canvas of ``size`` x ``size`` px, whatever films are beside it.
+
+    For films whose longest side is ``size``. How far a film's border lies from the canvas's changes what the network
+    makes of the border, so without this a film's detections depend on its neighbours in the batch. The whole canvas is
+    also what training showed most: a batch that holds an upright and a broad film has it.
+    """
+    for module in detector.modules():
+        if isinstance(module, PadAndNormalize):
+            module.smallest = size

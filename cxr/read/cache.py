@@ -25,11 +25,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.read.dicom import Radiograph, ReadError, file_bytes, parse_film, pseudonym
+from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym
+from cxr.read.frame import at_working_size
 from cxr.read.intensity import Intensity
 from cxr.read.workers import outcomes, usable_cores
 
@@ -174,17 +174,6 @@ class FilmCache:
         content = array.getvalue() + about + len(about).to_bytes(8, "little")
         _write_whole(self._film_file(key), content + blake2b(content, digest_size=16).digest(), flush=True)
         return entry
-
-
-def at_working_size(film: Radiograph, intensity: Intensity, size: int) -> NDArray[np.uint16]:
-    """Return a film as the cache keeps it: [h, w], 65535 is 1.0 of the intensity, longest side at most ``size``."""
-    height, width = film.pixels.shape
-    picture = intensity(film)
-    scale = size / max(height, width)
-    if scale < 1:
-        to = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.float32)
-    return np.asarray(np.rint(np.clip(picture, 0, 1) * 65535), np.uint16)
 
 
 def _checked_entry(file: Path, key: str) -> _Entry | None:

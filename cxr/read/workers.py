@@ -1,6 +1,5 @@
 """One task on many films, in processes that a film may kill without taking the others along."""
 
-import contextlib
 import itertools
 import os
 import threading
@@ -23,7 +22,7 @@ from cxr.read.radiograph import ReadError
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-_WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
+WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
 _PARENT_POLL_S = 1.0
 _STOP_POLL_S = 0.1
 
@@ -39,7 +38,7 @@ def outcomes(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=not (progress and items)) as bar:
         films = bar.add_task("Decoding films", total=len(items))
-        for outcome in streamed(task, items, workers if len(items) >= _WORTH_A_POOL else 1):
+        for outcome in streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1):
             bar.advance(films)
             yield outcome
 
@@ -47,7 +46,7 @@ def outcomes(
 def streamed(
     task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Iterator[tuple[_Item, _Result | ReadError]]:
-    """Do as ``outcomes`` for items without end: taken as they are needed, two a worker at a time; 1: in this process."""
+    """Do as ``outcomes`` for items without end: taken as they are needed, two a worker at once; 1: in this process."""
     if workers > 1:
         yield from _pooled(task, iter(items), workers)
     else:
@@ -65,8 +64,11 @@ def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
 
     def put(item: _Item | _End) -> None:
         while not stopped.is_set():
-            with contextlib.suppress(Full):
-                return queue.put(item, timeout=_STOP_POLL_S)
+            try:
+                queue.put(item, timeout=_STOP_POLL_S)
+            except Full:
+                continue
+            return
 
     def fill() -> None:
         end = _End(None)
@@ -75,7 +77,7 @@ def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
                 put(item)
                 if stopped.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001  # raised again by the consumer
+        except BaseException as error:  # raised again by the consumer
             end = _End(error)
         put(end)
 
@@ -113,9 +115,7 @@ def _attempt(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadErr
         raise
 
 
-def _attempt_in_worker(
-    task: Callable[[_Item], _Result], item: _Item
-) -> tuple[_Result | ReadError, dict[UID, str]]:
+def _attempt_in_worker(task: Callable[[_Item], _Result], item: _Item) -> tuple[_Result | ReadError, dict[UID, str]]:
     """Return, beside the outcome, what the worker decodes with: its log has no handler."""
     return _attempt(task, item), decoders_in_use()
 

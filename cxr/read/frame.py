@@ -1,0 +1,32 @@
+"""A film at the size a detector takes."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.read.intensity import Intensity
+from cxr.read.radiograph import Radiograph
+
+
+def at_working_size(film: Radiograph, intensity: Intensity, size: int) -> NDArray[np.uint16]:
+    """Return a film as it is kept: [h, w], 65535 is 1.0 of the intensity, longest side at most ``size`` px.
+
+    A smaller film keeps its size, a larger one is shrunk (``INTER_AREA``).
+    """
+    height, width = film.pixels.shape
+    picture = intensity(film)
+    scale = size / max(height, width)
+    if scale < 1:
+        to = (max(1, round(width * scale)), max(1, round(height * scale)))
+        picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(np.rint(np.clip(picture, 0, 1) * 65535), np.uint16)
+
+
+def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
+    """Return a film [h, w] whose longest side is ``size``; at working size it is so unless the film is smaller."""
+    height, width = pixels.shape
+    factor = size / max(height, width)
+    if factor == 1:
+        return pixels
+    shape = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR))

@@ -1,0 +1,271 @@
+"""Detections as objects that a PACS keeps beside the film: what is found, drawn over it, and burnt into a copy.
+
+A Structured Report (TID 1500, PS3.16) names each finding with a code, a closed polyline and a certainty; a Grayscale
+Softcopy Presentation State (PS3.3 A.33.1) shows the same boxes on the film itself; a Secondary Capture (A.8.1) shows
+them where a viewer knows neither. Each is a series of its own in the film's study and carries the film's patient and
+study, which is what DICOM demands: these files, and no others of a run, name the patient.
+
+The polylines are in pixels of the film, (column, row), with 0, 0 at the outer corner of the first pixel: SCOORD's
+frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' are the same.
+"""
+
+import uuid
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+from highdicom.sr import CodedConcept
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.sr.codedict import codes
+
+from cxr.findings import FindingVocabulary
+from cxr.palette import colour
+from cxr.read.dicom import ReadError
+from cxr.report.algorithm import Algorithm
+from cxr.report.dicom_codes import PRIVATE_SCHEME, finding_code, finding_site, private_scheme
+from cxr.report.figures import Marks
+
+_MAKER = "cxr"
+_NOTICE = "Research software, not a diagnosis"
+_SERIES = {"sr": 9901, "pr": 9902, "sc": 9903}  # numbers far from those a modality gives
+_PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
+_REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
+# Of type 2 in every object (PS3.3 C.7.1.1, C.7.2.1): empty where the film does not know them.
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+
+
+def write_objects(
+    film: Path,
+    marks: Marks,
+    abnormal: float,
+    picture: NDArray[np.uint8],
+    algorithm: Algorithm,
+    findings: FindingVocabulary,
+    stem: Path,
+) -> None:
+    """Write ``<stem>-sr.dcm``, ``-pr.dcm`` and ``-sc.dcm``.
+
+    Args:
+        film: the DICOM file that was read.
+        marks: the detections to show, boxes in its pixels.
+        abnormal: 0..1, how surely the film bears any finding.
+        picture: [h, w, 3] RGB, the film with the boxes burnt in.
+        algorithm: what said so.
+        findings: the vocabulary behind the names.
+        stem: path of the files without their ends.
+
+    Raises ``ReadError`` where the film is no DICOM file or lacks what an object must refer to.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom and highdicom quote names and dates that they find odd
+        source = _read_source(film)
+        makers: dict[str, Callable[[], Dataset]] = {
+            "sr": lambda: structured_report(source, marks, abnormal, algorithm),
+            "pr": lambda: presentation_state(source, marks, algorithm, findings),
+            "sc": lambda: secondary_capture(source, picture, algorithm),
+        }
+        for kind, make in makers.items():
+            try:
+                _write_whole(make(), stem.with_name(f"{stem.name}-{kind}.dcm"))
+            except (ValueError, TypeError, AttributeError, KeyError) as error:  # a header out of standard
+                # Not the error's own words: they may quote the patient's name, and this goes into a report
+                reason = f"no DICOM {kind} can be made of its header ({type(error).__name__})"
+                raise ReadError(f"{film}: {reason}") from error
+
+
+def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm: Algorithm) -> hd.sr.ComprehensiveSR:
+    """Return the findings as a measurement report (TID 1500).
+
+    One group says how surely the film is abnormal (TID 1501), so that a film without findings has a report too; then
+    one a finding (TID 1410): its code, site, closed polyline, and the detector's score as a certainty in percent.
+    """
+    identification = hd.sr.AlgorithmIdentification(
+        _MAKER, algorithm.version, parameters=algorithm.parameters(), manufacturer=_MAKER
+    )
+    whole = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "film"),
+        finding_type=codes.SCT.Abnormal,
+        algorithm_id=identification,
+        measurements=[_certainty(abnormal)],
+        source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
+    )
+    scores = np.zeros(0, np.float32) if marks.scores is None else marks.scores
+    regions = [
+        _region(source, number, box, name, float(score), identification)
+        for number, (box, name, score) in enumerate(zip(marks.boxes, marks.findings, scores, strict=True), start=1)
+    ]
+    device = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=_device(algorithm), name=_MAKER, manufacturer_name=_MAKER, model_name="detector",
+        serial_number=algorithm.digest,
+    )  # fmt: skip
+    observer = hd.sr.ObserverContext(codes.DCM.Device, device)
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=_PLAIN_X_RAY_OF_CHEST,
+        imaging_measurements=[whole, *regions],
+    )
+    private = any(finding_code(name).scheme_designator == PRIVATE_SCHEME for name in marks.findings)
+    return hd.sr.ComprehensiveSR(
+        evidence=[source],
+        content=report,
+        is_complete=True,
+        coding_schemes=[private_scheme()] if private else None,
+        **_origin(algorithm, "sr"),
+    )
+
+
+def presentation_state(
+    source: Dataset, marks: Marks, algorithm: Algorithm, findings: FindingVocabulary
+) -> hd.pr.GrayscaleSoftcopyPresentationState:
+    """Return the boxes as graphics over the film, a layer a finding, each box captioned with its score."""
+    layers = {
+        name: hd.pr.GraphicLayer(
+            f"FINDING{order}",
+            order,
+            name.replace("_", " ")[:64],
+            hd.color.CIELabColor.from_string(colour(findings, name)),
+        )
+        for order, name in enumerate(dict.fromkeys(marks.findings), start=1)
+    }
+    scores = np.zeros(0, np.float32) if marks.scores is None else marks.scores
+    drawn = [
+        hd.pr.GraphicAnnotation(
+            [source],
+            layers[name],
+            graphic_objects=[hd.pr.GraphicObject("POLYLINE", _polyline(source, box), "PIXEL")],
+            text_objects=[_caption(source, box, f"{name.replace('_', ' ')} {score:.2f}")],
+        )
+        for box, name, score in zip(marks.boxes, marks.findings, scores, strict=True)
+    ]
+    # MONOCHROME1 is not looked at under a presentation state: its presentation LUT inverts (PS3.3 C.11.6.1.2)
+    inverse = source.PhotometricInterpretation == "MONOCHROME1"
+    made = hd.pr.GrayscaleSoftcopyPresentationState(
+        [source],
+        content_label="DETECTIONS",
+        content_description=_NOTICE,
+        graphic_annotations=drawn or None,
+        graphic_layers=list(layers.values()) or None,
+        presentation_lut_transformation=hd.PresentationLUTTransformation("INVERSE" if inverse else "IDENTITY"),
+        **_origin(algorithm, "pr"),
+    )
+    made.Laterality = source.get("Laterality") or None  # may be empty where nobody said, may not be absent
+    return made
+
+
+def secondary_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Algorithm) -> hd.sc.SCImage:
+    """Return ``picture`` [h, w, 3] RGB as an image derived from the film."""
+    made = hd.sc.SCImage.from_ref_dataset(
+        source,
+        np.ascontiguousarray(picture),
+        "RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=("L", "F"),  # demanded here, and not known where the film does not say: see below
+        **_origin(algorithm, "sc"),
+    )
+    made["PatientOrientation"].value = source.get("PatientOrientation") or None
+    made.Laterality = source.get("Laterality") or None
+    made.ConversionType = "WSD"
+    made.ImageType = ["DERIVED", "SECONDARY"]
+    made.BurnedInAnnotation = "NO"  # of who the patient is (PS3.3 C.8.6.2); boxes and findings are
+    made.DerivationDescription = _NOTICE
+    made.ImageComments = "; ".join(algorithm.parameters())
+    made.SourceImageSequence = [_reference(source)]
+    return made
+
+
+def _read_source(film: Path) -> Dataset:
+    """Return a film's header as the objects take it. Raises ``ReadError``."""
+    try:
+        # A film without preamble and file meta is read too (PS3.10 7.1 asks for them, old archives lack them)
+        source = dcmread(film, force=True, stop_before_pixels=True)
+    except (InvalidDicomError, OSError, ValueError) as error:
+        raise ReadError(f"{film}: no DICOM objects can be made of it ({type(error).__name__})") from error
+    missing = [name for name in _REQUIRED if not source.get(name)]
+    if missing:
+        raise ReadError(f"{film}: no DICOM objects can be made: its header has no {', '.join(missing)}")
+    for name in _MAY_BE_EMPTY:
+        if name not in source:
+            setattr(source, name, "")
+    source.decode()  # names in Big5 or GB18030 become text, to be written again in Unicode
+    source.SpecificCharacterSet = "ISO_IR 192"
+    return source
+
+
+def _write_whole(made: Dataset, file: Path) -> None:
+    part = file.with_name(f".{file.name}.part")
+    made.save_as(part, enforce_file_format=True)
+    part.replace(file)
+
+
+def _origin(algorithm: Algorithm, kind: str) -> dict[str, Any]:
+    """Return what every object says of the series it is in and of what made it."""
+    return {
+        "series_instance_uid": hd.UID(),
+        "series_number": _SERIES[kind],
+        "sop_instance_uid": hd.UID(),
+        "instance_number": 1,
+        "series_description": f"{_MAKER} detections ({_NOTICE.lower()})",
+        "manufacturer": _MAKER,
+        "manufacturer_model_name": "detector",
+        "software_versions": [algorithm.version, f"checkpoint {algorithm.digest}", f"highdicom {version('highdicom')}"],
+        "device_serial_number": algorithm.digest,
+        "specific_character_set": "ISO_IR 192",
+    }
+
+
+def _device(algorithm: Algorithm) -> hd.UID:
+    """Return the model's own UID: the same checkpoint has the same one everywhere."""
+    return hd.UID.from_uuid(str(uuid.uuid5(uuid.NAMESPACE_OID, f"cxr {algorithm.digest}")))
+
+
+def _certainty(score: float) -> hd.sr.Measurement:
+    return hd.sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * score, 2), codes.UCUM.Percent)
+
+
+def _region(
+    source: Dataset,
+    number: int,
+    box: NDArray[np.float32],
+    name: str,
+    score: float,
+    algorithm: hd.sr.AlgorithmIdentification,
+) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    site = finding_site(name)
+    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{name.replace('_', ' ')} {number}"),
+        referenced_region=hd.sr.ImageRegion(
+            "POLYLINE", _polyline(source, box), hd.sr.SourceImageForRegion.from_source_image(source)
+        ),
+        finding_type=finding_code(name),
+        finding_sites=[hd.sr.FindingSite(site)] if site else None,
+        algorithm_id=algorithm,
+        measurements=[_certainty(score)],
+    )
+
+
+def _polyline(source: Dataset, box: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the corners of ``box`` (xyxy), the first one again at the end: [5, 2] of (column, row) in the film."""
+    x0, y0, x1, y1 = np.clip(box, 0, np.tile([source.Columns, source.Rows], 2)).astype(np.float64).round(2)
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
+
+
+def _caption(source: Dataset, box: NDArray[np.float32], text: str) -> hd.pr.TextObject:
+    x, y = _polyline(source, box)[0]
+    return hd.pr.TextObject(text, "PIXEL", anchor_point=(float(x), float(y)), anchor_point_visible=False)
+
+
+def _reference(source: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    return reference

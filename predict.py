@@ -1,0 +1,26 @@
+"""Say what a trained detector finds on films: tables, a submission, pictures, and objects that a PACS opens.
+
+python predict.py ckpt=outputs/…/checkpoints/best.ckpt images=FOLDER
+python predict.py ckpt=… images=data/course/test.csv pictures=true dicom=true
+python predict.py --help
+"""
+
+from omegaconf import DictConfig
+
+from cxr import config
+
+
+@config.entry("predict")
+def main(cfg: DictConfig) -> None:
+    """Predict what ``cfg`` composes."""
+    config.check(cfg)
+    from cxr import predicting  # here, not above: it imports torch, which --help and a misspelt word need not wait for
+
+    with predicting.opened(cfg) as folder:
+        parts = predicting.instantiate(cfg, folder)
+        predicting.predict(parts, folder)
+        predicting.report(parts, folder)
+
+
+if __name__ == "__main__":
+    main()
