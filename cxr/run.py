@@ -33,6 +33,8 @@ from rich.table import Table
 from cxr import config
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
+from cxr.detect.calibrate import calibrate as choose
+from cxr.detect.checkpoint import AtomicCheckpointIO
 from cxr.detect.task import DetectionTask
 from cxr.report.callbacks import read_epochs
 
@@ -200,6 +202,19 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         raise SystemExit(130) from None
 
 
+def calibrate(parts: Parts, folder: RunFolder) -> None:
+    """Freeze into the best checkpoint what is chosen on validation films: the fusion of scores, the operating point."""
+    path = folder.best if folder.best.exists() else folder.last
+    best = torch.load(path, weights_only=True, map_location="cpu")
+    if "operating_point" in best["cxr"] or not parts.data.films["val"]:
+        return
+    parts.task.load_state_dict(best["state_dict"])
+    point = choose(parts.task, parts.data.dataset("val"))
+    best["state_dict"] = parts.task.state_dict()
+    best["cxr"]["operating_point"] = point.as_dict()
+    AtomicCheckpointIO().save_checkpoint(best, path)
+
+
 def test(parts: Parts, folder: RunFolder) -> None:
     """Score the best epoch's weights on the test films."""
     best = folder.best if folder.best.exists() else folder.last
@@ -248,7 +263,7 @@ def _stopped_early(last: Mapping[str, Any]) -> bool:
 
 def _check_monitor(monitor: str, task: DetectionTask) -> None:
     """The monitored figure must be one that validation logs and that rises as the detector gets better."""
-    means = [f"val/{m}" for m in ("map", "map_50", "map_75", "mar_100")]
+    means = [f"val/{m}" for m in ("map", "map_50", "map_75", "mar_100", "sensitivity@1fp", "image_auc")]
     single = [f"val/{m}/{name}" for m in ("ap", "ap50", "ar") for name in task.findings.names]
     if monitor not in (*means, *single):
         raise ConfigError(f"monitor is {monitor!r}, expected {', '.join(means)}, or val/ap50/<finding> and its like")

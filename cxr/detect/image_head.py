@@ -22,18 +22,22 @@ class ImageHead(nn.Module):
         width: of the hidden layer.
 
     Attributes:
-        weight: share of the image-level score in the fused ones, 0..1, chosen on validation films after training and
-            kept with the weights; 0 leaves the boxes as they are.
+        box_weight: share of the whole film's score in that of a box, 0..1.
+        film_weight: the same in the scores of the film. Both are 0 while the detector trains: boxes stand alone, and
+            gain by learning the film beside them. They are chosen on validation films afterwards and kept with the
+            weights.
     """
 
-    weight: Tensor
+    box_weight: Tensor
+    film_weight: Tensor
 
     def __init__(self, channels: Sequence[int], findings: int, width: int = 128) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(2 * sum(channels), width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, findings + 1)
         )
-        self.register_buffer("weight", torch.tensor(0.5))
+        self.register_buffer("box_weight", torch.tensor(0.0))
+        self.register_buffer("film_weight", torch.tensor(0.0))
 
     def forward(self, pyramid: Mapping[str, Tensor]) -> Tensor:
         """Return logits [B, K + 1] of a batch's pyramid: each finding in the order of its class, and any at last."""
@@ -53,18 +57,19 @@ class ImageHead(nn.Module):
 
 
 def with_image_scores(
-    found: Mapping[str, Tensor], findings: int, logits: Tensor | None, weight: float
+    found: Mapping[str, Tensor], findings: int, logits: Tensor | None, box_weight: float, film_weight: float
 ) -> dict[str, Tensor]:
-    """Return one film's detections with ``finding_scores`` [K] and ``abnormal`` [], all fused with the image's logits.
+    """Return one film's detections with ``finding_scores`` [K] and ``abnormal`` [], fused with the image's logits.
 
-    Fused are a score s of the boxes and a probability p of the whole film as s^(1-w) · p^w, w the ``weight``. The
-    boxes' score of a finding is that of its strongest box, of abnormality that of the strongest box of all.
+    A score s of the boxes and a probability p of the whole film become s^(1-w) · p^w. The boxes' score of a finding is
+    that of its strongest box, of abnormality that of the strongest box of all.
 
     Args:
         found: boxes [M, 4], labels int64 [M] in 1..K, scores [M].
         findings: K.
         logits: [K + 1] of ``ImageHead``; None where there is none: the boxes speak alone, 0 where there is no box.
-        weight: of the whole film.
+        box_weight: w for the scores of the boxes.
+        film_weight: w for the scores of the film.
     """
     boxes = found["scores"].new_zeros(findings + 1)
     boxes[:findings].scatter_reduce_(0, found["labels"] - 1, found["scores"], "amax")
@@ -72,8 +77,8 @@ def with_image_scores(
     if logits is None:
         return {**found, "finding_scores": boxes[:findings], "abnormal": boxes[findings]}
     film = logits.float().sigmoid()
-    fused = boxes.clamp(min=FLOOR) ** (1 - weight) * film**weight
-    scores = found["scores"] ** (1 - weight) * film[found["labels"] - 1] ** weight
+    fused = boxes.clamp(min=FLOOR) ** (1 - film_weight) * film**film_weight
+    scores = found["scores"] ** (1 - box_weight) * film[found["labels"] - 1] ** box_weight
     return {**found, "scores": scores, "finding_scores": fused[:findings], "abnormal": fused[findings]}
 
 

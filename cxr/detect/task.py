@@ -141,9 +141,10 @@ class DetectionTask(L.LightningModule):
             logits = [None] * len(images) if self.image_head is None else list(self.image_head(pyramids[0]))
         finally:
             self.detector.train(was_training)
-        weight = 0.0 if self.image_head is None else float(self.image_head.weight)
+        head = self.image_head
+        weights = (0.0, 0.0) if head is None else (float(head.box_weight), float(head.film_weight))
         return [
-            with_image_scores(_in_original(found, target), len(self.findings.names), of_film, weight)
+            with_image_scores(_in_original(found, target), len(self.findings.names), of_film, *weights)
             for found, target, of_film in zip(detections, targets, logits, strict=True)
         ]
 
