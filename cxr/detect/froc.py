@@ -108,8 +108,11 @@ def match(results: Sequence["FilmResult"], label: int | None = None, rule: Rule 
     """Match the detections of one finding, or of all (None), to the true boxes. A number is a least IoU.
 
     Raises:
-        ValueError: the rule is not known.
+        ValueError: the rule is not known, or a score is not a number.
     """
+    for result in results:
+        if not np.isfinite(result.scores).all():
+            raise ValueError(f"{result.study}: a detection's score is not a number, expected 0..1")
     detected = _boxes([(r.labels, r.boxes, r.scores) for r in results], label)
     unfound = [np.full(len(r.truth_labels), -np.inf) for r in results]
     true = _boxes([(r.truth_labels, r.truth_boxes, u) for r, u in zip(results, unfound, strict=True)], label)
@@ -176,7 +179,7 @@ class SensitivityAt:
         before = np.searchsorted(-found, -alarms[self._last], side="left")
         self._before = np.append(before, np.isfinite(found).sum())
         # Few alarms are within the highest rate, so the cumulative sum of a resample seldom has to go on to the last
-        self._likely = int(min(1.3 * self.rates.max() * len(results) + 100, len(alarms)))
+        self._likely = int(min(1.3 * self.rates.max() * max(len(results), 1) + 100, len(alarms)))
 
     def __call__(self, times: Values) -> Values:
         """Return sensitivity at each rate; NaN without true boxes."""

@@ -21,6 +21,7 @@ Figure = Callable[[Values], Values]
 """Takes float64 [films], how often each film counts, and gives float64 [F], the figures; NaN where undefined."""
 
 LEVEL = 0.95
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,12 @@ def estimates(
         undefined: reason for a value that is NaN.
     """
     values = figure(np.ones(len(results)))
-    drawn = bootstrap(figure, [result.patient for result in results], samples, seed)
+    patients = [result.patient for result in results]
+    drawn = bootstrap(figure, patients, samples, seed) if patients else values[None]
     shares = trials or [0] * len(values)
     return [
-        _estimate(float(value), drawn[:, i], n, patients, undefined)
-        for i, (value, n, patients) in enumerate(zip(values, counts, shares, strict=True))
+        _estimate(float(value), drawn[:, i], n, share, undefined)
+        for i, (value, n, share) in enumerate(zip(values, counts, shares, strict=True))
     ]
 
 
@@ -96,7 +98,7 @@ def _estimate(value: float, resampled: Values, n: int, trials: int, undefined: s
     known = resampled[~np.isnan(resampled)]
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n, undefined)
-    if len(known) and np.ptp(known) > 0:
+    if len(known) and np.ptp(known) > _ROUNDING:
         low, high = np.percentile(known, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
         return Estimate(value, float(low), float(high), n)
     if trials and value in (0, 1):

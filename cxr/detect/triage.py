@@ -37,11 +37,20 @@ class RocCurve:
 
 
 def image_scores(results: Sequence["FilmResult"], label: int | None = None) -> tuple[Values, NDArray[np.bool_]]:
-    """Return score [films] and whether a reader marked anything, or the finding of ``label``, [films]."""
+    """Return score [films] and whether a reader marked anything, or the finding of ``label``, [films].
+
+    Raises:
+        ValueError: a score is not a number; names the study.
+    """
     if label is None:
-        return np.array([r.abnormal for r in results], np.float64), np.array([not r.normal for r in results], bool)
-    scores = np.array([r.finding_scores[label - 1] for r in results], np.float64)
-    return scores, np.array([bool((r.truth_labels == label).any()) for r in results], bool)
+        scores, positive = [r.abnormal for r in results], [not r.normal for r in results]
+    else:
+        scores = [float(r.finding_scores[label - 1]) for r in results]
+        positive = [bool((r.truth_labels == label).any()) for r in results]
+    for result, score in zip(results, scores, strict=True):
+        if not np.isfinite(score):
+            raise ValueError(f"{result.study}: the film's score is {score}, expected a number in 0..1")
+    return np.array(scores, np.float64), np.array(positive, bool)
 
 
 def roc_curve(results: Sequence["FilmResult"], label: int | None = None) -> RocCurve:
@@ -199,15 +208,13 @@ class Reliability:
 
 
 class _Bins:
-    """Share of positives in each bin of equally many films, and the ECE last."""
+    """Share of positives in each bin of equally many films, those of one score in one bin, and the ECE last."""
 
     def __init__(self, scores: Values, positive: NDArray[np.bool_], bins: int) -> None:
         self._scores, self._positive = scores, positive
-        parts = np.array_split(np.argsort(scores, kind="stable"), min(bins, max(len(scores), 1)))
-        self.bin = np.zeros(len(scores), np.int64)
-        for i, part in enumerate(parts):
-            self.bin[part] = i
-        self.count = len(parts)
+        lower = np.searchsorted(np.sort(scores), scores, side="left")  # films scored lower than each
+        _, self.bin = np.unique(lower * bins // max(len(scores), 1), return_inverse=True)
+        self.count = int(self.bin.max(initial=-1)) + 1
 
     def __call__(self, times: Values) -> Values:
         films, scores, positive = (
@@ -220,15 +227,19 @@ class _Bins:
 def reliability(
     results: Sequence["FilmResult"], label: int | None = None, bins: int = 10, samples: int = 1000, seed: int = 0
 ) -> Reliability:
-    """Return the reliability curve over ``bins`` bins of equally many films, as far as there are films, and the ECE."""
+    """Return the reliability curve over at most ``bins`` bins of equally many films, and the ECE.
+
+    Films of one score share a bin (all without a box score 0), so bins may be fewer and unequal. The ECE is never
+    quite 0, and the more bins, the higher by chance: of few films it says little.
+    """
     scores, positive = image_scores(results, label)
     figure = _Bins(scores, positive, bins)
-    films = np.bincount(figure.bin, minlength=figure.count)
-    means = _share(np.bincount(figure.bin, weights=scores, minlength=figure.count), films)
-    *shares, ece = estimates(figure, results, [*films.tolist(), len(results)], samples, seed)
-    return Reliability(
-        tuple(ReliabilityBin(float(m), s, int(n)) for m, s, n in zip(means, shares, films, strict=True)), ece
-    )
+    members = [figure.bin == i for i in range(figure.count)]
+    films = [int(own.sum()) for own in members]
+    trials = [*(_patients(results, own) for own in members), 0]
+    *shares, ece = estimates(figure, results, [*films, len(results)], samples, seed, trials, undefined="no film")
+    means = (float(scores[own].mean()) for own in members)
+    return Reliability(tuple(map(ReliabilityBin, means, shares, films)), ece)
 
 
 @dataclass(frozen=True)
