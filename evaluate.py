@@ -10,7 +10,7 @@ import sys
 from omegaconf import DictConfig
 
 from cxr import config
-from cxr.command_line import checkpoints_as_list
+from cxr.command_line import as_hydra_reads
 
 
 @config.entry("evaluate")
@@ -27,5 +27,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = checkpoints_as_list(sys.argv)
+    sys.argv = as_hydra_reads(sys.argv)
     main()

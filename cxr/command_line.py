@@ -5,15 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def checkpoints_as_list(argv: Sequence[str]) -> list[str]:
-    """Return the words of a command with ``ckpt=a.ckpt,b.ckpt`` as a list of two: Hydra takes a comma for a sweep.
+def as_hydra_reads(argv: Sequence[str]) -> list[str]:
+    """Return the words of a command as Hydra takes them for what they mean.
 
-    A path may hold commas itself, as the folders of a sweep do: the words are cut after ``.ckpt`` only, and not at all
-    where the whole names a file. What is quoted, a list already, or meant as a sweep (``-m``) stays as it is.
+    ``ckpt=a.ckpt,b.ckpt`` becomes a list of two: Hydra takes a comma for a sweep. A path may hold commas itself, as the
+    folders of a sweep do: it is cut after ``.ckpt`` only, and not at all where the whole names a file. What is quoted,
+    a list already, or meant as a sweep (``-m``) stays as it is.
+
+    ``findings=[a,b]`` becomes ``{only: [a, b]}``: Hydra takes a list for files of conf/findings/.
     """
-    if {"-m", "--multirun"} & set(argv):
-        return list(argv)
-    return [f"ckpt={_listed(word[5:])}" if word.startswith("ckpt=") else word for word in argv]
+    sweep = {"-m", "--multirun"} & set(argv)
+    words = [f"ckpt={_listed(word[5:])}" if word.startswith("ckpt=") and not sweep else word for word in argv]
+    return [re.sub(r"^findings=\[(.*)\]$", _only, word) for word in words]
+
+
+def _only(names: re.Match[str]) -> str:
+    quoted = ("'" + name.strip().strip("'\"") + "'" for name in names[1].split(",") if name.strip())
+    return f"findings={{only:[{','.join(quoted)}]}}"
 
 
 def _listed(value: str) -> str:

@@ -97,7 +97,7 @@ def instantiate(cfg: DictConfig) -> Parts:
             f"{paths[0]} and {paths[1]} have other {plain['split']} films: name those to compare them on, which neither"
             " was trained on: data=course data.root=FOLDER data.seed=0"
         )
-    return Parts(plain, models, _chosen(plain["findings"], models[0].checkpoint.findings), films[0])
+    return Parts(plain, models, _chosen(_wanted(cfg), models[0].checkpoint.findings), films[0])
 
 
 def detect(parts: Parts, folder: Path) -> None:
@@ -157,8 +157,7 @@ def _evaluation(model: Measured) -> Evaluation:
 def _model(name: str, path: str, cfg: DictConfig) -> Measured:
     checkpoint = read_checkpoint(path)
     digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
-    wanted = OmegaConf.to_container(cfg.findings) if OmegaConf.is_config(cfg.findings) else cfg.findings
-    readable = replace(checkpoint, findings=_readable(wanted, checkpoint.findings))
+    readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
     try:
         data = load_data(readable, cfg.data)
         data.prepare_data()
@@ -166,6 +165,13 @@ def _model(name: str, path: str, cfg: DictConfig) -> Measured:
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(str(error)) from error
     return Measured(name, checkpoint, digest, data)
+
+
+def _wanted(cfg: DictConfig) -> Any:
+    """Return the setting ``findings`` as None, a list or a mapping; ``{only: […]}`` is how a list is typed."""
+    wanted = OmegaConf.to_container(cfg.findings) if OmegaConf.is_config(cfg.findings) else cfg.findings
+    only = wanted.get("only") if isinstance(wanted, Mapping) else None
+    return only if isinstance(only, list) else wanted
 
 
 def _readable(wanted: Any, findings: FindingVocabulary) -> FindingVocabulary:

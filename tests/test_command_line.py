@@ -1,11 +1,11 @@
-"""``ckpt=a.ckpt,b.ckpt`` as Hydra reads it: two checkpoints, not a sweep."""
+"""What Hydra would take for a sweep or for files of a group: two checkpoints, names of findings."""
 
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cxr.command_line import checkpoints_as_list
+from cxr.command_line import as_hydra_reads
 
 
 @pytest.mark.parametrize(
@@ -17,19 +17,21 @@ from cxr.command_line import checkpoints_as_list
         ("ckpt=sweeps/lr=1,epochs=2/best.ckpt,b.ckpt", ["sweeps/lr=1,epochs=2/best.ckpt", "b.ckpt"]),
         ("ckpt=of's (2),x/best.ckpt,b.ckpt", ["of's (2),x/best.ckpt", "b.ckpt"]),
         ("split=val", "val"),
+        ("findings=[scoliosis, 心臟肥大]", {"only": ["scoliosis", "心臟肥大"]}),
+        ("findings={Cardiomegaly: cardiac_hypertrophy}", {"Cardiomegaly": "cardiac_hypertrophy"}),
     ],
 )
-def test_a_comma_after_a_checkpoint_parts_two(typed: str, read: str | list[str]) -> None:
-    _, word = checkpoints_as_list(["evaluate.py", typed])
+def test_words_mean_what_they_say(typed: str, read: object) -> None:
+    _, word = as_hydra_reads(["evaluate.py", typed])
     assert OverridesParser.create().parse_override(word).value() == read
 
 
 def test_a_file_whose_name_holds_commas_is_one(tmp_path: Path) -> None:
     path = tmp_path / "a=1.ckpt,b=2.ckpt"
     path.touch()
-    (word,) = checkpoints_as_list([f"ckpt={path}"])
+    (word,) = as_hydra_reads([f"ckpt={path}"])
     assert OverridesParser.create().parse_override(word).value() == str(path)
 
 
 def test_a_sweep_that_is_asked_for_stays_one() -> None:
-    assert checkpoints_as_list(["evaluate.py", "-m", "ckpt=a.ckpt,b.ckpt"])[-1] == "ckpt=a.ckpt,b.ckpt"
+    assert as_hydra_reads(["evaluate.py", "-m", "ckpt=a.ckpt,b.ckpt"])[-1] == "ckpt=a.ckpt,b.ckpt"
