@@ -55,7 +55,7 @@ def froc_figure(evaluations: Evaluations) -> Figure:
             pooled.plot([rate] * 2, [point.low, point.high], color=ink, linewidth=3, alpha=0.45)
             pooled.plot([rate], [point.sensitivity], "o", color=ink, markersize=6)
     _each_finding(single, evaluations, lambda own: (own.curve.false_positives, own.curve.sensitivity))
-    for axes, title in ((pooled, "all findings together"), (single, "each finding")):
+    for axes, title in ((pooled, "all findings together"), (single, _each(evaluations))):
         axes.set_xscale("log", base=2)
         axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel="false positives a film", ylabel="sensitivity")
         axes.set_xticks(FP_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
@@ -71,7 +71,7 @@ def precision_recall_figure(evaluations: Evaluations) -> Figure:
         recall, precision = evaluation.per_finding[POOLED].precision_recall
         _steps(pooled, recall, precision, ink, _called(name, evaluations))
     _each_finding(single, evaluations, lambda own: own.precision_recall)
-    for axes, title in ((pooled, "all findings together"), (single, "each finding")):
+    for axes, title in ((pooled, "all findings together"), (single, _each(evaluations))):
         axes.set(xlim=(-0.02, 1.02), xlabel="recall (sensitivity)", ylabel="precision")
         _dress(axes, title)
     return figure
@@ -185,6 +185,10 @@ def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line =
 
 def _called(name: str, evaluations: Evaluations) -> str:
     return f"checkpoint {name}" if len(evaluations) > 1 else "this checkpoint"
+
+
+def _each(evaluations: Evaluations) -> str:
+    return "each finding (checkpoint B dashed)" if len(evaluations) > 1 else "each finding"
 
 
 def _dress(axes: Axes, title: str) -> None:
