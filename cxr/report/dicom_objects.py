@@ -157,7 +157,7 @@ def presentation_state(
         presentation_lut_transformation=hd.PresentationLUTTransformation("INVERSE" if inverse else "IDENTITY"),
         **_origin(algorithm, "pr"),
     )
-    made.Laterality = source.get("Laterality") or None  # may be empty where nobody said, may not be absent
+    _take_over(made, source, "Laterality")
     return made
 
 
@@ -172,8 +172,7 @@ def secondary_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Al
         patient_orientation=("L", "F"),  # demanded here, and not known where the film does not say: see below
         **_origin(algorithm, "sc"),
     )
-    made["PatientOrientation"].value = source.get("PatientOrientation") or None
-    made.Laterality = source.get("Laterality") or None
+    _take_over(made, source, "Laterality", "PatientOrientation")
     made.ConversionType = "WSD"
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.BurnedInAnnotation = "NO"  # of who the patient is (PS3.3 C.8.6.2); boxes and findings are
@@ -199,6 +198,12 @@ def _read_source(film: Path) -> Dataset:
     source.decode()  # names in Big5 or GB18030 become text, to be written again in Unicode
     source.SpecificCharacterSet = "ISO_IR 192"
     return source
+
+
+def _take_over(made: Dataset, source: Dataset, *names: str) -> None:
+    """Say what the film says: these may be empty where it says nothing, but may not be absent, nor guessed."""
+    for name in names:
+        setattr(made, name, source.get(name) or None)
 
 
 def _write_whole(made: Dataset, file: Path) -> None:

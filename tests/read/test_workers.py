@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from cxr.read import decode
-from cxr.read.workers import outcomes
+from cxr.read.workers import ahead, outcomes, streamed
 
 TASKS = """
 import os
@@ -135,3 +136,59 @@ def alive(pid):
         return False
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return not state.startswith("Z")  # whoever adopts it may leave it as a zombie for a while
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_films_are_taken_only_as_they_are_needed(tmp_path, read, workers):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(tmp_path / f"{len(taken)}.film")
+            yield taken[-1]
+
+    results = streamed(read, endless(), workers)
+    assert [next(results)[1] for _ in range(20)] == [None] * 20
+    assert len(taken) <= 20 + 2 * workers
+    results.close()
+
+
+def test_a_stream_goes_on_after_films_that_kill_their_process(tmp_path, read):
+    paths = films(tmp_path, {0: "kill", 6: "kill", 13: "kill"})
+    results = dict(streamed(read, iter(paths), 2))
+    assert [n for n, path in enumerate(paths) if results[path]] == [0, 6, 13]
+
+
+def test_what_is_computed_ahead_comes_in_order_and_is_bounded():
+    taken = []
+
+    def numbers():
+        for n in range(100):
+            taken.append(n)
+            yield n
+
+    items = ahead(numbers(), limit=3)
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert len(taken) <= 6  # one consumed, three waiting, one in hand
+    assert list(items) == list(range(1, 100))
+
+
+def test_an_error_ahead_is_raised_behind_the_items_before_it():
+    def broken():
+        yield 1
+        raise KeyError("bug")
+
+    items = ahead(broken(), limit=5)
+    assert next(items) == 1
+    with pytest.raises(KeyError, match="bug"):
+        next(items)
+
+
+def test_who_stops_consuming_leaves_no_thread_behind():
+    before = threading.active_count()
+    items = ahead(iter(range(1000)), limit=2)
+    next(items)
+    assert threading.active_count() == before + 1
+    items.close()
+    assert threading.active_count() == before

@@ -1,0 +1,84 @@
+"""Films from files to predictions: every film once, none said otherwise of for its neighbours, failures among them."""
+
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cxr.data.dataset import RadiographDataset
+from cxr.data.folder import read_folder
+from cxr.data.inputs import Decode, read_inputs
+from cxr.detect import detectors
+from cxr.detect.prediction import Prediction
+from cxr.detect.stream import predict_films
+from cxr.detect.task import DetectionTask
+from cxr.findings import FindingVocabulary
+from cxr.read.cache import FilmCache
+from cxr.read.dicom import ReadError
+from cxr.read.intensity import Intensity, VoiWindow
+
+SIZE = 64
+INTENSITY = Intensity([VoiWindow()])
+SHAPES = ((96, 96), (60, 128), (128, 60), (48, 40), (128, 126))  # broad, upright, smaller than the detector's size
+
+
+@pytest.fixture
+def task(vocabulary: FindingVocabulary) -> DetectionTask:
+    torch.manual_seed(0)
+    model = partial(detectors.fasterrcnn_tiny, image_size=SIZE, score_thresh=0.0)
+    return DetectionTask(vocabulary, model, torch.optim.SGD).eval()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of noise in many shapes, and a file that should be one."""
+    random = np.random.default_rng(0)
+    (tmp_path / "films").mkdir()
+    for n, shape in enumerate(SHAPES):
+        cv2.imwrite(str(tmp_path / "films" / f"{n}.png"), random.integers(0, 255, shape, np.uint8))
+    (tmp_path / "films" / "2b.dcm").write_text("<html>")
+    return tmp_path / "films"
+
+
+def predictions(task: DetectionTask, folder: Path, batch: int) -> dict[int, Prediction | ReadError]:
+    said = predict_films(task, read_inputs(folder), Decode(INTENSITY, SIZE), batch, workers=1)
+    return {film.number: outcome for film, outcome in said}
+
+
+def test_every_film_is_told_of_once_and_one_that_fails_stops_none(task: DetectionTask, folder: Path) -> None:
+    said = predictions(task, folder, batch=2)
+    assert sorted(said) == [1, 2, 3, 4, 5, 6]
+    failed = said.pop(4)
+    assert isinstance(failed, ReadError)
+    assert "2b.dcm" in str(failed)
+    assert [(film.height, film.width) for _, film in sorted(said.items())] == list(SHAPES)
+
+
+def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(task: DetectionTask, folder: Path) -> None:
+    alone, together = (predictions(task, folder, batch) for batch in (1, 5))
+    for number in (1, 2, 3, 5, 6):
+        one, other = alone[number], together[number]
+        assert len(one.boxes) > 5
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+        assert one.abnormal == pytest.approx(other.abnormal, abs=1e-5)
+        assert one.boxes[0] == pytest.approx(other.boxes[0], abs=0.05)
+
+
+def test_it_says_what_the_task_says_of_the_films_of_a_data_set(
+    task: DetectionTask, folder: Path, tmp_path: Path, vocabulary: FindingVocabulary
+) -> None:
+    said = predictions(task, folder, batch=1)
+    films, _ = read_folder(folder)
+    dataset = RadiographDataset(films, vocabulary, FilmCache(tmp_path / "cache", INTENSITY, SIZE), SIZE)
+    image, target = dataset[0]
+    found = task.detect([image], [target])[0]
+    best = int(found["scores"].argmax())
+    assert said[1].boxes[0] == pytest.approx(found["boxes"][best].tolist(), abs=0.01)
+    assert said[1].findings[0] == vocabulary.name(int(found["labels"][best]))
+    assert said[1].scores[0] == pytest.approx(float(found["scores"][best]), abs=1e-6)
+    assert list(said[1].scores) == sorted(said[1].scores, reverse=True)
+    assert list(said[1].finding_scores) == list(vocabulary.names)
+    assert said[1].abnormal == float(found["abnormal"])

@@ -1,0 +1,238 @@
+"""DICOM objects read back: where their boxes are, what they refer to, who they name, and what a validator says."""
+
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
+pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
+
+from cxr.detect.triage import Estimate, OperatingPoint
+from cxr.findings import FindingVocabulary
+from cxr.read.dicom import ReadError
+from cxr.report import dicom_codes
+from cxr.report.algorithm import Algorithm
+from cxr.report.dicom_objects import write_objects
+from cxr.report.figures import Marks
+
+ROOT = Path(__file__).parents[2]
+EDA = {
+    key: value for key, value in yaml.safe_load((ROOT / "conf/findings/eda.yaml").read_text()).items() if key[0] != "_"
+}
+FINDINGS = FindingVocabulary(**EDA)
+POINT = OperatingPoint(
+    0.125, 0.99, Estimate(1.0, 0.9, 1.0, 30), Estimate(0.5, 0.4, 0.6, 20), 50, 30, 50, split="val", limited=True
+)
+ALGORITHM = Algorithm("0.3", "00112233aabbccdd", 0.3, POINT)
+MARKS = Marks(
+    np.array([[10, 20, 110, 70], [0, 0, 120, 100]], np.float32),
+    ["cardiac_hypertrophy", "intercostal_pleural_thickening"],
+    np.array([0.875, 0.5], np.float32),
+)
+NOTHING = Marks(np.zeros((0, 4), np.float32), [], np.zeros(0, np.float32))
+PICTURE = np.full((100, 120, 3), 90, np.uint8)
+KINDS = ("sr", "pr", "sc")
+
+
+def film(path: Path, **elements: object) -> Path:
+    """A film of 120 × 100, of a patient with a Chinese name."""
+    data = Dataset()
+    given = {
+        "SpecificCharacterSet": "GB18030", "SOPClassUID": ComputedRadiographyImageStorage,
+        "SOPInstanceUID": "1.2.3.4.5", "StudyInstanceUID": "1.2.3.4",
+        "SeriesInstanceUID": "1.2.3.4.1", "PatientID": "H1234", "PatientSex": "F",
+        "PatientName": "Wang^Xiaoming=王^小明", "PatientBirthDate": "19400305", "InstitutionName": "E-Da",
+        "Modality": "CR",
+        "StudyDate": "20180315", "StudyTime": "075734", "StudyID": "1", "AccessionNumber": "A77", "Rows": 100,
+        "Columns": 120, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME1", "BitsAllocated": 16,
+        "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0, "WindowCenter": 2048, "WindowWidth": 4096,
+        "PixelData": bytes(2 * 100 * 120), **elements,
+    }  # fmt: skip
+    for name, value in given.items():
+        if value is not None:
+            setattr(data, name, value)
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def objects(folder: Path, marks: Marks = MARKS, **elements: object) -> dict[str, Dataset]:
+    source = film(folder / "film.dcm", **elements)
+    write_objects(source, marks, 0.9, PICTURE, ALGORITHM, FINDINGS, folder / "p0")
+    return {kind: dcmread(folder / f"p0-{kind}.dcm") for kind in KINDS}
+
+
+def items(content: Dataset, kind: str) -> list[Dataset]:
+    found = [content] if content.get("ValueType") == kind else []
+    return found + [below for item in content.get("ContentSequence", []) for below in items(item, kind)]
+
+
+def test_the_report_has_a_closed_polyline_a_code_and_a_certainty_a_finding(tmp_path: Path) -> None:
+    report = objects(tmp_path)["sr"]
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    first, second = items(report, "SCOORD")
+    assert (first.GraphicType, first.GraphicData) == ("POLYLINE", [10, 20, 110, 20, 110, 70, 10, 70, 10, 20])
+    assert second.GraphicData == [0, 0, 120, 0, 120, 100, 0, 100, 0, 0]
+    reference = first.ContentSequence[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == "1.2.3.4.5"
+    named = {
+        (code.CodeValue, code.CodingSchemeDesignator)
+        for item in items(report, "CODE") for code in item.ConceptCodeSequence
+    }  # fmt: skip
+    assert {("8186001", "SCT"), ("80891009", "SCT"), ("INTERCOSTAL_PLEU", "99CXR"), ("3120008", "SCT")} <= named
+    numbers = [item.MeasuredValueSequence[0] for item in items(report, "NUM")]
+    assert [float(number.NumericValue) for number in numbers] == [90.0, 87.5, 50.0]  # the film, then its findings
+    assert {number.MeasurementUnitsCodeSequence[0].CodeValue for number in numbers} == {"%"}
+    assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99CXR"
+    assert report.VerificationFlag == "UNVERIFIED"
+
+
+def test_model_and_operating_point_stand_in_the_report(tmp_path: Path) -> None:
+    texts = " | ".join(item.TextValue for item in items(objects(tmp_path)["sr"], "TEXT"))
+    for said in (
+        "0.3",
+        "checkpoint 00112233aabbccdd",
+        "abnormal from score 0.125 up",
+        "50 val films",
+        "too few abnormal",
+    ):
+        assert said in texts
+
+
+def test_highdicom_reads_its_own_template_back(tmp_path: Path) -> None:
+    import highdicom as hd
+
+    objects(tmp_path)
+    report = hd.sr.srread(tmp_path / "p0-sr.dcm")
+    groups = report.content.get_planar_roi_measurement_groups(graphic_type=hd.sr.GraphicTypeValues.POLYLINE)
+    assert [group.roi.value.tolist()[0] for group in groups] == [[10, 20], [0, 0]]
+
+
+def test_the_presentation_state_shows_the_same_boxes_in_the_films_polarity(tmp_path: Path) -> None:
+    state = objects(tmp_path)["pr"]
+    graphics = [note.GraphicObjectSequence[0] for note in state.GraphicAnnotationSequence]
+    assert [graphic.GraphicAnnotationUnits for graphic in graphics] == ["PIXEL", "PIXEL"]
+    assert graphics[0].GraphicData == [10, 20, 110, 20, 110, 70, 10, 70, 10, 20]
+    texts = [note.TextObjectSequence[0].UnformattedTextValue for note in state.GraphicAnnotationSequence]
+    assert texts == ["cardiac hypertrophy 0.88", "intercostal pleural thickening 0.50"]
+    image = state.ReferencedSeriesSequence[0].ReferencedImageSequence[0]
+    assert image.ReferencedSOPInstanceUID == "1.2.3.4.5"
+    assert state.PresentationLUTShape == "INVERSE"
+    assert (state.SoftcopyVOILUTSequence[0].WindowCenter, state.SoftcopyVOILUTSequence[0].WindowWidth) == (2048, 4096)
+    other = objects(tmp_path, PhotometricInterpretation="MONOCHROME2")["pr"]
+    assert other.PresentationLUTShape == "IDENTITY"
+
+
+def test_the_secondary_capture_is_the_picture_and_guesses_no_orientation(tmp_path: Path) -> None:
+    made = objects(tmp_path)["sc"]
+    np.testing.assert_array_equal(made.pixel_array, PICTURE)
+    assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
+    assert not made.PatientOrientation
+    assert not made.Laterality
+    assert "checkpoint 00112233aabbccdd" in made.ImageComments
+    told = objects(tmp_path, PatientOrientation=["L", "F"])["sc"]
+    assert list(told.PatientOrientation) == ["L", "F"]
+
+
+def test_all_are_new_series_of_the_films_study_and_patient(tmp_path: Path) -> None:
+    made = objects(tmp_path)
+    for data in made.values():
+        assert data.StudyInstanceUID == "1.2.3.4"
+        assert (data.PatientID, data.PatientBirthDate, data.AccessionNumber) == ("H1234", "19400305", "A77")
+        assert str(data.PatientName) == "Wang^Xiaoming=王^小明"  # GB18030 in the film, Unicode here
+        assert "InstitutionName" not in data
+        assert (data.Manufacturer, data.DeviceSerialNumber) == ("cxr", "00112233aabbccdd")
+        assert "checkpoint 00112233aabbccdd" in data.SoftwareVersions
+    assert len({data.SeriesInstanceUID for data in made.values()} | {"1.2.3.4.1"}) == 4
+    assert len({data.SOPInstanceUID for data in made.values()} | {"1.2.3.4.5"}) == 4
+
+
+def test_a_film_without_findings_has_objects_too(tmp_path: Path) -> None:
+    made = objects(tmp_path, NOTHING)
+    assert not items(made["sr"], "SCOORD")
+    assert len(items(made["sr"], "NUM")) == 1
+    assert "GraphicAnnotationSequence" not in made["pr"]
+
+
+def test_what_the_film_does_not_know_stays_empty(tmp_path: Path) -> None:
+    unknown = dict.fromkeys(["PatientName", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "WindowCenter"])
+    made = objects(tmp_path, **unknown, WindowWidth=None)
+    assert all(not data.PatientName and not data.StudyDate for data in made.values())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"StudyInstanceUID": None}, {"PatientSex": "secret"}, {"PatientBirthDate": "5 March 1940"}]
+)
+def test_a_header_that_cannot_be_used_is_told_without_its_contents(
+    tmp_path: Path, wrong: dict[str, object], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of pydicom, which writes the wrong date all the same
+        source = film(tmp_path / "film.dcm", **wrong)
+    with pytest.raises(ReadError, match=r"film\.dcm: no DICOM") as error:
+        write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
+    for quoted in ("secret", "March", "Wang", "H1234"):
+        assert quoted not in str(error.value)
+        assert quoted not in "".join(capfd.readouterr())
+    assert not recwarn.list
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_picture_that_is_no_dicom_is_told(tmp_path: Path) -> None:
+    (tmp_path / "film.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    with pytest.raises(ReadError, match=r"film\.png: no DICOM objects can be made"):
+        write_objects(tmp_path / "film.png", MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
+
+
+@pytest.mark.parametrize("marks", [MARKS, NOTHING], ids=["boxes", "normal"])
+def test_an_independent_validator_finds_no_error(tmp_path: Path, marks: Marks) -> None:
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("no dciodvfy here: apt-get install dicom3tools")
+    objects(tmp_path, marks, PatientName="Wang^Xiaoming")
+    for kind in KINDS:
+        said = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
+        told = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
+        assert not told, f"{kind}: {told}"
+
+
+def verhoeff(number: str) -> bool:
+    """Whether the last digit of a SNOMED CT identifier checks the others (SNOMED CT Release File Specification 2.3)."""
+    turn = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+
+    def times(a: int, b: int) -> int:  # in the dihedral group of ten
+        return (a + b) % 5 + (b // 5) * 5 if a < 5 and b < 5 else (
+            (a + b) % 5 + 5 if a < 5 else (a - b) % 5 + 5 if b < 5 else (a - b) % 5
+        )  # fmt: skip
+
+    check = 0
+    for place, digit in enumerate(int(d) for d in reversed(number)):
+        for _ in range(place % 8):
+            digit = turn[digit]
+        check = times(check, digit)
+    return check == 0
+
+
+def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards() -> None:
+    assert not verhoeff("8186002")
+    for value, _ in dicom_codes._FINDINGS.values():
+        assert verhoeff(value), value
+    assert verhoeff("399208008")
+    standard = {codes.SCT.ThoracicAorta, codes.SCT.Heart, codes.SCT.Pleura, codes.SCT.Lung, codes.SCT.Spine}
+    assert set(dicom_codes._SITES.values()) <= standard | {codes.SCT.ThoracicSpine}
+    assert set(dicom_codes._SITES) == set(FINDINGS.names)
+
+
+def test_private_codes_fit_their_fields_and_are_apart() -> None:
+    made = [dicom_codes.finding_code(name) for name in (*FINDINGS.names, "effusion")]
+    assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in made)
+    assert len({code.value for code in made}) == len(made)
+    assert dicom_codes.finding_site("effusion") is None
