@@ -73,7 +73,8 @@ def estimates(
 
     A resample in which the figure is undefined is left out. Where all resamples give the same, as for 3 found of 3,
     their quantiles would say "certain" of what is only few: the interval is then the exact one for a share measured on
-    so many patients, and there is none for other figures.
+    so many patients, and there is none for other figures. Close to 0 and 1 (one missed of a hundred) the quantiles are
+    still on the narrow side: a bound to rely on is ``clopper_pearson``'s.
 
     Args:
         figure: of ``results``.

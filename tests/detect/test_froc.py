@@ -94,6 +94,12 @@ def test_each_true_box_is_found_once_and_by_its_own_finding(result):
     assert matches.alarms == pytest.approx([0.9, 0.7])
 
 
+def test_a_detection_does_not_find_the_box_of_another_film(result):
+    films = [result([(HEART, 3)]), result([], [(HEART, 1, 0.9)]), result([], [(HEART, 3, 0.8)])]
+    assert match(films).found.tolist() == [-math.inf]
+    assert match(films[:2]).found.tolist() == [-math.inf]  # no detection bears the highest label
+
+
 def test_a_detection_whose_best_box_is_taken_finds_the_next(result):
     low, high = (0, 0, 100, 100), (0, 20, 100, 120)  # IoU 2/3 with each other
     film = result([(low, 1), (high, 1)], [(low, 1, 0.9), ((0, 2, 100, 102), 1, 0.8)])
