@@ -30,7 +30,12 @@ CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
-_KEPT = ("checkpoints/*.ckpt", "films/*/film.json", "films.jsonl")  # what a run can go on from, whatever script made it
+_KEPT = (
+    "checkpoints/*.ckpt",
+    "films/*/film.json",
+    "films.jsonl",
+    "detections.json",
+)  # what a run can go on from, whatever script made it
 
 
 class ConfigError(ValueError):
@@ -98,10 +103,8 @@ def check(cfg: DictConfig) -> None:
     if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to the data's
         raise ConfigError("data names no data set to train on; type data=phantom, data=course or data=coco")
     problems = [*_missing(cfg)]
-    for (
-        name,
-        group,
-    ) in cfg.items():  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+    for name in cfg:  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+        group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
     problems += _check_values(cfg)
@@ -112,7 +115,10 @@ def check(cfg: DictConfig) -> None:
 
 def _missing(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(k for k in OmegaConf.missing_keys(cfg) if not k.startswith("task.")):
-        yield f"{key} has no value yet: type {key}=… (the comment in conf/{key.split('.')[0]}/ says what it is)"
+        group, _, rest = key.partition(".")
+        yield f"{key} has no value yet: type {key}=…" + (
+            f" (the comment in conf/{group}/ says what it is)" if rest else ""
+        )
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:

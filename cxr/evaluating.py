@@ -25,8 +25,9 @@ from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import Evaluation, Settings, compare, evaluate
+from cxr.detect.inference import film_results
 from cxr.detect.kept_results import as_plain, from_plain
-from cxr.detect.results import FilmResult, film_results
+from cxr.detect.results import FilmResult
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.report.evaluate_page import evaluate_page

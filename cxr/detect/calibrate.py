@@ -8,7 +8,8 @@ from torch import Tensor
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.froc import COCO_IOUS, MeanAveragePrecision
-from cxr.detect.results import FilmResult, film_results
+from cxr.detect.inference import film_results
+from cxr.detect.results import FilmResult
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint, choose_operating_point, roc_auc
 

@@ -8,15 +8,13 @@ one score enter together, so that no figure depends on the order they come in. A
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.detect.intervals import Estimate, Values, estimates, last_of_ties
-
-if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
-    from cxr.detect.results import FilmResult
+from cxr.detect.results import FilmResult
 
 FP_RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 """False positives a film at which sensitivity is told (LUNA16)."""
@@ -104,7 +102,7 @@ class Boxes:
     scores: Values
 
 
-def match(results: Sequence["FilmResult"], label: int | None = None, rule: Rule | float = "iou50") -> Matches:
+def match(results: Sequence[FilmResult], label: int | None = None, rule: Rule | float = "iou50") -> Matches:
     """Match the detections of one finding, or of all (None), to the true boxes. A number is a least IoU.
 
     Raises:
@@ -135,7 +133,7 @@ def match_boxes(detected: Boxes, true: Boxes, normal: NDArray[np.bool_], rule: R
     return Matches(found, true.film, scores[free][order], detected.film[free][order], normal)
 
 
-def froc(results: Sequence["FilmResult"], label: int | None = None, rule: Rule | float = "iou50") -> Froc:
+def froc(results: Sequence[FilmResult], label: int | None = None, rule: Rule | float = "iou50") -> Froc:
     """Return the curve of one finding, or of all pooled (None): true boxes of all findings, false positives of all."""
     return curve(match(results, label, rule))
 
@@ -162,7 +160,7 @@ class SensitivityAt:
 
     def __init__(
         self,
-        results: Sequence["FilmResult"],
+        results: Sequence[FilmResult],
         label: int | None = None,
         rule: Rule | float = "iou50",
         rates: Sequence[float] = FP_RATES,
@@ -197,7 +195,7 @@ class SensitivityAt:
 
 
 def froc_with_intervals(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     label: int | None = None,
     rule: Rule | float = "iou50",
     rates: Sequence[float] = FP_RATES,
@@ -211,7 +209,7 @@ def froc_with_intervals(
 
 
 def recall(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     label: int | None = None,
     rule: Rule | float = "iou50",
     samples: int = 1000,
@@ -224,7 +222,7 @@ def recall(
 class FalsePositives:
     """False positives scored ``threshold`` or higher a normal film, as a function of how often each film counts."""
 
-    def __init__(self, results: Sequence["FilmResult"], threshold: float, label: int | None = None) -> None:
+    def __init__(self, results: Sequence[FilmResult], threshold: float, label: int | None = None) -> None:
         self._normal = np.array([r.normal for r in results], bool)
         self._alarms = np.array(
             [((r.scores >= threshold) & ((label is None) | (r.labels == label))).sum() for r in results], np.float64
@@ -238,7 +236,7 @@ class FalsePositives:
 
 
 def false_positives_per_normal_film(
-    results: Sequence["FilmResult"], threshold: float, label: int | None = None, samples: int = 1000, seed: int = 0
+    results: Sequence[FilmResult], threshold: float, label: int | None = None, samples: int = 1000, seed: int = 0
 ) -> Estimate:
     """Return how many detections scored ``threshold`` or higher a normal film has; ``n`` is the normal films."""
     figure = FalsePositives(results, threshold, label)
@@ -252,7 +250,7 @@ class AveragePrecision:
     true boxes.
     """
 
-    def __init__(self, results: Sequence["FilmResult"], label: int, ious: Sequence[Rule | float] = (0.5,)) -> None:
+    def __init__(self, results: Sequence[FilmResult], label: int, ious: Sequence[Rule | float] = (0.5,)) -> None:
         scores = np.concatenate([np.zeros(0, np.float32), *(r.scores[r.labels == label] for r in results)])
         film = np.repeat(np.arange(len(results)), [int((r.labels == label).sum()) for r in results])
         order = np.argsort(-scores, kind="stable")
@@ -297,7 +295,7 @@ class MeanAveragePrecision:
     """The mean over findings of their average precision, itself the mean over the IoUs."""
 
     def __init__(
-        self, results: Sequence["FilmResult"], labels: Sequence[int], ious: Sequence[Rule | float] = (0.5,)
+        self, results: Sequence[FilmResult], labels: Sequence[int], ious: Sequence[Rule | float] = (0.5,)
     ) -> None:
         self.findings = [AveragePrecision(results, label, ious) for label in labels]
 
@@ -309,7 +307,7 @@ class MeanAveragePrecision:
 
 
 def average_precision(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     label: int | None,
     ious: Sequence[Rule | float] = (0.5,),
     samples: int = 1000,
@@ -328,7 +326,7 @@ def average_precision(
 
 
 def _sensitivities(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     label: int | None,
     rule: Rule | float,
     rates: Sequence[float],

@@ -7,14 +7,12 @@ their patients were drawn gives a resample. What a film contributes (matches, ra
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv  # type: ignore[import-untyped]
 
-if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
-    from cxr.detect.results import FilmResult
+from cxr.detect.results import FilmResult
 
 Values = NDArray[np.float64]
 Figure = Callable[[Values], Values]
@@ -62,7 +60,7 @@ def bootstrap(figure: Figure, patients: Sequence[str], samples: int = 1000, seed
 
 def estimates(
     figure: Figure,
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     counts: Sequence[int],
     samples: int = 1000,
     seed: int = 0,
@@ -116,9 +114,9 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def paired_bootstrap(
-    a: Sequence["FilmResult"],
-    b: Sequence["FilmResult"],
-    figure: Callable[[Sequence["FilmResult"]], Figure],
+    a: Sequence[FilmResult],
+    b: Sequence[FilmResult],
+    figure: Callable[[Sequence[FilmResult]], Figure],
     samples: int = 1000,
     seed: int = 0,
 ) -> list[Estimate]:

@@ -1,15 +1,9 @@
 """What a detector said of one film beside what a reader marked on it: what every clinical figure is computed from."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
-
-from cxr.data.dataset import RadiographDataset, collate
-from cxr.data.film import Film
-from cxr.detect.task import DetectionTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,29 +37,3 @@ class FilmResult:
     def normal(self) -> bool:
         """Whether a reader marked nothing."""
         return len(self.truth_labels) == 0
-
-
-def film_results(task: DetectionTask, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
-    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on."""
-    for start in range(0, len(dataset), batch_size):
-        indices = range(start, min(start + batch_size, len(dataset)))
-        images, targets = collate([dataset[index] for index in indices])
-        here = [{name: value.to(task.device) for name, value in target.items()} for target in targets]
-        found = task.detect([image.to(task.device) for image in images], here)
-        for index, target, own in zip(indices, targets, found, strict=True):
-            yield _result(dataset.films[index], target, own)
-
-
-def _result(film: Film, target: dict[str, Tensor], found: dict[str, Tensor]) -> FilmResult:
-    return FilmResult(
-        study=film.study,
-        patient=film.patient,
-        size=(film.height, film.width),
-        truth_boxes=film.boxes,
-        truth_labels=target["original_labels"].numpy(),
-        boxes=found["boxes"].cpu().numpy(),
-        labels=found["labels"].cpu().numpy(),
-        scores=found["scores"].cpu().numpy(),
-        finding_scores=found["finding_scores"].cpu().numpy(),
-        abnormal=float(found["abnormal"]),
-    )

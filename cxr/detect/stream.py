@@ -45,7 +45,7 @@ def _detected(
 
 
 def _predict(task: DetectionTask, films: list[tuple[Input, Decoded]]) -> list[tuple[Input, Prediction | ReadError]]:
-    samples = [_sample(decoded) for _, decoded in films]
+    samples = [sample(decoded) for _, decoded in films]
     images = [image.to(task.device) for image, _ in samples]
     targets = [{key: value.to(task.device) for key, value in target.items()} for _, target in samples]
     found = task.detect(images, targets)
@@ -55,7 +55,7 @@ def _predict(task: DetectionTask, films: list[tuple[Input, Decoded]]) -> list[tu
     ]
 
 
-def _sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
+def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
     """Return image [1, h, w] float32 in 0..1 and the target that ``DetectionTask.detect`` reads."""
     image = np.multiply(film.pixels, np.float32(1 / 65535), dtype=np.float32)  # as RadiographDataset does, to the bit
     height, width = film.pixels.shape

@@ -6,16 +6,14 @@ a reader marked anything, or that finding. Scored at the threshold or higher it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.detect.intervals import Estimate as Estimate  # handed on
 from cxr.detect.intervals import Values, clopper_pearson, estimates, last_of_ties
-
-if TYPE_CHECKING:  # it reads the task, which reads the figures of each epoch, which are these
-    from cxr.detect.results import FilmResult
+from cxr.detect.results import FilmResult
 
 PREVALENCES = (0.01, 0.1, 0.3)
 """Share of abnormal films at which NPV is told: a healthy public, an outpatient clinic, a ward."""
@@ -36,7 +34,7 @@ class RocCurve:
     specificity: Values
 
 
-def image_scores(results: Sequence["FilmResult"], label: int | None = None) -> tuple[Values, NDArray[np.bool_]]:
+def image_scores(results: Sequence[FilmResult], label: int | None = None) -> tuple[Values, NDArray[np.bool_]]:
     """Return score [films] and whether a reader marked anything, or the finding of ``label``, [films].
 
     Raises:
@@ -53,7 +51,7 @@ def image_scores(results: Sequence["FilmResult"], label: int | None = None) -> t
     return np.array(scores, np.float64), np.array(positive, bool)
 
 
-def roc_curve(results: Sequence["FilmResult"], label: int | None = None) -> RocCurve:
+def roc_curve(results: Sequence[FilmResult], label: int | None = None) -> RocCurve:
     """Return the curve."""
     scores, positive = image_scores(results, label)
     ranks = _Ranks(scores, positive)
@@ -68,7 +66,7 @@ def roc_curve(results: Sequence["FilmResult"], label: int | None = None) -> RocC
 class RocAuc:
     """Area under the ROC curve: how often a positive film scores above a negative one, a tie for half (Hanley 1982)."""
 
-    def __init__(self, results: Sequence["FilmResult"], label: int | None = None) -> None:
+    def __init__(self, results: Sequence[FilmResult], label: int | None = None) -> None:
         self._ranks = _Ranks(*image_scores(results, label))
 
     def __call__(self, times: Values) -> Values:
@@ -81,7 +79,7 @@ class RocAuc:
 class ImageAveragePrecision:
     """Mean precision over the positive films, each at its own score as the threshold (not interpolated)."""
 
-    def __init__(self, results: Sequence["FilmResult"], label: int | None = None) -> None:
+    def __init__(self, results: Sequence[FilmResult], label: int | None = None) -> None:
         self._ranks = _Ranks(*image_scores(results, label))
 
     def __call__(self, times: Values) -> Values:
@@ -98,7 +96,7 @@ class Rates:
 
     def __init__(
         self,
-        results: Sequence["FilmResult"],
+        results: Sequence[FilmResult],
         threshold: float,
         prevalences: Sequence[float] = PREVALENCES,
         label: int | None = None,
@@ -128,14 +126,14 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: Values
     return _share(true_alarm, true_alarm + false_alarm), _share(cleared, cleared + missed)
 
 
-def roc_auc(results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0) -> Estimate:
+def roc_auc(results: Sequence[FilmResult], label: int | None = None, samples: int = 1000, seed: int = 0) -> Estimate:
     """Return the area under the ROC curve; ``n`` is the films."""
     undefined = "needs films with and films without it"
     return estimates(RocAuc(results, label), results, [len(results)], samples, seed, undefined=undefined)[0]
 
 
 def image_average_precision(
-    results: Sequence["FilmResult"], label: int | None = None, samples: int = 1000, seed: int = 0
+    results: Sequence[FilmResult], label: int | None = None, samples: int = 1000, seed: int = 0
 ) -> Estimate:
     """Return the average precision of calling films positive; ``n`` is the films."""
     figure = ImageAveragePrecision(results, label)
@@ -143,7 +141,7 @@ def image_average_precision(
 
 
 def rates(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     threshold: float,
     prevalences: Sequence[float] = PREVALENCES,
     label: int | None = None,
@@ -225,7 +223,7 @@ class _Bins:
 
 
 def reliability(
-    results: Sequence["FilmResult"], label: int | None = None, bins: int = 10, samples: int = 1000, seed: int = 0
+    results: Sequence[FilmResult], label: int | None = None, bins: int = 10, samples: int = 1000, seed: int = 0
 ) -> Reliability:
     """Return the reliability curve over at most ``bins`` bins of equally many films, and the ECE.
 
@@ -281,7 +279,7 @@ class OperatingPoint:
 
 
 def choose_operating_point(
-    results: Sequence["FilmResult"], sensitivity: float = 0.99, split: str = "val", samples: int = 1000, seed: int = 0
+    results: Sequence[FilmResult], sensitivity: float = 0.99, split: str = "val", samples: int = 1000, seed: int = 0
 ) -> OperatingPoint:
     """Return the highest threshold of which we are sure that it misses no more than wanted.
 
@@ -334,7 +332,7 @@ class Screening:
 
 
 def screen(
-    results: Sequence["FilmResult"],
+    results: Sequence[FilmResult],
     point: OperatingPoint,
     prevalences: Sequence[float] = PREVALENCES,
     samples: int = 1000,
@@ -355,7 +353,7 @@ def _extremes(scores: Values, patients: Sequence[str]) -> tuple[Values, Values]:
     return lowest, highest
 
 
-def _patients(results: Sequence["FilmResult"], films: NDArray[np.bool_]) -> int:
+def _patients(results: Sequence[FilmResult], films: NDArray[np.bool_]) -> int:
     return len({result.patient for result, own in zip(results, films, strict=True) if own})
 
 

@@ -97,6 +97,7 @@ def test_logs_every_loss_of_training_and_validation_and_the_figures_by_name(make
     logged = fit(make_task(), films, tmp_path, log_every_n_steps=1)
     expected = {f"{stage}/{loss}" for stage in ("train", "val") for loss in LOSSES}
     expected |= {"train/gradient_norm", "train/learning_rate", "val/false_positives_per_normal_film"}
+    expected |= {"val/sensitivity@1fp", "val/image_auc"}
     expected |= {
         f"val/{figure}" for figure in ("map", "map_50", "map_75", "mar_100", "ap/heart", "ap50/heart", "ar/heart")
     }
