@@ -111,7 +111,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     before = journals[0].read_bytes().splitlines()
     assert len(before) < 6 * len(films)
     done(call("predict.py", place, *words))
