@@ -38,7 +38,8 @@ def ap50(submission: Path, truth: Path) -> float:
             "images": [{"id": n} for n in images.values()],
             "categories": [{"id": n, "name": name} for name, n in classes.items()],
             "annotations": [
-                {**box, "id": n, "iscrowd": 0, "area": box["bbox"][2] * box["bbox"][3]} for n, box in enumerate(boxes, 1)
+                {**box, "id": n, "iscrowd": 0, "area": box["bbox"][2] * box["bbox"][3]}
+                for n, box in enumerate(boxes, 1)
             ],
         }
         coco.createIndex()
