@@ -62,20 +62,20 @@ def test_a_run_leaves_a_page_pictures_and_scores(place: Path) -> None:
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
-    words = (CKPT, "films=12", "threshold=0.05", "sanity_films=0", "cam=gradcam")
+    words = (CKPT, "films=null", "threshold=0.05", "sanity_films=0", "cam=gradcam")  # all 8 of the test split
     process = call("explain.py", place, *words)
     deadline = time.monotonic() + 200
-    while len(records := list(place.glob("outputs/explain/*/films/*/film.json"))) < 3:
+    while len(records := list(place.glob("outputs/explain/*/films/*/film.json"))) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in records}
-    assert len(list(place.glob("outputs/explain/*/films/*/film.json"))) < 12
+    assert len(list(place.glob("outputs/explain/*/films/*/film.json"))) < 8
     done(call("explain.py", place, *words))
     after = {path: path.stat().st_mtime_ns for path in place.glob("outputs/explain/*/films/*/film.json")}
-    assert len(after) == 12  # all in one folder
+    assert len(after) == 8  # all in one folder
     assert before.items() <= after.items()
 
 
