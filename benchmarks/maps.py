@@ -22,7 +22,8 @@ from torchvision.ops import box_iou
 
 from cxr.explain.ablation import AblationCam
 from cxr.explain.cam import BoxCam, Cam, EigenCam, GradCam, GradCamPlusPlus
-from cxr.explain.reading import Candidate, FilmReading
+from cxr.explain.heads import Candidate
+from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.restore import load_data, load_task, read_checkpoint

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cxr.explain.reading import Candidate, FilmReading
+from cxr.explain.heads import Candidate
+from cxr.explain.reading import FilmReading
 
 
 class Cam(ABC):

@@ -16,7 +16,8 @@ from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.explain.cam import Cam
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
-from cxr.explain.reading import Candidate, FilmReading, detector_score
+from cxr.explain.heads import Candidate
+from cxr.explain.reading import FilmReading, detector_score
 from cxr.explain.record import PICTURE, RECORD, Box, Explained, ExplainedFilm, Marked, Outcome, write_map
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.findings import NORMAL, FindingVocabulary

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cxr.explain.cam import Cam
-from cxr.explain.reading import Candidate, FilmReading
+from cxr.explain.heads import Candidate
+from cxr.explain.reading import FilmReading
 
 
 class Saliency(Cam):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from cxr.detect import detectors
 from cxr.explain.ablation import AblationCam, by_loop, constants, in_closed_form, two_linear_layers
-from cxr.explain.reading import FilmReading, RegionHeads
+from cxr.explain.heads import RegionHeads
+from cxr.explain.reading import FilmReading
 
 Make = Callable[[list[list[float]]], nn.Module]
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cxr.detect import detectors
-from cxr.explain.reading import FilmReading, detector_score, heads_of
+from cxr.explain.heads import heads_of
+from cxr.explain.reading import FilmReading, detector_score
 
 Make = Callable[[list[list[float]]], nn.Module]
 

@@ -1,0 +1,307 @@
+"""What stands behind a detector's feature pyramid: candidates, and a score as a function of the cells it was read from.
+
+In torchvision's detectors a box has one pyramid level. A region of Faster R-CNN is pooled from the level of its size;
+an anchor or a point of RetinaNet, FCOS and SSD stands on its own level. Proposals are detached, so the score of a box
+is a function of that level alone: ``Heads.log_odds``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import clip_boxes_to_image, roi_align
+from typing_extensions import override
+
+from cxr.findings import BACKGROUND
+
+DENSE = 16  # points along each side of a bin that tell which cells it covers
+EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A box before suppression, and where it was read.
+
+    Args:
+        label: class 1..K.
+        score: 0..1.
+        box: [4] xyxy in the network frame, clipped to the film.
+        level: index of the pyramid level it was read from.
+        place: where on it: the region [4] xyxy in the network frame (Faster R-CNN), or the number of the anchor or
+            point within its level, int64 [].
+    """
+
+    label: int
+    score: float
+    box: Tensor
+    level: int
+    place: Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """All boxes of a film before suppression.
+
+    ``boxes`` [A, K + 1, 4], ``scores`` [A, K + 1], ``levels`` int64 [A], ``places`` [A, ...]; class 0 is background.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    levels: Tensor
+    places: Tensor
+
+    def at(self, row: int, label: int) -> Candidate:
+        """Return the box of class ``label`` in ``row``."""
+        return Candidate(
+            label,
+            float(self.scores[row, label]),
+            self.boxes[row, label],
+            int(self.levels[row]),
+            self.places[row],
+        )
+
+    def strongest(self) -> Candidate:
+        """Return the box with the highest score of any finding, detected or not."""
+        scores = self.scores.clone()
+        scores[:, BACKGROUND] = -1
+        row, label = divmod(int(scores.argmax()), scores.shape[1])
+        return self.at(row, label)
+
+    def behind(self, box: Tensor, label: int, score: float) -> Candidate:
+        """Return the candidate a detection came from: its box [4] in the network frame, its class and its score.
+
+        Raises ValueError where no candidate is within a pixel and 0.001 of the score: not a box of this film.
+        """
+        off = (self.boxes[:, label] - box).abs().amax(1) + 1e3 * (self.scores[:, label] - score).abs()
+        row = int(off.argmin())
+        if off[row] > 1:
+            raise ValueError(f"no candidate of class {label} has the box {box.tolist()} and the score {score:.3f}")
+        return self.at(row, label)
+
+
+class Heads(ABC):
+    """What stands behind the pyramid of a detector in eval mode."""
+
+    @abstractmethod
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        """Return all boxes of one film before suppression; ``pyramid`` are the backbone's maps, [1, C, h, w] each."""
+
+    @abstractmethod
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return [B]: ln(s / (1 - s)) of the score s of a candidate, were ``level`` [B, C, h, w] its pyramid level.
+
+        Differentiable, with the box's region or anchor held fixed. The score itself saturates, and so would its
+        gradient and its drops; its log-odds do not. They hold the finding against all other classes, so that evidence
+        for another finding at the same place counts against this one.
+        """
+
+    @abstractmethod
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the gradient of a candidate's log-odds in ``level`` [1, C, h, w], [C, h, w]."""
+
+    @abstractmethod
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return how much of each cell of ``level`` [1, C, h, w] goes into a candidate's score, [h, w] in 0..1.
+
+        A cell at 0 could hold anything: the score would be the same. A classifier averages over the whole of its last
+        layer, so that every cell counts alike; a detector's head does not, and a map that forgets it shows cells the
+        detector never looked at for this box.
+        """
+
+
+class RegionHeads(Heads):
+    """Faster R-CNN: a region, pooled from the level of its size, through the box head."""
+
+    def __init__(self, detector: FasterRCNN) -> None:
+        self.detector = detector
+        self.heads: Any = detector.roi_heads
+
+    @override
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        regions = self.detector.rpn(images, pyramid)[0]
+        pooled = self.heads.box_roi_pool(pyramid, regions, images.image_sizes)
+        logits, offsets = self.heads.box_predictor(self.heads.box_head(pooled))
+        boxes = clip_boxes_to_image(self.heads.box_coder.decode(offsets, regions), images.image_sizes[0])
+        return Candidates(boxes, logits.softmax(1), self.heads.box_roi_pool.map_levels(regions), regions[0])
+
+    @override
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        return softmax_log_odds(self.logits(self.heads.box_head(self.pool(level, candidate))), candidate.label)
+
+    @override
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the gradient of the region's 7 × 7 bins, laid out evenly over the cells of each bin.
+
+        RoIAlign reads a bin at 2 × 2 points. Whether a cell lies at one of them or between two is chance, and shows as
+        a lattice on large boxes: the gradient is the detector's own down to the bins, and spread evenly from there.
+        """
+        with torch.enable_grad():
+            bins = self.pool(level, candidate).detach().requires_grad_()
+            odds = softmax_log_odds(self.logits(self.heads.box_head(bins)), candidate.label)
+            (gradient,) = torch.autograd.grad(odds.sum(), bins)
+        return self._laid_out(gradient, level, candidate)
+
+    @override
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the share each cell has in the region."""
+        bins = torch.ones_like(level[:, :1, :1, :1]).expand(1, 1, *self.heads.box_roi_pool.output_size)
+        share = self._laid_out(bins, level, candidate)[0]
+        return share / share.max()
+
+    def _laid_out(self, bins: Tensor, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return what each cell of ``level`` [1, C, h, w] gets of ``bins`` [1, C', 7, 7], [C', h, w]."""
+        with torch.enable_grad():
+            cells = level.new_zeros(1, bins.shape[1], *level.shape[2:]).requires_grad_()
+            (laid_out,) = torch.autograd.grad(self.pool(cells, candidate, samples=DENSE), cells, bins.contiguous())
+        return laid_out[0]
+
+    def pool(self, level: Tensor, candidate: Candidate, samples: int | None = None) -> Tensor:
+        """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w].
+
+        Each bin is read at ``samples`` × ``samples`` points, None for as many as the detector takes.
+        """
+        pool = self.heads.box_roi_pool
+        batch = torch.arange(len(level), device=level.device, dtype=level.dtype)[:, None]
+        regions = torch.cat([batch, candidate.place.to(level.dtype).expand(len(level), 4)], 1)
+        pooled: Tensor = roi_align(
+            level.contiguous(),
+            regions,
+            pool.output_size,
+            pool.scales[candidate.level],
+            pool.sampling_ratio if samples is None else samples,
+        )
+        return pooled
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the class scores before the softmax, [B, K + 1], of what the box head gives."""
+        scores: Tensor = self.heads.box_predictor.cls_score(hidden.flatten(1))
+        return scores
+
+
+class DenseHeads(Heads):
+    """What RetinaNet, FCOS and SSD share: each cell of each level holds some anchors or points."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        self.detector: Any = detector
+
+    @abstractmethod
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        """Return the log-odds [B, A, K + 1] of all scores of level ``number``, a map [B, C, h, w]."""
+
+    @abstractmethod
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
+
+    def offsets(self, levels: list[Tensor]) -> Tensor:
+        """Return the regression's output [A, 4] of one film."""
+        found = self.detector.head.regression_head(levels)
+        offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
+        return offsets
+
+    @override
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        levels = list(pyramid.values())
+        odds = [self.level_scores(level, number)[0] for number, level in enumerate(levels)]
+        boxes = self.decode(self.offsets(levels), self.detector.anchor_generator(images, levels)[0])
+        boxes = clip_boxes_to_image(boxes, images.image_sizes[0])
+        counts = torch.tensor([len(some) for some in odds])
+        return Candidates(
+            boxes[:, None].expand(-1, odds[0].shape[1], 4),
+            torch.cat(odds).sigmoid(),
+            torch.arange(len(levels)).repeat_interleave(counts),
+            torch.cat([torch.arange(count) for count in counts.tolist()]),
+        )
+
+    @override
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        return self.level_scores(level, candidate.level)[:, int(candidate.place), candidate.label]
+
+    @override
+    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
+        with torch.enable_grad():
+            level = level.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
+        return gradient[0]
+
+    @override
+    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
+        size = self.gradient(level, candidate).abs().sum(0)
+        return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
+
+
+class RetinaHeads(DenseHeads):
+    """RetinaNet: a sigmoid a class."""
+
+    @override
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        logits: Tensor = self.detector.head.classification_head([level])
+        return logits
+
+    @override
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
+        return boxes
+
+
+class FcosHeads(DenseHeads):
+    """FCOS: the score is the root of class times centreness."""
+
+    @override
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        logits = self.detector.head.classification_head([level])
+        _, centreness = self.detector.head.regression_head([level])
+        odds: Tensor = (logits.sigmoid() * centreness.sigmoid()).sqrt().logit(EPSILON)
+        return odds
+
+    @override
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode(offsets, anchors)
+        return boxes
+
+
+class SsdHeads(DenseHeads):
+    """SSD: a softmax over the classes, with a convolution of its own for each level."""
+
+    @override
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        head = self.detector.head.classification_head
+        found = head.module_list[number](level)
+        batch, _, height, width = found.shape
+        logits = found.view(batch, -1, head.num_columns, height, width).permute(0, 3, 4, 1, 2)
+        logits = logits.reshape(batch, -1, head.num_columns)
+        return torch.stack([softmax_log_odds(logits, label) for label in range(head.num_columns)], -1)
+
+    @override
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
+        return boxes
+
+
+HEADS: dict[type[nn.Module], Callable[[Any], Heads]] = {
+    FasterRCNN: RegionHeads,
+    RetinaNet: RetinaHeads,
+    FCOS: FcosHeads,
+    SSD: SsdHeads,
+}
+
+
+def heads_of(detector: nn.Module) -> Heads:
+    """Return what stands behind the pyramid of ``detector``; TypeError for one that is not known here."""
+    for kind, heads in HEADS.items():
+        if isinstance(detector, kind):
+            return heads(detector)
+    known = ", ".join(kind.__name__ for kind in HEADS)
+    raise TypeError(f"{type(detector).__name__} has heads that are not known here ({known}); cam=drise needs none")
+
+
+def softmax_log_odds(logits: Tensor, label: int) -> Tensor:
+    """Return ln(p / (1 - p)) [...] of class ``label``'s softmax probability, from logits [..., K + 1]."""
+    others = torch.cat([logits[..., :label], logits[..., label + 1 :]], -1)
+    return logits[..., label] - others.logsumexp(-1)
