@@ -67,7 +67,7 @@ class Explainer:
         self._write_picture(film, folder / PICTURE)
         reading = FilmReading(self.detector, image.to(next(self.detector.parameters()).device))
         chosen = reading.chosen(self.threshold, self.most)
-        maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()}
+        maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()} if chosen else {}
         scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
         boxes = []
         for number, candidate in enumerate(chosen):
@@ -208,6 +208,8 @@ def sanity_check(
         image = dataset[index][0].to(device)
         reading = FilmReading(explainer.detector, image)
         chosen = reading.chosen(explainer.threshold, explainer.most)
+        if not chosen:
+            continue
         trained = {name: cam(reading, chosen).cpu().numpy() for name, cam in explainer.methods.items()}
         for part, forgotten in randomised(explainer.detector, explainer.seed):
             blank = FilmReading(forgotten, image)

@@ -6,7 +6,7 @@ is a function of that level alone: ``Heads.log_odds``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -292,13 +292,18 @@ HEADS: dict[type[nn.Module], Callable[[Any], Heads]] = {
 }
 
 
-def heads_of(detector: nn.Module) -> Heads:
-    """Return what stands behind the pyramid of ``detector``; TypeError for one that is not known here."""
-    for kind, heads in HEADS.items():
-        if isinstance(detector, kind):
-            return heads(detector)
-    known = ", ".join(kind.__name__ for kind in HEADS)
-    raise TypeError(f"{type(detector).__name__} has heads that are not known here ({known}); cam=drise needs none")
+def heads_of(detector: nn.Module) -> Heads | None:
+    """Return what stands behind the pyramid of ``detector``; None for one that is not known here."""
+    return next((heads(detector) for kind, heads in HEADS.items() if isinstance(detector, kind)), None)
+
+
+def found_as_candidates(detections: Mapping[str, Tensor]) -> Candidates:
+    """Return the detections of a film, each as a candidate of its own class; there is no level behind them."""
+    boxes, labels, scores = (detections[name] for name in ("boxes", "labels", "scores"))
+    rows = torch.arange(len(labels), device=labels.device)
+    table = scores.new_zeros(len(labels), int(labels.max()) + 1 if len(labels) else 2)
+    table[rows, labels] = scores
+    return Candidates(boxes[:, None].expand(-1, table.shape[1], 4), table, torch.zeros_like(rows), rows)
 
 
 def softmax_log_odds(logits: Tensor, label: int) -> Tensor:

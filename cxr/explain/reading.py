@@ -11,7 +11,7 @@ from torch.nn.functional import grid_sample
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from cxr.explain.heads import Candidate, heads_of
+from cxr.explain.heads import HEADS, Candidate, Heads, found_as_candidates, heads_of
 from cxr.findings import BACKGROUND
 
 
@@ -22,7 +22,7 @@ class FilmReading:
         detector: in torchvision's contract; it is put into eval mode.
         image: [1, h, w] float32 in 0..1, the film in the network frame.
 
-    Attributes:
+    Attributes, the first two only of a detector whose heads are known:
         batch: [1, C, H, W], padded and normalised; the film lies in its upper left corner.
         pyramid: the backbone's maps by name, [1, C, h', w'] each, without gradient.
         detections: {boxes [N, 4] xyxy in the network frame, labels int64 [N], scores [N]} of this film.
@@ -32,13 +32,25 @@ class FilmReading:
         self.detector = cast(Any, detector.eval())  # nn.Module does not declare what torchvision's detectors share
         self.image = image
         self.size = (image.shape[-2], image.shape[-1])
-        self.heads = heads_of(detector)
+        self._heads = heads_of(detector)
         with torch.no_grad():
+            self.detections: dict[str, Tensor] = self.detector([image])[0]
+            if self._heads is None:
+                self.candidates = found_as_candidates(self.detections)
+                return
             self.images: ImageList = self.detector.transform([image])[0]
             self.batch: Tensor = self.images.tensors
             self.pyramid: dict[str, Tensor] = self.detector.backbone(self.batch)
-            self.candidates = self.heads.candidates(self.images, self.pyramid)
-            self.detections: dict[str, Tensor] = self.detector([image])[0]
+            self.candidates = self._heads.candidates(self.images, self.pyramid)
+
+    @property
+    def heads(self) -> Heads:
+        """What stands behind the pyramid; TypeError for a detector that can only be asked from outside."""
+        if self._heads is None:
+            known = ", ".join(kind.__name__ for kind in HEADS)
+            name = type(self.detector).__name__
+            raise TypeError(f"{name} has heads that are not known here ({known}); type cam=drise, which needs none")
+        return self._heads
 
     def level(self, candidate: Candidate) -> Tensor:
         """Return the map [1, C, h', w'] a candidate was read from."""
@@ -48,22 +60,23 @@ class FilmReading:
         """Return what is to be explained.
 
         For each finding its strongest detection of at least ``threshold``, the ``most`` strongest of these; where there
-        is none, the strongest candidate of all, below the threshold.
+        is none, the strongest candidate of all, below the threshold; nothing where there is no candidate either.
         """
         best: dict[int, Candidate] = {}
         for box, label, score in zip(*(self.detections[k] for k in ("boxes", "labels", "scores")), strict=True):
             if label != BACKGROUND and score >= threshold and int(label) not in best:  # sorted by score
                 best[int(label)] = self.candidates.behind(box, int(label), float(score))
         ranked = sorted(best.values(), key=lambda candidate: -candidate.score)
-        return ranked[:most] or [self.candidates.strongest()]
+        return ranked[:most] or ([self.candidates.strongest()] if len(self.candidates.scores) else [])
 
     def log_odds_of(self, candidate: Candidate, batch: Tensor) -> Tensor:
         """Return the candidate's log-odds [B] were ``batch`` [B, C, H, W] (normalised, padded) the film.
 
         Differentiable through the whole network, with the box's region or anchor held fixed.
         """
+        heads = self.heads
         pyramid: dict[str, Tensor] = self.detector.backbone(batch)
-        return self.heads.log_odds(list(pyramid.values())[candidate.level], candidate)
+        return heads.log_odds(list(pyramid.values())[candidate.level], candidate)
 
     def on_film(self, cells: Tensor) -> Tensor:
         """Return a map [h', w'] of a pyramid level as [h, w] in the frame of the film, padding cropped.

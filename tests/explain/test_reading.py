@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cxr.detect import detectors
-from cxr.explain.heads import heads_of
+from cxr.explain.cam import GradCam
+from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
 
 Make = Callable[[list[list[float]]], nn.Module]
@@ -99,9 +100,40 @@ def test_a_box_of_another_film_has_no_candidate(detector_of: Make, two_lesions: 
         film.candidates.behind(torch.tensor([0.0, 0.0, 9.0, 9.0]), 1, 0.5)
 
 
-def test_unknown_heads_are_told() -> None:
-    with pytest.raises(TypeError, match="Linear has heads that are not known here"):
-        heads_of(nn.Linear(1, 1))
+class FromOutside(nn.Module):
+    """A detector of a kind that nobody here has opened."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        found: list[dict[str, Tensor]] = self.inner(images)
+        return found
+
+
+def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make, two_lesions: Tensor) -> None:
+    film = FilmReading(FromOutside(detector_of([[16.0, 16.0, 48.0, 48.0]])), two_lesions)
+    (bright,) = film.chosen(0.5)
+    assert (bright.label, bright.box.tolist()) == (1, [16, 16, 48, 48])
+    row, column = divmod(int(DRise(masks=128, cells=8)(film, [bright])[0].argmax()), 128)
+    assert 12 <= row <= 52
+    assert 12 <= column <= 52
+    with pytest.raises(TypeError, match=r"FromOutside has heads that are not known here .*cam=drise"):
+        GradCam()(film, [bright])
+
+
+def test_a_film_without_any_candidate_has_nothing_to_explain() -> None:
+    class Blind(nn.Module):
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            nothing = {
+                "boxes": torch.zeros(0, 4),
+                "labels": torch.zeros(0, dtype=torch.int64),
+                "scores": torch.zeros(0),
+            }
+            return [nothing] * len(images)
+
+    assert FilmReading(Blind(), torch.rand(1, 32, 32)).chosen(0.5) == []
 
 
 def test_the_detectors_own_score_at_a_box(detector_of: Make, two_lesions: Tensor) -> None:
