@@ -2,6 +2,7 @@
 
 python predict.py ckpt=outputs/…/checkpoints/best.ckpt images=FOLDER
 python predict.py ckpt=… images=data/course/test.csv pictures=true dicom=true
+python predict.py ckpt=… images=FOLDER dicom=true cam=ablationcam
 python predict.py --help
 """
 

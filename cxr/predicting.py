@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hydra
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -31,6 +33,7 @@ from cxr.detect.prediction import Prediction
 from cxr.detect.stream import predict_films
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint
+from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
@@ -52,6 +55,7 @@ class Parts:
     decode: Decode
     films: list[Input]
     files: FilmFiles
+    maps: MapMaker | None
     started: float = field(default_factory=time.time)
 
 
@@ -60,6 +64,8 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
     if cfg.dicom and importlib.util.find_spec("highdicom") is None:
         raise ConfigError("dicom=true needs highdicom: pip install 'cxr[dicom]'")
+    if cfg.cam and not cfg.dicom:
+        raise ConfigError("cam=… makes DICOM parametric maps; type dicom=true too (explain.py makes pictures)")
     with run.held(cfg, may_differ=("run_dir", "batch", "workers")) as folder:
         yield folder
 
@@ -79,7 +85,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
-    return Parts(config.plain(cfg), task, Decode(restored_intensity(checkpoint), checkpoint.size), films, files)
+    decode = Decode(restored_intensity(checkpoint), checkpoint.size)
+    return Parts(config.plain(cfg), task, decode, films, files, _map_maker(cfg, task))
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -129,9 +136,11 @@ def _done(parts: Parts, journal: Journal) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
     left = [film for film in parts.films if film.number not in journal]
     workers = 1 if len(left) < WORTH_A_POOL else parts.cfg["workers"] or usable_cores()
-    said = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers)
+    said = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     told = (
-        Told(film, error=outcome) if isinstance(outcome, ReadError) else Told(film, journal.name(outcome), outcome)
+        Told(film, error=outcome)
+        if isinstance(outcome, ReadError)
+        else Told(film, journal.name(outcome), outcome, maps=parts.maps.take(film.number) if parts.maps else {})
         for film, outcome in said
     )
     writers = workers if parts.files.pictures or parts.files.objects else 1
@@ -142,6 +151,16 @@ def _done(parts: Parts, journal: Journal) -> Iterator[Done]:
 
 def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
+
+
+def _map_maker(cfg: DictConfig, task: DetectionTask) -> MapMaker | None:
+    if not cfg.cam:
+        return None
+    try:
+        methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
+    except InstantiationException as error:
+        raise ConfigError(f"{error.__cause__ or error}") from error
+    return MapMaker(task, methods, cfg.threshold)
 
 
 def _operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
@@ -178,7 +197,7 @@ def _print_table(journal: Journal, parts: Parts) -> None:
     boxes: Counter[str] = Counter()
     films: Counter[str] = Counter()
     for prediction in _predictions(journal):
-        shown = [n for n, s in zip(prediction.findings, prediction.scores, strict=True) if s >= threshold]
+        shown = [prediction.findings[n] for n in prediction.shown(threshold)]
         boxes.update(shown)
         films.update(set(shown) or {NORMAL})
     table = Table(title=f"detections from score {threshold:g} up", title_justify="left")

@@ -30,3 +30,7 @@ class Prediction:
     scores: tuple[float, ...]
     finding_scores: dict[str, float]
     abnormal: float
+
+    def shown(self, threshold: float) -> list[int]:
+        """Return the places of the detections from ``threshold`` up, the strongest first."""
+        return [n for n, score in enumerate(self.scores) if score >= threshold]

@@ -1,6 +1,6 @@
 """Films from files to detections, one after another: decoding, inference and writing overlap, and no film is kept."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -13,23 +13,29 @@ from cxr.detect.transform import whole_canvas
 from cxr.read.dicom import ReadError
 from cxr.read.workers import ahead, streamed
 
+Look = Callable[[Prediction, Tensor], None]
+
 
 def predict_films(
-    task: DetectionTask, films: Iterable[Input], decode: Decode, batch: int, workers: int
+    task: DetectionTask, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
 ) -> Iterator[tuple[Input, Prediction | ReadError]]:
     """Yield each film with what the detector says of it, or why it could not be read, in the order they are done.
 
     ``workers`` processes decode at most a few batches ahead of the detector, and the detector, in a thread, a few ahead
     of whoever consumes: at no time are more films in memory, however many there are. What is said of a film does not
     depend on the others (``whole_canvas``).
+
+    ``look``, if given, is called in the detector's thread with each film's prediction and its image [1, h, w] float32
+    in 0..1 on the detector's device, before the film is yielded; then one film waits at most, so that what ``look``
+    keeps of them is not much.
     """
     whole_canvas(task.detector, decode.size)
     decoded = ahead(streamed(decode, films, workers), limit=2 * batch)
-    yield from ahead(_detected(task, decoded, batch), limit=4 * batch)
+    yield from ahead(_detected(task, decoded, batch, look), limit=1 if look else 4 * batch)
 
 
 def _detected(
-    task: DetectionTask, decoded: Iterable[tuple[Input, Decoded | ReadError]], batch: int
+    task: DetectionTask, decoded: Iterable[tuple[Input, Decoded | ReadError]], batch: int, look: Look | None
 ) -> Iterator[tuple[Input, Prediction | ReadError]]:
     waiting: list[tuple[Input, Decoded]] = []
     for film, outcome in decoded:
@@ -38,21 +44,24 @@ def _detected(
             continue
         waiting.append((film, outcome))
         if len(waiting) == batch:
-            yield from _predict(task, waiting)
+            yield from _predict(task, waiting, look)
             waiting.clear()
     if waiting:
-        yield from _predict(task, waiting)
+        yield from _predict(task, waiting, look)
 
 
-def _predict(task: DetectionTask, films: list[tuple[Input, Decoded]]) -> list[tuple[Input, Prediction | ReadError]]:
+def _predict(
+    task: DetectionTask, films: list[tuple[Input, Decoded]], look: Look | None
+) -> Iterator[tuple[Input, Prediction]]:
     samples = [sample(decoded) for _, decoded in films]
     images = [image.to(task.device) for image, _ in samples]
     targets = [{key: value.to(task.device) for key, value in target.items()} for _, target in samples]
     found = task.detect(images, targets)
-    return [
-        (film, _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in said.items()}))
-        for (film, decoded), said in zip(films, found, strict=True)
-    ]
+    for (film, decoded), image, said in zip(films, images, found, strict=True):
+        prediction = _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in said.items()})
+        if look is not None:
+            look(prediction, image)
+        yield film, prediction
 
 
 def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:

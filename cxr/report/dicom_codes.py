@@ -16,6 +16,13 @@ _FINDINGS = {
     "lung_field_infiltration": ("409609008", "Radiologic infiltrate of lung"),
     "scoliosis": ("298382003", "Scoliosis deformity of spine"),
 }
+# CID 7180. A method that is no class activation map in the code's own sense is a saliency map, as all of them are.
+_QUANTITIES = {
+    "ablationcam": CodedConcept("130402", "DCM", "Class activation"),
+    "gradcam": CodedConcept("130403", "DCM", "Gradient-weighted class activation"),
+    "gradcampp": CodedConcept("130403", "DCM", "Gradient-weighted class activation"),
+}
+_SALIENCY = CodedConcept("130404", "DCM", "Saliency")
 _SITES = {
     "aortic_curvature": codes.SCT.ThoracicAorta,
     "aortic_atherosclerosis_calcification": codes.SCT.ThoracicAorta,
@@ -43,6 +50,11 @@ def finding_site(name: str) -> CodedConcept | None:
     """Return the code of the organ that bears a finding; None for a finding that is not in the table."""
     site = _SITES.get(name)
     return None if site is None else CodedConcept.from_code(site)
+
+
+def map_quantity(method: str) -> CodedConcept:
+    """Return what the values of a method's maps are."""
+    return _QUANTITIES.get(method, _SALIENCY)
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:

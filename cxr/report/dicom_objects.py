@@ -2,8 +2,9 @@
 
 A Structured Report (TID 1500, PS3.16) names each finding with a code, a closed polyline and a certainty; a Grayscale
 Softcopy Presentation State (PS3.3 A.33.1) shows the same boxes on the film itself; a Secondary Capture (A.8.1) shows
-them where a viewer knows neither. Each is a series of its own in the film's study and carries the film's patient and
-study, which is what DICOM demands: these files, and no others of a run, name the patient.
+them where a viewer knows neither; where asked for, a Parametric Map (A.75) shows what each was read from. Each is a
+series of its own in the film's study and carries the film's patient and study, which is what DICOM demands: these
+files, and no others of a run, name the patient.
 
 The polylines are in pixels of the film, (column, row), with 0, 0 at the outer corner of the first pixel: SCOORD's
 frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' are the same.
@@ -11,9 +12,11 @@ frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' a
 
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import highdicom as hd
@@ -29,11 +32,12 @@ from cxr.palette import colour
 from cxr.read.dicom import ReadError
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_codes import PRIVATE_SCHEME, finding_code, finding_site, private_scheme
+from cxr.report.dicom_maps import parametric_map
 from cxr.report.figures import Marks
 
 _MAKER = "cxr"
 _NOTICE = "Research software, not a diagnosis"
-_SERIES = {"sr": 9901, "pr": 9902, "sc": 9903}  # numbers far from those a modality gives
+_SERIES = {"sr": 9901, "pr": 9902, "sc": 9903, "pm": 9904}  # numbers far from those a modality gives
 _PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
 # Of type 2 in every object (PS3.3 C.7.1.1, C.7.2.1): empty where the film does not know them.
@@ -51,8 +55,9 @@ def write_objects(
     algorithm: Algorithm,
     findings: FindingVocabulary,
     stem: Path,
+    maps: Mapping[str, NDArray[np.uint16]] = MappingProxyType({}),
 ) -> None:
-    """Write ``<stem>-sr.dcm``, ``-pr.dcm`` and ``-sc.dcm``.
+    """Write ``<stem>-sr.dcm``, ``-pr.dcm``, ``-sc.dcm``, and ``-pm-<method>.dcm`` for each method of ``maps``.
 
     Args:
         film: the DICOM file that was read.
@@ -62,6 +67,7 @@ def write_objects(
         algorithm: what said so.
         findings: the vocabulary behind the names.
         stem: path of the files without their ends.
+        maps: method → a map for each of ``marks``, [M, h, w], 65535 = 1.0, of the whole film at any size.
 
     Raises ``ReadError`` where the film is no DICOM file or lacks what an object must refer to.
     """
@@ -73,6 +79,8 @@ def write_objects(
             "pr": lambda: presentation_state(source, marks, algorithm, findings),
             "sc": lambda: secondary_capture(source, picture, algorithm),
         }
+        for method, some in maps.items():
+            makers[f"pm-{method}"] = partial(parametric_map, source, marks, method, some, _origin(algorithm, "pm"))
         for kind, make in makers.items():
             try:
                 _write_whole(make(), stem.with_name(f"{stem.name}-{kind}.dcm"))

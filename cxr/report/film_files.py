@@ -1,9 +1,11 @@
 """The files about one film, made in a process of their own: its picture and its DICOM objects."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.data.inputs import Input
 from cxr.detect.prediction import Prediction
@@ -27,12 +29,14 @@ class Told:
         name: of its files, safe to show.
         prediction: None for a film that could not be read.
         error: why.
+        maps: what its shown detections were read from, as ``write_objects`` takes it; or why there are no maps.
     """
 
     film: Input
     name: str = ""
     prediction: Prediction | None = None
     error: ReadError | None = None
+    maps: Mapping[str, NDArray[np.uint16]] | ReadError = field(default_factory=dict)
 
     def __str__(self) -> str:
         return str(self.film)
@@ -40,7 +44,7 @@ class Told:
 
 @dataclass(frozen=True)
 class FilmFiles:
-    """Writes ``pictures/<name>.png`` and ``dicom/<name>-{sr,pr,sc}.dcm`` of a film; what is there is replaced.
+    """Writes ``pictures/<name>.png`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm`` of a film; what is there is replaced.
 
     Args:
         folder: of the run; the two folders are in it.
@@ -73,11 +77,14 @@ class FilmFiles:
 
             stem = self.folder / OBJECTS / told.name
             burnt = np.asarray(picture)
-            write_objects(told.film.path, marks, said.abnormal, burnt, self.algorithm, self.findings, stem)
+            maps = {} if isinstance(told.maps, ReadError) else told.maps
+            write_objects(told.film.path, marks, said.abnormal, burnt, self.algorithm, self.findings, stem, maps)
+            if isinstance(told.maps, ReadError):
+                raise told.maps  # last: the film has its other files
 
 
 def _shown(said: Prediction, threshold: float) -> Marks:
     """Return the detections from ``threshold`` up."""
-    kept = [n for n, score in enumerate(said.scores) if score >= threshold]
+    kept = said.shown(threshold)
     boxes = np.array([said.boxes[n] for n in kept], np.float32).reshape(-1, 4)
     return Marks(boxes, [said.findings[n] for n in kept], np.array([said.scores[n] for n in kept], np.float32))
