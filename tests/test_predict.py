@@ -122,6 +122,28 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     assert len(list((journals[0].parent / "pictures").iterdir())) == 6 * len(films)
 
 
+def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
+    words = (CKPT, f"images={course(place)}", "dicom=true", "cam=gradcam", "threshold=0.05", "hydra.run.dir=maps")
+    done(call("predict.py", place, *words))
+    run = place / "maps"
+    assert json.loads((run / "result.json").read_text(encoding="utf-8"))["problems"] == []
+    shown: dict[str, list[str]] = {}
+    for row in rows(run / "detections.csv"):
+        if float(row["score"]) >= 0.05:
+            shown.setdefault(row["study"], []).append(row["finding"].replace("_", " "))
+    maps = {path.name.removesuffix("-pm-gradcam.dcm"): path for path in run.glob("dicom/*-pm-gradcam.dcm")}
+    assert maps.keys() == shown.keys()
+    assert maps
+    for study, path in maps.items():
+        data = dcmread(path)
+        groups = data.PerFrameFunctionalGroupsSequence
+        labels = [group.FrameContentSequence[0].FrameLabel for group in groups]
+        for number, (label, finding) in enumerate(zip(labels, shown[study], strict=True), start=1):
+            assert label.startswith(f"{number} {finding}"[:30])
+        assert data.pixel_array.max() > 900
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -129,6 +151,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
         ([CKPT], "images has no value yet"),
         ([CKPT, "images=/nowhere"], "there is no such file or folder"),
         ([CKPT, "images=run/.hydra"], "holds no film"),
+        ([CKPT, "images=data", "cam=gradcam"], "type dicom=true too"),
         ([CKPT, "images=data", "treshold=0.5"], "Did you mean 'threshold'"),
     ],
 )

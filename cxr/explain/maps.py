@@ -1,0 +1,78 @@
+"""Maps of what was just predicted: film by film beside the detector's stream, kept only until they are asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.detect.prediction import Prediction
+from cxr.detect.task import DetectionTask
+from cxr.explain.cam import Cam
+from cxr.explain.heads import Candidate
+from cxr.explain.reading import FilmReading
+from cxr.read.dicom import ReadError
+
+FilmMaps = Mapping[str, NDArray[np.uint16]]
+
+_SAME_BOX = 1.0  # px of the network frame; what a film's neighbours in a batch change in a box is a twentieth of it
+
+
+@dataclass
+class MapMaker:
+    """Explains the detections that are shown, by each of some methods; what ``predict_films`` calls for each film.
+
+    Args:
+        task: the detector, on the device to work on.
+        methods: method → cam.
+        threshold: detections from this score up are explained.
+    """
+
+    task: DetectionTask
+    methods: Mapping[str, Cam]
+    threshold: float
+    _made: dict[int, FilmMaps | ReadError] = field(default_factory=dict)
+
+    def __call__(self, said: Prediction, image: Tensor) -> None:
+        """Make the maps of a film: ``image`` [1, h, w] float32 in 0..1, in the network frame."""
+        shown = said.shown(self.threshold)
+        if not shown:
+            return
+        reading = FilmReading(self.task.detector, image)
+        try:
+            candidates = [self._candidate(reading, said, n) for n in shown]
+        except ValueError as error:
+            self._made[said.number] = ReadError(f"film {said.number}: no maps can be made of it: {error}")
+            return
+        self._made[said.number] = {name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()}
+
+    def take(self, number: int) -> FilmMaps | ReadError:
+        """Hand over the maps of film ``number``, which are kept no longer, or why there are none.
+
+        Method → [M, h, w] uint16, 65535 = 1.0, in the network frame, a map for each of ``Prediction.shown`` in its
+        order. Empty for a film without such detections.
+        """
+        return self._made.pop(number, {})
+
+    def _candidate(self, reading: FilmReading, said: Prediction, n: int) -> Candidate:
+        """Return what detection ``n`` was read from.
+
+        By its box alone, for its score may be fused with the image head's: it is the strongest candidate of its
+        finding there, or suppression would have taken another. Raises ValueError where there is none.
+        """
+        every, (height, width) = reading.candidates, reading.size
+        label = self.task.findings.names.index(said.findings[n]) + 1
+        scale = torch.tensor([width / said.width, height / said.height] * 2)
+        box = (torch.tensor(said.boxes[n]) * scale).to(every.boxes)
+        if label < every.scores.shape[1]:
+            near = (every.boxes[:, label] - box).abs().amax(1) <= _SAME_BOX
+            if near.any():
+                return every.at(int(torch.where(near, every.scores[:, label], -1).argmax()), label)
+        raise ValueError(f"the detector no longer sees the {said.findings[n]} at {said.boxes[n]}")
+
+
+def _stored(maps: Tensor) -> NDArray[np.uint16]:
+    stored: NDArray[np.uint16] = np.rint(maps.cpu().numpy() * 65535).astype(np.uint16)
+    return stored
