@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()  # and closes its pipe
     before = {path: path.stat().st_mtime_ns for path in records}
     assert len(list(place.glob("outputs/explain/*/films/*/film.json"))) < 8
     done(call("explain.py", place, *words))
