@@ -1,13 +1,15 @@
 """What is chosen on validation films after training, and frozen: fusion with the image head, operating point."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import isnan
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.froc import COCO_IOUS, MeanAveragePrecision
+from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
 from cxr.detect.results import FilmResult
 from cxr.detect.task import DetectionTask
@@ -26,23 +28,32 @@ def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: f
     """
     head = task.image_head
     if head is not None:
-        _choose(head.box_weight, task, validation, _average_precision)
-        _choose(head.film_weight, task, validation, lambda results: roc_auc(results, samples=1).value)
-    return choose_operating_point(list(film_results(task, validation)), sensitivity)
+        head.box_weight.fill_(0)  # the boxes as they are
+        head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
+        apart = list(film_results(task, validation))
+        boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
+        film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in apart], samples=1).value)
+        head.box_weight.fill_(boxes)
+        head.film_weight.fill_(film)
+    return choose_operating_point(list(film_results(task, validation)), sensitivity)  # to the bit as detect gives them
 
 
-def _choose(
-    weight: Tensor,
-    task: DetectionTask,
-    validation: RadiographDataset,
-    figure: Callable[[Sequence[FilmResult]], float],
-) -> None:
-    figures = {}
-    for share in WEIGHTS:
-        weight.fill_(share)
-        figures[share] = figure(list(film_results(task, validation)))
-    known = {share: value for share, value in figures.items() if value == value}  # NaN: validation has one kind of film
-    weight.fill_(max(known, key=lambda share: (known[share], -share), default=0.0))
+def _best(figure: Callable[[float], float]) -> float:
+    known = {share: value for share in WEIGHTS if not isnan(value := figure(share))}  # NaN: only one kind of film
+    return max(known, key=lambda share: (known[share], -share), default=0.0)
+
+
+def _fused(result: FilmResult, box_weight: float, film_weight: float) -> FilmResult:
+    """Return a film's result, whose boxes and whose film speak apart, as ``DetectionTask.detect`` would mix them."""
+    found = {"labels": torch.from_numpy(result.labels), "scores": torch.from_numpy(result.scores)}
+    film = torch.tensor([*result.finding_scores.tolist(), result.abnormal]).logit()
+    mixed = with_image_scores(found, len(result.finding_scores), film, box_weight, film_weight)
+    return replace(
+        result,
+        scores=mixed["scores"].numpy(),
+        finding_scores=mixed["finding_scores"].numpy(),
+        abnormal=float(mixed["abnormal"]),
+    )
 
 
 def _average_precision(results: Sequence[FilmResult]) -> float:

@@ -25,7 +25,8 @@ def result(number: int, normal: bool, box: float, film: float, box_weight: float
         truth_boxes=truth, truth_labels=np.ones(len(truth), np.int64),
         boxes=AWAY if normal else TRUE, labels=np.array([1]),
         scores=np.array([box ** (1 - box_weight) * film**box_weight], np.float32),
-        finding_scores=np.array([box], np.float32), abnormal=box ** (1 - film_weight) * film**film_weight,
+        finding_scores=np.array([box ** (1 - film_weight) * film**film_weight], np.float32),
+        abnormal=box ** (1 - film_weight) * film**film_weight,
     )  # fmt: skip
 
 

@@ -150,3 +150,4 @@ def test_maps_change_when_the_weights_are_forgotten(dataset: RadiographDataset, 
     parts = likeness["eigencam"]
     assert next(iter(parts)) == "roi_heads.box_predictor"
     assert parts["roi_heads.box_predictor"] == pytest.approx(1)  # looks at no score, so forgetting it changes nothing
+    assert likeness["box"]["roi_heads.box_head"] < 0.9  # looks through the head, and is another map without it
