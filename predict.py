@@ -6,6 +6,8 @@ python predict.py ckpt=… images=FOLDER dicom=true cam=ablationcam
 python predict.py --help
 """
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from cxr import config
@@ -15,7 +17,13 @@ from cxr import config
 def main(cfg: DictConfig) -> None:
     """Predict what ``cfg`` composes."""
     config.check(cfg)
-    from cxr import predicting  # here, not above: it imports torch, which --help and a misspelt word need not wait for
+    # Imports stand here, not above: --help and a misspelt word need not wait for them
+    from cxr.data import inputs
+    from cxr.read import workers
+
+    if not inputs.is_one_film(Path(cfg.images)):
+        workers.stand_by(inputs.__name__, cfg.workers or workers.usable_cores())  # they start while torch is imported
+    from cxr import predicting
 
     with predicting.opened(cfg) as folder:
         parts = predicting.instantiate(cfg, folder)

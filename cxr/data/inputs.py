@@ -80,13 +80,22 @@ def read_inputs(path: Path) -> list[Input]:
     line, relative to its own folder. Raises ``ValueError`` where there are no films or the table does not fit.
     """
     table = path / _COURSE if path.is_dir() else path
-    if table.is_file() and table.suffix.lower() in (".csv", ".txt"):
+    if table.is_file() and _is_table(table):
         rows = list_course_test(table) if _is_course(table) else [("", file) for file in _listed(table)]
     else:
         rows = [("", file) for file in film_paths(path)]
     if not rows:
         raise ValueError(f"{path}: lists no film")
     return [Input(number, file, film_id) for number, (film_id, file) in enumerate(rows, start=1)]
+
+
+def is_one_film(path: Path) -> bool:
+    """Whether ``path`` is a single film, neither a folder nor a table."""
+    return path.is_file() and not _is_table(path)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".txt")
 
 
 def is_course(inputs: Sequence[Input]) -> bool:

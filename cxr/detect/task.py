@@ -1,5 +1,6 @@
 """Training and validation of any detector in torchvision's contract."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -226,13 +227,19 @@ def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> d
 
 @contextmanager
 def _pyramids(detector: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
-    """Collect what the detector's backbone gives on each call; nothing where it has none of that name."""
+    """Collect what the detector's backbone gives on each call from this thread; nothing if it has none of that name."""
     seen: list[dict[str, Tensor]] = []
     backbone = getattr(detector, "backbone", None)
     if not isinstance(backbone, nn.Module):
         yield seen
         return
-    hook = backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    thread = threading.get_ident()
+
+    def keep(module: nn.Module, inputs: object, output: dict[str, Tensor]) -> None:
+        if threading.get_ident() == thread:
+            seen.append(output)
+
+    hook = backbone.register_forward_hook(keep)
     try:
         yield seen
     finally:

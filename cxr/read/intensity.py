@@ -4,8 +4,10 @@ The first step starts from the values after the modality LUT or rescale and ends
 air dark. All steps are frozen dataclasses, so that their arguments can stand in a cache key.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, is_dataclass, replace
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -14,14 +16,27 @@ from numpy.typing import NDArray
 from cxr.read.radiograph import Radiograph, ReadError, Window, stretch
 
 Values = NDArray[np.float32]
-Step = Callable[[Values, Radiograph], Values]
+
+
+class Step(ABC):
+    """One step of a chain; a frozen dataclass, so that its settings can stand in a cache key.
+
+    ``pointwise`` says that what becomes of a pixel depends on its own value and on the film's smallest and largest
+    alone. Such steps at the head of a chain are worked out once a value that the film may hold, not once a pixel.
+    """
+
+    pointwise: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` [H, W] float32 after this step, float32 [H, W]."""
 
 
 class Intensity:
     """A chain of steps from a radiograph to the picture a detector sees.
 
     Args:
-        steps: each takes ([H, W] float32, radiograph) and returns [H, W] float32; see the module.
+        steps: in their order; see the module.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -31,11 +46,12 @@ class Intensity:
             if not is_dataclass(step):
                 raise TypeError(f"intensity step {step!r} is no dataclass, so its settings cannot stand in a cache key")
         self.steps = tuple(steps)
+        self._at_head = next((n for n, step in enumerate(steps) if not step.pointwise), len(steps))
 
     def __call__(self, radiograph: Radiograph) -> Values:
         """Return the film as float32 [H, W] in 0..1, air dark. Raises ``ReadError`` if the steps give anything else."""
-        values = radiograph.values()
-        for step in self.steps:
+        values = self._looked_up(radiograph)
+        for step in self.steps[self._at_head :]:
             values = step(values, radiograph)
         low, high = float(values.min()), float(values.max())  # NaN and infinity both fail the next line
         if not (low >= 0 and high <= 1 and values.shape == radiograph.pixels.shape):
@@ -45,13 +61,30 @@ class Intensity:
             )
         return values.astype(np.float32, copy=False)
 
+    def _looked_up(self, radiograph: Radiograph) -> Values:
+        """Return the film after the steps at the head of the chain: bit for bit what they make of each pixel."""
+        stored = radiograph.pixels
+        low, high = int(stored.min()), int(stored.max())
+        # Between two stored values a modality LUT may go beyond those of the film, a rescale does not
+        if high - low >= stored.size or radiograph.modality_lut is not None:
+            return self._head(radiograph)
+        table = self._head(replace(radiograph, pixels=np.arange(low, high + 1).astype(stored.dtype)[None]))
+        places = np.subtract(stored, low, dtype=np.int64 if low < 0 else stored.dtype)
+        return np.asarray(np.take(table, places, mode="wrap"))  # all lie within, and this is the fastest mode
+
+    def _head(self, radiograph: Radiograph) -> Values:
+        values = radiograph.values()
+        for step in self.steps[: self._at_head]:
+            values = step(values, radiograph)
+        return values
+
     def fingerprint(self) -> str:
         """Return the steps with their arguments: the same text for the same settings, in every process."""
         return " > ".join(repr(step) for step in self.steps)
 
 
 @dataclass(frozen=True)
-class LogWindow:
+class LogWindow(Step):
     """The course's log window: ``x = clip(pixel, WC - WW/2, WC + WW/2)``, ``-ln((1 + x) / 2^BitsStored) / scale``.
 
     The formula counts in stored values and, by its minus sign, turns MONOCHROME1 (air high) into air dark. So that
@@ -64,6 +97,8 @@ class LogWindow:
         scale: the logarithm that becomes 1; 2.5 is a range of 1:12 in transmitted dose.
         window: which of the film's windows, from 0.
     """
+
+    pointwise = True
 
     scale: float = 2.5
     window: int = 0
@@ -82,12 +117,14 @@ class LogWindow:
 
 
 @dataclass(frozen=True)
-class VoiWindow:
+class VoiWindow(Step):
     """The film as a workstation shows it: one of its VOI LUTs or windows, then polarity (``Radiograph.display``).
 
     Args:
         window: which view, from 0: the file's VOI LUTs first, then its windows.
     """
+
+    pointwise = True
 
     window: int = 0
 
@@ -97,8 +134,10 @@ class VoiWindow:
 
 
 @dataclass(frozen=True)
-class FullRange:
+class FullRange(Step):
     """The film from its smallest to its largest value, whatever windows it has; air dark."""
+
+    pointwise = True
 
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
         """Return ``values`` (after rescale) stretched to 0..1, air dark."""
@@ -106,7 +145,7 @@ class FullRange:
 
 
 @dataclass(frozen=True)
-class Percentile:
+class Percentile(Step):
     """Simplest colour balance (Limare et al., IPOL 2011): the extremes saturate, the rest is stretched.
 
     Works on a picture in 0..1, so it stands behind a first step. A constant picture becomes 0.
@@ -129,7 +168,7 @@ class Percentile:
 
 
 @dataclass(frozen=True)
-class Despeckle:
+class Despeckle(Step):
     """Takes white dots off a picture: a pixel far above the median around it becomes that median, the rest stays.
 
     Works on a picture in 0..1. Dots of up to half the neighbourhood's area go; straight edges, and lines wider than
@@ -156,12 +195,14 @@ class Despeckle:
 
 
 @dataclass(frozen=True)
-class CtWindow:
+class CtWindow(Step):
     """A window in Hounsfield units, whatever window the file has.
 
     Args:
         center, width: HU.
     """
+
+    pointwise = True
 
     center: float
     width: float
@@ -175,7 +216,7 @@ class CtWindow:
 
 
 @dataclass(frozen=True)
-class MrZScore:
+class MrZScore(Step):
     """Robust z-score for MR, whose values have no unit: (value - median) / (1.4826 MAD), ±clip becomes 0..1.
 
     Median and MAD are taken over the pixels above the mean, which leaves out the air around the body. A slice

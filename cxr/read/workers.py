@@ -1,5 +1,6 @@
 """One task on many films, in processes that a film may kill without taking the others along."""
 
+import importlib
 import itertools
 import os
 import threading
@@ -25,6 +26,19 @@ _Result = TypeVar("_Result")
 WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
 _PARENT_POLL_S = 1.0
 _STOP_POLL_S = 0.1
+
+_standing_by: dict[tuple[str, int], ProcessPoolExecutor] = {}
+
+
+def stand_by(module: str, workers: int) -> None:
+    """Start the processes of the next pool of ``workers`` for a task of ``module``, which they import meanwhile.
+
+    For a caller that has something else to do first, such as importing torch for seconds. 1: there is no pool.
+    """
+    if workers > 1:
+        pool = _standing_by[module, workers] = _new_pool(workers)
+        for _ in range(workers):
+            pool.submit(_import, module)
 
 
 def outcomes(
@@ -54,10 +68,11 @@ def streamed(
             yield item, _attempt(task, item)
 
 
-def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
-    """Yield ``items``, which a thread takes from their iterator up to ``limit`` ahead of whoever asks for them.
+def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
+    """Yield the items of ``sources``, each of which a thread takes items from, in the order they come.
 
-    What the iterator raises is raised here. When the consumer is done the thread ends.
+    The threads run up to ``limit`` items, all together, ahead of whoever asks for them. What a source raises is raised
+    here. When the consumer is done the threads end.
     """
     queue: Queue[_Item | _End] = Queue(limit)
     stopped = threading.Event()
@@ -70,7 +85,7 @@ def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
                 continue
             return
 
-    def fill() -> None:
+    def fill(items: Iterator[_Item]) -> None:
         end = _End(None)
         try:
             for item in items:
@@ -81,23 +96,34 @@ def ahead(items: Iterator[_Item], limit: int) -> Iterator[_Item]:
             end = _End(error)
         put(end)
 
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
+    threads = [threading.Thread(target=fill, args=(items,), daemon=True) for items in sources]
+    for thread in threads:
+        thread.start()
     try:
-        while not isinstance(item := queue.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
+        running = len(threads)
+        while running:
+            item = queue.get()
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                running -= 1
     finally:
         stopped.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 @dataclass(frozen=True)
 class _End:
-    """What comes behind the last item of ``ahead``."""
+    """What comes behind the last item of a source of ``ahead``."""
 
     error: BaseException | None
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def usable_cores() -> int:
@@ -139,7 +165,7 @@ def _until_a_crash(
     A pool does not tell which film its process died of, so few are in flight at a time and those are tried alone.
     """
     flying: dict[Future[tuple[_Result | ReadError, dict[UID, str]]], _Item] = {}
-    with _pool(workers) as pool:
+    with _standing_by.pop((task.__module__, workers), None) or _new_pool(workers) as pool:
         while True:
             for item in itertools.islice(items, 2 * workers - len(flying)):
                 try:
@@ -159,7 +185,7 @@ def _until_a_crash(
 
 def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError:
     try:
-        with _pool(1) as pool:
+        with _new_pool(1) as pool:
             outcome, decoders = pool.submit(_attempt_in_worker, task, item).result()
     except BrokenProcessPool:
         return ReadError(f"{item}: reading it kills the process (out of memory, or a fault in its decoder)")
@@ -167,15 +193,21 @@ def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError
     return outcome
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def _new_pool(workers: int) -> ProcessPoolExecutor:
     # spawn: forking a process that has started torch's threads can hang
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker)
 
 
 def start_worker() -> None:
-    """Initialise a process of a pool: leave the cores to the other workers, and end when the parent is gone."""
+    """Initialise a process of a pool: leave the cores to the other workers, and end when the parent is gone.
+
+    Where the parent runs a detector on these cores, that one goes first: its threads wait for one another, so that a
+    film decoded on one core would hold up all of them.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(10)
     if parent := parent_process():
         threading.Thread(target=_exit_without, args=(parent.pid,), daemon=True).start()
 

@@ -1,5 +1,8 @@
 """Films from files to predictions: every film once, none said otherwise of for its neighbours, failures among them."""
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -81,4 +84,34 @@ def test_it_says_what_the_task_says_of_the_films_of_a_data_set(
     assert said[1].scores[0] == pytest.approx(float(found["scores"][best]), abs=1e-6)
     assert list(said[1].scores) == sorted(said[1].scores, reverse=True)
     assert list(said[1].finding_scores) == list(vocabulary.names)
-    assert said[1].abnormal == float(found["abnormal"])
+    assert said[1].abnormal == pytest.approx(float(found["abnormal"]), abs=1e-6)  # other threads, another last bit
+
+
+def test_batches_side_by_side_do_not_hear_of_one_another(folder: Path, vocabulary: FindingVocabulary) -> None:
+    torch.manual_seed(0)
+    model = partial(detectors.fasterrcnn_tiny, image_size=SIZE, image_head=True)
+    task = DetectionTask(vocabulary, model, torch.optim.SGD).eval()
+    torch.nn.init.normal_(task.image_head.layers[-1].weight)
+    task.image_head.film_weight.fill_(1.0)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = predictions(task, folder, batch=1)
+        torch.set_num_threads(2)
+        task.detector.backbone.register_forward_hook(meet(threading.Barrier(2, timeout=5)))
+        together = predictions(task, folder, batch=1)
+    finally:
+        torch.set_num_threads(before)
+    said = {number: film.abnormal for number, film in alone.items() if number != 4}
+    assert len({round(score, 3) for score in said.values()}) > 1
+    assert {n: film.abnormal for n, film in together.items() if n != 4} == pytest.approx(said, abs=1e-5)
+
+
+def meet(barrier: threading.Barrier) -> Callable[..., None]:
+    """Keep a thread in the backbone until another is there too; the last film has none to wait for."""
+
+    def wait(*_: object) -> None:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait()
+
+    return wait

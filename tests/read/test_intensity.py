@@ -18,9 +18,10 @@ from cxr.read.intensity import (
     LogWindow,
     MrZScore,
     Percentile,
+    Step,
     VoiWindow,
 )
-from cxr.read.radiograph import Radiograph, ReadError, Window
+from cxr.read.radiograph import Lut, Radiograph, ReadError, Window
 
 CONF = Path(__file__).parents[2] / "conf" / "intensity"
 
@@ -175,7 +176,7 @@ def test_impossible_settings_are_refused(make, message):
 
 
 @dataclass(frozen=True)
-class Wrong:
+class Wrong(Step):
     value: float
 
     def __call__(self, values, radiograph):
@@ -186,6 +187,44 @@ class Wrong:
 def test_a_chain_that_leaves_0_to_1_is_an_error_that_names_the_film(value):
     with pytest.raises(ReadError, match=r"film\.dcm: LogWindow.* > Wrong\(value=.*expected 0\.\.1"):
         Intensity([LogWindow(), Wrong(value)])(film([[1, 2]]))
+
+
+@pytest.mark.parametrize("head", [LogWindow(), VoiWindow(), FullRange(), CtWindow(40, 400)], ids=repr)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"photometric": "MONOCHROME1"},
+        {"photometric": "MONOCHROME2", "windows": ((100.5, 31.5, "SIGMOID"), (7, 9))},
+        {"slope": -0.684, "intercept": 17.3, "windows": ()},
+        {"voi_luts": (Lut(-3, 10, np.arange(1023, 0, -2, dtype=np.uint16)),)},
+        {"modality_lut": Lut(40, 12, np.array([5, 4095, 0, 77], np.uint16)), "windows": ()},
+    ],
+)
+@pytest.mark.parametrize(("lowest", "dtype"), [(37, np.uint16), (-300, np.int16), (0, np.uint8)])
+def test_a_value_looked_up_is_the_value_worked_out(head, fields, lowest, dtype):
+    windows = fields.get("windows", ((2048, 4096),))
+    if head == LogWindow() and not windows:
+        windows = ((0, 100),)
+    pixels = (np.random.default_rng(0).integers(0, 256, (40, 30)) + lowest).astype(dtype)
+    one = film(pixels, **{"bits": 8 if dtype == np.uint8 else 12, **fields, "windows": windows})
+    other = np.where(np.arange(30) < 15, pixels, pixels.min())  # other values between the same ends
+    for radiograph in (one, replace(one, pixels=other.astype(dtype))):
+        assert_array_equal(Intensity([head])(radiograph), head(radiograph.values(), radiograph))
+
+
+def test_steps_at_the_head_are_worked_out_once_for_a_value():
+    sizes = []
+
+    @dataclass(frozen=True)
+    class Counting(Step):
+        pointwise = True
+
+        def __call__(self, values, radiograph):
+            sizes.append(values.size)
+            return values / 4095
+
+    Intensity([Counting(), Percentile(), Counting()])(film(np.tile([[7, 9], [8, 16]], (50, 50))))
+    assert sizes == [10, 10_000]  # 7 to 16; behind a step that knows its neighbours each pixel counts
 
 
 def test_a_step_whose_settings_cannot_be_told_is_refused():

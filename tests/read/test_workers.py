@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr.read import decode
-from cxr.read.workers import ahead, outcomes, streamed
+from cxr.read import decode, workers
+from cxr.read.workers import ahead, outcomes, stand_by, streamed
 
 TASKS = """
 import os
@@ -172,6 +172,27 @@ def test_what_is_computed_ahead_comes_in_order_and_is_bounded():
     time.sleep(0.3)
     assert len(taken) <= 6  # one consumed, three waiting, one in hand
     assert list(items) == list(range(1, 100))
+
+
+def test_several_sources_come_whole_and_side_by_side():
+    both = threading.Barrier(2, timeout=10)
+
+    def numbers(first):
+        both.wait()  # neither begins before the other has
+        yield from range(first, 100, 2)
+
+    assert sorted(ahead(numbers(0), numbers(1), limit=3)) == list(range(100))
+
+
+def test_processes_that_stand_by_are_those_that_read(tmp_path, read):
+    stand_by(read.__module__, 2)
+    (pool,) = workers._standing_by.values()
+    paths = films(tmp_path, {})
+    for _ in streamed(read, paths, workers=2):
+        pass
+    assert not workers._standing_by
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.submit(print)
 
 
 def test_an_error_ahead_is_raised_behind_the_items_before_it():
