@@ -21,8 +21,9 @@ def main(cfg: DictConfig) -> float:
             return folder.show()
         parts = run.instantiate(cfg)
         run.fit(parts, folder)
-        run.calibrate(parts, folder)
-        run.test(parts, folder)
+        if not parts.pruned:
+            run.calibrate(parts, folder)
+            run.test(parts, folder)
         return folder.complete(parts)
 
 

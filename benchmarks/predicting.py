@@ -95,12 +95,10 @@ def main() -> None:
         print(json.dumps({"films": words.films, "mib": peak}))
         return
     from cxr.detect.stream import sample
-    from cxr.detect.transform import whole_canvas
 
     with tempfile.TemporaryDirectory() as folder:
         write_course_layout(Path(folder), films=1, test_films=words.films, size=words.size, seed=0)
         films = Path(folder) / "test"
-        whole_canvas(task.detector, decode.size)
         images = [sample(decode(film))[0] for film in read_inputs(films)]
         turns = [(bare(task, images), *stream(task, decode, films, words.films)) for _ in range(words.turns)]
         alone, whole = (words.films / statistics.median(seconds) for seconds in list(zip(*turns, strict=True))[:2])

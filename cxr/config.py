@@ -7,10 +7,12 @@ import difflib
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +30,8 @@ from cxr.signatures import signature
 
 CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
+FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun again
+TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
 _KEPT = (
@@ -42,6 +46,10 @@ class ConfigError(ValueError):
     """Everything that is wrong with a config, in one message."""
 
 
+class SweepError(RuntimeError):
+    """Jobs of a sweep did not complete; which and why has been told."""
+
+
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a composed config the main function of a script.
 
@@ -52,20 +60,26 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def told(cfg: DictConfig) -> Any:
+            folder, started = Path(HydraConfig.get().runtime.output_dir), time.time()
+            if rank() == 0:
+                (folder / FAILED).unlink(missing_ok=True)
+            _leave_loky()
             try:
                 return job(cfg)
-            except ConfigError as error:
-                _forget(Path(HydraConfig.get().runtime.output_dir))
-                if HydraConfig.get().mode is RunMode.MULTIRUN:  # the other jobs go on
-                    raise
-                _exit(str(error))
+            except Exception as error:
+                in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+                if not in_sweep and isinstance(error, ConfigError):
+                    _forget(folder)
+                    _exit(str(error))
+                _note_failure(folder, error, time.time() - started)
+                raise  # the other jobs of a sweep go on
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
-            OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
-            OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+            except SweepError:
+                raise SystemExit(1) from None
             except ConfigError as error:
                 _exit(str(error))
             except (HydraException, OmegaConfBaseException) as error:
@@ -74,6 +88,41 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         return main
 
     return decorate
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line, for a user, why a run ended with ``error``."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return (
+            f"out of memory: lower data.batch_size or data.size, or type model.checkpoint_backbone=true ({text[:200]})"
+        )
+    if isinstance(error, ConfigError | FloatingPointError):  # in words already
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def _leave_loky() -> None:
+    """Give the processes that a job starts a start method they know.
+
+    joblib's workers hand theirs down, "loky", which nothing else has heard of: readers of films and loaders of batches
+    would die at once (hydra#964).
+    """
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        multiprocessing.set_start_method("spawn", force=True)
+
+
+def _note_failure(folder: Path, error: Exception, seconds: float) -> None:
+    if rank() > 0:
+        return
+    failure = {
+        "status": "failed",
+        "error": type(error).__name__,
+        "reason": reason(error),
+        "overrides": list(HydraConfig.get().overrides.task),
+        "seconds": round(seconds, 1),
+    }
+    write_json(folder / FAILED, failure)
 
 
 def explain(error: Exception) -> str:
@@ -160,13 +209,10 @@ def _is_plain(node: DictConfig, name: str) -> bool:
 
 
 def _check_values(cfg: DictConfig) -> Iterator[str]:
-    """Files and folders that must exist now, and what this version cannot do.
+    """Files and folders that must exist now.
 
     The phantom may make its own folder, below the one we stand in.
     """
-    devices = OmegaConf.select(cfg, "trainer.devices")
-    if devices not in (None, 1, "1", "auto"):
-        yield f"trainer.devices is {devices!r}, expected 1: a run holds its folder alone"
     root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     draws = str(OmegaConf.select(cfg, "data.read._target_")).endswith("read_phantom")
     if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
@@ -193,6 +239,8 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _forget(run: Path) -> None:
     """Remove the folder Hydra made for a run that was refused before it began."""
+    if rank() > 0 or not run.exists():
+        return
     made = {p.name for p in run.iterdir() if p.suffix != ".log"}
     if not (run / COMMAND).exists() and made <= {".hydra", LOCK}:
         shutil.rmtree(run)
@@ -214,14 +262,40 @@ def run_dir(name: str, overrides: ListConfig) -> str:
         run = old.parent
         began = any(any(run.glob(kept)) for kept in _KEPT)
         cut_off = began and not (run / RESULT).exists()
-        if cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides) and not locked(run):
+        same = cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides)
+        if same and (rank() > 0 or not locked(run)):  # the others of a run find it locked by their first
             return str(run)
-    return str(folder / datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f"))
+    return str(folder / (_launched() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")))
+
+
+def rank() -> int:
+    """Return which of the processes of one run this is, from 0, as torchrun, SLURM or Lightning have told it."""
+    told = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    return next((int(value) for value in told if value), 0)
+
+
+def _launched() -> str | None:
+    """Return a name that all processes of one run agree on without talking: after what launched them; else None."""
+    job = os.environ.get("SLURM_JOB_ID") if "SLURM_PROCID" in os.environ else None
+    if job:
+        return f"slurm-{job}"
+    run = os.environ.get("TORCHELASTIC_RUN_ID")
+    if run is None:
+        return None
+    if run != "none":
+        return f"torchrun-{run}"
+    # torchrun starts its processes together, so the second they began in is known to each: that of their parent
+    stat = Path(f"/proc/{os.getppid()}/stat")
+    ticks = stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else "0"
+    return f"torchrun-{os.getppid()}-{ticks}"
 
 
 def job_name(overrides: ListConfig) -> str:
-    """Return the folder name of one job of a multirun: its overrides, short enough and free of slashes."""
-    name = ",".join(str(o).replace("/", "_") for o in overrides)
+    """Return the folder name of one job of a multirun: its overrides, short enough and free of slashes.
+
+    What names the sweep, and so is in the name of the folder above, is left out.
+    """
+    name = ",".join(str(o).replace("/", "_") for o in overrides if not str(o).startswith(("sweep=", "name=")))
     digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
     return name if len(name) <= 200 else f"{name[:180]}…{digest}"
 
@@ -233,6 +307,12 @@ def locked(folder: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def threads(jobs: int) -> int:
+    """Return the threads of each of ``jobs`` that share this machine's cores; -1 jobs: one a core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs) if jobs > 0 else 1
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -248,3 +328,9 @@ def write_json(path: Path, content: Any) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
     part.replace(path)
+
+
+# Here, not in ``entry``: the processes that a launcher starts import this module and nothing else
+OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("cxr.first", lambda value: value if rank() == 0 else None, replace=True)

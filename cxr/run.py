@@ -14,10 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import lightning
@@ -38,6 +38,9 @@ from cxr.detect.checkpoint import AtomicCheckpointIO
 from cxr.detect.task import DetectionTask
 from cxr.report.callbacks import read_epochs
 
+if TYPE_CHECKING:
+    from cxr.pruning import Pruning
+
 # What may differ between a run and its resumption: none of it changes what is learned from which films.
 _MAY_DIFFER = (
     *("run_dir", "name", "logger", "data.workers", "data.cache"),
@@ -55,11 +58,17 @@ class Parts:
     data: RadiographDataModule
     task: DetectionTask
     trainer: Trainer
+    pruning: "Pruning | None" = None
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the study that this run is a trial of has ended it."""
+        return self.pruning is not None and self.pruning.pruned
 
 
 @dataclass
 class RunFolder:
-    """The folder of one run, held by this process for as long as it is open."""
+    """The folder of one run, held by its first process for as long as it is open; only that one writes into it."""
 
     path: Path
     monitor: str
@@ -90,10 +99,11 @@ class RunFolder:
         """Say that the run is complete and return its score."""
         result = self._read_result()
         score = math.nan if result["score"] is None else float(result["score"])
-        Console().print(
-            f"{self.path} is complete: {result['monitor']} = {score:.3f}. "
-            f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
-        )
+        if config.rank() == 0:
+            Console().print(
+                f"{self.path} is complete: {result['monitor']} = {score:.3f}. "
+                f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
+            )
         return score
 
     def _read_result(self) -> dict[str, Any]:
@@ -105,10 +115,12 @@ class RunFolder:
         score = best.get(self.monitor, math.nan)
         tested = {k: float(v) for k, v in parts.trainer.callback_metrics.items() if k.startswith("test/")}
         metrics = best | tested
+        if config.rank() > 0:
+            return score
         _log_hparams(parts, score)
         _print_table(parts, metrics, self)
         result = {
-            "status": "completed",
+            "status": "pruned" if parts.pruned else "completed",
             "monitor": self.monitor,
             "score": _finite(score),
             "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
@@ -123,8 +135,14 @@ class RunFolder:
 
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[RunFolder]:
-    """Hold the run folder of ``cfg``; refuse one that another process holds or that has other settings."""
-    with held(cfg, _MAY_DIFFER) as path:
+    """Hold the run folder of ``cfg``; refuse one that another run holds or that has other settings.
+
+    The first of a run's processes does so for all; the others say nothing but errors, as it has said it already.
+    """
+    first = config.rank() == 0
+    if not first:
+        logging.getLogger().setLevel(logging.ERROR)
+    with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
         yield RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
 
 
@@ -167,7 +185,25 @@ def instantiate(cfg: DictConfig) -> Parts:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
     _check_monitor(plain["monitor"], task)
-    return Parts(plain, data, task, trainer)
+    processes = trainer.num_devices * trainer.num_nodes
+    if processes > 1 and trainer.world_size == 1:  # left to Lightning the others begin later, and here hang (measured)
+        raise ConfigError(
+            f"trainer.devices: {processes} processes are asked for and this is the only one; type torchrun"
+            f" --nproc_per_node {trainer.num_devices} train.py … instead of python train.py … (or srun, under SLURM)"
+        )
+    pruning = _pruning(Path(cfg.run_dir), plain["monitor"])
+    if pruning is not None:
+        trainer.callbacks.append(pruning)
+    return Parts(plain, data, task, trainer, pruning)
+
+
+def _pruning(folder: Path, monitor: str) -> "Pruning | None":
+    """What ends a run that is a trial of a study (``sweep=optuna``)."""
+    if not (folder / config.TRIAL).exists():
+        return None
+    from cxr.pruning import Pruning  # Optuna is an extra
+
+    return Pruning(folder, monitor, hydra.utils.instantiate(HydraConfig.get().sweeper.study.pruner))
 
 
 def fit(parts: Parts, folder: RunFolder) -> None:
@@ -177,6 +213,10 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         parts.data.setup("fit")
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(str(error)) from error
+    if (
+        parts.trainer.world_size > 1
+    ):  # here, not in the trainer: a run that is resumed after its last epoch calibrates first
+        parts.trainer.strategy.setup_environment()
     parts.task.card = {
         "config": parts.cfg,
         "findings": parts.task.findings.as_dict(),
@@ -188,10 +228,12 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         last = torch.load(folder.last, weights_only=True, map_location="cpu")
         _refuse_other_films(folder, last, parts)
         resume = str(folder.last)
-        Console().print(f"resuming {folder.path}")
+        if config.rank() == 0:
+            Console().print(f"resuming {folder.path}")
         if _stopped_early(last):
             return
-    _add_session(folder.path / "provenance.json", _provenance(parts))
+    if config.rank() == 0:
+        _add_session(folder.path / "provenance.json", _provenance(parts))
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
@@ -203,7 +245,16 @@ def fit(parts: Parts, folder: RunFolder) -> None:
 
 
 def calibrate(parts: Parts, folder: RunFolder) -> None:
-    """Freeze into the best checkpoint what is chosen on validation films: the fusion of scores, the operating point."""
+    """Freeze into the best checkpoint what is chosen on validation films: the fusion of scores, the operating point.
+
+    The first process does so while the others wait.
+    """
+    if config.rank() == 0:
+        _calibrate(parts, folder)
+    parts.trainer.strategy.barrier("calibrated")
+
+
+def _calibrate(parts: Parts, folder: RunFolder) -> None:
     path = folder.best if folder.best.exists() else folder.last
     best = torch.load(path, weights_only=True, map_location="cpu")
     if "operating_point" in best["cxr"] or not parts.data.films["val"]:

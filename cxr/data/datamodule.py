@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
@@ -14,10 +14,10 @@ from typing import Literal
 
 import lightning as L  # noqa: N812  the name its documentation uses
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from cxr.data.augment import Augment
-from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate, start_worker
+from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate, share, start_worker
 from cxr.data.film import Film
 from cxr.data.splits import set_normal_fraction, split_films
 from cxr.findings import FindingVocabulary
@@ -33,6 +33,10 @@ _LEAST_SIZE = 32  # px: one cell of the coarsest feature map, with stride 32
 class RadiographDataModule(L.LightningDataModule):
     """A data set read, decoded once into a cache, split by patient, and served in batches.
 
+    Where a trainer has several processes, each is served its ``share`` of the films: in training of one shuffled order,
+    in validation and test of the split's own order. In these the last films may come in two processes, and a target's
+    ``film`` tells that they are the same.
+
     Args:
         root: where the data set is, given to ``read``.
         read: ``read_course``, ``read_coco``, …: (root, findings) → films.
@@ -41,7 +45,7 @@ class RadiographDataModule(L.LightningDataModule):
         augment: for training films only.
         size: longest side of the network frame, pixels.
         cache: folder of the decoded films; may be shared between runs and processes.
-        batch_size: films a step.
+        batch_size: films a step, in each process.
         workers: loader processes; ``None`` takes none without a GPU or with two cores or fewer, where a process more
             only takes time from training, else up to 8. Samples do not depend on it.
         normal_fraction: share of normal films in training; ``None`` takes them as they are.
@@ -100,7 +104,7 @@ class RadiographDataModule(L.LightningDataModule):
         self.unreadable: list[ReadError] = []
 
     def prepare_data(self) -> None:
-        """Read the data set and decode what the cache lacks; one process does it for all."""
+        """Read the data set and decode what the cache lacks; processes that start together decode a film once."""
         self._readable  # noqa: B018  reading is what it is for
 
     def setup(self, stage: str | None = None) -> None:
@@ -133,15 +137,16 @@ class RadiographDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return batches of augmented films in a new order each epoch; a last batch that is not full is left out."""
         dataset = self.dataset("train")
-        return self._loader(dataset, EpochSampler(len(dataset), self.seed), drop_last=len(dataset) >= self.batch_size)
+        sampler = EpochSampler(len(dataset), self.seed, *self._place())
+        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Return batches of validation films, in order."""
-        return self._loader(self.dataset("val"))
+        return self._in_order("val")
 
     def test_dataloader(self) -> DataLoader[Sample]:
         """Return batches of test films, in order."""
-        return self._loader(self.dataset("test"))
+        return self._in_order("test")
 
     @cached_property
     def _readable(self) -> list[Film]:
@@ -197,8 +202,16 @@ class RadiographDataModule(L.LightningDataModule):
                 f"has {cached.width} x {cached.height} px, expected {film.width} x {film.height}"
             )
 
+    def _place(self) -> tuple[int, int]:
+        """Return which process of how many this is to the trainer."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _in_order(self, split: str) -> DataLoader[Sample]:
+        dataset = self.dataset(split)
+        return self._loader(dataset, share(range(len(dataset)), *self._place()))
+
     def _loader(
-        self, dataset: RadiographDataset, sampler: Sampler[tuple[int, int]] | None = None, drop_last: bool = False
+        self, dataset: RadiographDataset, sampler: Iterable[int | tuple[int, int]], drop_last: bool = False
     ) -> DataLoader[Sample]:
         return DataLoader(
             dataset,

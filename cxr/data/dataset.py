@@ -79,16 +79,28 @@ class RadiographDataset(Dataset[Sample]):
         }
 
 
+def share(indices: Sequence[int], rank: int, world_size: int) -> list[int]:
+    """Return every ``world_size``-th of the indices from ``rank`` on: what one of so many processes takes of them.
+
+    All shares are of one length, so that the processes, which wait for one another in every batch, have the same number
+    of batches: where the indices run out they begin again.
+    """
+    length = -(-len(indices) // world_size) * world_size
+    return [int(index) for index in np.resize(np.asarray(indices, np.int64), length)[rank::world_size]]
+
+
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order that follows from (seed, epoch) alone.
+    """Yields (epoch, index) in an order that follows from (seed, epoch) alone, or one process's share of it.
 
     The epoch goes along with each index because workers live longer than an epoch and hold a copy of the data set
     that nobody could tell. Lightning calls ``set_epoch`` before each epoch, after a resume too.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
+    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self.length = length
         self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -96,11 +108,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter([(self.epoch, index) for index in order.tolist()])
+        return iter([(self.epoch, index) for index in share(order.tolist(), self.rank, self.world_size)])
 
 
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target]]:

@@ -85,12 +85,6 @@ class Matches:
     alarm_film: NDArray[np.int64]
     normal: NDArray[np.bool_]
 
-    @classmethod
-    def of_scores(cls, found: Values, alarms: Values, films: int) -> "Matches":
-        """Return matches of which only scores were kept: films are not told apart, and none is normal."""
-        nowhere = np.zeros(len(found), np.int64), np.zeros(len(alarms), np.int64)
-        return cls(found, nowhere[0], -np.sort(-alarms), nowhere[1], np.zeros(films, bool))
-
 
 @dataclass(frozen=True, eq=False)
 class Boxes:

@@ -4,8 +4,7 @@ import logging
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torchmetrics import CatMetric, MeanMetric
+from torch import Tensor, distributed
 from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.functional.classification import binary_auroc
 
@@ -15,13 +14,18 @@ from cxr.findings import FindingVocabulary
 logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it tells its progress in some 30 INFO lines a time
 
 Boxes = list[dict[str, Tensor]]
+_Film = tuple[dict[str, Tensor], dict[str, Tensor]]  # what was detected on it, what is true
 
 
-class DetectionMetrics(nn.Module):
+class DetectionMetrics:
     """Collects detections and true boxes film by film, and computes COCO's figures from them.
 
     COCO's mean takes in only the findings that have true boxes, and says nothing of false alarms below the last true
     box's score, on normal films above all; so those are counted apart, and sensitivity is told at a number of them.
+
+    Where several processes share the films (``torch.distributed``), ``compute`` brings together the films of all of
+    them, not figures: a film counts once, however many processes had it, and the figures are those of one process that
+    had all films.
 
     Args:
         findings: gives the figures their names.
@@ -30,41 +34,23 @@ class DetectionMetrics(nn.Module):
     """
 
     def __init__(self, findings: FindingVocabulary, alarm_threshold: float = 0.5, max_detections: int = 100) -> None:
-        super().__init__()
         self.findings = findings
         self.alarm_threshold = alarm_threshold
         self.max_detections = max_detections
-        self._coco = MeanAveragePrecision(
-            backend="faster_coco_eval",
-            extended_summary=True,
-            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
-            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),  # recall of 12/20 misses a point that COCO counts
-            max_detection_thresholds=[1, 10, max_detections],
-        )
-        self._coco.warn_on_many_detections = False
-        self._alarms = MeanMetric(nan_strategy="error")
-        self._found, self._false = CatMetric("error"), CatMetric("error")  # scores of true boxes, of false positives
-        self._abnormal, self._marked = CatMetric("error"), CatMetric("error")  # of each film: score, has it true boxes
+        self._films: dict[int, _Film] = {}
 
     def update(self, detections: Boxes, targets: Boxes) -> None:
-        """Take in films: detections {boxes [M, 4], labels, scores}, targets {boxes [N, 4], labels}, same frame, xyxy.
+        """Take in films: detections {boxes [M, 4], labels, scores}, targets {boxes [N, 4], labels, film}, same frame.
 
-        Original pixels, so that COCO's small, medium and large mean the same on every film. A detection may hold
-        ``abnormal`` [], the film's own score; without it the strongest box's is taken, and 0 where there is none.
+        Boxes are xyxy in original pixels, so that COCO's small, medium and large mean the same on every film. ``film``,
+        int64 [], tells films apart: one that comes again is left out. A detection may hold ``abnormal`` [], the film's
+        own score; without it the strongest box's is taken, and 0 where there is none.
         """
-        self._coco.update(detections, targets)
         for detection, target in zip(detections, targets, strict=True):
-            if len(target["labels"]) == 0:
-                self._alarms.update((detection["scores"] >= self.alarm_threshold).sum())
-            strongest = detection["scores"].amax() if len(detection["scores"]) else torch.zeros(())
-            self._abnormal.update(detection.get("abnormal", strongest))
-            self._marked.update(float(len(target["labels"]) > 0))
-        matches = froc.match_boxes(_flat(detections), _flat(targets), np.ones(len(targets), bool))
-        self._found.update(torch.from_numpy(matches.found))
-        self._false.update(torch.from_numpy(matches.alarms))
+            self._films.setdefault(int(target["film"]), (_on_cpu(detection), _on_cpu(target)))
 
     def compute(self) -> dict[str, float]:
-        """Return the figures, each in 0..1 but for the last.
+        """Return the figures, each in 0..1 but for the last. With several processes, all of them must call this.
 
         ``map`` (IoU .50 to .95), ``map_50``, ``map_75``, ``mar_<max_detections>``: means over the findings that have
         true boxes; NaN where no film has any. ``ap/<finding>``, ``ap50/<finding>``, ``ar/<finding>``: a finding without
@@ -74,7 +60,26 @@ class DetectionMetrics(nn.Module):
         ``false_positives_per_normal_film``: detections scored ``alarm_threshold`` or higher; left out where no film is
         normal.
         """
-        coco = self._coco.compute()
+        films = _of_all_processes(self._films)
+        detections, targets = ([film[side] for _, film in sorted(films.items())] for side in (0, 1))
+        return self._of_boxes(detections, targets) | self._of_films(detections, targets)
+
+    def reset(self) -> None:
+        """Forget all films."""
+        self._films = {}
+
+    def _of_boxes(self, detections: Boxes, targets: Boxes) -> dict[str, float]:
+        average = MeanAveragePrecision(
+            backend="faster_coco_eval",
+            extended_summary=True,
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
+            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),  # recall of 12/20 misses a point that COCO counts
+            max_detection_thresholds=[1, 10, self.max_detections],
+            sync_on_compute=False,  # the films of all processes are here already, each once
+        )
+        average.warn_on_many_detections = False
+        average.update(detections, targets)
+        coco = average.compute()
         mean_recall = f"mar_{self.max_detections}"
         figures = {key: _or_nan(coco[key]) for key in ("map", "map_50", "map_75", mean_recall)}
         # precision [IoU, recall, class, area, detections] and recall [IoU, class, area, detections] at all areas and
@@ -86,26 +91,38 @@ class DetectionMetrics(nn.Module):
                 figures[f"ap/{name}"] = precision[:, :, column].mean().item()
                 figures[f"ap50/{name}"] = precision[0, :, column].mean().item()
                 figures[f"ar/{name}"] = recall[:, column].mean().item()
-        figures |= self._of_films()
-        if self._alarms.update_called:
-            figures["false_positives_per_normal_film"] = self._alarms.compute().item()
         return figures
 
-    def reset(self) -> None:
-        """Forget all films."""
-        self._coco.reset()
-        self._alarms.reset()
-        for kept in (self._found, self._false, self._abnormal, self._marked):
-            kept.reset()
-
-    def _of_films(self) -> dict[str, float]:
-        kept = (self._found, self._false, self._abnormal, self._marked)
-        found, false, abnormal, marked = (torch.as_tensor(scores.compute()).reshape(-1).cpu() for scores in kept)
-        matches = froc.Matches.of_scores(found.double().numpy(), false.double().numpy(), films=len(marked))
+    def _of_films(self, detections: Boxes, targets: Boxes) -> dict[str, float]:
+        matches = froc.match_boxes(_flat(detections), _flat(targets), np.ones(len(targets), bool))
         figures = {"sensitivity@1fp": froc.curve(matches).at(1).sensitivity}
-        if 0 < marked.sum() < len(marked):
+        marked = torch.tensor([len(target["labels"]) > 0 for target in targets])
+        if marked.any() and not marked.all():
+            abnormal = torch.stack([_abnormal(detection) for detection in detections])
             figures["image_auc"] = binary_auroc(abnormal, marked.int()).item()
+        normal = [detection for detection, truth in zip(detections, targets, strict=True) if not len(truth["labels"])]
+        if normal:
+            alarms = [int((detection["scores"] >= self.alarm_threshold).sum()) for detection in normal]
+            figures["false_positives_per_normal_film"] = sum(alarms) / len(normal)
         return figures
+
+
+def _of_all_processes(films: dict[int, _Film]) -> dict[int, _Film]:
+    """Return the films of all processes; of one that several had, what the first of them said."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return films
+    shares: list[dict[int, _Film]] = [{} for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(shares, films)
+    return {index: film for share in reversed(shares) for index, film in share.items()}
+
+
+def _on_cpu(boxes: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in boxes.items()}
+
+
+def _abnormal(detection: dict[str, Tensor]) -> Tensor:
+    strongest = detection["scores"].amax() if len(detection["scores"]) else torch.zeros(())
+    return detection.get("abnormal", strongest)
 
 
 def _flat(films: Boxes) -> froc.Boxes:

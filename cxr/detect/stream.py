@@ -11,7 +11,6 @@ from torch import Tensor
 from cxr.data.inputs import Decode, Decoded, Input
 from cxr.detect.prediction import Prediction
 from cxr.detect.task import DetectionTask
-from cxr.detect.transform import whole_canvas
 from cxr.read.dicom import ReadError
 from cxr.read.workers import ahead, streamed
 
@@ -27,7 +26,7 @@ def predict_films(
 
     ``workers`` processes decode at most a few batches ahead of the detector, and the detector a few ahead of whoever
     consumes: at no time are more films in memory, however many there are. What is said of a film does not depend on the
-    others (``whole_canvas``). On a CPU several batches are in the detector at once, each on its share of the cores:
+    others. On a CPU several batches are in the detector at once, each on its share of the cores:
     threads that need not wait for one another do 1.4 to 1.7 times as much (two cores, ``fasterrcnn_tiny``).
 
     ``look``, if given, is called in the detector's thread, of which there is then one, with each film's prediction and
@@ -35,7 +34,6 @@ def predict_films(
     most, so that what ``look`` keeps of them is not much.
     """
     task.detector.eval()
-    whole_canvas(task.detector, decode.size)
     threads = torch.get_num_threads()
     side_by_side = min(_SIDE_BY_SIDE, threads) if look is None and task.device.type == "cpu" else 1
     decoded = _Batches(ahead(streamed(decode, films, workers), limit=2 * batch * side_by_side), batch)

@@ -1,9 +1,11 @@
 """Training and validation of any detector in torchvision's contract."""
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L  # noqa: N812  # the name its own documentation uses
 import numpy as np
@@ -17,7 +19,12 @@ from cxr.detect.image_head import ImageHead, with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import BACKGROUND, FindingVocabulary
 
+_log = logging.getLogger(__name__)
+
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
+
+LR_SCALING: dict[str | None, Callable[[float], float]] = {None: lambda times: 1.0, "linear": float, "sqrt": math.sqrt}
+"""How a learning rate grows with a step of so many times the films."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -30,11 +37,15 @@ class DetectionTask(L.LightningModule):
     A batch is (images, targets): images [1, h, w] float 0..1 of any sizes, and targets {boxes [N, 4] float xyxy in the
     image's frame, labels int64 [N] 1..K, scale [2] = image pixels per original pixel along x and y, size [2] = original
     height and width, original_boxes [M, 4] and original_labels [M] = what the readers marked, in original pixels, also
-    where it is too small for the image}. M = 0 is a normal film.
+    where it is too small for the image, film [] = its index in its split}. M = 0 is a normal film.
 
     Logged: ``train/<loss>`` and ``train/loss``, their sum (epoch means), ``train/learning_rate`` and
     ``train/gradient_norm`` (before clipping; every ``log_every_n_steps``), the same losses as ``val/…`` and ``test/…``,
     and all figures of ``DetectionMetrics``, measured in original pixels against all that the readers marked.
+
+    Several processes, each with its share of the films, log the figures of one process that had all films: exact, as
+    every film is brought together and counted once. Their losses are means over what the processes saw: of validation
+    the few films that two of them had count twice, and regions are sampled by other random numbers.
 
     Args:
         findings: the vocabulary behind the class indices.
@@ -42,9 +53,12 @@ class DetectionTask(L.LightningModule):
         optimizer: called with the parameters that learn.
         scheduler: called with the optimizer, ``total_steps`` and ``steps_per_epoch``, and stepped after every optimizer
             step (``cxr.detect.schedules``); None keeps the learning rate.
-        seed: a batch's random numbers follow from (seed, epoch, batch) alone, so a resumed run repeats an undisturbed
-            one to the bit (on CPU).
+        seed: a batch's random numbers follow from (seed, epoch, batch, process) alone, so a resumed run repeats an
+            undisturbed one to the bit (on CPU).
         card: plain containers to keep in every checkpoint under ``"cxr"`` (config, vocabulary, data fingerprint, …).
+        lr_scaling: how the optimizer's learning rates grow with the films that a step takes on all devices and with
+            accumulated batches: "linear", "sqrt" or, None, not at all, with a warning where they are more than a batch.
+        reference_batch: films a step that the learning rates were chosen for; None: one batch of one device.
     """
 
     def __init__(
@@ -55,23 +69,32 @@ class DetectionTask(L.LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,
+        lr_scaling: Literal["linear", "sqrt"] | None = None,
+        reference_batch: int | None = None,
     ) -> None:
         super().__init__()
+        if lr_scaling not in LR_SCALING:
+            raise ValueError(f"task.lr_scaling is {lr_scaling!r}, expected linear, sqrt or null")
+        if reference_batch is not None and reference_batch < 1:
+            raise ValueError(f"task.reference_batch is {reference_batch}, expected at least 1 film, or null")
         self.findings = findings
         self.detector = model(findings.num_classes)
         self.seed = seed
         self.card: dict[str, Any] = dict(card or {})
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.lr_scaling = lr_scaling
+        self.reference_batch = reference_batch
         self._metrics = DetectionMetrics(findings)
         self._losses: list[Tensor] = []  # of the steps of this epoch
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer over what learns, and its schedule."""
         optimizer = self.optimizer([p for p in self.detector.parameters() if p.requires_grad])
+        self.trainer.fit_loop.setup_data()  # else batches and their number are not known yet
+        self._scale_learning_rate(optimizer)
         if self.scheduler is None:
             return optimizer
-        self.trainer.fit_loop.setup_data()  # else the number of batches is not known yet
         total_steps = self.trainer.estimated_stepping_batches
         steps_per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         scheduler = self.scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
@@ -89,7 +112,9 @@ class DetectionTask(L.LightningModule):
         self._seed(self.current_epoch, batch_idx)
         losses = self._losses_of(images, targets)
         loss = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(loss):  # no extra wait on GPU: the detector's own sampling waits for it many times a step
+        # Of all processes: one that stopped alone would leave the others waiting for its gradients. No extra wait on
+        # GPU: the detector's own sampling waits for it many times a step
+        if not self.trainer.strategy.reduce(torch.isfinite(loss).float(), reduce_op="min"):
             raise NonFiniteLossError(self._non_finite(losses))
         self._log_train_losses({**losses, "loss": loss}, batch_idx)
         return loss
@@ -164,7 +189,7 @@ class DetectionTask(L.LightningModule):
         logged = {f"{stage}/{name}": value for name, value in losses.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         # Not the boxes of the image: what is under a pixel there was dropped, and would not count as missed
-        truth = [{"boxes": t["original_boxes"], "labels": t["original_labels"]} for t in targets]
+        truth = [{"boxes": t["original_boxes"], "labels": t["original_labels"], "film": t["film"]} for t in targets]
         self._metrics.update(detections, truth)
         return detections
 
@@ -198,6 +223,25 @@ class DetectionTask(L.LightningModule):
                 on_step=False, on_epoch=True, sync_dist=True, batch_size=1,
             )  # fmt: skip
 
+    def _scale_learning_rate(self, optimizer: Optimizer) -> None:
+        """Set the learning rates for the films that a step takes; say so where these are more than one batch."""
+        loader: Any = self.trainer.train_dataloader
+        batch = int(loader.batch_size)
+        devices, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        effective = batch * devices * accumulated
+        factor = LR_SCALING[self.lr_scaling](effective / (self.reference_batch or batch))
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        taken = f"a step takes {effective} films ({batch} × {devices} devices × {accumulated} accumulated batches)"
+        rate = f"the learning rate is {optimizer.param_groups[0]['lr']:g}"
+        if self.lr_scaling is not None:
+            _log.info("%s: %s, task.lr_scaling=%s times %g", taken, rate, self.lr_scaling, factor)
+        elif effective != batch:
+            _log.warning(
+                "%s: %s, as for one batch of %d. Type task.lr_scaling=linear or sqrt to have it grow, or an "
+                "optimizer.lr for so many films", taken, rate, batch,
+            )  # fmt: skip
+
     def _seed(self, *numbers: int) -> None:
         """Start the stream of random numbers that belongs to the seed, ``numbers`` and this process."""
         words = np.random.SeedSequence((self.seed, *numbers, self.global_rank)).generate_state(1)
@@ -211,6 +255,7 @@ class DetectionTask(L.LightningModule):
 
     def _non_finite(self, losses: Mapping[str, Tensor]) -> str:
         values = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+        values += f" (process {self.global_rank} of {self.trainer.world_size})" if self.trainer.world_size > 1 else ""
         return (
             f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}): {values}."
             " Lower optimizer.lr, warm up longer, or clip gradients (trainer.gradient_clip_val)"

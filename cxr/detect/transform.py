@@ -14,14 +14,16 @@ STRIDE = 32  # the coarsest stride a backbone here halves its way down to
 class PadAndNormalize(nn.Module):
     """Stands where torchvision's detectors resize to 800 px and apply ImageNet statistics unseen; resizes nothing.
 
-    Films of one batch share a canvas, the largest height and width rounded up to a multiple of 32. It is filled with 0,
-    which is air in our films, *before* normalisation, so that the padding looks like the air around a patient.
+    Films of one batch share a canvas. It is filled with 0, which is air in our films, *before* normalisation, so that
+    the padding looks like the air around a patient. In training it is as small as the batch allows: the largest height
+    and width, each rounded up to a multiple of 32. In eval mode it is square. All films have the same longest side, so
+    that each lies on the same canvas whatever films are beside it: how far a film's border lies from the canvas's
+    changes what the network makes of the border. The square is also what training showed most, for a batch that holds
+    an upright and a broad film has it.
 
     Args:
         mean, std: one number a channel of the network's stem. A film has one channel; it is repeated for a stem of
             three (pretrained on colour photographs).
-
-    ``smallest``, 0 unless set, is the least height and width of the canvas (``whole_canvas``).
     """
 
     mean: Tensor
@@ -31,7 +33,6 @@ class PadAndNormalize(nn.Module):
         super().__init__()
         if len(mean) != len(std):
             raise ValueError(f"mean has {len(mean)} channels and std {len(std)}; they must agree")
-        self.smallest = 0
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
@@ -47,7 +48,9 @@ class PadAndNormalize(nn.Module):
             if image.ndim != 3 or image.shape[0] not in (1, channels):
                 raise ValueError(f"an image has shape {tuple(image.shape)}, expected [1 or {channels}, h, w]")
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
-        height, width = (-(-max(self.smallest, *side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
+        height, width = (-(-max(side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
+        if not self.training:
+            height = width = max(height, width)
         batch = images[0].new_zeros((len(images), channels, height, width))
         for canvas, image, (h, w) in zip(batch, images, sizes, strict=True):
             canvas[:, :h, :w] = image
@@ -57,15 +60,3 @@ class PadAndNormalize(nn.Module):
     def postprocess(self, detections: Targets, image_sizes: object, original_sizes: object) -> Targets:
         """Return the detections as they are: nothing was resized, so the boxes are in the input frame already."""
         return detections
-
-
-def whole_canvas(detector: nn.Module, size: int) -> None:
-    """Make the detector lay every film on a canvas of ``size`` x ``size`` px, whatever films are beside it.
-
-    For films whose longest side is ``size``. How far a film's border lies from the canvas's changes what the network
-    makes of the border, so without this a film's detections depend on its neighbours in the batch. The whole canvas is
-    also what training showed most: a batch that holds an upright and a broad film has it.
-    """
-    for module in detector.modules():
-        if isinstance(module, PadAndNormalize):
-            module.smallest = size

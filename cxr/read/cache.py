@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym
@@ -36,6 +37,7 @@ from cxr.read.workers import outcomes, usable_cores
 FORMAT = 1
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
 
+_LOCK = ".filling.lock"
 _FOOTER = 8 + 16  # length of the JSON, BLAKE2b of array and JSON
 _SETTLED_NS = 100_000_000  # a file changed less than 0.1 s ago may change again within one tick of its clock
 
@@ -111,19 +113,28 @@ class FilmCache:
     ) -> dict[Path, ReadError]:
         """Decode the films that are missing, in ``workers`` processes (default: one a usable core).
 
+        One process does so at a time. Others that start with the same films, the ranks of a run or the jobs of a sweep,
+        wait for it and find them there; where it is killed the next one goes on.
+
         Returns the films that cannot be read, with the reason; with ``on_error="raise"`` the first one is raised.
         A film that kills its process is one of them.
         """
         if on_error not in ("skip", "raise"):
             raise ValueError(f"on_error is {on_error!r}, expected 'skip' or 'raise'")
         failures: dict[Path, ReadError] = {}
-        missing = [path for path in dict.fromkeys(map(Path, paths)) if self._known(path) is None]
-        for path, error in outcomes(self._store, missing, workers or usable_cores(), progress):
-            if error is not None and on_error == "raise":
-                raise error
-            if error is not None:
-                failures[path] = error
+        missing = self._missing(dict.fromkeys(map(Path, paths)))
+        if not missing:
+            return {}
+        with FileLock(self.folder / _LOCK):
+            for path, error in outcomes(self._store, self._missing(missing), workers or usable_cores(), progress):
+                if error is not None and on_error == "raise":
+                    raise error
+                if error is not None:
+                    failures[path] = error
         return failures
+
+    def _missing(self, paths: Iterable[Path]) -> list[Path]:
+        return [path for path in paths if self._known(path) is None]
 
     def _store(self, path: Path) -> None:
         """Make ``path`` known, in a worker."""

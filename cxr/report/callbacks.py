@@ -1,4 +1,7 @@
-"""What a run shows and leaves: a table of its epochs, pictures in TensorBoard, a page of test films."""
+"""What a run shows and leaves: a table of its epochs, pictures in TensorBoard, a page of test films.
+
+Of several processes the first one writes them. Figures are those of all films, pictures those of its own share.
+"""
 
 import csv
 import os
@@ -36,7 +39,9 @@ class EpochTable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row and rewrite the table in one step."""
-        figures = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        figures = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}  # processes may talk here: all do
+        if not trainer.is_global_zero:
+            return
         self.rows.append({"epoch": float(trainer.current_epoch), **figures})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         part = self.path.with_suffix(f".{os.getpid()}.part")
@@ -93,6 +98,8 @@ class ValidationPictures(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
+        if not trainer.is_global_zero:
+            return
         drawn = _draw(pl_module, batch, outputs, self.films - len(self._pictures), self.threshold, width=480)
         self._pictures += [np.asarray(film.picture) for film in drawn]
 
@@ -124,19 +131,24 @@ class TestPage(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
+        if not trainer.is_global_zero:
+            return
         for film in _draw(pl_module, batch, outputs, self.films - len(self._cards), self.threshold, width=560):
             study = self._test_films(trainer)[film.index].study
             self._cards.append(FilmCard(study, film.picture, film.truth, sorted(set(film.seen))))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page."""
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}  # processes may talk here: all do
+        if not trainer.is_global_zero:
+            return
         films, task = self._test_films(trainer), cast(DetectionTask, pl_module)
         rows = read_epochs(self.folder / "metrics.csv")
         test_page(
             self.folder / "index.html",
             task.findings,
             boxes={name: sum(f.findings.count(name) for f in films) for name in task.findings.names},
-            metrics={k: float(v) for k, v in trainer.callback_metrics.items()},
+            metrics=metrics,
             curves=epoch_curves(rows, "val/map_50"),
             cards=self._cards,
             films=(len(films), sum(f.normal for f in films)),

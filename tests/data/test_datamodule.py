@@ -17,7 +17,7 @@ from torch import Tensor
 from cxr.data.augment import Augment
 from cxr.data.course import read_course
 from cxr.data.datamodule import RadiographDataModule
-from cxr.data.dataset import EpochSampler, RadiographDataset, collate
+from cxr.data.dataset import EpochSampler, RadiographDataset, collate, share
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -166,6 +166,26 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
     assert [i for _, i in sampler] != [i for _, i in first]
     again.set_epoch(7)
     assert list(again) == list(sampler)
+
+
+@pytest.mark.parametrize(("length", "world"), [(7, 2), (8, 2), (7, 3), (1, 4), (0, 2)])
+def test_shares_are_equally_long_and_hold_every_film(length: int, world: int) -> None:
+    shares = [share(range(length), rank, world) for rank in range(world)]
+    assert {len(some) for some in shares} == {-(-length // world)}
+    assert {film for some in shares for film in some} == set(range(length))
+    assert share(range(length), 0, 1) == list(range(length))
+
+
+def test_shares_of_an_epoch_are_of_one_order() -> None:
+    samplers = [EpochSampler(7, 1, rank, world_size=2) for rank in (0, 1)]
+    for sampler in samplers:
+        sampler.set_epoch(3)
+    whole = EpochSampler(7, seed=1)
+    whole.set_epoch(3)
+    order = list(whole)
+    assert list(samplers[0]) == order[0::2]
+    assert list(samplers[1]) == [*order[1::2], order[0]]  # the eighth of seven is the first again
+    assert [len(sampler) for sampler in samplers] == [4, 4]
 
 
 class Recorder(L.LightningModule):

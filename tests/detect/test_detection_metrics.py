@@ -1,5 +1,6 @@
 import contextlib
 import io
+import itertools
 import logging
 import math
 
@@ -11,6 +12,7 @@ from cxr.detect.metrics import DetectionMetrics
 
 HEART = [0.0, 0.0, 100.0, 100.0]
 FAR = [500.0, 500.0, 600.0, 600.0]
+FILMS = itertools.count()
 
 
 def detected(*rows):
@@ -23,7 +25,8 @@ def detected(*rows):
 
 
 def true(*rows):
-    return {k: v for k, v in detected(*((*row, 1.0) for row in rows)).items() if k != "scores"}
+    boxes = {k: v for k, v in detected(*((*row, 1.0) for row in rows)).items() if k != "scores"}
+    return {**boxes, "film": torch.tensor(next(FILMS))}
 
 
 @pytest.fixture

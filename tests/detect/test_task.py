@@ -1,3 +1,4 @@
+import logging
 import math
 from functools import partial
 
@@ -282,15 +283,61 @@ def test_a_loss_that_is_not_finite_names_step_and_losses(make_task, films, tmp_p
         fit(make_task(partial(Stub, losses=losses)), films, tmp_path)
 
 
-def test_frozen_parameters_are_not_optimised(make_task):
+def test_frozen_parameters_are_not_optimised(make_task, films, tmp_path):
     def frozen(num_classes):
         detector = detectors.fasterrcnn_tiny(num_classes)
         detector.backbone.requires_grad_(False)
         return detector
 
-    task = make_task(frozen)
-    given = sum(len(group["params"]) for group in task.configure_optimizers().param_groups)
-    assert given == sum(p.requires_grad for p in task.detector.parameters()) < len(list(task.detector.parameters()))
+    given = []
+    task = make_task(frozen, lambda parameters: given.extend(parameters) or SGD(parameters))
+    fit(task, films, tmp_path)
+    assert len(given) == sum(p.requires_grad for p in task.detector.parameters())
+    assert len(given) < len(list(task.detector.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "accumulated", "rate"),
+    [
+        ({}, 2, 0.01),
+        ({"lr_scaling": "linear"}, 1, 0.01),
+        ({"lr_scaling": "linear"}, 4, 0.04),
+        ({"lr_scaling": "sqrt"}, 4, 0.02),
+        ({"lr_scaling": "linear", "reference_batch": 24}, 4, 0.005),  # 4 batches of 3 are half of 24
+    ],
+)
+def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_for(
+    make_task, films, tmp_path, caplog, settings, accumulated, rate
+):
+    caplog.set_level(logging.INFO, "cxr")
+    logged = fit(make_task(**settings), films, tmp_path, accumulate_grad_batches=accumulated, log_every_n_steps=1)
+    assert logged["train/learning_rate"] == pytest.approx(rate)
+    (record,) = [record for record in caplog.records if record.name == "cxr.detect.task"]
+    assert f"a step takes {3 * accumulated} films" in record.message
+    assert f"the learning rate is {rate:g}" in record.message
+    assert (record.levelname == "WARNING") == (not settings)
+
+
+def test_one_batch_a_step_needs_no_word(make_task, films, tmp_path, caplog):
+    fit(make_task(), films, tmp_path)
+    assert not [record for record in caplog.records if record.name == "cxr.detect.task"]
+
+
+@pytest.mark.parametrize("settings", [{"lr_scaling": "cubic"}, {"lr_scaling": "sqrt", "reference_batch": 0}])
+def test_a_scaling_that_cannot_be_is_refused(make_task, settings):
+    with pytest.raises(
+        ValueError, match=r"task\.(lr_scaling is 'cubic', expected linear|reference_batch is 0, expected)"
+    ):
+        make_task(**settings)
+
+
+def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(make_task, film):
+    upright, broad = film(1, (64, 32), [[8, 8, 24, 40]]), film(2, (32, 64), [[8, 8, 40, 24]])
+    task = make_task(partial(detectors.fasterrcnn_tiny, score_thresh=0.0))
+    alone = task.detect(*collate([upright]))[0]
+    beside = task.detect(*collate([broad, upright]))[1]
+    assert len(alone["scores"]) > 0
+    torch.testing.assert_close(alone, beside)
 
 
 def test_the_schedule_knows_steps_and_epochs(make_task, films, tmp_path):

@@ -248,6 +248,30 @@ def test_fill_works_in_processes(tmp_path, write_film):
     assert all(films._known(path) for path in paths if path != paths[4])
 
 
+def test_processes_that_start_together_decode_a_film_once(tmp_path, write_film):
+    for n in range(6):
+        write_film(RAMP + n * 100, f"{n}.dcm")
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from cxr.read import cache
+        from cxr.read.intensity import Intensity, VoiWindow
+        decode = cache.parse_film
+        cache.parse_film = lambda path, data: print(path.name) or decode(path, data)
+        films = cache.FilmCache({str(tmp_path / "cache")!r}, Intensity([VoiWindow()]), 32)
+        print("ready", flush=True)
+        input()  # until all are
+        films.fill(sorted(Path({str(tmp_path)!r}).glob("*.dcm")), progress=False)
+    """)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    runs = [subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, **pipes) for _ in range(3)]
+    assert [run.stdout.readline() for run in runs] == ["ready\n"] * 3
+    for run in runs:
+        run.stdin.write("go\n")
+        run.stdin.flush()
+    decoded = [name for run in runs for name in run.communicate(timeout=60)[0].split()]
+    assert sorted(decoded) == [f"{n}.dcm" for n in range(6)]
+
+
 def test_many_processes_fill_one_cache_and_every_read_is_whole(tmp_path, write_film):
     for n in range(6):
         write_film(RAMP + n * 100, f"{n}.dcm")

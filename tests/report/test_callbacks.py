@@ -20,7 +20,7 @@ BOXES = np.array([[4, 4, 24, 24]], np.float32)
 
 def epoch(table: EpochTable, number: int, printed: list[str], **figures: float) -> None:
     metrics = {name.replace("_", "/", 1): torch.tensor(value) for name, value in figures.items()}
-    trainer = SimpleNamespace(current_epoch=number, callback_metrics=metrics, print=printed.append)
+    trainer = SimpleNamespace(current_epoch=number, callback_metrics=metrics, print=printed.append, is_global_zero=True)
     table.on_train_epoch_start(cast(Trainer, trainer), cast(LightningModule, None))
     table.on_train_epoch_end(cast(Trainer, trainer), cast(LightningModule, None))
 
@@ -68,7 +68,7 @@ def test_tensorboard_gets_the_first_films_of_validation_and_no_more(tmp_path: Pa
     logger = TensorBoardLogger(str(tmp_path))
     sent = []
     logger.experiment.add_image = lambda name, picture, *_, **__: sent.append((name, picture))
-    trainer = cast(Any, SimpleNamespace(loggers=[logger], current_epoch=0))
+    trainer = cast(Any, SimpleNamespace(loggers=[logger], current_epoch=0, is_global_zero=True))
     pictures = ValidationPictures(films=3)
     for i in range(3):
         films, outputs = batch((60, 30), (30, 60))
@@ -88,7 +88,7 @@ def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
 ) -> None:
     films = [Film(tmp_path, str(i), f"study{i}", f"p{i}", BOXES, ("heart",), 60, 120) for i in range(4)]
     module = SimpleNamespace(films={"test": films})
-    trainer = cast(Any, SimpleNamespace(datamodule=module, callback_metrics={}))
+    trainer = cast(Any, SimpleNamespace(datamodule=module, callback_metrics={}, is_global_zero=True))
     shown: dict[str, Any] = {}
     monkeypatch.setattr("cxr.report.callbacks.test_page", lambda *_, **words: shown.update(words))
     page = callbacks.TestPage(str(tmp_path), films=3)

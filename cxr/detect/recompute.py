@@ -1,0 +1,78 @@
+"""Gradient checkpointing: a backbone that computes its stages a second time instead of keeping what is inside them.
+
+Backpropagation needs the output of every layer. Nearly half of what a training step at 1024 px takes is spent on those
+inside a ResNet's stages (``benchmarks/memory.py``). Here only what passes from one stage to the next is kept, and a
+stage is run again when its gradient is due (Chen 2016, arXiv 1604.06174). Weights keep their names, losses and
+gradients their values: the backbones of this project normalise with GroupNorm or frozen statistics and drop nothing at
+random, so a second run is the same as the first and leaves nothing behind. In eval mode and without gradients nothing
+is run twice.
+"""
+# torchvision types a part of itself
+# mypy: disable-error-code="no-untyped-call"
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet
+from typing_extensions import override
+
+
+def recompute_stages(backbone: nn.Module) -> None:
+    """Make ``backbone``, one of ``cxr.detect.detectors``, recompute its stages in the backward pass of training."""
+    if isinstance(backbone, SSDLiteFeatureExtractorMobileNet):
+        backbone.features = nn.Sequential(*map(_sequential, backbone.features.children()))
+        backbone.extra = nn.ModuleList(map(_sequential, backbone.extra.children()))
+    else:  # a feature pyramid on the body of a ResNet, a MobileNet or the tiny network
+        body: Any = backbone.body
+        backbone.body = RecomputedBody(body, body.return_layers)
+
+
+class RecomputedSequential(nn.Sequential):
+    """Stages in a row; what is inside each is computed again in the backward pass."""
+
+    @override
+    def forward(self, batch: Tensor) -> Tensor:
+        for stage in self:
+            batch = _recomputed([stage], batch, self.training)
+        return batch
+
+
+class RecomputedBody(IntermediateLayerGetter):
+    """The stages whose maps a feature pyramid reads; what is inside each is computed again in the backward pass."""
+
+    @override
+    def forward(self, batch: Tensor) -> "OrderedDict[str, Tensor]":
+        maps: OrderedDict[str, Tensor] = OrderedDict()
+        stage: list[nn.Module] = []
+        for name, layer in self.items():
+            stage.append(layer)
+            # A ResNet's stem is four bare layers. They go with the stage behind them: the activation overwrites its
+            # input, so that it could not be run again from there.
+            if next(layer.children(), None) is None:
+                continue
+            batch = _recomputed(stage, batch, self.training)
+            stage = []
+            if name in self.return_layers:
+                maps[self.return_layers[name]] = batch
+        return maps
+
+
+def _sequential(stages: nn.Module) -> RecomputedSequential:
+    return RecomputedSequential(*stages.children())
+
+
+def _recomputed(stage: Sequence[nn.Module], batch: Tensor, training: bool) -> Tensor:
+    def compute(batch: Tensor) -> Tensor:
+        for layer in stage:
+            batch = layer(batch)
+        return batch
+
+    if not (training and torch.is_grad_enabled()):
+        return compute(batch)
+    output: Tensor = checkpoint(compute, batch, use_reentrant=False, preserve_rng_state=False)
+    return output

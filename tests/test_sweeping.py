@@ -1,0 +1,204 @@
+"""Sweeps that are killed, fail in part, and go on: by the real command line and launchers, with jobs of no weight.
+
+The job that stands in for train.py keeps to its contract of files (command.json, result.json) and nothing else, so that
+a sweep takes a second. Those of test_train_sweep.py train.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxr import config
+
+ROOT = Path(__file__).parents[1]
+
+STAND_IN = """
+import json, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from hydra.core.hydra_config import HydraConfig
+from cxr import config
+
+@config.entry("train")
+def main(cfg):
+    config.check(cfg)
+    folder, here = Path(cfg.run_dir), Path({here!r})
+    overrides = list(HydraConfig.get().overrides.task)
+    config.write_json(folder / config.COMMAND, {{"overrides": overrides, "config": config.plain(cfg)}})
+    with (here / "begun.txt").open("a") as log:
+        log.write(f"{{cfg.optimizer.lr}} {{cfg.seed}} {{os.environ.get('OMP_NUM_THREADS')}}\\n")
+    if (here / f"kill {{cfg.optimizer.lr}}").exists():
+        (here / f"kill {{cfg.optimizer.lr}}").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if (here / f"fail {{cfg.optimizer.lr}}").exists():
+        raise FloatingPointError("the loss is not finite")
+    if (here / f"memory {{cfg.optimizer.lr}}").exists():
+        raise MemoryError("cannot allocate 9 GiB")
+    score = -cfg.optimizer.lr + cfg.seed
+    config.write_json(folder / config.RESULT, {{
+        "status": "completed", "monitor": cfg.monitor, "score": score, "metrics": {{}}, "overrides": overrides,
+        "epochs": cfg.trainer.max_epochs, "max_epochs": cfg.trainer.max_epochs, "seconds": 1.0}})
+    return score
+
+if __name__ == "__main__":
+    main()
+"""
+RATES = "optimizer.lr=0.1,0.2,0.3,0.4,0.5,0.6"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "job.py").write_text(STAND_IN.format(root=str(ROOT), here=str(tmp_path)))
+    return tmp_path
+
+
+def sweep(place: Path, *words: str, rc: int = 0, threads: str | None = "1") -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": threads} if threads else {}
+    done = subprocess.run(
+        [sys.executable, "job.py", *words],
+        cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == rc, done.stdout
+    return done.stdout
+
+
+def begun(place: Path) -> list[str]:
+    """The learning rates of the jobs that were begun, in their order."""
+    return [line.split()[0] for line in (place / "begun.txt").read_text().splitlines()]
+
+
+def results(place: Path, name: str = "cxr") -> dict[str, int]:
+    """Folder name → when its result was written."""
+    folder = place / "outputs" / "sweeps" / name
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
+
+
+def test_a_sweep_killed_in_its_third_job_goes_on_there(place: Path) -> None:
+    (place / "kill 0.3").touch()
+    sweep(place, "-m", RATES, rc=-signal.SIGKILL)
+    before = results(place)
+    assert sorted(before) == ["optimizer.lr=0.1", "optimizer.lr=0.2"]
+    out = sweep(place, "-m", RATES)
+    after = results(place)
+    assert len(after) == 6
+    assert before.items() <= after.items()
+    assert begun(place) == ["0.1", "0.2", "0.3", "0.3", "0.4", "0.5", "0.6"]
+    assert "6 completed" in out
+    sweep(place, "-m", RATES)
+    assert results(place) == after
+    assert len(begun(place)) == 7
+
+
+def test_a_job_that_fails_stops_none_and_is_named_with_its_reason(place: Path) -> None:
+    (place / "fail 0.2").touch()
+    (place / "memory 0.4").touch()
+    out = sweep(place, "-m", RATES, rc=1)
+    assert len(results(place)) == 4
+    assert "failed: the loss is not finite" in out
+    assert "out of memory: lower data.batch_size or data.size" in out
+    assert "Traceback" not in out
+    assert "2 of 6 jobs did not complete" in out
+
+    (place / "memory 0.4").unlink()
+    sweep(place, "-m", RATES, "hydra.sweeper.retry=false", rc=1)
+    assert len(begun(place)) == 6
+    (place / "fail 0.2").unlink()  # the fix
+    sweep(place, "-m", RATES)
+    assert begun(place)[6:] == ["0.2", "0.4"]
+    assert len(results(place)) == 6
+
+
+@pytest.mark.parametrize("launcher", ["cores", pytest.param("cluster", marks=pytest.mark.slow)])
+def test_a_job_that_dies_takes_no_other_along(place: Path, launcher: str) -> None:
+    (place / "kill 0.2").touch()
+    sweep(place, "-m", "optimizer.lr=0.1,0.2,0.3", f"hydra/launcher={launcher}")
+    assert len(results(place)) == 3  # killed once, it ran when it was alone
+
+
+@pytest.mark.parametrize("launcher", ["cores", pytest.param("local", marks=pytest.mark.slow)])
+def test_jobs_at_once_share_the_cores(place: Path, launcher: str) -> None:
+    rates = ",".join(str(rate) for rate in range(1, 2 * config.threads(1) + 1))
+    width = {"cores": "hydra.launcher.n_jobs=2", "local": "hydra.sweeper.max_batch_size=2"}[launcher]
+    sweep(place, "-m", f"optimizer.lr={rates}", f"hydra/launcher={launcher}", width, threads=None)
+    given = {line.split()[2] for line in (place / "begun.txt").read_text().splitlines()}
+    assert given == {str(max(1, config.threads(1) // 2))}
+    (place / "begun.txt").unlink()
+    sweep(place, "-m", f"optimizer.lr={rates}", f"hydra/launcher={launcher}", "name=own", width, threads="7")
+    assert {line.split()[2] for line in (place / "begun.txt").read_text().splitlines()} == {"7"}  # as the user typed
+
+
+def test_every_job_is_checked_before_the_first_begins(place: Path) -> None:
+    out = sweep(place, "-m", "optimizer.lr=0.1,fast", rc=2)
+    assert "optimizer.lr=fast: " in out
+    assert "Traceback" not in out
+    assert not (place / "begun.txt").exists()
+    out = sweep(place, "-m", RATES, "trainer.devices=2", rc=2)
+    assert "trainer.devices is 2 in a sweep, expected 1" in out
+    assert not (place / "begun.txt").exists()
+
+
+def test_a_completed_job_is_begun_again_for_more_epochs(place: Path) -> None:
+    sweep(place, "-m", "optimizer.lr=0.1,0.2")
+    result = place / "outputs" / "sweeps" / "cxr" / "optimizer.lr=0.1" / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"max_epochs": 1}))
+    sweep(place, "-m", "optimizer.lr=0.1,0.2")
+    assert begun(place) == ["0.1", "0.2", "0.1"]
+
+
+def test_a_named_sweep_runs_its_combinations_in_its_own_folder(place: Path) -> None:
+    sweep(place, "sweep=lr_epochs")
+    assert len(results(place, "lr_epochs")) == 6
+    assert "optimizer.lr=0.0005,trainer.max_epochs=12" in results(place, "lr_epochs")
+    assert (place / "outputs" / "sweeps" / "lr_epochs" / "sweep.csv").exists()
+
+
+# --- studies
+
+
+def trials(place: Path, name: str = "optuna") -> list[tuple[float, float | None, str]]:
+    """(learning rate, score, state) of each trial in the study's storage."""
+    import optuna
+
+    study = optuna.load_study(study_name="cxr", storage=f"sqlite:///{place}/outputs/sweeps/{name}/study.db")
+    return [(t.params["optimizer.lr"], t.value, t.state.name) for t in study.trials]
+
+
+def test_a_study_killed_after_four_trials_goes_on_to_eight(place: Path) -> None:
+    words = ("sweep=optuna", "hydra.sweeper.study.trials=8")
+    sweep(place, "sweep=optuna", "hydra.sweeper.study.trials=4")
+    script = place / "job.py"
+    script.write_text(script.read_text().replace("    score =", "    os.kill(os.getpid(), 9)\n    score ="))
+    sweep(place, *words, rc=-signal.SIGKILL)
+    assert [state for _, _, state in trials(place)] == ["COMPLETE"] * 4 + ["RUNNING"]
+    script.write_text(STAND_IN.format(root=str(ROOT), here=str(place)))
+    sweep(place, *words)
+    after = trials(place)
+    assert [state for _, _, state in after] == ["COMPLETE"] * 8
+    assert len({rate for rate, _, _ in after}) == 8
+    assert len(begun(place)) == 9
+    assert begun(place)[4] == begun(place)[5]  # the one cut off, with the values it had
+    assert all(score == pytest.approx(-rate) for rate, score, _ in after)
+
+
+def test_a_trial_of_several_seeds_counts_with_their_mean(place: Path) -> None:
+    sweep(place, "sweep=optuna", "hydra.sweeper.study={trials: 2, seeds: 3}")
+    for rate, score, _ in trials(place):
+        assert score == pytest.approx(1 - rate)  # of -rate, 1 - rate and 2 - rate
+    assert len(results(place, "optuna")) == 6
+
+
+def test_a_trial_that_fails_stays_failed_and_the_study_goes_on(place: Path) -> None:
+    (place / "fail 0.2").touch()
+    words = ("sweep=optuna", "hydra.sweeper.study.trials=3", "hydra.sweeper.params={optimizer.lr: 'choice(0.2)'}")
+    sweep(place, *words, rc=1)
+    assert [state for *_, state in trials(place)] == ["FAIL"] * 3
+
+
+def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
+    assert config.job_name(["name=a", "sweep=b", "seed=1", "data.root=a/b"]) == "seed=1,data.root=a_b"
