@@ -34,6 +34,7 @@ FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun aga
 TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
+_RANKS = ("RANK", "SLURM_PROCID")
 _KEPT = (
     "checkpoints/*.ckpt",
     "films/*/film.json",
@@ -269,9 +270,13 @@ def run_dir(name: str, overrides: ListConfig) -> str:
 
 
 def rank() -> int:
-    """Return which of the processes of one run this is, from 0, as torchrun, SLURM or Lightning have told it."""
-    told = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
-    return next((int(value) for value in told if value), 0)
+    """Return which of the processes of one run this is, from 0, as torchrun or SLURM have told it."""
+    return next((int(os.environ[name]) for name in _RANKS if os.environ.get(name)), 0)
+
+
+def launched() -> bool:
+    """Whether torchrun or SLURM has started this process, and the others of its run with it."""
+    return any(os.environ.get(name) for name in _RANKS)
 
 
 def _launched() -> str | None:

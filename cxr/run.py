@@ -186,7 +186,7 @@ def instantiate(cfg: DictConfig) -> Parts:
         raise ConfigError(f"optimizer: {error}") from error
     _check_monitor(plain["monitor"], task)
     processes = trainer.num_devices * trainer.num_nodes
-    if processes > 1 and trainer.world_size == 1:  # left to Lightning the others begin later, and here hang (measured)
+    if processes > 1 and not config.launched():  # what Lightning starts by itself would wait for the first for ever
         raise ConfigError(
             f"trainer.devices: {processes} processes are asked for and this is the only one; type torchrun"
             f" --nproc_per_node {trainer.num_devices} train.py … instead of python train.py … (or srun, under SLURM)"

@@ -128,9 +128,6 @@ def test_jobs_at_once_share_the_cores(place: Path, launcher: str) -> None:
     sweep(place, "-m", f"optimizer.lr={rates}", f"hydra/launcher={launcher}", width, threads=None)
     given = {line.split()[2] for line in (place / "begun.txt").read_text().splitlines()}
     assert given == {str(max(1, config.threads(1) // 2))}
-    (place / "begun.txt").unlink()
-    sweep(place, "-m", f"optimizer.lr={rates}", f"hydra/launcher={launcher}", "name=own", width, threads="7")
-    assert {line.split()[2] for line in (place / "begun.txt").read_text().splitlines()} == {"7"}  # as the user typed
 
 
 def test_every_job_is_checked_before_the_first_begins(place: Path) -> None:

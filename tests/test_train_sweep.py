@@ -14,7 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-RATES = ("0.001", "0.002", "0.003", "0.004")
+RATES = ("0.001", "0.002", "0.003")
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def checkpoints(sweep: Path) -> dict[str, int]:
 @pytest.mark.parametrize("launcher", ["basic", "cores", "local", "cluster"])
 def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path, launcher: str) -> None:
     rates = f"optimizer.lr={','.join(RATES)}"
-    words = ("-m", f"name={launcher}", f"hydra/launcher={launcher}", rates, "trainer.max_epochs=5")
+    words = ("-m", f"name={launcher}", f"hydra/launcher={launcher}", rates, "trainer.max_epochs=4")
     sweep = place / "outputs" / "sweeps" / launcher
     process = start(place, *words)
     deadline = time.monotonic() + 200
@@ -73,14 +73,14 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
     kept = {name: time_ns for name, time_ns in checkpoints(sweep).items() if name in ended}
 
     out = train(place, *words)
-    assert "4 completed" in out
-    assert len(list(sweep.glob("*/result.json"))) == 4
+    assert "3 completed" in out
+    assert len(list(sweep.glob("*/result.json"))) == 3
     for name, written in ended.items():
         assert (sweep / name / "result.json").stat().st_mtime_ns == written
     assert kept.items() <= checkpoints(sweep).items()
     for job in sweep.glob("*/metrics.csv"):
         with job.open() as file:
-            assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0", "3.0", "4.0"]
+            assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0", "3.0"]
     sessions = [json.loads((job / "provenance.json").read_text()) for job in sweep.glob("optimizer*")]
     assert {len(of_job) for of_job in sessions} <= {1, 2}
     assert max(len(of_job) for of_job in sessions) == 2  # one at least was resumed
