@@ -34,6 +34,7 @@ FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun aga
 TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
+_PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}  # → extra
 _RANKS = ("RANK", "SLURM_PROCID")
 _KEPT = (
     "checkpoints/*.ckpt",
@@ -137,10 +138,15 @@ def explain(error: Exception) -> str:
         known = sorted(str(k) for k in parent if str(k)[0] != "_") if isinstance(parent, DictConfig) else []
         return f"{key}: there is no such setting. {_nearest(word, known)}"
     group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
+    plugin = re.search(r"'hydra/launcher/(?P<name>\w+)': Could not load 'hydra/launcher/(?P<plugin>\w+)'", text)
+    if plugin and plugin["plugin"] in _PLUGINS:
+        return f"hydra/launcher={plugin['name']} needs pip install 'cxr[{_PLUGINS[plugin['plugin']]}]'"
     if group:
         name, option = group.groups()
         known = sorted(p.stem for p in (CONF / name).glob("*.yaml"))
         return f"{name}={option}: there is no such file in conf/{name}/. {_nearest(option, known)}"
+    if "locating target 'cxr.study.Study'" in text:
+        return "a study needs pip install 'cxr[optuna]'"
     return text.split("\nfull_key")[0]
 
 

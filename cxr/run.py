@@ -118,7 +118,10 @@ class RunFolder:
         if config.rank() > 0:
             return score
         _log_hparams(parts, score)
-        _print_table(parts, metrics, self)
+        if parts.pruned:
+            Console().print(f"{self.path}: the study has pruned this run", highlight=False)
+        else:
+            _print_table(parts, metrics, self)
         result = {
             "status": "pruned" if parts.pruned else "completed",
             "monitor": self.monitor,

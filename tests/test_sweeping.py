@@ -6,6 +6,7 @@ a sweep takes a second. Those of test_train_sweep.py train.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -199,3 +200,15 @@ def test_a_trial_that_fails_stays_failed_and_the_study_goes_on(place: Path) -> N
 
 def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
     assert config.job_name(["name=a", "sweep=b", "seed=1", "data.root=a/b"]) == "seed=1,data.root=a_b"
+
+
+@pytest.mark.parametrize(
+    ("told", "advice"),
+    [
+        ("In 'hydra/launcher/cores': Could not load 'hydra/launcher/joblib'.", "hydra/launcher=cores needs .*joblib"),
+        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm needs .*submitit"),
+        ("Error locating target 'cxr.study.Study', set env var", "a study needs pip install .*optuna"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(told: str, advice: str) -> None:
+    assert re.match(f".*{advice}", config.explain(RuntimeError(told)))
