@@ -320,12 +320,6 @@ def locked(folder: Path) -> bool:
         return True
 
 
-def threads(jobs: int) -> int:
-    """Return the threads of each of ``jobs`` that share this machine's cores; -1 jobs: one a core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs) if jobs > 0 else 1
-
-
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Return ``cfg`` resolved into dicts, lists and scalars."""
     container = OmegaConf.to_container(cfg, resolve=True)

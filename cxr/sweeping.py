@@ -28,6 +28,7 @@ from rich.console import Console
 
 from cxr import config
 from cxr.config import ConfigError, SweepError
+from cxr.read.workers import usable_cores
 from cxr.sweep import job_status, print_report, read_jobs, write_report
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def _side_by_side(given: Given) -> int:
     if given.max_batch_size:
         return given.max_batch_size
     jobs = int(given.config.hydra.launcher.get("n_jobs", 1))
-    return jobs if jobs > 0 else config.threads(1)
+    return jobs if jobs > 0 else usable_cores()
 
 
 def _threads(given: Given, jobs: int) -> list[str]:
@@ -255,7 +256,12 @@ def _threads(given: Given, jobs: int) -> list[str]:
     )
     if at_once is None or "OMP_NUM_THREADS" in os.environ:  # one after another, or the cluster's scheduler says
         return []
-    return [f"++hydra.job.env_set.OMP_NUM_THREADS='{config.threads(int(at_once))}'"]
+    return [f"++hydra.job.env_set.OMP_NUM_THREADS='{_share(int(at_once))}'"]
+
+
+def _share(jobs: int) -> int:
+    """Return the threads of each of ``jobs`` that share this machine's cores; -1 jobs: one a core."""
+    return max(1, usable_cores() // jobs) if jobs > 0 else 1
 
 
 @contextmanager

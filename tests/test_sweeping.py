@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cxr import config
+from cxr.read.workers import usable_cores
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from hydra.core.hydra_config import HydraConfig
 from cxr import config
+from cxr.read.workers import usable_cores
 
 @config.entry("train")
 def main(cfg):
@@ -124,11 +126,11 @@ def test_a_job_that_dies_takes_no_other_along(place: Path, launcher: str) -> Non
 
 @pytest.mark.parametrize("launcher", ["cores", pytest.param("local", marks=pytest.mark.slow)])
 def test_jobs_at_once_share_the_cores(place: Path, launcher: str) -> None:
-    rates = ",".join(str(rate) for rate in range(1, 2 * config.threads(1) + 1))
+    rates = ",".join(str(rate) for rate in range(1, 2 * usable_cores() + 1))
     width = {"cores": "hydra.launcher.n_jobs=2", "local": "hydra.sweeper.max_batch_size=2"}[launcher]
     sweep(place, "-m", f"optimizer.lr={rates}", f"hydra/launcher={launcher}", width, threads=None)
     given = {line.split()[2] for line in (place / "begun.txt").read_text().splitlines()}
-    assert given == {str(max(1, config.threads(1) // 2))}
+    assert given == {str(max(1, usable_cores() // 2))}
 
 
 def test_every_job_is_checked_before_the_first_begins(place: Path) -> None:
