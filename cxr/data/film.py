@@ -8,6 +8,15 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """What one reader marked on a film: boxes [N, 4] float32 xyxy in original pixels, and N canonical names."""
+
+    rater: str
+    boxes: NDArray[np.float32]
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Film:
     """One radiograph and what its readers marked on it.
 
@@ -23,6 +32,10 @@ class Film:
         split: "test" where the data set itself holds the film back for testing, else "".
         copies: other files that hold the same film (the course has one for each finding).
         rater: who marked the boxes, where the data set says so.
+        readings: what each of several readers marked, where the data set tells; ``boxes`` is what was made of them.
+        source: the data set the film is from, where several are joined.
+        labelled: the findings that its readers looked for and boxed. Of any other finding the film says nothing: it is
+            no negative for it. None: all there are, so that a film without boxes is normal.
     """
 
     path: Path
@@ -36,6 +49,9 @@ class Film:
     split: str = ""
     copies: tuple[Path, ...] = field(default=())
     rater: str = ""
+    readings: tuple[Reading, ...] = field(default=())
+    source: str = ""
+    labelled: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.boxes.shape != (len(self.findings), 4):
@@ -45,5 +61,9 @@ class Film:
 
     @property
     def normal(self) -> bool:
-        """Whether the film bears no finding."""
-        return not self.findings
+        """Whether the film is known to bear no finding: all were looked for, and none is marked."""
+        return not self.findings and self.labelled is None
+
+    def tells_of(self, finding: str) -> bool:
+        """Whether the film's readers looked for ``finding``."""
+        return self.labelled is None or finding in self.labelled
