@@ -17,26 +17,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import hydra
 import lightning
 import torch
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
 
 from cxr import config
 from cxr.config import ConfigError
-from cxr.data.datamodule import RadiographDataModule
-from cxr.detect.calibrate import calibrate as choose
 from cxr.detect.checkpoint import AtomicCheckpointIO
-from cxr.detect.task import DetectionTask
+from cxr.findings import FindingVocabulary
+from cxr.read.radiograph import ReadError
 from cxr.report.callbacks import read_epochs
+from cxr.training import Training
 
 if TYPE_CHECKING:
     from cxr.pruning import Pruning
@@ -50,13 +49,33 @@ _MAY_DIFFER = (
 _PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
 
 
+class Data(Protocol):
+    """What a run asks of a ``LightningDataModule``, whatever it holds: films, series, or both."""
+
+    films: Mapping[str, Sequence[Any]]  # of each split, from setup on
+    unreadable: Sequence[ReadError]
+
+    def prepare_data(self) -> None:
+        """Read and decode what is not decoded yet."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split what is there."""
+
+    def fingerprint(self) -> str:
+        """Return digits that change when pixels, labels or splits do."""
+
+    def dataset(self, split: str) -> Any:
+        """Return a split as a data set, not augmented but for training."""
+
+
 @dataclass
 class Parts:
     """What a config instantiates to."""
 
     cfg: dict[str, Any]
-    data: RadiographDataModule
-    task: DetectionTask
+    findings: FindingVocabulary
+    data: Data
+    task: Training
     trainer: Trainer
     pruning: "Pruning | None" = None
 
@@ -121,7 +140,7 @@ class RunFolder:
         if parts.pruned:
             Console().print(f"{self.path}: the study has pruned this run", highlight=False)
         else:
-            _print_table(parts, metrics, self)
+            _print_table(parts, metrics, self.path)
         result = {
             "status": "pruned" if parts.pruned else "completed",
             "monitor": self.monitor,
@@ -181,6 +200,7 @@ def instantiate(cfg: DictConfig) -> Parts:
         task.optimizer(
             [torch.nn.Parameter(torch.zeros(1))]
         )  # a value it refuses is told now, not after hours of reading
+        findings = hydra.utils.instantiate(cfg.findings, _convert_="all")
         data = hydra.utils.instantiate(cfg.data, _convert_="all")
         trainer = hydra.utils.instantiate(cfg.trainer, _convert_="all")
     except hydra.errors.InstantiationException as error:
@@ -197,7 +217,7 @@ def instantiate(cfg: DictConfig) -> Parts:
     pruning = _pruning(Path(cfg.run_dir), plain["monitor"])
     if pruning is not None:
         trainer.callbacks.append(pruning)
-    return Parts(plain, data, task, trainer, pruning)
+    return Parts(plain, findings, data, task, trainer, pruning)
 
 
 def _pruning(folder: Path, monitor: str) -> "Pruning | None":
@@ -222,7 +242,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         parts.trainer.strategy.setup_environment()
     parts.task.card = {
         "config": parts.cfg,
-        "findings": parts.task.findings.as_dict(),
+        "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "versions": _versions(),
     }
@@ -241,7 +261,9 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
     try:
-        parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
+        parts.trainer.fit(
+            parts.task, datamodule=cast(LightningDataModule, parts.data), ckpt_path=resume, weights_only=True
+        )
     except SystemExit:  # what Lightning makes of Ctrl-C
         Console().print(f"stopped; the same command goes on from the last whole epoch in {folder.path}")
         raise SystemExit(130) from None
@@ -260,12 +282,11 @@ def calibrate(parts: Parts, folder: RunFolder) -> None:
 def _calibrate(parts: Parts, folder: RunFolder) -> None:
     path = folder.best if folder.best.exists() else folder.last
     best = torch.load(path, weights_only=True, map_location="cpu")
-    if "operating_point" in best["cxr"] or not parts.data.films["val"]:
+    if best["cxr"].get("calibrated") or not parts.data.films["val"]:
         return
     parts.task.load_state_dict(best["state_dict"])
-    point = choose(parts.task, parts.data.dataset("val"))
-    best["state_dict"] = parts.task.state_dict()
-    best["cxr"]["operating_point"] = point.as_dict()
+    best["cxr"] |= {**parts.task.calibrate(parts.data.dataset("val")), "calibrated": True}
+    best["state_dict"] = parts.task.state_dict()  # choosing may set buffers
     AtomicCheckpointIO().save_checkpoint(best, path)
 
 
@@ -274,7 +295,7 @@ def test(parts: Parts, folder: RunFolder) -> None:
     best = folder.best if folder.best.exists() else folder.last
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
     parts.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
-    parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
+    parts.trainer.test(parts.task, datamodule=cast(LightningDataModule, parts.data), verbose=False)
 
 
 def _best_epoch(folder: RunFolder) -> dict[str, float]:
@@ -315,12 +336,11 @@ def _stopped_early(last: Mapping[str, Any]) -> bool:
     return any(state["stopped_epoch"] > 0 for state in states)
 
 
-def _check_monitor(monitor: str, task: DetectionTask) -> None:
-    """The monitored figure must be one that validation logs and that rises as the detector gets better."""
-    means = [f"val/{m}" for m in ("map", "map_50", "map_75", "mar_100", "sensitivity@1fp", "image_auc")]
-    single = [f"val/{m}/{name}" for m in ("ap", "ap50", "ar") for name in task.findings.names]
-    if monitor not in (*means, *single):
-        raise ConfigError(f"monitor is {monitor!r}, expected {', '.join(means)}, or val/ap50/<finding> and its like")
+def _check_monitor(monitor: str, task: Training) -> None:
+    """The monitored figure must be one that validation logs and that rises as the model gets better."""
+    known = [f"val/{name}" for name in task.monitors()]
+    if monitor not in known:
+        raise ConfigError(f"monitor is {monitor!r}, expected one of {', '.join(known)}")
 
 
 def _flat(node: Any, key: str = "") -> dict[str, Any]:
@@ -338,33 +358,11 @@ def _log_hparams(parts: Parts, score: float) -> None:
             logger.finalize("success")
 
 
-def _print_table(parts: Parts, metrics: Mapping[str, float], folder: RunFolder) -> None:
-    test_films = parts.data.films["test"]
-    table = Table(
-        title_justify="left", title=f"Test: {len(test_films)} films, {sum(f.normal for f in test_films)} of them normal"
-    )
-    for heading in ("finding", "boxes", "AP50", "AP", "AR"):
-        table.add_column(heading, justify="left" if heading == "finding" else "right", overflow="fold")
-    for name in parts.task.findings.names:
-        boxes = sum(f.findings.count(name) for f in test_films)
-        table.add_row(
-            parts.task.findings.label(name),
-            str(boxes),
-            *(_cell(metrics, f"test/{m}/{name}") for m in ("ap50", "ap", "ar")),
-        )
-    table.add_section()
-    table.add_row("mean", "", *(_cell(metrics, f"test/{m}") for m in ("map_50", "map", "mar_100")), style="bold")
+def _print_table(parts: Parts, metrics: Mapping[str, float], folder: Path) -> None:
     console = Console()
-    console.print(table)
-    console.print(
-        f"false positives per normal film {_cell(metrics, 'test/false_positives_per_normal_film')}"
-        f"   ·   pictures: {folder.path / 'index.html'}   ·   curves: tensorboard --logdir {folder.path}"
-    )
-
-
-def _cell(metrics: Mapping[str, float], key: str) -> str:
-    value = metrics.get(key, math.nan)
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    console.print(parts.task.table(metrics, parts.data.films["test"]))
+    pictures = next((f"   ·   pictures: {path}" for path in sorted(folder.glob("*.html"))), "")
+    console.print(f"curves: tensorboard --logdir {folder}{pictures}")
 
 
 def _finite(value: float) -> float | None:

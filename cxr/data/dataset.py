@@ -36,6 +36,8 @@ class RadiographDataset(Dataset[Sample]):
     - ``scale``: float32 [2], (sx, sy), image pixels for one original pixel: where nothing is augmented,
       ``boxes / (sx, sy, sx, sy)`` are original pixels
     - ``size``: int64 [2], original (height, width)
+    - ``labelled``: bool [K + 1], for class c at c - 1 whether the film's readers looked for it; at last whether no box
+      means a normal film
     - ``film``: int64, index into ``films``
     """
 
@@ -51,6 +53,9 @@ class RadiographDataset(Dataset[Sample]):
         keep_freed_memory()
         self.films = list(films)
         self.labels = [np.array([findings.index(name) for name in film.findings], np.int64) for film in films]
+        self.labelled = [
+            torch.tensor([*(film.tells_of(name) for name in findings.names), film.labelled is None]) for film in films
+        ]
         self.cache = cache
         self.size = size
         self.augment = augment or Augment()
@@ -75,6 +80,7 @@ class RadiographDataset(Dataset[Sample]):
             "original_labels": torch.tensor(self.labels[index]),
             "scale": torch.from_numpy(scale),
             "size": torch.tensor([cached.height, cached.width]),
+            "labelled": self.labelled[index],
             "film": torch.tensor(index),
         }
 

@@ -11,7 +11,7 @@ from cxr.data.dataset import RadiographDataset
 from cxr.detect.froc import COCO_IOUS, MeanAveragePrecision
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
-from cxr.detect.results import FilmResult
+from cxr.detect.results import FilmResult, telling
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint, choose_operating_point, roc_auc
 
@@ -32,10 +32,12 @@ def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: f
         head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
         apart = list(film_results(task, validation))
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
-        film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in apart], samples=1).value)
+        known = telling(apart)
+        film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
-    return choose_operating_point(list(film_results(task, validation)), sensitivity)  # to the bit as detect gives them
+    results = list(film_results(task, validation))  # to the bit as detect gives them
+    return choose_operating_point(telling(results), sensitivity)
 
 
 def _best(figure: Callable[[float], float]) -> float:

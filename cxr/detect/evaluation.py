@@ -21,7 +21,7 @@ from cxr.detect.froc import (
 )
 from cxr.detect.intervals import Estimate, Figure, Values, estimates, paired_bootstrap
 from cxr.detect.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
-from cxr.detect.results import FilmResult
+from cxr.detect.results import FilmResult, telling
 from cxr.detect.triage import (
     OperatingPoint,
     Reliability,
@@ -137,7 +137,8 @@ def evaluate(
 
     Boxes are judged for these findings alone. Whether a film is normal is asked of all that its readers marked, also of
     findings that the detector does not know (labels beyond its own): screening that puts a sick film aside is wrong,
-    whatever it is sick with.
+    whatever it is sick with. Films whose readers did not look for a finding have no part in its figures, and those that
+    are not known to be normal or abnormal none in screening's.
     """
     labels = [findings.index(name) for name in names]
     chosen = [_restricted(result, labels) for result in results]
@@ -146,7 +147,8 @@ def evaluate(
         per_finding[name] = _figures(chosen, results, label, [label], settings)
     threshold = per_finding[POOLED].points[FP_RATES.index(WORKING_RATE)].threshold
     samples, seed = settings.samples, settings.seed
-    screening = None if point is None else screen(results, point, settings.prevalences, samples=samples, seed=seed)
+    known = telling(results)
+    screening = None if point is None else screen(known, point, settings.prevalences, samples=samples, seed=seed)
     cleared = [] if point is None else _cleared(results, point)[: settings.worst]
     return Evaluation(
         findings,
@@ -157,9 +159,9 @@ def evaluate(
         len({result.patient for result in results}),
         threshold,
         per_finding,
-        roc_curve(results),
-        image_average_precision(results, samples=samples, seed=seed),
-        reliability(results, samples=samples, seed=seed),
+        roc_curve(known),
+        image_average_precision(known, samples=samples, seed=seed),
+        reliability(known, samples=samples, seed=seed),
         confusion(chosen, labels, settings.rule, threshold),
         by_size(chosen, settings.rule, threshold),
         worst_misses(chosen, settings.rule, settings.worst),
@@ -179,7 +181,7 @@ def compare(
         "sensitivity@1fp": (films, partial(SensitivityAt, rule=settings.rule, rates=(1,))),
         "ap50": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap50"])),
         "ap": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap"])),
-        "roc_auc": ((first, second), RocAuc),
+        "roc_auc": ((telling(first), telling(second)), RocAuc),
     }
     return {
         name: paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
@@ -194,6 +196,7 @@ def _figures(
     labels: Sequence[int],
     settings: Settings,
 ) -> FindingFigures:
+    chosen = chosen if label is None else telling(chosen, label)
     bearing = [r for r in chosen if (len(r.truth_labels) if label is None else (r.truth_labels == label).any())]
     boxes = sum(int(np.isin(r.truth_labels, labels).sum()) for r in chosen)
     samples, seed = settings.samples, settings.seed
@@ -214,7 +217,7 @@ def _figures(
         froc_with_intervals(chosen, label, settings.rule, samples=samples, seed=seed),
         precision,
         recall(chosen, label, settings.rule, samples=samples, seed=seed),
-        roc_auc(whole, label, samples=samples, seed=seed),
+        roc_auc(telling(whole, label), label, samples=samples, seed=seed),
     )
 
 
@@ -232,5 +235,5 @@ def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
 
 
 def _cleared(results: Sequence[FilmResult], point: OperatingPoint) -> list[int]:
-    wrong = [i for i, r in enumerate(results) if not r.normal and r.abnormal < point.threshold]
+    wrong = [i for i, r in enumerate(results) if len(r.truth_labels) and r.abnormal < point.threshold]
     return sorted(wrong, key=lambda i: results[i].abnormal)

@@ -47,13 +47,18 @@ class ImageHead(nn.Module):
         return logits
 
     def loss(self, pyramid: Mapping[str, Tensor], targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Return the mean binary cross-entropy over films, findings and any."""
+        """Return the mean binary cross-entropy over films, findings and any, of what is known of each film.
+
+        Of a target's ``labelled``, bool [K + 1], false entries are not known; any finding is known where one is marked.
+        """
         logits = self(pyramid)
-        present = torch.zeros_like(logits)
-        for row, target in zip(present, targets, strict=True):
+        present, known = torch.zeros_like(logits), torch.ones_like(logits)
+        for row, weight, target in zip(present, known, targets, strict=True):
             row[target["labels"] - 1] = 1
             row[-1] = float(len(target["labels"]) > 0)
-        return binary_cross_entropy_with_logits(logits, present)
+            weight[:] = torch.maximum(target["labelled"].to(row), row) if "labelled" in target else 1
+        loss = binary_cross_entropy_with_logits(logits, present, known, reduction="sum")
+        return loss / known.sum().clamp(min=1)
 
 
 def with_image_scores(

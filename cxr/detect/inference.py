@@ -22,15 +22,17 @@ def film_results(task: DetectionTask, dataset: RadiographDataset, batch_size: in
 
 
 def _result(film: Film, target: dict[str, Tensor], found: dict[str, Tensor]) -> FilmResult:
+    kept = target["labelled"][found["labels"].cpu() - 1]
     return FilmResult(
         study=film.study,
         patient=film.patient,
         size=(film.height, film.width),
         truth_boxes=film.boxes,
         truth_labels=target["original_labels"].numpy(),
-        boxes=found["boxes"].cpu().numpy(),
-        labels=found["labels"].cpu().numpy(),
-        scores=found["scores"].cpu().numpy(),
+        boxes=found["boxes"].cpu()[kept].numpy(),
+        labels=found["labels"].cpu()[kept].numpy(),
+        scores=found["scores"].cpu()[kept].numpy(),
         finding_scores=found["finding_scores"].cpu().numpy(),
         abnormal=float(found["abnormal"]),
+        labelled=None if film.labelled is None else target["labelled"].numpy(),
     )

@@ -24,6 +24,7 @@ def as_plain(result: FilmResult) -> dict[str, Any]:
         "patient": result.patient,
         "size": list(result.size),
         "abnormal": float(result.abnormal),
+        "labelled": None if result.labelled is None else result.labelled.tolist(),
         **arrays,
     }
 
@@ -34,4 +35,7 @@ def from_plain(plain: dict[str, Any]) -> FilmResult:
     for name in ("boxes", "truth_boxes"):
         arrays[name] = arrays[name].reshape(-1, 4)
     height, width = plain["size"]
-    return FilmResult(plain["study"], plain["patient"], (height, width), abnormal=plain["abnormal"], **arrays)
+    labelled = None if plain["labelled"] is None else np.array(plain["labelled"], bool)
+    return FilmResult(
+        plain["study"], plain["patient"], (height, width), abnormal=plain["abnormal"], labelled=labelled, **arrays
+    )

@@ -44,10 +44,13 @@ class DetectionMetrics:
 
         Boxes are xyxy in original pixels, so that COCO's small, medium and large mean the same on every film. ``film``,
         int64 [], tells films apart: one that comes again is left out. A detection may hold ``abnormal`` [], the film's
-        own score; without it the strongest box's is taken, and 0 where there is none.
+        own score; without it the strongest box's is taken, and 0 where there is none. A target may hold ``labelled``,
+        bool [K + 1]: a finding that the film's readers did not look for is neither found nor a false alarm there, and
+        a film without boxes is normal only where the last of them says so.
         """
         for detection, target in zip(detections, targets, strict=True):
-            self._films.setdefault(int(target["film"]), (_on_cpu(detection), _on_cpu(target)))
+            told = _told(_on_cpu(detection), target.get("labelled"))
+            self._films.setdefault(int(target["film"]), (told, _on_cpu(target)))
 
     def compute(self) -> dict[str, float]:
         """Return the figures, each in 0..1 but for the last. With several processes, all of them must call this.
@@ -96,11 +99,12 @@ class DetectionMetrics:
     def _of_films(self, detections: Boxes, targets: Boxes) -> dict[str, float]:
         matches = froc.match_boxes(_flat(detections), _flat(targets), np.ones(len(targets), bool))
         figures = {"sensitivity@1fp": froc.curve(matches).at(1).sensitivity}
-        marked = torch.tensor([len(target["labels"]) > 0 for target in targets])
-        if marked.any() and not marked.all():
-            abnormal = torch.stack([_abnormal(detection) for detection in detections])
-            figures["image_auc"] = binary_auroc(abnormal, marked.int()).item()
-        normal = [detection for detection, truth in zip(detections, targets, strict=True) if not len(truth["labels"])]
+        normal = [detection for detection, truth in zip(detections, targets, strict=True) if _is_normal(truth)]
+        marked = [detection for detection, truth in zip(detections, targets, strict=True) if len(truth["labels"])]
+        if marked and normal:
+            abnormal = torch.stack([_abnormal(detection) for detection in (*marked, *normal)])
+            truth = torch.tensor([1] * len(marked) + [0] * len(normal))
+            figures["image_auc"] = binary_auroc(abnormal, truth).item()
         if normal:
             alarms = [int((detection["scores"] >= self.alarm_threshold).sum()) for detection in normal]
             figures["false_positives_per_normal_film"] = sum(alarms) / len(normal)
@@ -118,6 +122,19 @@ def _of_all_processes(films: dict[int, _Film]) -> dict[int, _Film]:
 
 def _on_cpu(boxes: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in boxes.items()}
+
+
+def _told(detection: dict[str, Tensor], labelled: Tensor | None) -> dict[str, Tensor]:
+    """Return the detections of the findings that the film's readers looked for."""
+    if labelled is None or labelled.all():
+        return detection
+    kept = labelled.cpu()[detection["labels"] - 1]
+    return detection | {name: detection[name][kept] for name in ("boxes", "labels", "scores")}
+
+
+def _is_normal(target: dict[str, Tensor]) -> bool:
+    """Whether a film is known to bear no finding: no box, and its readers looked for all."""
+    return not len(target["labels"]) and ("labelled" not in target or bool(target["labelled"][-1]))
 
 
 def _abnormal(detection: dict[str, Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """What a detector said of one film beside what a reader marked on it: what every clinical figure is computed from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ class FilmResult:
         scores: [M] float32 in 0..1.
         finding_scores: [K] float32 in 0..1, how surely the film bears each finding anywhere.
         abnormal: 0..1, how surely it bears any.
+        labelled: [K + 1] bool, for class c at c - 1 whether the readers looked for it (what was detected of others is
+            left out), and at last whether a film without boxes is normal; None: all of it.
     """
 
     study: str
@@ -32,8 +35,21 @@ class FilmResult:
     scores: NDArray[np.float32]
     finding_scores: NDArray[np.float32]
     abnormal: float
+    labelled: NDArray[np.bool_] | None = None
 
     @property
     def normal(self) -> bool:
-        """Whether a reader marked nothing."""
-        return len(self.truth_labels) == 0
+        """Whether readers looked for everything and marked nothing."""
+        return len(self.truth_labels) == 0 and (self.labelled is None or bool(self.labelled[-1]))
+
+    def tells(self, label: int | None) -> bool:
+        """Whether the readers say if the film bears the finding of ``label``; with None, if it bears any."""
+        if label is None:
+            return self.normal or len(self.truth_labels) > 0
+        # labels beyond the detector's own are findings of the data that were looked for
+        return self.labelled is None or label >= len(self.labelled) or bool(self.labelled[label - 1])
+
+
+def telling(results: Sequence[FilmResult], label: int | None = None) -> list[FilmResult]:
+    """Return the films whose readers say if they bear the finding of ``label``; with None, if they bear any."""
+    return [result for result in results if result.tells(label)]

@@ -178,7 +178,7 @@ def _draw(
     """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` on."""
     findings = cast(DetectionTask, task).findings
     drawn = []
-    for image, target, detection in islice(zip(*batch, outputs["detections"], strict=True), most):
+    for image, target, detection in islice(zip(*batch, outputs["measured"], strict=True), most):
         truth, seen = _marks(findings, target, detection, threshold)
         picture = film_picture(image[0].float().cpu().numpy(), truth, seen, findings, width)
         drawn.append(_Drawn(int(target["film"]), picture, truth.findings, seen.findings))

@@ -10,7 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cxr.detect import detectors, schedules
-from cxr.detect.task import DetectionTask, NonFiniteLossError
+from cxr.detect.task import DetectionTask
+from cxr.training import NonFiniteLossError
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 LOSSES = ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss"]
@@ -191,7 +192,7 @@ def with_batch_norm(num_classes):
     return detector
 
 
-def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
+def testvalidation_losses_leave_no_trace_and_repeat(make_task, films):
     task = make_task(with_batch_norm)
     task.detector.eval()
     task.detector.rpn.train()  # an odd state, to see that it is restored
@@ -199,7 +200,7 @@ def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
     weights = {k: v.clone() for k, v in task.state_dict().items()}
     modes = [m.training for m in task.modules()]
     random_numbers = torch.get_rng_state()
-    first, second = task._validation_losses(batch, 0), task._validation_losses(batch, 0)
+    first, second = task.validation_losses(batch, 0), task.validation_losses(batch, 0)
     assert first == second
     assert not any(loss.requires_grad for loss in first.values())
     assert [m.training for m in task.modules()] == modes
@@ -207,10 +208,10 @@ def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
     torch.testing.assert_close(dict(task.state_dict()), weights, rtol=0, atol=0)
 
 
-def test_validation_losses_are_those_of_training(make_task, films):
+def testvalidation_losses_are_those_of_training(make_task, films):
     task = make_task(partial(detectors.fasterrcnn_tiny, box_batch_size_per_image=10**4, rpn_batch_size_per_image=10**5))
     batch = collate(films)  # so many samples that all are taken: no randomness is left
-    validation = task._validation_losses(batch, 0)
+    validation = task.validation_losses(batch, 0)
     training = task.detector.train()(*batch)
     assert {k: v.item() for k, v in validation.items()} == pytest.approx(
         {k: v.item() for k, v in training.items()}, rel=1e-4
@@ -254,7 +255,7 @@ def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
     seen = []
     update = task._metrics.update
     task._metrics.update = lambda detections, targets: (seen.append((detections, targets)), update(detections, targets))
-    task._validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
+    task.validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
     tested = trainer(tmp_path)
     tested.validate(task, DataLoader(Films([(image, target)]), 1, collate_fn=collate), verbose=False)
     ((detections, targets),) = seen
@@ -270,7 +271,7 @@ def test_a_finding_too_small_for_the_image_counts_as_missed(make_task, film, tmp
     large = film(1, (256, 256), [[8.0, 8.0, 40.0, 48.0]])
     found = {"boxes": large[1]["boxes"], "labels": large[1]["labels"], "scores": torch.tensor([0.9])}
     task = make_task(partial(Stub, found=found))
-    task._validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
+    task.validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
     tested = trainer(tmp_path)
     tested.validate(task, DataLoader(Films([large, (image, target)]), 1, collate_fn=collate), verbose=False)
     assert tested.callback_metrics["val/ar/heart"] == pytest.approx(0.5)  # one of two; alone, the large one gave 1
@@ -312,7 +313,7 @@ def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_fo
     caplog.set_level(logging.INFO, "cxr")
     logged = fit(make_task(**settings), films, tmp_path, accumulate_grad_batches=accumulated, log_every_n_steps=1)
     assert logged["train/learning_rate"] == pytest.approx(rate)
-    (record,) = [record for record in caplog.records if record.name == "cxr.detect.task"]
+    (record,) = [record for record in caplog.records if record.name == "cxr.training"]
     assert f"a step takes {3 * accumulated} films" in record.message
     assert f"the learning rate is {rate:g}" in record.message
     assert (record.levelname == "WARNING") == (not settings)
@@ -320,7 +321,7 @@ def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_fo
 
 def test_one_batch_a_step_needs_no_word(make_task, films, tmp_path, caplog):
     fit(make_task(), films, tmp_path)
-    assert not [record for record in caplog.records if record.name == "cxr.detect.task"]
+    assert not [record for record in caplog.records if record.name == "cxr.training"]
 
 
 @pytest.mark.parametrize("settings", [{"lr_scaling": "cubic"}, {"lr_scaling": "sqrt", "reference_batch": 0}])

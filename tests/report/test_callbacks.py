@@ -58,7 +58,7 @@ def batch(*sizes: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
     target |= {"original_boxes": box, "original_labels": label}
     images = [torch.zeros((1, *size)) for size in sizes]
     targets = [{**target, "film": torch.tensor(i)} for i in range(len(sizes))]
-    return (images, targets), {"detections": [seen] * len(sizes)}
+    return (images, targets), {"measured": [seen] * len(sizes)}
 
 
 TASK = cast(Any, SimpleNamespace(findings=FindingVocabulary([{"name": "heart"}, {"name": "spine"}]), card={}))
