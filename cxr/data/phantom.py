@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from rich.progress import track
 
-from cxr.data.anatomy import Thorax, draw_findings, draw_thorax
+from cxr.data.anatomy import FINDINGS, Thorax, draw_findings, draw_thorax
 from cxr.data.canvas import Map, Pose
 from cxr.data.course import read_course
 from cxr.data.course_write import TABLES, write_film, write_mark, write_tables
@@ -72,26 +73,33 @@ def write_course_layout(
     size: int = 1024,
     seed: int = 0,
     normal_fraction: float = 0.25,
+    rare: Mapping[str, float] | None = None,
     workers: int | None = None,
 ) -> None:
     """Draw a data set into ``root`` in the layout of the hospital's course, with ``test_truth.csv`` for scoring.
 
     ``films`` and ``test_films`` are drawn ``size`` pixels along their longest side, one patient in ten with a second
-    film; ``normal_fraction`` of the patients bear no finding. The films depend on ``seed`` only, not on ``workers``
-    (processes; None: one a core). A set that is there is left as it is, an interrupted one completed.
+    film; ``normal_fraction`` of the patients bear no finding. ``rare``, {finding: share}, keeps findings on so many of
+    the training patients as that share of ``films``; the test films are as always. The films depend on ``seed`` only,
+    not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an interrupted one is completed.
 
     Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin.
     """
+    if unknown := sorted(set(rare or {}) - set(FINDINGS)):
+        raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
     root = Path(root)
     settings: dict[str, float] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
+    settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
     _refuse_foreign(root)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / _LOCK):  # the jobs of a sweep start together
         if _is_complete(root, settings):
             return
         _write_settings(root / _UNFINISHED, settings)
-        rows = _draw(root, size, _plan(films, test_films, seed, normal_fraction), workers or os.cpu_count() or 1)
+        rows = _draw(
+            root, size, _plan(films, test_films, seed, normal_fraction, rare or {}), workers or os.cpu_count() or 1
+        )
         write_tables(root, {table: [row for film in rows for row in film.get(table, ())] for table in TABLES})
         (root / _UNFINISHED).replace(root / _STAMP)
 
@@ -104,13 +112,14 @@ def read_phantom(
     size: int = 1024,
     seed: int = 0,
     normal_fraction: float = 0.25,
+    rare: Mapping[str, float] | None = None,
     workers: int | None = None,
 ) -> list[Film]:
     """Return the films in ``root`` as ``read_course`` reads them, drawn first by ``write_course_layout`` when absent.
 
     Raises as these two.
     """
-    write_course_layout(root, films, test_films, size, seed, normal_fraction, workers)
+    write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers)
     return read_course(root, findings)
 
 
@@ -127,7 +136,9 @@ class _Job:
     test: bool
 
 
-def _plan(films: int, test_films: int, seed: int, normal_fraction: float) -> list[_Job]:
+def _plan(
+    films: int, test_films: int, seed: int, normal_fraction: float, rare: Mapping[str, float] = MappingProxyType({})
+) -> list[_Job]:
     """Return what to draw, the same for the same arguments; a patient is either in training or in test."""
     rng = np.random.default_rng([seed, _DRAWING])
     jobs: list[_Job] = []
@@ -135,9 +146,11 @@ def _plan(films: int, test_films: int, seed: int, normal_fraction: float) -> lis
     for wanted, test in ((films, False), (test_films, True)):
         shots = _shots(rng, wanted)
         normal = rng.permutation(len(shots)) < round(normal_fraction * len(shots))
-        for count, healthy in zip(shots, normal, strict=True):
+        found_in = [() if healthy else tuple(sorted(draw_findings(rng))) for healthy in normal]
+        if not test:
+            found_in = _rarefied(found_in, {name: round(share * films) for name, share in rare.items()})
+        for count, found in zip(shots, found_in, strict=True):
             patient = jobs[-1].patient + 1 if jobs else 1
-            found = () if healthy else tuple(sorted(draw_findings(rng)))
             for shot in range(count):
                 folders = ["test"] if test else [f"train/{name}" for name in found or (NORMAL,)]
                 numbers.update(folders)
@@ -145,6 +158,16 @@ def _plan(films: int, test_films: int, seed: int, normal_fraction: float) -> lis
                 film_id = f"TDR{patient % 7 + 1:02d}_20180315_{patient:05d}{shot}"
                 jobs.append(_Job(film_id, patient, shot, seed, found, files, test))
     return jobs
+
+
+def _rarefied(found_in: Sequence[tuple[str, ...]], left: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Return the patients' findings, those in ``left`` with its first so many bearers only."""
+    seen: Counter[str] = Counter()
+    rarefied = []
+    for found in found_in:
+        seen.update(found)
+        rarefied.append(tuple(name for name in found if seen[name] <= left.get(name, len(found_in))))
+    return rarefied
 
 
 def _shots(rng: np.random.Generator, films: int) -> list[int]:

@@ -5,6 +5,9 @@ a list of {boxes [M, 4], labels int64 [M], scores [M]}. Images are a list of [1,
 dark; boxes are absolute xyxy in the frame of their image, on the way in and on the way out. Nothing is resized, and
 only ``mean`` and ``std`` normalise (``PadAndNormalize``).
 
+A target's ``labelled``, bool [K + 1], says which findings its film tells of, class c at c - 1; of others it teaches
+nothing: no loss of a class sees them. What proposes regions knows no classes: what is unmarked is background to it.
+
 Arguments the builders share:
     num_classes: findings + background.
     weights: "DEFAULT" (torchvision's COCO weights), the path of a .pth or .ckpt, or None. See ``cxr.detect.weights``.
@@ -19,6 +22,7 @@ Arguments the builders share:
     rpn_pre_nms_top_n (a level), rpn_post_nms_top_n (a film): proposals kept before and after suppression.
     score_thresh: detections below are dropped. Low, because AP and FROC read the tail.
     detections_per_img: the best so many are kept.
+    focal_gamma: of the classification loss in the box head of Faster R-CNN (``cxr.detect.region_heads``).
     image_head: a classifier of the whole film beside the boxes (``cxr.detect.image_head``).
     checkpoint_backbone: recompute the backbone's stages in the backward pass instead of keeping what is inside them:
         half the memory of a training step at 1024 px, the same gradients (``cxr.detect.recompute``).
@@ -27,10 +31,10 @@ Arguments the builders share:
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import (
     FCOS,
     FasterRCNN,
@@ -46,6 +50,7 @@ from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import _mobilenet_extractor, _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
@@ -56,6 +61,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from cxr.detect.image_head import attach_image_head
 from cxr.detect.recompute import recompute_stages
+from cxr.detect.region_heads import RegionHeads, told_logits
 from cxr.detect.roi_pool import SeparableRoIAlign
 from cxr.detect.tiny import TinyFPN
 from cxr.detect.transform import PadAndNormalize
@@ -75,6 +81,8 @@ RESNET_LAYERS = 5
 MOBILENET_LAYERS = 6
 
 Sizes = Sequence[Sequence[float]]
+Targets = list[dict[str, Tensor]]
+Outputs = dict[str, Tensor]
 
 
 def fasterrcnn(
@@ -93,6 +101,7 @@ def fasterrcnn(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    focal_gamma: float | None = None,
     image_head: bool = False,
     checkpoint_backbone: bool = False,
 ) -> nn.Module:
@@ -107,6 +116,7 @@ def fasterrcnn(
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
     )
+    detector.roi_heads = RegionHeads(cast(RoIHeads, detector.roi_heads), num_classes, focal_gamma)
     return _finished(detector, mean, std, num_classes if image_head else None, checkpoint_backbone, state, weights)
 
 
@@ -126,6 +136,7 @@ def fasterrcnn_v2(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    focal_gamma: float | None = None,
     image_head: bool = False,
     checkpoint_backbone: bool = False,
 ) -> nn.Module:
@@ -146,6 +157,7 @@ def fasterrcnn_v2(
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
     )
+    detector.roi_heads = RegionHeads(cast(RoIHeads, detector.roi_heads), num_classes, focal_gamma)
     return _finished(detector, mean, std, num_classes if image_head else None, checkpoint_backbone, state, weights)
 
 
@@ -165,6 +177,7 @@ def fasterrcnn_mobilenet(
     box_batch_size_per_image: int = 64,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    focal_gamma: float | None = None,
     image_head: bool = False,
     checkpoint_backbone: bool = False,
 ) -> nn.Module:
@@ -179,6 +192,7 @@ def fasterrcnn_mobilenet(
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
     )
+    detector.roi_heads = RegionHeads(cast(RoIHeads, detector.roi_heads), num_classes, focal_gamma)
     return _finished(detector, mean, std, num_classes if image_head else None, checkpoint_backbone, state, weights)
 
 
@@ -198,6 +212,7 @@ def fasterrcnn_tiny(
     box_head_size: int = 256,
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
+    focal_gamma: float | None = None,
     image_head: bool = False,
     checkpoint_backbone: bool = False,
 ) -> nn.Module:
@@ -219,6 +234,7 @@ def fasterrcnn_tiny(
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
     )
+    detector.roi_heads = RegionHeads(cast(RoIHeads, detector.roi_heads), num_classes, focal_gamma)
     return _finished(detector, mean, std, num_classes if image_head else None, checkpoint_backbone, state, weights)
 
 
@@ -239,7 +255,7 @@ def retinanet(
 ) -> nn.Module:
     """RetinaNet with a ResNet-50 and a feature pyramid on strides 8 to 128: every anchor, focal loss (Lin 2017)."""
     state = read_weights(weights, RetinaNet_ResNet50_FPN_Weights.DEFAULT)
-    detector = RetinaNet(
+    detector = _RetinaNet(
         _resnet_fpn_p3_p7(norm_for(state), trainable_layers if state else RESNET_LAYERS),
         num_classes,
         anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
@@ -267,7 +283,7 @@ def fcos(
     A cell learns a box whose centre is at most ``center_sampling_radius`` strides away.
     """
     state = read_weights(weights, FCOS_ResNet50_FPN_Weights.DEFAULT)
-    detector = FCOS(
+    detector = _FCOS(
         _resnet_fpn_p3_p7(norm_for(state), trainable_layers if state else RESNET_LAYERS),
         num_classes,
         center_sampling_radius=center_sampling_radius,
@@ -301,7 +317,7 @@ def ssdlite(
     backbone = _ssdlite_extractor(network, trainable_layers if state else MOBILENET_LAYERS, norm)
     anchors = DefaultBoxGenerator([list(anchor_ratios)] * 6, min_ratio=0.2, max_ratio=0.95)
     channels = [672, 480, 512, 256, 256, 128]
-    detector = SSD(
+    detector = _SSD(
         backbone,
         anchors,
         (320, 320),  # torchvision's resize, which PadAndNormalize replaces
@@ -314,6 +330,35 @@ def ssdlite(
     )
     overwrite_eps(detector, 0.001)  # of the normalisation the COCO weights were trained with; touches frozen ones only
     return _finished(detector, mean, std, num_classes if image_head else None, checkpoint_backbone, state, weights)
+
+
+class _RetinaNet(RetinaNet):
+    """torchvision's, whose class loss sees only what a film tells of."""
+
+    def compute_loss(self, targets: Targets, head_outputs: Outputs, anchors: list[Tensor]) -> Outputs:
+        return super().compute_loss(targets, _told(targets, head_outputs), anchors)
+
+
+class _FCOS(FCOS):
+    """torchvision's, whose class loss sees only what a film tells of."""
+
+    def compute_loss(
+        self, targets: Targets, head_outputs: Outputs, anchors: list[Tensor], num_anchors_per_level: list[int]
+    ) -> Outputs:
+        return super().compute_loss(targets, _told(targets, head_outputs), anchors, num_anchors_per_level)
+
+
+class _SSD(SSD):
+    """torchvision's, whose class loss sees only what a film tells of."""
+
+    def compute_loss(
+        self, targets: Targets, head_outputs: Outputs, anchors: list[Tensor], matched_idxs: list[Tensor]
+    ) -> Outputs:
+        return super().compute_loss(targets, _told(targets, head_outputs), anchors, matched_idxs)
+
+
+def _told(targets: Targets, head_outputs: Outputs) -> Outputs:
+    return {**head_outputs, "cls_logits": told_logits(head_outputs["cls_logits"], targets)}
 
 
 def _resnet_fpn_p3_p7(norm: Norm, trainable_layers: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from torchvision.ops import clip_boxes_to_image
 from cxr.data.film import Film
 from cxr.detect.image_head import ImageHead, with_image_scores
 from cxr.detect.metrics import DetectionMetrics
+from cxr.detect.region_heads import RegionHeads
 from cxr.findings import BACKGROUND, FindingVocabulary
 from cxr.training import Training
 
@@ -42,6 +44,10 @@ class DetectionTask(Training):
         findings: the vocabulary behind the class indices.
         model: called with the number of classes (background counts), gives the detector.
         optimizer, scheduler, seed, card, lr_scaling, reference_batch: see ``Training``.
+        class_weights: how much a region counts in the box head's class loss by its finding, {finding: weight}, 1 where
+            it names none; "balanced": the square root of how much rarer a finding is in training than the commonest;
+            None: all alike. For Faster R-CNN.
+        frozen: parts of the detector that do not learn, by name: ["backbone", "rpn"].
     """
 
     def __init__(
@@ -54,11 +60,31 @@ class DetectionTask(Training):
         card: Mapping[str, Any] | None = None,
         lr_scaling: Literal["linear", "sqrt"] | None = None,
         reference_batch: int | None = None,
+        class_weights: Mapping[str, float] | Literal["balanced"] | None = None,
+        frozen: Sequence[str] = (),
     ) -> None:
         super().__init__(optimizer, scheduler, seed, card, lr_scaling, reference_batch)
         self.findings = findings
         self.detector = model(findings.num_classes)
+        self.class_weights = class_weights
+        self.frozen = [self._part(name) for name in frozen]
+        for part in self.frozen:
+            part.requires_grad_(False)
+        if class_weights is not None:
+            self._regions()  # that there are any is told before hours of reading
         self._metrics = DetectionMetrics(findings)
+
+    def on_fit_start(self) -> None:
+        """Set the weights of the classes, which may follow from the training films."""
+        if self.class_weights is not None:
+            films: Sequence[Film] = self.trainer.datamodule.films["train"]  # type: ignore[attr-defined]
+            weights = class_weights(films, self.findings, self.class_weights)
+            self._regions().class_weights.copy_(torch.tensor(weights))
+
+    def on_train_epoch_start(self) -> None:
+        """Keep the statistics of frozen parts: Lightning has put all of the detector into train mode."""
+        for part in self.frozen:
+            part.eval()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the detector's own dict of losses, and ``loss_image`` where it has an image head."""
@@ -145,11 +171,35 @@ class DetectionTask(Training):
             for found, target, of_film in zip(detections, targets, logits, strict=True)
         ]
 
+    def _part(self, name: str) -> nn.Module:
+        parts = dict(self.detector.named_children())
+        if name not in parts:
+            raise ValueError(f"task.frozen names {name!r}, expected parts of the detector: {', '.join(parts)}")
+        return parts[name]
+
+    def _regions(self) -> RegionHeads:
+        heads = dict(self.detector.named_children()).get("roi_heads")
+        if not isinstance(heads, RegionHeads):
+            raise ValueError("task.class_weights: only the box head of Faster R-CNN takes them; type model=fasterrcnn")
+        return heads
+
     @property
     def image_head(self) -> ImageHead | None:
         """The detector's classifier of whole films, where it has one."""
         head = getattr(self.detector, "image_head", None)
         return head if isinstance(head, ImageHead) else None
+
+
+def class_weights(
+    films: Sequence[Film], findings: FindingVocabulary, asked: Mapping[str, float] | Literal["balanced"]
+) -> list[float]:
+    """Return the weight of each class, background (1) first; see ``DetectionTask``."""
+    if asked == "balanced":
+        boxes = Counter(name for film in films for name in film.findings)
+        most = max(boxes.values(), default=1)
+        return [1.0, *(math.sqrt(most / boxes[name]) if boxes[name] else 1.0 for name in findings.names)]
+    given = dict(zip(findings.resolve(list(asked), source="task.class_weights"), asked.values(), strict=True))
+    return [1.0, *(float(given.get(name, 1.0)) for name in findings.names)]
 
 
 def _known(target: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -193,3 +193,22 @@ def coco_row(film, box, label, score=1.0, **rest):
     x1, y1, x2, y2 = map(float, np.asarray(box, dtype=np.float32))
     sides = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1)}
     return {"image_id": film, "category_id": int(label), "score": float(score), "iscrowd": 0, **sides, **rest}
+
+
+def test_a_finding_that_nobody_looked_for_is_no_false_alarm(measure):
+    said, asked = [detected((HEART, 1, 0.9), (FAR, 2, 0.95))], true((HEART, 1))
+    everything = measure(said, [asked])
+    untold = measure(said, [asked | {"labelled": torch.tensor([True, False, False, False])}])
+    assert everything["sensitivity@1fp"] == untold["sensitivity@1fp"] == 1
+    normal = true()
+    assert measure(said, [normal])["false_positives_per_normal_film"] == 2
+    assert measure(said, [normal | {"labelled": torch.tensor([True, False, True, True])}])[
+        "false_positives_per_normal_film"
+    ] == pytest.approx(1)
+
+
+def test_a_film_without_boxes_of_which_not_all_was_asked_is_not_normal(measure):
+    sick, unknown = true((HEART, 1)), true() | {"labelled": torch.tensor([True, False, True, False])}
+    figures = measure([detected((HEART, 1, 0.9)), detected((HEART, 1, 0.99))], [sick, unknown])
+    assert "image_auc" not in figures
+    assert "false_positives_per_normal_film" not in figures

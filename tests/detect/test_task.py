@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cxr.detect import detectors, schedules
-from cxr.detect.task import DetectionTask
+from cxr.detect.task import DetectionTask, class_weights
 from cxr.training import NonFiniteLossError
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
@@ -351,3 +351,56 @@ def test_the_schedule_knows_steps_and_epochs(make_task, films, tmp_path):
     fit(make_task(scheduler=schedule), films, tmp_path, epochs=3, accumulate_grad_batches=2)
     fit(make_task(scheduler=schedule), films, tmp_path, epochs=-1, max_steps=4)
     assert known == [(6, 2), (4, 3)]  # 7 films in batches of 3, and two batches a step in the first run
+
+
+class CountedFilms(L.LightningDataModule):
+    """A data module that holds the films' findings, which weights of classes follow from."""
+
+    def __init__(self, films, counted):
+        super().__init__()
+        self.drawn, self.films = films, {"train": counted}
+
+    def train_dataloader(self):
+        return DataLoader(Films(self.drawn), batch_size=3, collate_fn=collate)
+
+    val_dataloader = train_dataloader
+
+
+class Counted:
+    def __init__(self, *findings):
+        self.findings = findings
+
+
+def test_balanced_weights_are_the_root_of_how_much_rarer_a_finding_is(vocabulary):
+    first, second, _ = vocabulary.names
+    films = [Counted(first) for _ in range(16)] + [Counted(second, second), Counted(second, second)]
+    assert class_weights(films, vocabulary, "balanced") == [1, 1, 2, 1]  # nothing follows for one that is not there
+    assert class_weights(films, vocabulary, {second: 5}) == [1, 1, 5, 1]
+
+
+def test_weights_of_classes_reach_the_box_head(make_task, films, tmp_path, vocabulary):
+    first, second, _ = vocabulary.names
+    task = make_task(class_weights="balanced")
+    trainer(tmp_path).fit(
+        task, datamodule=CountedFilms(films, [Counted(first)] * 9 + [Counted(second)])
+    )
+    assert task.detector.roi_heads.class_weights.tolist() == [1, 1, 3, 1]
+
+
+def test_only_faster_rcnn_takes_weights_of_classes(make_task):
+    with pytest.raises(ValueError, match=r"only the box head of Faster R-CNN takes them; type model=fasterrcnn"):
+        make_task(lambda k: detectors.ssdlite(k), class_weights="balanced")
+
+
+def test_frozen_parts_keep_their_weights_and_the_rest_learns(make_task, films, tmp_path):
+    task = make_task(frozen=["backbone", "rpn"])
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    fit(task, films, tmp_path)
+    moved = {name.split(".")[1] for name, value in task.state_dict().items() if not value.equal(before[name])}
+    assert moved == {"roi_heads"}
+    assert not task.detector.backbone.training
+
+
+def test_a_part_that_is_not_there_cannot_be_frozen(make_task):
+    with pytest.raises(ValueError, match=r"task\.frozen names 'neck', expected parts of the detector: .*backbone, rpn"):
+        make_task(frozen=["neck"])

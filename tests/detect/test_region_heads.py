@@ -1,0 +1,80 @@
+"""The class loss of regions: by hand, and blind to what a film does not tell of."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from cxr.detect import detectors
+from cxr.detect.region_heads import UNTOLD, told_logits
+
+ALL = torch.tensor([True, True, True, True])
+NO_SECOND = torch.tensor([True, False, True, False])
+BUILDERS = ["fasterrcnn_tiny", "retinanet", "fcos", "ssdlite"]
+
+
+def heads(**settings):
+    torch.manual_seed(0)
+    return detectors.fasterrcnn_tiny(4, **settings).roi_heads
+
+
+def test_without_settings_it_is_cross_entropy() -> None:
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    assert heads()._class_loss(logits, labels).item() == cross_entropy(logits, labels).item()
+
+
+def test_a_focal_loss_by_hand() -> None:
+    # p of the true class: .5 (a finding) and .9 (background); two classes, one region bears a finding
+    logits = torch.tensor([[0.0, 0.0, UNTOLD, UNTOLD], [math.log(9), 0.0, UNTOLD, UNTOLD]])
+    loss = heads(focal_gamma=2)._class_loss(logits, torch.tensor([1, 0]))
+    assert loss.item() == pytest.approx(0.5**2 * math.log(2) + 0.1**2 * -math.log(0.9), rel=1e-5)
+
+
+def test_a_weight_counts_a_region_so_many_times() -> None:
+    own = heads()
+    own.class_weights[2] = 3
+    logits, labels = torch.randn(2, 4), torch.tensor([0, 2])
+    apart = cross_entropy(logits, labels, reduction="none")
+    assert own._class_loss(logits, labels).item() == pytest.approx(((apart[0] + 3 * apart[1]) / 4).item())
+
+
+def test_no_film_teaches_a_class_it_does_not_tell_of() -> None:
+    logits = torch.zeros(2, 5, 4, requires_grad=True)
+    told = told_logits(logits, [{"labelled": ALL}, {"labelled": NO_SECOND}])
+    assert (told[1, :, 2] == UNTOLD).all()
+    told.sum().backward()
+    untaught = torch.zeros(2, 5, 4)
+    untaught[1, :, 2] = 1
+    torch.testing.assert_close(logits.grad, 1 - untaught)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_film_that_does_not_tell_of_a_finding_moves_none_of_its_class_weights(name, film) -> None:
+    torch.manual_seed(0)
+    detector = getattr(detectors, name)(4).train()
+    image, target = film(0, (64, 64), [[4.0, 4.0, 40.0, 44.0]])
+    films = [image, image], [target | {"labelled": NO_SECOND, "labels": torch.tensor([1])}] * 2
+    rows = class_rows(detector, 2)
+    torch.manual_seed(1)
+    sum(detector(*films).values()).backward()
+    assert all(row.grad is None or not rows_of(row.grad, 4, 2).any() for row in rows)
+    detector.zero_grad()
+    torch.manual_seed(1)
+    sum(detector(films[0], [target | {"labels": torch.tensor([1])}] * 2).values()).backward()
+    assert any(rows_of(row.grad, 4, 2).any() for row in rows)  # else the first half says nothing
+
+
+def class_rows(detector, label):
+    """The weights and biases that give the class logits."""
+    if hasattr(detector, "roi_heads"):
+        return list(detector.roi_heads.box_predictor.cls_score.parameters())
+    head = detector.head.classification_head
+    if hasattr(head, "cls_logits"):
+        return list(head.cls_logits.parameters())
+    return [p for module in head.module_list for p in list(module.children())[-1].parameters()]
+
+
+def rows_of(gradient, classes, label):
+    """Rows of one class: a layer has the classes of each anchor in turn."""
+    return gradient.reshape(-1, classes, *gradient.shape[1:])[:, label]

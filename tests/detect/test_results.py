@@ -1,0 +1,40 @@
+"""Films that do not tell of everything have a part only in the figures they tell of."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cxr.detect.evaluation import POOLED, Settings, evaluate
+from cxr.detect.kept_results import as_plain, from_plain
+from cxr.detect.results import telling
+
+BOX = [0, 0, 100, 100]
+HEART_ONLY = np.array([True, False, False, False])
+
+
+def test_a_film_tells_of_what_was_looked_for(result) -> None:
+    whole, part = result([(BOX, 1)]), replace(result(), labelled=HEART_ONLY)
+    assert telling([whole, part], 1) == [whole, part]
+    assert telling([whole, part], 2) == [whole]
+    assert telling([whole, part]) == [whole]  # without a mark nobody knows whether the other is normal
+    assert not part.normal
+    assert telling([replace(result([(BOX, 1)]), labelled=HEART_ONLY)]) != []  # a mark is enough to be abnormal
+
+
+def test_it_is_kept_with_the_result(result) -> None:
+    kept = from_plain(as_plain(replace(result(), labelled=HEART_ONLY)))
+    assert kept.labelled is not None
+    assert kept.labelled.tolist() == HEART_ONLY.tolist()
+    assert from_plain(as_plain(result())).labelled is None
+
+
+def test_figures_of_a_finding_count_the_films_that_tell_of_it(result, vocabulary) -> None:
+    films = [result([(BOX, 1)], [(BOX, 1, 0.9)]), result([(BOX, 2)], [(BOX, 2, 0.8)]), result()]
+    films += [replace(result(abnormal=0.99), labelled=HEART_ONLY) for _ in range(5)]
+    first, second, _ = vocabulary.names
+    found = evaluate(films, vocabulary, vocabulary.names, None, Settings("iou50", (0.2,), 2, 10, 0))
+    assert found.per_finding[first].all_films == 8
+    assert found.per_finding[second].all_films == 3
+    assert found.per_finding[POOLED].all_films == 8
+    assert (found.films, found.normal) == (8, 1)
+    assert found.image_precision.n == 3  # five films of which nobody knows whether they are normal are left out
