@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from cxr.data.phantom import draw_phantom
 from cxr.detect import detectors
 from cxr.explain.ablation import VALUES, by_loop, constants, in_closed_form
-from cxr.explain.heads import Candidate
+from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 TARGETS = {"closed form": 300, "loop": 50}

@@ -39,7 +39,8 @@ STANDING_BY_S = 2.0  # less than what importing torch and restoring a checkpoint
 
 
 def restored(checkpoint: Path) -> "tuple[DetectionTask, Decode]":
-    from cxr.restore import load_task, read_checkpoint, restored_intensity
+    from cxr.checkpoint import read_checkpoint
+    from cxr.restore import load_task, restored_intensity
 
     read = read_checkpoint(checkpoint)
     return load_task(read), Decode(restored_intensity(read), read.size)

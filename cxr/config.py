@@ -35,6 +35,11 @@ TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
 _PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}  # → extra
+_ROOMS = {  # of a task → of its data, and what to type
+    "detect": ("data", "phantom, course, coco, vindr, nih, rsna, chestxdet, yolo or merge"),
+    "volume": ("volume", "volume, or data=fusion for model=fusion"),
+    "suppress": ("suppress", "layers"),
+}
 _RANKS = ("RANK", "SLURM_PROCID")
 _KEPT = (
     "checkpoints/*.ckpt",
@@ -163,7 +168,7 @@ def check(cfg: DictConfig) -> None:
         group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
-    problems += _check_values(cfg)
+    problems += [*_check_rooms(cfg), *_check_values(cfg)]
     if problems:
         head = "the config has a problem" if len(problems) == 1 else f"the config has {len(problems)} problems"
         raise ConfigError("\n  - ".join([f"{head}; nothing was started:", *problems]))
@@ -215,13 +220,21 @@ def _is_plain(node: DictConfig, name: str) -> bool:
     return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
 
 
+def _check_rooms(cfg: DictConfig) -> Iterator[str]:
+    """A task and its data belong together."""
+    task, data = (str(OmegaConf.select(cfg, f"{group}._target_")) for group in ("task", "data"))
+    for room, (own, choices) in _ROOMS.items():
+        if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and not data.startswith(f"cxr.{own}."):
+            yield f"data: {data} holds nothing for {task} to learn from; with this model type data={choices}"
+
+
 def _check_values(cfg: DictConfig) -> Iterator[str]:
     """Files and folders that must exist now.
 
     The phantom may make its own folder, below the one we stand in.
     """
     root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
-    draws = str(OmegaConf.select(cfg, "data.read._target_")).endswith("read_phantom")
+    draws = ".read_phantom" in str(OmegaConf.select(cfg, "data.read._target_"))
     if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
         yield f"data.root={root}: there is no such folder. " + (
             "The phantom draws its films there once you have made it; for films of your own type data=course or"

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxr import config, run
+from cxr.checkpoint import Checkpoint, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset
@@ -32,7 +33,7 @@ from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import print_comparison, print_evaluations, write_tables
-from cxr.restore import Checkpoint, load_data, load_task, read_checkpoint, same_films
+from cxr.restore import load_data, load_task, same_films
 
 DETECTIONS = "detections.json"
 ALL = "all"

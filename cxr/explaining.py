@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxr import config, run
+from cxr.checkpoint import Checkpoint, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
@@ -42,7 +43,7 @@ from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.report.explain_figures import category_page, film_figure, score_plot
 from cxr.report.explain_page import explain_page
-from cxr.restore import Checkpoint, load_data, load_task, read_checkpoint, restored_intensity, same_films
+from cxr.restore import intensity_of_films, load_data, load_task, restored_intensity, same_films
 
 CACHE = ".cache/films"
 SANITY = "sanity.json"
@@ -184,7 +185,7 @@ def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, 
 def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, dict[str, str]]:
     films, failures = read_folder(Path(cfg.images))
     films = films[: cfg.films]
-    cache = FilmCache(Path(CACHE), restored_intensity(checkpoint), checkpoint.size)
+    cache = FilmCache(Path(CACHE), intensity_of_films(checkpoint), checkpoint.size)
     failed = cache.fill([film.path for film in films])
     reasons = [*failures, *(failed[path] for path in sorted(failed))]
     readable = [film for film in films if film.path not in failed]

@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cxr import config, run
+from cxr.checkpoint import Checkpoint, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
 from cxr.detect.prediction import Prediction
@@ -41,7 +42,7 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import OBJECTS, PICTURES, FilmFiles, Told
 from cxr.report.journal import Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
-from cxr.restore import Checkpoint, load_task, read_checkpoint, restored_intensity
+from cxr.restore import intensity_of_films, load_task
 
 BEGUN = "begun.json"
 
@@ -85,7 +86,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
-    decode = Decode(restored_intensity(checkpoint), checkpoint.size)
+    decode = Decode(intensity_of_films(checkpoint), checkpoint.size)
     return Parts(config.plain(cfg), task, decode, films, files, _map_maker(cfg, task))
 
 

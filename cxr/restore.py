@@ -6,96 +6,47 @@ intensity. Not by Hydra, whose ``instantiate`` refuses what it knows to do harm 
 ``torch.save`` over any file.
 """
 
-import importlib
-import inspect
-import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import hydra
 import torch
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
+from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, wrong
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.detect.task import DetectionTask
 from cxr.detect.weights import WeightsError
-from cxr.findings import FindingVocabulary
-from cxr.read.intensity import Intensity
+from cxr.read.intensity import Intensity, Step
+from cxr.read.modality import ByModality, OneKind
+from cxr.read.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from cxr.volume.task import StudyTask
 
 # What a checkpoint may name, by place; the name must also be defined in that module, not imported into it.
 _TASK = r"cxr\.detect\.task\.DetectionTask"
-_DETECTOR = r"cxr\.detect\.detectors\.[a-z]\w*"
+_DETECTOR = r"cxr\.detect\.(?:detectors|yolo|detr)\.[a-z]\w*"
 _DATA = r"cxr\.data\.datamodule\.RadiographDataModule"
 _READER = r"cxr\.data\.([a-z]\w*)\.read_\1"
-_INTENSITY = r"cxr\.read\.intensity\.Intensity"
-_STEP = r"cxr\.read\.intensity\.(?!Intensity)[A-Z]\w*"
+_VOCABULARY = r"cxr\.findings\.FindingVocabulary"
+_INTENSITY = r"cxr\.read\.intensity\.Intensity|cxr\.read\.modality\.ByModality"
+_STEP = r"cxr\.read\.intensity\.(?!Intensity)[A-Z]\w*|cxr\.read\.suppression\.Suppressed"
+
+_STUDY_TASK = r"cxr\.volume\.task\.StudyTask"
+_NETWORK = r"cxr\.volume\.(?:networks\.(?:r3d|cnn3d)|fusion\.fusion)"
+_STUDY_DATA = r"cxr\.volume\.(?:datamodule\.VolumeDataModule|fusion_datamodule\.FusionDataModule)"
+_STUDY_READER = r"cxr\.volume\.\w+\.read_\w+"
 
 _OF_THE_DETECTOR = ("findings", "intensity", "size")  # it was trained on films of these; other ones it cannot read
 _OF_THE_MACHINE = ("cache", "workers")  # it was trained on; a checkpoint does not choose where this one writes
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What ``train.py`` keeps of a run, read as plain data.
-
-    Args:
-        path: the file.
-        config: the resolved config it was trained with, plain containers. Not to be trusted: show it, do not call it.
-        findings: the vocabulary behind the detector's class indices.
-        fingerprint: of the films it was trained and chosen on (``RadiographDataModule.fingerprint``).
-        versions: of the packages it was trained with, by name.
-        state: the weights of ``DetectionTask``, on the CPU; the averaged ones where a run averages.
-        operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
-            chose none.
-    """
-
-    path: Path
-    config: Mapping[str, Any] = field(repr=False)
-    findings: FindingVocabulary
-    fingerprint: str
-    versions: Mapping[str, str]
-    state: Mapping[str, Tensor] = field(repr=False)
-    operating_point: Mapping[str, Any] | None = None
-
-    @property
-    def size(self) -> int:
-        """Longest side in pixels of the films the detector takes."""
-        return int(_entry(self, "data.size", int))
-
-
-def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Return what the checkpoint at ``path`` holds.
-
-    Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, or it holds code.
-    """
-    path = Path(path)
-    content = _load(path)
-    card = content.get("cxr") if isinstance(content, dict) else None
-    if not isinstance(card, dict) or not isinstance(content.get("state_dict"), dict):
-        raise ConfigError(
-            f"{path}: not a checkpoint of this project: expected 'state_dict' and 'cxr', as train.py writes"
-        )
-    for name, kind in (("config", dict), ("findings", dict), ("data", str), ("versions", dict)):
-        if not isinstance(card.get(name), kind):
-            raise ConfigError(
-                f"{path}: cxr.{name} is {type(card.get(name)).__name__}, expected {kind.__name__}, as train.py writes"
-            )
-    point = card.get("operating_point")
-    if point is not None and not isinstance(point, dict):
-        raise ConfigError(f"{path}: cxr.operating_point is {type(point).__name__}, expected dict, as train.py writes")
-    try:
-        findings = FindingVocabulary(**card["findings"])
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
-    return Checkpoint(path, card["config"], findings, card["data"], card["versions"], content["state_dict"], point)
 
 
 def load_task(checkpoint: Checkpoint) -> DetectionTask:
@@ -103,16 +54,21 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
 
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
-    _callable(checkpoint, "task", _TASK)
-    builder = _callable(checkpoint, "model", _DETECTOR)
+    if of_studies(checkpoint):
+        raise ConfigError(
+            f"{checkpoint.path}: of a network for whole studies, not of a detector; python explain.py ckpt=… shows what"
+            " it looked at, and its run's result.json holds the test figures"
+        )
+    callable_at(checkpoint, "task", _TASK)
+    builder = callable_at(checkpoint, "model", _DETECTOR)
     # The weights it was trained from may be gone, and are in the checkpoint by now. They are given to the builder, not
     # only to the task, because it builds with another normalisation where there are some.
-    model = partial(builder, **_arguments(checkpoint, "model") | {"weights": str(checkpoint.path.absolute())})
+    model = partial(builder, **arguments_at(checkpoint, "model") | {"weights": str(checkpoint.path.absolute())})
     try:
         task = DetectionTask(checkpoint.findings, model, _no_optimizer)
         task.load_state_dict(dict(checkpoint.state))
     except (TypeError, ValueError, RuntimeError, WeightsError) as error:
-        raise _wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
     return task.eval()
 
 
@@ -138,15 +94,96 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
         raise error if isinstance(error, ConfigError) else ConfigError(f"data: {error}") from error
 
 
-def restored_intensity(checkpoint: Checkpoint) -> Intensity:
-    """Return what films must go through before the detector sees them. Raises ``ConfigError`` as ``load_data``."""
-    _callable(checkpoint, "data.intensity", _INTENSITY)
-    count = len(_entry(checkpoint, "data.intensity.steps", list))
-    keys = [f"data.intensity.steps.{i}" for i in range(count)]
+def of_studies(checkpoint: Checkpoint) -> bool:
+    """Whether it is of a classifier of studies and not of a detector."""
+    return re.fullmatch(_STUDY_TASK, str(entry_at(checkpoint, "task._target_", str))) is not None
+
+
+def load_study_task(checkpoint: Checkpoint) -> "StudyTask":
+    """Return the trained classifier of studies in eval mode on the CPU. Raises ``ConfigError`` as ``load_task``."""
+    task = callable_at(checkpoint, "task", _STUDY_TASK)
+    network = callable_at(checkpoint, "model", _NETWORK)
+    # all weights are in the checkpoint by now; those that parts were begun with may be gone
+    gone = {name: None for name in arguments_at(checkpoint, "model") if name.endswith("_weights")}
+    own = {"weights": str(checkpoint.path.absolute())}
     try:
-        return Intensity([_callable(checkpoint, key, _STEP)(**_arguments(checkpoint, key)) for key in keys])
+        built = task(
+            checkpoint.findings, partial(network, **arguments_at(checkpoint, "model") | gone | own), _no_optimizer
+        )
+        built.load_state_dict(dict(checkpoint.state))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+    return cast("StudyTask", built.eval())
+
+
+def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Any:
+    """Return the studies the checkpoint was trained on, not yet set up, in the same splits and not augmented.
+
+    ``overrides`` are settings over these: ``{"root": "elsewhere"}``. Raises ``ConfigError`` as ``load_data``.
+    """
+    chosen = _unresolved(overrides or {})
+    if "_target_" in chosen:
+        raise ConfigError("data: the studies are those of the checkpoint; type data.root=FOLDER where they have moved")
+    settings = _merged(
+        {k: v for k, v in entry_at(checkpoint, "data", dict).items() if k not in _OF_THE_MACHINE}, chosen
+    )
+    changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
+    build = callable_at(changed, "data", _STUDY_DATA)
+    read = partial(callable_at(changed, "data.read", _STUDY_READER), **arguments_at(changed, "data.read"))
+    _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in settings["read"]["_target_"])
+    intensities = {k: restored_intensity(changed, f"data.{k}") for k in settings if k.endswith("intensity")}
+    called = ("findings", "augment", "read", *intensities)
+    plain = arguments_at(changed, "data", without=called)
+    try:
+        return build(**plain, **intensities, read=read, findings=checkpoint.findings)
     except (TypeError, ValueError) as error:
-        raise error if isinstance(error, ConfigError) else _wrong(checkpoint, f"data.intensity: {error}") from error
+        raise ConfigError(f"data: {error}") from error
+
+
+def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> Preprocessing:
+    """Return what films must go through before the detector sees them. Raises ``ConfigError`` as ``load_data``."""
+    build = callable_at(checkpoint, key, _INTENSITY)
+    try:
+        if build is Intensity:
+            return Intensity(_steps(checkpoint, f"{key}.steps"))
+        rows = [f"{key}.rows.{i}" for i in range(len(entry_at(checkpoint, f"{key}.rows", list)))]
+        return ByModality(
+            [
+                arguments_at(checkpoint, row, without=("steps",)) | {"steps": _steps(checkpoint, f"{row}.steps")}
+                for row in rows
+            ]
+        )
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, ConfigError) else wrong(checkpoint, f"{key}: {error}") from error
+
+
+def intensity_of_films(checkpoint: Checkpoint) -> Preprocessing:
+    """Return ``restored_intensity`` for films that the user names: one of another kind is refused as unreadable."""
+    intensity = restored_intensity(checkpoint)
+    return intensity if checkpoint.kind is None else OneKind(intensity, checkpoint.kind)
+
+
+def _steps(checkpoint: Checkpoint, key: str) -> list[Step]:
+    keys = [f"{key}.{i}" for i in range(len(entry_at(checkpoint, key, list)))]
+    return [callable_at(checkpoint, step, _STEP)(**arguments_at(checkpoint, step)) for step in keys]
+
+
+def _reader(checkpoint: Checkpoint, key: str) -> Callable[..., Any]:
+    """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``."""
+    build = callable_at(checkpoint, key, _READER)
+    arguments = arguments_at(checkpoint, key, without=("sources",))
+    if "sources" not in entry_at(checkpoint, key, dict):
+        return partial(build, **arguments)
+    sources = [f"{key}.sources.{name}" for name in entry_at(checkpoint, f"{key}.sources", dict)]
+    return partial(build, **arguments, sources={s.rpartition(".")[2]: _source(checkpoint, s) for s in sources})
+
+
+def _source(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
+    vocabulary = callable_at(checkpoint, f"{key}.findings", _VOCABULARY)
+    return arguments_at(checkpoint, key, without=("read", "findings")) | {
+        "read": _reader(checkpoint, f"{key}.read"),
+        "findings": vocabulary(**arguments_at(checkpoint, f"{key}.findings")),
+    }
 
 
 def same_films(checkpoint: Checkpoint, data: RadiographDataModule) -> bool:
@@ -154,40 +191,25 @@ def same_films(checkpoint: Checkpoint, data: RadiographDataModule) -> bool:
     return data.fingerprint() == checkpoint.fingerprint
 
 
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise ConfigError(
-            f"ckpt={path}: there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt)"
-        )
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:  # its own words advise to load the file unsafely
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it names {named[1]}, and a checkpoint holds plain data only" if named else "it is not written by torch"
-        raise ConfigError(f"{path}: not a checkpoint that can be read safely: {why}. Nothing of it was run") from error
-    except Exception as error:  # torch has no error of its own for files that are not its
-        raise ConfigError(f"{path}: not a checkpoint: {str(error) or 'it is empty'}") from error
-
-
 def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDataModule:
-    trained = _entry(checkpoint, "data", dict)
+    trained = entry_at(checkpoint, "data", dict)
     if other := [key for key in (*_OF_THE_DETECTOR, "augment") if given.get(key) not in (None, trained.get(key))]:
         raise ConfigError(
             f"data.{other[0]}={given[other[0]]}: films come as {checkpoint.path} was trained; leave it out"
         )
     settings = _merged({key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}, given)
     changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
-    _callable(changed, "data", _DATA)
-    read = partial(_callable(changed, "data.read", _READER), **_arguments(changed, "data.read"))
-    _check_root(_entry(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
-    plain = _arguments(changed, "data", without=("findings", "intensity", "augment", "read"))
+    callable_at(changed, "data", _DATA)
+    read = _reader(changed, "data.read")
+    _check_root(entry_at(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
+    plain = arguments_at(changed, "data", without=("findings", "intensity", "augment", "read"))
     intensity = restored_intensity(checkpoint)
     return RadiographDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
 
 
 def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> RadiographDataModule:
     node = {key: value for key, value in chosen.items() if key not in (*_OF_THE_DETECTOR, "augment")}
-    cfg = OmegaConf.create({"data": node, "seed": _entry(checkpoint, "seed", int)})
+    cfg = OmegaConf.create({"data": node, "seed": entry_at(checkpoint, "seed", int)})
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise ConfigError(f"{missing[0]} has no value yet: type {missing[0]}=…")
     try:
@@ -206,55 +228,6 @@ def _check_root(root: str, drawn: bool) -> None:
     below = not Path(root).is_absolute() and ".." not in Path(root).parts
     if not Path(root).exists() and not (drawn and below):
         raise ConfigError(f"data.root={root}: there is no such folder; type data.root=FOLDER, where the films are now")
-
-
-def _callable(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[..., Any]:
-    """Return what the config names at ``key``: a public function or class that the module it names defines itself."""
-    target = _entry(checkpoint, f"{key}._target_", str)
-    if re.fullmatch(allowed, target):
-        module, _, name = target.rpartition(".")
-        try:
-            found = vars(importlib.import_module(module)).get(name)
-        except ModuleNotFoundError:
-            found = None
-        if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__ == module:
-            return cast(Callable[..., Any], found)
-    raise _wrong(checkpoint, f"{key}._target_ is {target!r}, which a checkpoint may not call there")
-
-
-def _arguments(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arguments of the node at ``key``. Raises ``ConfigError`` where one of them is a call itself."""
-    node = _entry(checkpoint, key, dict)
-    arguments = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", *without)}
-    for name, value in _flat(arguments, key):
-        if name.rpartition(".")[2].startswith("_"):
-            raise _wrong(checkpoint, f"{name} is {value!r}, expected plain values only in {key}")
-    return arguments
-
-
-def _flat(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield every key below ``node`` with its value, mappings and lists before what they hold."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in children:
-        yield f"{key}.{name}", child
-        yield from _flat(child, f"{key}.{name}")
-
-
-def _entry(checkpoint: Checkpoint, key: str, kind: type) -> Any:
-    """Return the value at a dotted ``key`` of the config. Raises ``ConfigError`` where it is not of ``kind``."""
-    node: Any = checkpoint.config
-    for name in key.split("."):
-        if isinstance(node, list) and name.isdecimal():
-            node = node[int(name)] if int(name) < len(node) else None
-        else:
-            node = node.get(name) if isinstance(node, Mapping) else None
-    if not isinstance(node, kind) or isinstance(node, bool):
-        raise _wrong(checkpoint, f"{key} is {node!r}, expected {kind.__name__}")
-    return node
-
-
-def _wrong(checkpoint: Checkpoint, problem: str) -> ConfigError:
-    return ConfigError(f"{checkpoint.path}: its config's {problem}")
 
 
 def _unresolved(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from rich.console import Console
 
 from cxr import config
 from cxr.config import ConfigError
+from cxr.data.datamodule import RadiographDataModule
 from cxr.detect.checkpoint import AtomicCheckpointIO
 from cxr.findings import FindingVocabulary
 from cxr.read.radiograph import ReadError
@@ -244,6 +245,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "config": parts.cfg,
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
+        "kind": parts.data.kind if isinstance(parts.data, RadiographDataModule) else None,
         "versions": _versions(),
     }
     resume = None

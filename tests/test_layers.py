@@ -10,7 +10,8 @@ FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder may import from itself and from what stands behind it.
 ORDER = ["findings", "fonts", "palette", "read", "data", "training", "detect", "explain", "report"]
 BESIDE = {"volume": "detect", "suppress": "detect"}  # rooms beside another: they may use what it may, and itself
-KNOW_HYDRA = {"config.py", "run.py", "restore.py", "explaining.py", "evaluating.py", "predicting.py", "sweeping.py"}
+KNOW_HYDRA = {"config.py", "run.py", "restore.py", "sweeping.py"}
+KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py"}
 
 
 def imported(path: Path) -> set[str]:

@@ -19,12 +19,13 @@ from omegaconf import OmegaConf
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from cxr import config, restore
+from cxr.checkpoint import Checkpoint, arguments_at, callable_at, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.film import Film
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
-from cxr.restore import load_data, load_task, read_checkpoint, restored_intensity, same_films
+from cxr.restore import load_data, load_task, restored_intensity, same_films
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = [
@@ -73,10 +74,10 @@ def trained(tmp_path: Path) -> Callable[..., tuple[Path, DetectionTask]]:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[..., restore.Checkpoint]:
+def written(tmp_path: Path) -> Callable[..., Checkpoint]:
     """Write a checkpoint without weights whose config has ``value`` at a dotted ``key``, and read it."""
 
-    def write(key: str = "seed", value: Any = 3, *overrides: str, data: str = "") -> restore.Checkpoint:
+    def write(key: str = "seed", value: Any = 3, *overrides: str, data: str = "") -> Checkpoint:
         content = {"state_dict": {}, "cxr": card(composed(*overrides), data)}
         *parents, last = key.split(".")
         node: Any = content["cxr"]["config"]
@@ -323,8 +324,8 @@ def test_interpolations_in_a_checkpoint_are_text(written: Any, monkeypatch: pyte
 @pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "model").glob("*.yaml")))
 def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None:
     checkpoint = written("seed", 3, f"model={choice}")
-    assert callable(restore._callable(checkpoint, "model", restore._DETECTOR))
-    assert restore._arguments(checkpoint, "model")["mean"]
+    assert callable(callable_at(checkpoint, "model", restore._DETECTOR))
+    assert arguments_at(checkpoint, "model")["mean"]
 
 
 DATA_SETS = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if "read_" in p.read_text(encoding="utf-8"))

@@ -1,11 +1,14 @@
-"""What a data set holds and what is wrong with it: ``python -m cxr.data.audit ROOT``."""
+"""What a data set holds and what is wrong with it: ``python -m cxr.data.audit ROOT``.
+
+Of data sets to be joined: ``python -m cxr.data.audit conf/data/merge.yaml --source vindr=A --source nih=B``.
+"""
 
 import argparse
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cxr.data.film import Film
-from cxr.data.layouts import VOCABULARY, read_films, read_vocabulary
+from cxr.data.layouts import VOCABULARY, read_films, read_merge_file, read_vocabulary, vocabulary_of
+from cxr.data.merge import Joined
+from cxr.data.readers import Agreement, agreement
+from cxr.data.source_balance import SourceCount, count_sources, entangled
 from cxr.data.splits import split_films
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -62,6 +68,10 @@ class Audit:
         copies: films whose further copies are another picture.
         boxes: boxes that are empty or reach out of their film.
         unreadable: files that cannot be decoded, with the reason.
+        sources: of joined data sets, the films of each finding by source; empty for one data set.
+        entangled: findings that go together with a source (``cxr.data.source_balance``): a warning, not a problem.
+        dropped: of joined data sets, the boxes whose finding is not mapped, by source and its own name.
+        agreement: of films that several readers marked, how far they agree on each finding.
     """
 
     splits: dict[str, SplitCount]
@@ -70,6 +80,10 @@ class Audit:
     copies: list[str]
     boxes: list[str]
     unreadable: list[str]
+    sources: dict[str, dict[str, SourceCount]] = field(default_factory=dict)
+    entangled: list[str] = field(default_factory=list)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    agreement: dict[str, Agreement] = field(default_factory=dict)
 
     @property
     def problems(self) -> dict[str, list[str]]:
@@ -90,6 +104,7 @@ def audit(films_by_split: Mapping[str, Sequence[Film]], findings: FindingVocabul
     files = [path for film in films for path in (film.path, *film.copies)]
     unreadable = cache.fill(files)
     pixels = {path: cache.get(path).digest for path in files if path not in unreadable}
+    sources = count_sources(films, findings.names)
     return Audit(
         splits={split: _count(some, findings) for split, some in films_by_split.items()},
         leaks=_leaks(films_by_split, pixels),
@@ -102,6 +117,9 @@ def audit(films_by_split: Mapping[str, Sequence[Film]], findings: FindingVocabul
         ],
         boxes=[problem for film in films for problem in _bad_boxes(film)],
         unreadable=[str(unreadable[path]) for path in sorted(unreadable)],
+        sources=sources if len(sources) > 1 else {},
+        entangled=entangled(sources),
+        agreement=agreement(films, findings.names),
     )
 
 
@@ -117,6 +135,8 @@ def show(report: Audit, findings: FindingVocabulary, console: Console, most: int
         boxes.add_section()
     boxes.caption = "width and height: 5, 50 and 95 % quantiles in original pixels"
     console.print(splits, boxes)
+    _show_sources(report, findings, console)
+    _show_agreement(report, findings, console)
     for heading, found in report.problems.items():
         console.print(f"\n[bold red]{heading}: {len(found)}[/]")
         console.print("\n".join(f"  {escape(text)}" for text in found[:most]), highlight=False, soft_wrap=True)
@@ -124,6 +144,36 @@ def show(report: Audit, findings: FindingVocabulary, console: Console, most: int
             console.print(f"  and {len(found) - most} more")
     if not report.problems:
         console.print("\nNo leaks, duplicates, differing copies, bad boxes or unreadable files.")
+
+
+def _show_sources(report: Audit, findings: FindingVocabulary, console: Console) -> None:
+    """Print the table of sources and findings, what was dropped, and which findings go together with a source."""
+    if report.sources:
+        table = Table("finding", *_right(*report.sources), title="Films with a finding, of those that tell of it")
+        for name in next(iter(report.sources.values())):
+            counts = [of[name] for of in report.sources.values()]
+            table.add_row(findings.label(name), *(f"{c.films} of {c.told}" if c.told else "–" for c in counts))
+        table.caption = "–: the source did not look for it, and is no negative for it"
+        console.print(table)
+    for source, dropped in report.dropped.items():
+        listing = ", ".join(f"{name} {count}" for name, count in sorted(dropped.items()))
+        console.print(f"{source}: {sum(dropped.values())} boxes of findings that are not mapped: {listing or 'none'}")
+    if report.entangled:
+        console.print("\n[bold yellow]Findings that go together with a source: a detector may learn the source[/]")
+        console.print("\n".join(f"  {escape(text)}" for text in report.entangled), highlight=False, soft_wrap=True)
+
+
+def _show_agreement(report: Audit, findings: FindingVocabulary, console: Console) -> None:
+    if not report.agreement:
+        return
+    table = Table(
+        "finding", *_right("films marked", "by two or more", "kappa", "box F1"), title="Agreement between readers"
+    )
+    for name, of in report.agreement.items():
+        share, kappa, f1 = ("–" if value is None else f"{value:.2f}" for value in (of.share, of.kappa, of.box_f1))
+        table.add_row(findings.label(name), f"{of.marked} of {of.films}", share, kappa, f1)
+    table.caption = "kappa: Fleiss, of whole films; box F1: boxes of two readers that overlap by 0.4 or more"
+    console.print(table)
 
 
 def _right(*headings: str) -> list[Column]:
@@ -188,11 +238,29 @@ def split_as_trained(
     return splits | ({LEFT_OUT: left_out} if left_out else {})
 
 
+def _read(root: Path, sources: Sequence[str], vocabulary: Path | None) -> tuple[FindingVocabulary, Joined]:
+    """Return the vocabulary and the films of what was typed. Raises ``OSError`` and ``ValueError``."""
+    if root.suffix not in (".yaml", ".yml"):
+        if sources:
+            raise ValueError(
+                f"--source is for a yaml that joins data sets, such as conf/data/merge.yaml; {root} is none"
+            )
+        findings = read_vocabulary(vocabulary) if vocabulary else vocabulary_of(root)
+        return findings, Joined(read_films(root, findings), {})
+    if wrong := [typed for typed in sources if not all(typed.partition("="))]:
+        raise ValueError(f"--source {wrong[0]}: expected NAME=FOLDER, such as vindr=data/vindr")
+    findings = read_vocabulary(vocabulary or VOCABULARY)
+    return findings, read_merge_file(
+        root, {name: folder for name, _, folder in (s.partition("=") for s in sources)}, findings
+    )
+
+
 def main() -> None:
     """Read the command line, print the audit, and exit with 1 if there are problems."""
     parser = argparse.ArgumentParser(prog="python -m cxr.data.audit", description=__doc__)
-    parser.add_argument("root", type=Path, help="a data set in the course layout, or with a COCO json")
-    parser.add_argument("--findings", type=Path, default=VOCABULARY, help="the vocabulary (default %(default)s)")
+    parser.add_argument("root", type=Path, help="a data set in any layout the project reads, or a yaml that joins some")
+    parser.add_argument("--source", action="append", default=[], metavar="NAME=FOLDER", help="a source of that yaml")
+    parser.add_argument("--findings", type=Path, help="the vocabulary (default: that of the layout, else eda's)")
     parser.add_argument("--cache", type=Path, default=Path(".cache/films"), help="decoded films (default %(default)s)")
     parser.add_argument("--val-fraction", type=float, default=0.15, help="as data.val_fraction (default %(default)s)")
     parser.add_argument("--test-fraction", type=float, default=0.15, help="as data.test_fraction (default %(default)s)")
@@ -200,15 +268,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the audit here too")
     arguments = parser.parse_args()
     try:
-        findings = read_vocabulary(arguments.findings)
-        films = read_films(arguments.root, findings)
+        findings, joined = _read(arguments.root, arguments.source, arguments.findings)
+        films = joined.films
         cache = FilmCache(arguments.cache, Intensity([FullRange()]), size=64)
         unreadable = cache.fill([path for film in films for path in (film.path, *film.copies)])
         shares = arguments.val_fraction, arguments.test_fraction
         splits = split_as_trained(films, unreadable, *shares, arguments.seed)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")
-    report = audit(splits, findings, cache)
+    report = replace(audit(splits, findings, cache), dropped={s: dict(n) for s, n in joined.dropped.items()})
     show(report, findings, Console())
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -19,7 +19,8 @@ class Augment:
 
     Args:
         geometry: transforms that move the film and its boxes, on 16-bit pixels (a third faster than on floats). What
-            comes in from outside is filled with the film's own minimum, its air: their ``fill`` is set for each film.
+            comes in from outside is filled with the film's own minimum, its air, in each channel: their ``fill`` is set
+            for each film.
         appearance: transforms of grey values, on float32 in 0..1.
     """
 
@@ -35,9 +36,10 @@ class Augment:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
         """Return image [h, w] float32 in 0..1, boxes [M, 4] xyxy and labels [M] of a film of [h, w] uint16.
 
+        Several channels stand last, [h, w, C], in film and image; all move and change alike.
         Boxes are clipped to the frame; one that leaves less than a pixel in it goes with its label, so M <= N.
         """
-        height, width = pixels.shape
+        height, width = pixels.shape[:2]
         boxes, labels = clip_boxes(boxes, labels, width, height)
         if self._geometry is not None:
             self._geometry.set_random_seed(seed)
@@ -61,7 +63,7 @@ def clip_boxes(
 def _move(
     geometry: A.Compose, pixels: NDArray[np.uint16], boxes: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.int64]]:
-    air = float(pixels.min())
+    air = float(pixels.min()) if pixels.ndim == 2 else tuple(pixels.min(axis=(0, 1)).astype(float).tolist())
     transforms: list[Any] = (
         geometry.transforms
     )  # those that move a film have ``fill``, which their base does not declare
@@ -71,5 +73,5 @@ def _move(
     numbered = np.column_stack([boxes, np.arange(len(boxes), dtype=np.float32)])
     out: dict[str, Any] = geometry(image=pixels, bboxes=numbered)
     moved = np.asarray(out["bboxes"], np.float32).reshape(-1, 5)  # no box comes back as (0,)
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     return out["image"], *clip_boxes(moved[:, :4], labels[moved[:, 4].astype(np.int64)], width, height)

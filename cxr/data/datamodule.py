@@ -4,7 +4,7 @@ import logging
 import multiprocessing
 import os
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 import lightning as L  # noqa: N812  the name its documentation uses
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from cxr.data import rare
 from cxr.data.augment import Augment
 from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate, share, start_worker
 from cxr.data.film import Film
+from cxr.data.modalities import kind_of, of_one_kind
 from cxr.data.splits import set_normal_fraction, split_films
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
-from cxr.read.intensity import Intensity
+from cxr.read.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +52,15 @@ class RadiographDataModule(L.LightningDataModule):
         workers: loader processes; ``None`` takes none without a GPU or with two cores or fewer, where a process more
             only takes time from training, else up to 8. Samples do not depend on it.
         normal_fraction: share of normal films in training; ``None`` takes them as they are.
+        repeat_threshold: films of findings on a smaller share of the training films than this are shown more often
+            (``repeat_factors``); ``None`` shows each film once an epoch.
+        withhold: findings that training and validation films do not tell of (``withhold``); the test films do.
+        shots: train on so many films of each finding and so many normal ones (``few_shots``); ``None`` on all.
         val_fraction, test_fraction, folds, fold: see ``split_films``.
         seed: of splits, shuffling and augmentation.
         on_unreadable: "skip" leaves unreadable films out and names them, "raise" stops at them.
+        modality: take the films of this Modality, or of these; the others are counted and left out. ``None`` takes all,
+            and refuses films of more than one kind (``Preprocessing.kind``).
 
     Raises ``ValueError`` for a setting that no data set can be served with, before any data are read.
     """
@@ -61,19 +70,23 @@ class RadiographDataModule(L.LightningDataModule):
         root: Path | str,
         read: Callable[[Path, FindingVocabulary], list[Film]],
         findings: FindingVocabulary,
-        intensity: Intensity,
+        intensity: Preprocessing,
         augment: Augment | None = None,
         size: int = 512,
         cache: Path | str = ".cache/films",
         batch_size: int = 8,
         workers: int | None = None,
         normal_fraction: float | None = None,
+        repeat_threshold: float | None = None,
+        withhold: Sequence[str] = (),
+        shots: int | None = None,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         folds: int | None = None,
         fold: int = 0,
         seed: int = 0,
         on_unreadable: Literal["skip", "raise"] = "skip",
+        modality: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         _check("batch_size", batch_size, batch_size >= 1, "at least 1")
@@ -82,6 +95,9 @@ class RadiographDataModule(L.LightningDataModule):
         _check("test_fraction", test_fraction, 0 <= test_fraction < 1, "0 <= test_fraction < 1")
         share_allowed = normal_fraction is None or 0 <= normal_fraction < 1
         _check("normal_fraction", normal_fraction, share_allowed, "0 <= normal_fraction < 1, or null for all films")
+        threshold_allowed = repeat_threshold is None or 0 < repeat_threshold <= 1
+        _check("repeat_threshold", repeat_threshold, threshold_allowed, "0 < repeat_threshold <= 1, or null")
+        _check("shots", shots, shots is None or shots >= 1, "at least 1, or null for all films")
         _check("folds", folds, folds is None or folds >= 2, "at least 2, or null for one split")
         _check("fold", fold, folds is None or 0 <= fold < folds, f"0..{(folds or 1) - 1}, as data.folds is {folds}")
         _check("on_unreadable", on_unreadable, on_unreadable in ("skip", "raise"), "'skip' or 'raise'")
@@ -94,12 +110,17 @@ class RadiographDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.workers = _workers() if workers is None else workers
         self.normal_fraction = normal_fraction
+        self.repeat_threshold = repeat_threshold
+        self.withhold = tuple(findings.resolve(withhold, source="data.withhold"))
+        self.shots = shots
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.folds = folds
         self.fold = fold
         self.seed = seed
         self.on_unreadable = on_unreadable
+        wanted = [modality] if isinstance(modality, str) else modality
+        self.modality = None if wanted is None else [name.upper() for name in wanted]
         self.films: dict[str, list[Film]] = {}
         self.unreadable: list[ReadError] = []
 
@@ -112,7 +133,11 @@ class RadiographDataModule(L.LightningDataModule):
         if self.films:
             return
         splits = split_films(self._readable, self.val_fraction, self.test_fraction, self.seed, self.folds, self.fold)
+        if self.withhold:
+            splits |= {split: rare.withhold(splits[split], self.withhold, self.findings) for split in ("train", "val")}
         splits["train"] = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
+        if self.shots is not None:
+            splits["train"] = rare.few_shots(splits["train"], self.shots, self.seed)
         if not splits["train"]:
             raise ValueError(f"{self.root}: no film is left for training")
         if not splits["val"] and (self.folds or self.val_fraction > 0):
@@ -127,7 +152,19 @@ class RadiographDataModule(L.LightningDataModule):
             for film in sorted(films, key=lambda film: film.id):
                 names = "|".join((split, film.id, *film.findings, self.cache.get(film.path).digest))
                 digest.update(names.encode() + film.boxes.tobytes())
+                if film.labelled is not None:
+                    digest.update("|".join(sorted(film.labelled)).encode())
         return digest.hexdigest()
+
+    @property
+    def kind(self) -> str:
+        """What the films are, all of them: "radiograph", "CT", …; see ``Preprocessing.kind``."""
+        return kind_of(self._readable[0], self.cache)
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image, all of them: what the stem of the network must take, if it is more than one."""
+        return int(np.prod(self.cache.get(self._readable[0].path).pixels.shape[2:]))
 
     def dataset(self, split: str) -> RadiographDataset:
         """Return the data set of "train", "val" or "test"."""
@@ -137,7 +174,9 @@ class RadiographDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return batches of augmented films in a new order each epoch; a last batch that is not full is left out."""
         dataset = self.dataset("train")
-        sampler = EpochSampler(len(dataset), self.seed, *self._place())
+        threshold = self.repeat_threshold
+        repeats = None if threshold is None else rare.repeat_factors(dataset.films, threshold)
+        sampler = EpochSampler(len(dataset), self.seed, *self._place(), repeats=repeats)
         return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -154,6 +193,7 @@ class RadiographDataModule(L.LightningDataModule):
         films = self.read(self.root, self.findings)
         if not films:
             raise ValueError(f"{self.root}: the data set has no films")
+        films = of_one_kind(films, self.cache, self.modality, self.root)
         failures = self.cache.fill([film.path for film in films])
         failures |= self.cache.fill([copy for film in films if film.path in failures for copy in film.copies])
         self.unreadable = [failures[path] for path in sorted(failures)]
@@ -166,6 +206,7 @@ class RadiographDataModule(L.LightningDataModule):
             if lost and self.on_unreadable == "raise":
                 raise ReadError(message)
             _log.warning("%s\nFilms with a readable copy are read from it, others left out.", message)
+            of_one_kind(readable, self.cache, None, self.root)  # a copy may be of another kind
         self._check_sizes(readable)
         return readable
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -26,7 +27,8 @@ class RadiographDataset(Dataset[Sample]):
     """Films as a detector takes them; ``dataset[epoch, i]`` is film i as augmented for an epoch, ``dataset[i]`` for 0.
 
     A sample is an image, float32 [1, h, w] in 0..1 with air dark and its longest side exactly ``size`` (a smaller film
-    is enlarged: anchors are in network pixels), neither padded nor normalised, and a target of
+    is enlarged: anchors are in network pixels), neither padded nor normalised, and a target as below. Where the
+    intensity gives C channels, several windows of a CT, the image is [C, h, w]. The target has
 
     - ``boxes``: float32 [N, 4] xyxy in pixels of the image; N = 0 on a normal film
     - ``labels``: int64 [N] in 1..K
@@ -69,11 +71,11 @@ class RadiographDataset(Dataset[Sample]):
         film = self.films[index]
         cached = self.cache.get(film.path)
         pixels = to_longest_side(cached.pixels, self.size)
-        height, width = pixels.shape
+        height, width = pixels.shape[:2]
         scale = np.array([width / cached.width, height / cached.height], np.float32)
         seed = _seed(self.seed, epoch, index)
         image, boxes, labels = self.augment(pixels, film.boxes * np.tile(scale, 2), self.labels[index], seed)
-        return torch.from_numpy(image)[None], {
+        return channels_first(image), {
             "boxes": torch.from_numpy(boxes),
             "labels": torch.from_numpy(labels),
             "original_boxes": torch.tensor(film.boxes),
@@ -83,6 +85,11 @@ class RadiographDataset(Dataset[Sample]):
             "labelled": self.labelled[index],
             "film": torch.tensor(index),
         }
+
+
+def channels_first(image: NDArray[np.float32]) -> Tensor:
+    """Return an image [h, w] or [h, w, C] as torch has it, [1, h, w] or [C, h, w]; one channel is not copied."""
+    return torch.from_numpy(image)[None] if image.ndim == 2 else torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
 
 def share(indices: Sequence[int], rank: int, world_size: int) -> list[int]:
@@ -100,10 +107,25 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     The epoch goes along with each index because workers live longer than an epoch and hold a copy of the data set
     that nobody could tell. Lightning calls ``set_epoch`` before each epoch, after a resume too.
+
+    Args:
+        length: of the data set.
+        seed: of the order.
+        rank, world_size: which of so many processes takes its share.
+        repeats: how often each index comes an epoch on the average, 1 and more; None: once. An epoch has their sum,
+            rounded; which of those with a fraction come once more is drawn anew for each.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        self.length = length
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        repeats: Sequence[float] | None = None,
+    ) -> None:
+        self.repeats = np.ones(length) if repeats is None else np.asarray(repeats, np.float64)
+        self.length = round(float(self.repeats.sum()))
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -117,8 +139,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return -(-self.length // self.world_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self._drawn(rng)) if (self.repeats != 1).any() else rng.permutation(self.length)
         return iter([(self.epoch, index) for index in share(order.tolist(), self.rank, self.world_size)])
+
+    def _drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the indices of an epoch, each as often as systematic sampling gives: its mean rounded down or up."""
+        shuffled = rng.permutation(len(self.repeats))  # else neighbours would share their luck
+        ends = np.cumsum(self.repeats[shuffled] * (self.length / self.repeats.sum())) + rng.uniform()
+        counts = np.diff(np.floor(ends + 1e-9), prepend=0.0).astype(np.int64)
+        return np.repeat(shuffled, counts)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target]]:

@@ -4,6 +4,9 @@ The layers follow Beer and Lambert: each holds what its part adds to mu * thickn
 is exp(-sum of layers), and one without ribs, or without vessels, is the same sum without that layer.
 """
 
+from collections.abc import Sequence
+from copy import deepcopy
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -135,9 +138,23 @@ def expose(attenuation: Map, pose: Pose, rng: np.random.Generator) -> NDArray[np
     Scattered, with quantum noise, then windowed as the machine does it, with markers and collimation. The course's
     normalisation clip(-ln((1 + x) / 4096) / 2.5, 0, 1) gives the picture with air dark.
     """
-    picture = _window(_detect(attenuation, pose, rng), rng)
-    _mark(picture, pose, rng)
-    return np.asarray(np.rint(4096 * np.exp(np.float32(-2.5) * picture) - 1), np.uint16)
+    return expose_alike([attenuation], pose, rng)[0]
+
+
+def expose_alike(attenuations: Sequence[Map], pose: Pose, rng: np.random.Generator) -> list[NDArray[np.uint16]]:
+    """Return a film [H, W] of each attenuation, as ``expose`` does, with dose, noise, window and markers of the first.
+
+    Films of the same body with and without some of its layers then differ by these layers, and by the little that they
+    scatter and absorb of the quanta. The first film is the one that ``expose`` gives.
+    """
+    streams = [rng, *(deepcopy(rng) for _ in attenuations[1:])]
+    seen = [_detect(attenuation, pose, own) for attenuation, own in zip(attenuations, streams, strict=True)]
+    films = []
+    for one, own in zip(seen, streams, strict=True):
+        picture = _window(one, seen[0], own)
+        _mark(picture, pose, own)
+        films.append(np.asarray(np.rint(4096 * np.exp(np.float32(-2.5) * picture) - 1), np.uint16))
+    return films
 
 
 def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
@@ -155,10 +172,10 @@ def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
     return np.asarray(seen + noise * np.float32(quanta) / np.sqrt(primary), np.float32)
 
 
-def _window(seen: Map, rng: np.random.Generator) -> Map:
-    """Return the picture 0..1, air dark, as a machine shows it: a window from the film's own values, and a curve."""
-    height, width = seen.shape
-    inner = seen[height // 8 : height * 7 // 8 : 4, width // 8 : width * 7 // 8 : 4]
+def _window(seen: Map, film: Map, rng: np.random.Generator) -> Map:
+    """Return the picture 0..1, air dark, as a machine shows it: a window from the values of ``film``, and a curve."""
+    height, width = film.shape
+    inner = film[height // 8 : height * 7 // 8 : 4, width // 8 : width * 7 // 8 : 4]
     dark, bright = np.percentile(inner, (4, 97))
     spread = bright - dark
     low, high = dark - rng.uniform(0.1, 0.45) * spread, bright + rng.uniform(0.05, 0.3) * spread

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from cxr.data.film import Film
-from cxr.data.layouts import VOCABULARY, read_films, read_vocabulary
+from cxr.data.layouts import read_films, read_vocabulary, vocabulary_of
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
 from cxr.palette import colour
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cxr.data.figures", description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in the course layout, or with a COCO json")
     parser.add_argument("out", type=Path, help="the picture to write; .png, .pdf or .svg")
-    parser.add_argument("--findings", type=Path, default=VOCABULARY, help="the vocabulary (default %(default)s)")
+    parser.add_argument("--findings", type=Path, help="the vocabulary (default: that of the layout)")
     parser.add_argument("--language", choices=("en", "zh"), default="en")
     parser.add_argument("--columns", type=int, default=5, help="films a category (default %(default)s)")
     parser.add_argument("--cache", type=Path, default=Path(".cache/films"), help="decoded films (default %(default)s)")
@@ -91,7 +91,7 @@ def main() -> None:
     if given.columns < 1:
         parser.error(f"--columns is {given.columns}, expected at least 1")
     try:
-        findings = read_vocabulary(given.findings)
+        findings = read_vocabulary(given.findings) if given.findings else vocabulary_of(given.root)
         films = read_films(given.root, findings)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{error}\n")

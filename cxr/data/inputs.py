@@ -13,7 +13,7 @@ from cxr.data.course import list_course_test
 from cxr.data.folder import film_paths
 from cxr.read.dicom import read_film
 from cxr.read.frame import at_working_size, to_longest_side
-from cxr.read.intensity import Intensity
+from cxr.read.preprocessing import Preprocessing
 
 _COURSE = "test.csv"
 
@@ -41,7 +41,8 @@ class Decoded:
     """A film as the detector takes it.
 
     Args:
-        pixels: [h, w] uint16, 65535 = 1.0 of the intensity, longest side exactly the detector's size.
+        pixels: [h, w], or [h, w, C] where the intensity gives channels, uint16, 65535 = 1.0 of the intensity, longest
+            side exactly the detector's size.
         height, width: of the original film, pixels.
         study, patient: pseudonyms.
     """
@@ -58,10 +59,11 @@ class Decode:
     """Reads films as the detector takes them; sent to the processes that read.
 
     Args:
-        intensity, size: those the detector was trained with; size is the longest side in pixels.
+        intensity, size: those the detector was trained with; size is the longest side in pixels. A film that the
+            intensity does not take, of a modality that the detector was not trained on, is one that cannot be read.
     """
 
-    intensity: Intensity
+    intensity: Preprocessing
     size: int
 
     def __call__(self, film: Input) -> Decoded:

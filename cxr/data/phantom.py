@@ -81,7 +81,8 @@ def write_course_layout(
     ``films`` and ``test_films`` are drawn ``size`` pixels along their longest side, one patient in ten with a second
     film; ``normal_fraction`` of the patients bear no finding. ``rare``, {finding: share}, keeps findings on so many of
     the training patients as that share of ``films``; the test films are as always. The films depend on ``seed`` only,
-    not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an interrupted one is completed.
+    not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an
+    interrupted one completed.
 
     Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin.
     """

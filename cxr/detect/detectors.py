@@ -61,9 +61,10 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from cxr.detect.image_head import attach_image_head
 from cxr.detect.recompute import recompute_stages
-from cxr.detect.region_heads import RegionHeads, told_logits
+from cxr.detect.region_heads import RegionHeads
 from cxr.detect.roi_pool import SeparableRoIAlign
 from cxr.detect.tiny import TinyFPN
+from cxr.detect.told import told_logits
 from cxr.detect.transform import PadAndNormalize
 from cxr.detect.weights import Norm, State, load_weights, norm_for, read_weights
 
@@ -222,7 +223,7 @@ def fasterrcnn_tiny(
     region and its class and box.
     """
     state = read_weights(weights, None)
-    backbone = TinyFPN()
+    backbone = TinyFPN(in_channels=len(mean))
     pool = SeparableRoIAlign(strides=(8, 16, 32))
     detector = FasterRCNN(
         backbone,

@@ -2,19 +2,13 @@
 # torchvision types a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
+from cxr.detect.told import told_logits
 from cxr.findings import BACKGROUND
-
-Target = Mapping[str, Tensor]
-
-UNTOLD = -1e4
-"""Logit of a class that a film does not tell of: no probability in a softmax or a sigmoid, and no gradient."""
 
 
 class RegionHeads(RoIHeads):
@@ -68,8 +62,9 @@ class RegionHeads(RoIHeads):
         pooled = self.box_roi_pool(features, proposals, image_shapes)
         logits, regression = self.box_predictor(self.box_head(pooled))
         _, loss_box = fastrcnn_loss(logits, regression, labels, deltas)
-        films = torch.repeat_interleave(torch.tensor([len(some) for some in labels])).to(logits.device)
-        told = logits.masked_fill(_untold(targets, logits.shape[1], logits.device)[films], UNTOLD)
+        regions = [len(some) for some in labels]
+        by_film = zip(logits.split(regions), targets, strict=True)
+        told = torch.cat([told_logits(some[None], [target])[0] for some, target in by_film])
         return [], {"loss_classifier": self._class_loss(told, torch.cat(labels)), "loss_box_reg": loss_box}
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -79,17 +74,3 @@ class RegionHeads(RoIHeads):
         losses = cross_entropy(logits.float(), labels, reduction="none")  # -ln p of the true class
         focal = (1 - torch.exp(-losses)) ** self.focal_gamma * losses * weights[labels]
         return focal.sum() / (labels != BACKGROUND).sum().clamp(min=1)
-
-
-def told_logits(logits: Tensor, targets: Sequence[Target]) -> Tensor:
-    """Return logits [B, A, K + 1] in which no film teaches a class it does not tell of (``labelled`` of its target)."""
-    return logits.masked_fill(_untold(targets, logits.shape[-1], logits.device)[:, None], UNTOLD)
-
-
-def _untold(targets: Sequence[Target], num_classes: int, device: torch.device) -> Tensor:
-    """Return [B, K + 1] bool: the classes of which a film does not tell; background is told of always."""
-    untold = torch.zeros(len(targets), num_classes, dtype=torch.bool, device=device)
-    for row, target in zip(untold, targets, strict=True):
-        if "labelled" in target:
-            row[BACKGROUND + 1 :] = ~target["labelled"][:-1]
-    return untold

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxr.data.dataset import channels_first
 from cxr.data.inputs import Decode, Decoded, Input
 from cxr.detect.prediction import Prediction
 from cxr.detect.task import DetectionTask
@@ -90,10 +91,10 @@ def _predict(
 
 
 def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return image [1, h, w] float32 in 0..1 and the target that ``DetectionTask.detect`` reads."""
+    """Return image [C, h, w] float32 in 0..1 and the target that ``DetectionTask.detect`` reads."""
     image = np.multiply(film.pixels, np.float32(1 / 65535), dtype=np.float32)  # as RadiographDataset does, to the bit
-    height, width = film.pixels.shape
-    return torch.from_numpy(image)[None], {
+    height, width = film.pixels.shape[:2]
+    return channels_first(image), {
         "scale": torch.tensor([width / film.width, height / film.height], dtype=torch.float32),
         "size": torch.tensor([film.height, film.width]),
     }

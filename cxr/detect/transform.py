@@ -23,7 +23,7 @@ class PadAndNormalize(nn.Module):
 
     Args:
         mean, std: one number a channel of the network's stem. A film has one channel; it is repeated for a stem of
-            three (pretrained on colour photographs).
+            three (pretrained on colour photographs). A CT in C windows has C and wants a stem of C.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class PadAndNormalize(nn.Module):
         channels = len(self.mean)
         for image in images:
             if image.ndim != 3 or image.shape[0] not in (1, channels):
-                raise ValueError(f"an image has shape {tuple(image.shape)}, expected [1 or {channels}, h, w]")
+                raise ValueError(_misfit(image, channels))
         sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         height, width = (-(-max(side) // STRIDE) * STRIDE for side in zip(*sizes, strict=True))
         if not self.training:
@@ -60,3 +60,14 @@ class PadAndNormalize(nn.Module):
     def postprocess(self, detections: Targets, image_sizes: object, original_sizes: object) -> Targets:
         """Return the detections as they are: nothing was resized, so the boxes are in the input frame already."""
         return detections
+
+
+def _misfit(image: Tensor, channels: int) -> str:
+    """Say what is wrong with an image, and what to type."""
+    expected = f"an image has shape {tuple(image.shape)}, expected [{'1 or ' if channels > 1 else ''}{channels}, h, w]"
+    if image.ndim != 3:
+        return expected
+    return (
+        f"{expected}: the intensity gives {image.shape[0]} channels, and the network takes {channels}, as its mean has "
+        f"numbers. Take a model whose mean and std have {image.shape[0]}, or an intensity of one channel"
+    )

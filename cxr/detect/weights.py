@@ -4,6 +4,7 @@ import logging
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ _HEADS = (
     "rpn.head.bbox_pred.",
     "head.classification_head.",
     "head.regression_head.",
+    *(f"head.cv3.{level}.2." for level in range(3)),  # YOLOv8: the last convolution of the class branches
+    "head.enc_score_head.",  # RT-DETR: class scores of cells and queries, and the classes of the noisy queries
+    "head.decoder.class_embed.",
+    "head.denoising_class_embed.",
 )
 
 
@@ -61,6 +66,31 @@ def group_norm(channels: int) -> nn.GroupNorm:
     """Return a GroupNorm of as many groups (≤ 32) as divide ``channels`` with at least 4 channels each."""
     groups = next(g for g in range(max(1, min(32, channels // 4)), 0, -1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
+
+
+def renormalised(module: nn.Module, norm: Norm) -> None:
+    """Replace every BatchNorm inside ``module`` by ``norm`` of its channels; frozen ones keep its epsilon."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            fresh: Any = norm(child.num_features)
+            fresh.eps = child.eps
+            setattr(module, name, fresh)
+        else:
+            renormalised(child, norm)
+
+
+def fit_stem(detector: nn.Module, state: State | None) -> State | None:
+    """Return ``state`` with a stem of one channel where the detector's has one and the weights' has several.
+
+    The sum over the weights' channels is what they make of a film that is repeated for each.
+    """
+    if state is None:
+        return None
+    name, own = next((key, value) for key, value in detector.state_dict().items() if value.ndim == 4)
+    stem = state.get(name)
+    if stem is None or own.shape[1] != 1:
+        return state
+    return {**state, name: stem.sum(1, keepdim=True)}
 
 
 def load_weights(detector: nn.Module, state: State | None, source: str | None) -> None:

@@ -9,7 +9,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from typing_extensions import override
 
 from cxr.explain.cam import LevelCam
-from cxr.explain.heads import Candidate, RegionHeads, softmax_log_odds
+from cxr.explain.candidates import Candidate
+from cxr.explain.heads import RegionHeads, softmax_log_odds
 from cxr.explain.reading import FilmReading
 
 # Value a channel is set to: its own mean over the film, 0, or grad-cam's, far below everything the level holds.

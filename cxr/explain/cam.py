@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cxr.explain.heads import Candidate
+from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

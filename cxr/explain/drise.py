@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
 
 from cxr.explain.cam import Cam
-from cxr.explain.heads import Candidate
+from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

@@ -15,14 +15,14 @@ from torchvision.ops import box_iou
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.explain.cam import Cam
+from cxr.explain.candidates import Candidate
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
-from cxr.explain.heads import Candidate
 from cxr.explain.reading import FilmReading, detector_score
 from cxr.explain.record import PICTURE, RECORD, Box, Explained, ExplainedFilm, Marked, Outcome, write_map
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import read_film
-from cxr.read.intensity import Intensity
+from cxr.read.preprocessing import Preprocessing
 
 HIT_IOU = 0.5
 PICTURE_SIDE = 1024
@@ -46,7 +46,7 @@ class Explainer:
     detector: nn.Module
     findings: FindingVocabulary
     methods: Mapping[str, Cam]
-    intensity: Intensity
+    intensity: Preprocessing
     threshold: float
     most: int
     faithfulness: bool
@@ -138,6 +138,7 @@ class Explainer:
 
     def _write_picture(self, film: Film, path: Path) -> None:
         values = self.intensity(read_film(film.path))
+        values = values if values.ndim == 2 else values[0]  # of several channels the first is shown
         shrink = min(1.0, PICTURE_SIDE / max(values.shape))
         size = max(1, round(values.shape[1] * shrink)), max(1, round(values.shape[0] * shrink))
         grey = np.uint8(np.clip(cv2.resize(values, size, interpolation=cv2.INTER_AREA), 0, 1) * 255 + 0.5)

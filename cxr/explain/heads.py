@@ -1,13 +1,13 @@
-"""What stands behind a detector's feature pyramid: candidates, and a score as a function of the cells it was read from.
+"""What stands behind a detector's feature pyramid: a score as a function of the cells it was read from.
 
 In torchvision's detectors a box has one pyramid level. A region of Faster R-CNN is pooled from the level of its size;
-an anchor or a point of RetinaNet, FCOS and SSD stands on its own level. Proposals are detached, so the score of a box
-is a function of that level alone: ``Heads.log_odds``.
+an anchor or a point of RetinaNet, FCOS, SSD and YOLOv8 stands on its own level. Proposals are detached, so the score of
+a box is a function of that level alone: ``Heads.log_odds``. A query of RT-DETR begins at a cell of one level, and then
+looks at all: its score is taken as a function of the level it began at, the others as they are on the film.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,71 +18,12 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image, roi_align
 from typing_extensions import override
 
-from cxr.findings import BACKGROUND
+from cxr.detect.queries import RTDETR, on_canvas
+from cxr.detect.yolo import YOLOv8
+from cxr.explain.candidates import Candidate, Candidates
 
 DENSE = 16  # points along each side of a bin that tell which cells it covers
 EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A box before suppression, and where it was read.
-
-    Args:
-        label: class 1..K.
-        score: 0..1.
-        box: [4] xyxy in the network frame, clipped to the film.
-        level: index of the pyramid level it was read from.
-        place: where on it: the region [4] xyxy in the network frame (Faster R-CNN), or the number of the anchor or
-            point within its level, int64 [].
-    """
-
-    label: int
-    score: float
-    box: Tensor
-    level: int
-    place: Tensor
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """All boxes of a film before suppression.
-
-    ``boxes`` [A, K + 1, 4], ``scores`` [A, K + 1], ``levels`` int64 [A], ``places`` [A, ...]; class 0 is background.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    levels: Tensor
-    places: Tensor
-
-    def at(self, row: int, label: int) -> Candidate:
-        """Return the box of class ``label`` in ``row``."""
-        return Candidate(
-            label,
-            float(self.scores[row, label]),
-            self.boxes[row, label],
-            int(self.levels[row]),
-            self.places[row],
-        )
-
-    def strongest(self) -> Candidate:
-        """Return the box with the highest score of any finding, detected or not."""
-        scores = self.scores.clone()
-        scores[:, BACKGROUND] = -1
-        row, label = divmod(int(scores.argmax()), scores.shape[1])
-        return self.at(row, label)
-
-    def behind(self, box: Tensor, label: int, score: float) -> Candidate:
-        """Return the candidate a detection came from: its box [4] in the network frame, its class and its score.
-
-        Raises ValueError where no candidate is within a pixel and 0.001 of the score: not a box of this film.
-        """
-        off = (self.boxes[:, label] - box).abs().amax(1) + 1e3 * (self.scores[:, label] - score).abs()
-        row = int(off.argmin())
-        if off[row] > 1:
-            raise ValueError(f"no candidate of class {label} has the box {box.tolist()} and the score {score:.3f}")
-        return self.at(row, label)
 
 
 class Heads(ABC):
@@ -101,18 +42,27 @@ class Heads(ABC):
         for another finding at the same place counts against this one.
         """
 
-    @abstractmethod
+    def log_odds_of(self, pyramid: Mapping[str, Tensor], candidate: Candidate) -> Tensor:
+        """Return what ``log_odds`` does, [B], of a whole pyramid [B, C, h, w] of other films."""
+        return self.log_odds(list(pyramid.values())[candidate.level], candidate)
+
     def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return the gradient of a candidate's log-odds in ``level`` [1, C, h, w], [C, h, w]."""
+        with torch.enable_grad():
+            level = level.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
+        return gradient[0]
 
-    @abstractmethod
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return how much of each cell of ``level`` [1, C, h, w] goes into a candidate's score, [h, w] in 0..1.
 
         A cell at 0 could hold anything: the score would be the same. A classifier averages over the whole of its last
         layer, so that every cell counts alike; a detector's head does not, and a map that forgets it shows cells the
-        detector never looked at for this box.
+        detector never looked at for this box. Where a head pools nothing, what counts is how strongly the score hangs
+        on a cell: its convolutions or its attention decide.
         """
+        size = self.gradient(level, candidate).abs().sum(0)
+        return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
 
 
 class RegionHeads(Heads):
@@ -185,7 +135,7 @@ class RegionHeads(Heads):
 
 
 class DenseHeads(Heads):
-    """What RetinaNet, FCOS and SSD share: each cell of each level holds some anchors or points."""
+    """What RetinaNet, FCOS, SSD and YOLOv8 share: each cell of each level holds some anchors or points."""
 
     def __init__(self, detector: nn.Module) -> None:
         self.detector: Any = detector
@@ -195,21 +145,14 @@ class DenseHeads(Heads):
         """Return the log-odds [B, A, K + 1] of all scores of level ``number``, a map [B, C, h, w]."""
 
     @abstractmethod
-    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
-        """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
-
-    def offsets(self, levels: list[Tensor]) -> Tensor:
-        """Return the regression's output [A, 4] of one film."""
-        found = self.detector.head.regression_head(levels)
-        offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
-        return offsets
+    def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
+        """Return the boxes [A, 4] of all levels of one film."""
 
     @override
     def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
         levels = list(pyramid.values())
         odds = [self.level_scores(level, number)[0] for number, level in enumerate(levels)]
-        boxes = self.decode(self.offsets(levels), self.detector.anchor_generator(images, levels)[0])
-        boxes = clip_boxes_to_image(boxes, images.image_sizes[0])
+        boxes = clip_boxes_to_image(self.boxes(images, levels), images.image_sizes[0])
         counts = torch.tensor([len(some) for some in odds])
         return Candidates(
             boxes[:, None].expand(-1, odds[0].shape[1], 4),
@@ -222,21 +165,22 @@ class DenseHeads(Heads):
     def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
         return self.level_scores(level, candidate.level)[:, int(candidate.place), candidate.label]
 
-    @override
-    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
-        with torch.enable_grad():
-            level = level.detach().clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
-        return gradient[0]
+
+class AnchorHeads(DenseHeads):
+    """Those of torchvision: a regression head whose output is decoded against anchors."""
+
+    @abstractmethod
+    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
+        """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
 
     @override
-    def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return how strongly the score hangs on each cell: these heads pool nothing, their convolutions decide."""
-        size = self.gradient(level, candidate).abs().sum(0)
-        return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
+    def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
+        found = self.detector.head.regression_head(levels)
+        offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
+        return self.decode(offsets, self.detector.anchor_generator(images, levels)[0])
 
 
-class RetinaHeads(DenseHeads):
+class RetinaHeads(AnchorHeads):
     """RetinaNet: a sigmoid a class."""
 
     @override
@@ -250,7 +194,7 @@ class RetinaHeads(DenseHeads):
         return boxes
 
 
-class FcosHeads(DenseHeads):
+class FcosHeads(AnchorHeads):
     """FCOS: the score is the root of class times centreness."""
 
     @override
@@ -266,7 +210,7 @@ class FcosHeads(DenseHeads):
         return boxes
 
 
-class SsdHeads(DenseHeads):
+class SsdHeads(AnchorHeads):
     """SSD: a softmax over the classes, with a convolution of its own for each level."""
 
     @override
@@ -284,11 +228,70 @@ class SsdHeads(DenseHeads):
         return boxes
 
 
+class YoloHeads(DenseHeads):
+    """YOLOv8: a sigmoid a class, none for background."""
+
+    @override
+    def level_scores(self, level: Tensor, number: int) -> Tensor:
+        _, logits = self.detector.predictions([level], number)
+        return _with_background(logits)
+
+    @override
+    def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
+        offsets, _ = self.detector.predictions(levels)
+        boxes: Tensor = self.detector.boxes(offsets, levels)[0]
+        return boxes
+
+
+class QueryHeads(Heads):
+    """RT-DETR: queries that begin at the cells with the highest scores and look around on all levels.
+
+    Which cells they begin at is held fixed, as torchvision's proposals are.
+    """
+
+    def __init__(self, detector: RTDETR) -> None:
+        self.head = detector.head
+        self.levels: list[Tensor] = []
+        self.cells = torch.zeros(1, 0, dtype=torch.int64)
+
+    @override
+    def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
+        self.levels = list(pyramid.values())
+        read = self.head(self.levels)
+        self.cells = read.cells
+        size = (images.tensors.shape[-2], images.tensors.shape[-1])
+        boxes = clip_boxes_to_image(on_canvas(read.boxes[0, -1], size), images.image_sizes[0])
+        scores = _with_background(read.logits[0, -1]).sigmoid()
+        ends = torch.tensor([level.shape[2] * level.shape[3] for level in self.levels]).cumsum(0)
+        began = torch.bucketize(self.cells[0], ends.to(self.cells.device), right=True)
+        return Candidates(boxes[:, None].expand(-1, scores.shape[1], 4), scores, began, self.cells[0])
+
+    @override
+    def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        levels = [one.expand(len(level), -1, -1, -1) for one in self.levels]
+        levels[candidate.level] = level
+        return self._log_odds(levels, candidate)
+
+    @override
+    def log_odds_of(self, pyramid: Mapping[str, Tensor], candidate: Candidate) -> Tensor:
+        return self._log_odds(list(pyramid.values()), candidate)
+
+    def _log_odds(self, levels: Sequence[Tensor], candidate: Candidate) -> Tensor:
+        cells = self.cells.clone()
+        if not (cells == candidate.place).any():  # a candidate of the same film, but of other weights
+            cells[0, -1] = candidate.place
+        query = int((cells[0] == candidate.place).long().argmax())
+        logits: Tensor = self.head(levels, cells.expand(len(levels[0]), -1)).logits
+        return logits[:, -1, query, candidate.label - 1]
+
+
 HEADS: dict[type[nn.Module], Callable[[Any], Heads]] = {
     FasterRCNN: RegionHeads,
     RetinaNet: RetinaHeads,
     FCOS: FcosHeads,
     SSD: SsdHeads,
+    YOLOv8: YoloHeads,
+    RTDETR: QueryHeads,
 }
 
 
@@ -297,16 +300,12 @@ def heads_of(detector: nn.Module) -> Heads | None:
     return next((heads(detector) for kind, heads in HEADS.items() if isinstance(detector, kind)), None)
 
 
-def found_as_candidates(detections: Mapping[str, Tensor]) -> Candidates:
-    """Return the detections of a film, each as a candidate of its own class; there is no level behind them."""
-    boxes, labels, scores = (detections[name] for name in ("boxes", "labels", "scores"))
-    rows = torch.arange(len(labels), device=labels.device)
-    table = scores.new_zeros(len(labels), int(labels.max()) + 1 if len(labels) else 2)
-    table[rows, labels] = scores
-    return Candidates(boxes[:, None].expand(-1, table.shape[1], 4), table, torch.zeros_like(rows), rows)
-
-
 def softmax_log_odds(logits: Tensor, label: int) -> Tensor:
     """Return ln(p / (1 - p)) [...] of class ``label``'s softmax probability, from logits [..., K + 1]."""
     others = torch.cat([logits[..., :label], logits[..., label + 1 :]], -1)
     return logits[..., label] - others.logsumexp(-1)
+
+
+def _with_background(logits: Tensor) -> Tensor:
+    """Return logits [..., K + 1] of sigmoid classes [..., K]; class 0 is never found."""
+    return torch.cat([torch.full_like(logits[..., :1], -torch.inf), logits], -1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from cxr.detect.prediction import Prediction
 from cxr.detect.task import DetectionTask
 from cxr.explain.cam import Cam
-from cxr.explain.heads import Candidate
+from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 from cxr.read.dicom import ReadError
 

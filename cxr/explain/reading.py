@@ -11,7 +11,8 @@ from torch.nn.functional import grid_sample
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from cxr.explain.heads import HEADS, Candidate, Heads, found_as_candidates, heads_of
+from cxr.explain.candidates import Candidate, found_as_candidates
+from cxr.explain.heads import HEADS, Heads, heads_of
 from cxr.findings import BACKGROUND
 
 
@@ -76,7 +77,7 @@ class FilmReading:
         """
         heads = self.heads
         pyramid: dict[str, Tensor] = self.detector.backbone(batch)
-        return heads.log_odds(list(pyramid.values())[candidate.level], candidate)
+        return heads.log_odds_of(pyramid, candidate)
 
     def on_film(self, cells: Tensor) -> Tensor:
         """Return a map [h', w'] of a pyramid level as [h, w] in the frame of the film, padding cropped.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cxr.explain.cam import Cam
-from cxr.explain.heads import Candidate
+from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

@@ -29,12 +29,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym
+from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym, read_header
 from cxr.read.frame import at_working_size
-from cxr.read.intensity import Intensity
+from cxr.read.preprocessing import Preprocessing
 from cxr.read.workers import outcomes, usable_cores
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
 
 _LOCK = ".filling.lock"
@@ -47,7 +47,8 @@ class CachedFilm:
     """A film at working size.
 
     Args:
-        pixels: [h, w] uint16, a read-only view of the memory-mapped file; 65535 is 1.0 of the intensity, air dark.
+        pixels: [h, w], or [h, w, C] where the intensity gives channels, uint16: a read-only view of the memory-mapped
+            file; 65535 is 1.0 of the intensity, air dark.
         height, width: of the original film in pixels.
         digest: hash of the stored pixels at full size; equal for copies of one film in other files or encodings.
         study, patient: pseudonyms.
@@ -66,13 +67,15 @@ class _Entry:
     """What is known of a cached film without opening it; the array begins at byte ``offset``."""
 
     key: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     offset: int
     height: int
     width: int
     digest: str
     study: str
     patient: str
+    modality: str
+    body_part: str
 
 
 class FilmCache:
@@ -86,7 +89,7 @@ class FilmCache:
         size: longest side at working size, px; a smaller film keeps its size (``INTER_AREA`` otherwise).
     """
 
-    def __init__(self, folder: Path | str, intensity: Intensity, size: int) -> None:
+    def __init__(self, folder: Path | str, intensity: Preprocessing, size: int) -> None:
         if size < 1:
             raise ValueError(f"size is {size}, expected at least 1 px")
         self.intensity = intensity
@@ -97,12 +100,24 @@ class FilmCache:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
 
     def get(self, path: Path | str) -> CachedFilm:
-        """Return a film, decoding and storing it when it is missing or damaged. Raises ``ReadError``."""
+        """Return a film, decoding and storing it when it is missing or damaged.
+
+        Raises ``ReadError``, also for a stored film of a kind that the intensity does not take.
+        """
         path = Path(path)
         entry = self._known(path) or self._found(path)
         pixels = np.memmap(self._film_file(entry.key), np.uint16, "r", entry.offset, entry.shape)
         # As a plain array: each operation on the subclass costs tens of microseconds more
         return CachedFilm(np.asarray(pixels), entry.height, entry.width, entry.digest, entry.study, entry.patient)
+
+    def modality(self, path: Path | str) -> tuple[str, str]:
+        """Return Modality and BodyPartExamined of a film, "" where absent, without decoding it.
+
+        Its header is read only where the film is not stored. Raises ``ReadError``.
+        """
+        known = self._known(Path(path))
+        film = known if known is not None else read_header(path)
+        return film.modality, film.body_part
 
     def fill(
         self,
@@ -147,12 +162,16 @@ class FilmCache:
         return self.folder / "index" / f"{_hash(os.fsencode(path.absolute()))}.json"
 
     def _known(self, path: Path) -> _Entry | None:
-        """Return the entry that the index holds for ``path`` if film and cached file are those it was written for."""
+        """Return the entry that the index holds for ``path`` if film and cached file are those it was written for.
+
+        None for a film that the intensity does not take: a cache whose key is the same may have stored it.
+        """
         try:
             noted = json.loads(self._index_file(path).read_bytes())
             entry = _Entry(**{**noted["entry"], "shape": tuple(noted["entry"]["shape"])})
             same = noted["film"] == _identity(path) and noted["cached"] == _identity(self._film_file(entry.key))
-        except (OSError, ValueError, KeyError, TypeError):
+            self.intensity.kind(entry.modality, entry.body_part, path)
+        except (OSError, ValueError, KeyError, TypeError):  # a ReadError is a ValueError
             return None
         return entry if same else None
 
@@ -164,7 +183,9 @@ class FilmCache:
         cached = self._film_file(key)
         checked = _identity(cached) if cached.exists() else None
         entry = _checked_entry(cached, key) if checked else None
-        if entry is None:
+        if entry is not None:
+            self.intensity.kind(entry.modality, entry.body_part, path)
+        else:
             entry = self._decode(path, data, key)
             checked = _identity(cached)
         if time.time_ns() - identity[2] > _SETTLED_NS:
@@ -180,7 +201,9 @@ class FilmCache:
         np.save(array, pixels.astype("<u2"))
         offset = array.tell() - pixels.size * 2
         digest = _hash(f"{film.pixels.shape} {film.photometric_interpretation}".encode(), film.pixels.astype("<i4"))
-        entry = _Entry(key, pixels.shape, offset, height, width, digest, film.study, film.patient)
+        entry = _Entry(
+            key, pixels.shape, offset, height, width, digest, film.study, film.patient, film.modality, film.body_part
+        )
         about = json.dumps(asdict(entry)).encode()
         content = array.getvalue() + about + len(about).to_bytes(8, "little")
         _write_whole(self._film_file(key), content + blake2b(content, digest_size=16).digest(), flush=True)

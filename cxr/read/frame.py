@@ -4,17 +4,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.read.intensity import Intensity
+from cxr.read.preprocessing import Preprocessing
 from cxr.read.radiograph import Radiograph
 
 
-def at_working_size(film: Radiograph, intensity: Intensity, size: int) -> NDArray[np.uint16]:
-    """Return a film as it is kept: [h, w], 65535 is 1.0 of the intensity, longest side at most ``size`` px.
+def at_working_size(film: Radiograph, intensity: Preprocessing, size: int) -> NDArray[np.uint16]:
+    """Return a film as it is kept: 65535 is 1.0 of the intensity, longest side at most ``size`` px.
 
-    A smaller film keeps its size, a larger one is shrunk (``INTER_AREA``).
+    [h, w], or [h, w, C] where the intensity gives several channels: last, as OpenCV has them. A smaller film keeps its
+    size, a larger one is shrunk (``INTER_AREA``).
     """
     height, width = film.pixels.shape
     picture = intensity(film)
+    if picture.ndim == 3:
+        picture = np.ascontiguousarray(np.moveaxis(picture, 0, -1))
     scale = size / max(height, width)
     if scale < 1:
         to = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -23,8 +26,8 @@ def at_working_size(film: Radiograph, intensity: Intensity, size: int) -> NDArra
 
 
 def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
-    """Return a film [h, w] whose longest side is ``size``; at working size it is so unless the film is smaller."""
-    height, width = pixels.shape
+    """Return a film [h, w] or [h, w, C] whose longest side is ``size``: at working size it is, or the film is small."""
+    height, width = pixels.shape[:2]
     factor = size / max(height, width)
     if factor == 1:
         return pixels

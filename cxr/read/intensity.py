@@ -1,21 +1,27 @@
 """Values of a film → float32 picture in 0..1 with air dark, in small steps that are put together in conf/intensity/.
 
 The first step starts from the values after the modality LUT or rescale and ends, like every later one, in 0..1 with
-air dark. All steps are frozen dataclasses, so that their arguments can stand in a cache key.
+air dark. All steps are frozen dataclasses, so that their arguments can stand in a cache key. ``Intensity`` is one chain
+for all films; ``cxr.read.modality`` chooses among several.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.read.preprocessing import RADIOGRAPH, Preprocessing
 from cxr.read.radiograph import Radiograph, ReadError, Window, stretch
 
 Values = NDArray[np.float32]
+
+_RADIOGRAPHS = ("CR", "DX", "RG", "DR", "")  # pictures have no Modality
+_MOST_CHANNELS = 4  # that OpenCV resizes and fills at once
 
 
 class Step(ABC):
@@ -27,13 +33,21 @@ class Step(ABC):
 
     pointwise: ClassVar[bool] = False
 
+    @property
+    def channels(self) -> int:
+        """Pictures it makes of one; a step that makes several ends its chain."""
+        return 1
+
     @abstractmethod
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
-        """Return ``values`` [H, W] float32 after this step, float32 [H, W]."""
+        """Return ``values`` [..., H, W] float32, of a film or a stack of slices, after this step, in their shape.
+
+        A step of several channels returns [C, ..., H, W].
+        """
 
 
-class Intensity:
-    """A chain of steps from a radiograph to the picture a detector sees.
+class Intensity(Preprocessing):
+    """A chain of steps from a radiograph to the picture a detector sees, the same for every film.
 
     Args:
         steps: in their order; see the module.
@@ -45,19 +59,37 @@ class Intensity:
         for step in steps:
             if not is_dataclass(step):
                 raise TypeError(f"intensity step {step!r} is no dataclass, so its settings cannot stand in a cache key")
+        if inner := next((step for step in steps[:-1] if step.channels != 1), None):
+            raise ValueError(f"intensity step {inner!r} makes {inner.channels} channels: it must be the last step")
         self.steps = tuple(steps)
+        self.channels = steps[-1].channels
         self._at_head = next((n for n, step in enumerate(steps) if not step.pointwise), len(steps))
 
     def __call__(self, radiograph: Radiograph) -> Values:
-        """Return the film as float32 [H, W] in 0..1, air dark. Raises ``ReadError`` if the steps give anything else."""
+        """Return the film. Raises ``ReadError`` if the steps give anything but 0..1."""
         values = self._looked_up(radiograph)
         for step in self.steps[self._at_head :]:
             values = step(values, radiograph)
+        return self._checked(values, radiograph.pixels.shape, radiograph.path)
+
+    def of_values(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` after all steps. Raises ``ReadError`` if these give anything but 0..1."""
+        shape = values.shape
+        for step in self.steps:
+            values = step(values, radiograph)
+        return self._checked(values, shape, radiograph.path)
+
+    def kind(self, modality: str, body_part: str, path: Path) -> str:
+        """Return "radiograph" for CR, DX, RG, DR and what has no Modality, else the Modality; all are taken."""
+        return RADIOGRAPH if modality.upper() in _RADIOGRAPHS else modality.upper()
+
+    def _checked(self, values: Values, shape: tuple[int, ...], path: Path) -> Values:
+        expected = shape if self.channels == 1 else (self.channels, *shape)
         low, high = float(values.min()), float(values.max())  # NaN and infinity both fail the next line
-        if not (low >= 0 and high <= 1 and values.shape == radiograph.pixels.shape):
+        if not (low >= 0 and high <= 1 and values.shape == expected):
             raise ReadError(
-                f"{radiograph.path}: {self.fingerprint()} gave values {low}..{high} of shape {values.shape}, "
-                f"expected 0..1 of shape {radiograph.pixels.shape}"
+                f"{path}: {self.fingerprint()} gave values {low}..{high} of shape {values.shape}, "
+                f"expected 0..1 of shape {expected}"
             )
         return values.astype(np.float32, copy=False)
 
@@ -70,7 +102,9 @@ class Intensity:
             return self._head(radiograph)
         table = self._head(replace(radiograph, pixels=np.arange(low, high + 1).astype(stored.dtype)[None]))
         places = np.subtract(stored, low, dtype=np.int64 if low < 0 else stored.dtype)
-        return np.asarray(np.take(table, places, mode="wrap"))  # all lie within, and this is the fastest mode
+        if table.ndim == 2:
+            return np.asarray(np.take(table, places, mode="wrap"))  # all lie within, and this is the fastest mode
+        return np.stack([np.take(channel, places, mode="wrap") for channel in table])
 
     def _head(self, radiograph: Radiograph) -> Values:
         values = radiograph.values()
@@ -79,7 +113,7 @@ class Intensity:
         return values
 
     def fingerprint(self) -> str:
-        """Return the steps with their arguments: the same text for the same settings, in every process."""
+        """Return the steps with their arguments."""
         return " > ".join(repr(step) for step in self.steps)
 
 
@@ -190,7 +224,9 @@ class Despeckle(Step):
 
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
         """Return the picture without dots."""
-        median = cv2.medianBlur(np.ascontiguousarray(values), self.size)
+        median = np.empty(values.shape, np.float32)
+        for slice_ in np.ndindex(values.shape[:-2]):  # one, of a film
+            median[slice_] = cv2.medianBlur(np.ascontiguousarray(values[slice_]), self.size)
         return np.where(values - median > np.float32(self.excess), median, values)
 
 
@@ -216,11 +252,49 @@ class CtWindow(Step):
 
 
 @dataclass(frozen=True)
+class CtWindows(Step):
+    """Several windows in Hounsfield units, one a channel: what a radiologist switches between, side by side.
+
+    12 bits of HU do not fit one window: the lung window shows the mediastinum as one grey, the mediastinum's shows the
+    lung as black. Ends its chain.
+
+    Args:
+        windows: two to four of (center, width) in HU; their order is that of the channels.
+    """
+
+    pointwise = True
+
+    windows: Sequence[Sequence[float]]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.windows) <= _MOST_CHANNELS:
+            raise ValueError(f"windows are {self.windows}, expected 2 to {_MOST_CHANNELS}; for one there is CtWindow")
+        if wrong := [window for window in self.windows if len(window) != 2]:
+            raise ValueError(f"a window is {wrong[0]}, expected [center, width] in HU")
+        plain = tuple((float(center), float(width)) for center, width in self.windows)
+        object.__setattr__(self, "windows", plain)  # lists come from YAML; one text for one setting, whoever gives it
+        self._each()
+
+    @property
+    def channels(self) -> int:
+        """Pictures it makes of one."""
+        return len(self.windows)
+
+    def __call__(self, values: Values, radiograph: Radiograph) -> Values:
+        """Return ``values`` [..., H, W] (HU, after rescale) through each window: [C, ..., H, W], air dark."""
+        return np.stack([window(values, radiograph) for window in self._each()])
+
+    def _each(self) -> list[CtWindow]:
+        return [CtWindow(center, width) for center, width in self.windows]
+
+
+@dataclass(frozen=True)
 class MrZScore(Step):
     """Robust z-score for MR, whose values have no unit: (value - median) / (1.4826 MAD), ±clip becomes 0..1.
 
     Median and MAD are taken over the pixels above the mean, which leaves out the air around the body. A slice
-    without contrast becomes 0.5.
+    without contrast becomes 0.5. The coil's bias field is left alone: what would take it off
+    cannot tell it, in one slice, from a large bright organ.
 
     Args:
         clip: z-score that becomes 1; -clip becomes 0.

@@ -11,38 +11,46 @@ from numpy.typing import NDArray
 
 from cxr.read.dicom import Radiograph, ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow
+from cxr.read.preprocessing import Preprocessing
 
 
-def show_intensity(path: Path | str, out: Path | str, intensity: Intensity | None = None) -> None:
+def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing | None = None) -> None:
     """Draw a film as it is stored, its logarithm, and what ``intensity`` makes of it; write the picture to ``out``.
 
-    Under each stands its histogram. The logarithm is -ln((1 + x) / 2^BitsStored) of the windowed values, before
-    scaling and clipping. The film is named by its pseudonym. Default ``intensity``: the course's log window. Raises
-    ``ReadError`` for a film that cannot be read.
+    Each of several channels has a picture of its own. Under each stands its histogram. The logarithm is
+    -ln((1 + x) / 2^BitsStored) of the windowed values, before scaling and clipping. The film is named by its pseudonym.
+    Default ``intensity``: the course's log window. Raises ``ReadError`` for a film that cannot be read.
     """
     film = read_film(path)
     intensity = intensity or Intensity([LogWindow()])
     whole_log = film.bits_stored * log(2)  # of the smallest value, 1 / 2^BitsStored
+    made = intensity(film)
+    channels = made[None] if made.ndim == 2 else made
     columns = (
         (f"original: {film.photometric_interpretation}, {film.bits_stored} bit", "value", film.values()),
         ("logarithm", "-ln((1 + x) / 2^BitsStored)", LogWindow(whole_log)(film.values(), film) * whole_log),
-        ("normalised", intensity.fingerprint(), intensity(film)),
+        *((f"normalised{number}", intensity.fingerprint(), channel) for number, channel in _numbered(channels)),
     )
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure = Figure(figsize=(4.3 * len(columns), 7.5), layout="constrained")
     FigureCanvasAgg(figure)  # draws to memory, and leaves pyplot's global state alone
     figure.suptitle(_title(film))
     for column, (title, unit, values) in enumerate(columns):
-        _draw(figure, column, title, unit, np.asarray(values, np.float32))
+        _draw(figure, (column, len(columns)), title, unit, np.asarray(values, np.float32))
     figure.savefig(out, dpi=110, format="png")
 
 
-def _draw(figure: Figure, column: int, title: str, unit: str, values: NDArray[np.float32]) -> None:
+def _numbered(channels: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
+    return [(f", channel {n}" if len(channels) > 1 else "", channel) for n, channel in enumerate(channels, start=1)]
+
+
+def _draw(figure: Figure, place: tuple[int, int], title: str, unit: str, values: NDArray[np.float32]) -> None:
+    column, columns = place
     step = max(1, max(values.shape) // 1000)  # a thousand points are more than the picture has
-    picture = figure.add_subplot(3, 3, (column + 1, column + 4))
+    picture = figure.add_subplot(3, columns, (column + 1, column + 1 + columns))
     picture.imshow(values[::step, ::step], cmap="gray", interpolation="antialiased")
     picture.set_title(title)
     picture.set_axis_off()
-    histogram = figure.add_subplot(3, 3, column + 7)
+    histogram = figure.add_subplot(3, columns, column + 1 + 2 * columns)
     counts, _, _ = histogram.hist(values.ravel(), bins=128, color="#4c72b0")
     # Bars of saturated pixels may run out of the frame, else nothing but them would be seen
     histogram.set(xlabel=unit, yticks=[], ylim=(0, 1.1 * np.percentile(counts, 98) or None))

@@ -85,10 +85,11 @@ def test_a_sample_is_what_the_contract_says(films: list[Film], findings: Finding
     assert target["labels"].tolist() == [2, 1]
     assert target["scale"].tolist() == [0.5, 0.5]
     assert target["size"].tolist() == [100, 120]
+    assert target["labelled"].tolist() == [True] * (1 + len(findings.names))
     assert target["film"].tolist() == 0
     types = {"boxes": torch.float32, "labels": torch.int64, "scale": torch.float32}
     types |= {"size": torch.int64, "film": torch.int64}
-    types |= {"original_boxes": torch.float32, "original_labels": torch.int64}
+    types |= {"original_boxes": torch.float32, "original_labels": torch.int64, "labelled": torch.bool}
     assert {key: value.dtype for key, value in target.items()} == types
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cxr.detect import detectors
-from cxr.detect.region_heads import UNTOLD, told_logits
+from cxr.detect.told import UNTOLD, told_logits
 
 ALL = torch.tensor([True, True, True, True])
 NO_SECOND = torch.tensor([True, False, True, False])
@@ -41,12 +41,21 @@ def test_a_weight_counts_a_region_so_many_times() -> None:
 
 def test_no_film_teaches_a_class_it_does_not_tell_of() -> None:
     logits = torch.zeros(2, 5, 4, requires_grad=True)
-    told = told_logits(logits, [{"labelled": ALL}, {"labelled": NO_SECOND}])
+    none = torch.tensor([], dtype=torch.int64)
+    told = told_logits(logits, [{"labelled": ALL, "labels": none}, {"labelled": NO_SECOND, "labels": none}])
     assert (told[1, :, 2] == UNTOLD).all()
     told.sum().backward()
     untaught = torch.zeros(2, 5, 4)
     untaught[1, :, 2] = 1
     torch.testing.assert_close(logits.grad, 1 - untaught)
+
+
+def test_a_mark_teaches_whatever_else_was_looked_for() -> None:
+    told = told_logits(torch.zeros(1, 5, 4), [{"labelled": NO_SECOND, "labels": torch.tensor([2])}])
+    assert (told == 0).all()
+    assert (
+        told_logits(torch.zeros(1, 5, 3), [{"labelled": NO_SECOND, "labels": torch.tensor([1])}], False) == UNTOLD
+    ).sum() == 5
 
 
 @pytest.mark.parametrize("name", BUILDERS)

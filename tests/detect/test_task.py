@@ -381,9 +381,7 @@ def test_balanced_weights_are_the_root_of_how_much_rarer_a_finding_is(vocabulary
 def test_weights_of_classes_reach_the_box_head(make_task, films, tmp_path, vocabulary):
     first, second, _ = vocabulary.names
     task = make_task(class_weights="balanced")
-    trainer(tmp_path).fit(
-        task, datamodule=CountedFilms(films, [Counted(first)] * 9 + [Counted(second)])
-    )
+    trainer(tmp_path).fit(task, datamodule=CountedFilms(films, [Counted(first)] * 9 + [Counted(second)]))
     assert task.detector.roi_heads.class_weights.tolist() == [1, 1, 3, 1]
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cxr.explain.ablation import AblationCam
 from cxr.explain.cam import BoxCam, Cam, EigenCam, GradCam, GradCamPlusPlus, LevelCam
+from cxr.explain.candidates import Candidate
 from cxr.explain.drise import DRise
-from cxr.explain.heads import Candidate
 from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency, SmoothGrad
 

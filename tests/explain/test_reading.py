@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cxr.detect import detectors
+from cxr.detect.detr import rtdetr
+from cxr.detect.yolo import yolov8
 from cxr.explain.cam import GradCam
 from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
@@ -22,6 +24,12 @@ BUILDERS: dict[str, dict[str, Any]] = {
     "retinanet": {"image_size": 96},
     "fcos": {},
     "ssdlite": {},
+    "yolov8": {},
+    "rtdetr": {"queries": 20},
+}
+EXTRAS: dict[str, tuple[str, Callable[..., nn.Module]]] = {
+    "yolov8": ("ultralytics", yolov8),
+    "rtdetr": ("transformers", rtdetr),
 }
 
 
@@ -29,7 +37,8 @@ BUILDERS: dict[str, dict[str, Any]] = {
 def reading(request: pytest.FixtureRequest) -> FilmReading:
     """A film of 96 × 70 as each detector of conf/model reads it, before it has learnt anything."""
     torch.manual_seed(0)
-    build = getattr(detectors, request.param)
+    package, build = EXTRAS.get(request.param) or ("torchvision", getattr(detectors, request.param))
+    pytest.importorskip(package)
     detector = build(4, weights=None, score_thresh=0.0, detections_per_img=20, **BUILDERS[request.param])
     return FilmReading(detector, torch.rand(1, 96, 70))
 

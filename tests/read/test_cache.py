@@ -139,7 +139,7 @@ def test_other_settings_are_another_film(tmp_path, write_film, monkeypatch):
     assert len({film.digest for film in seen.values()}) == 1
     monkeypatch.setenv("CXR_PSEUDONYM_KEY", "another")
     assert make(tmp_path).get(path).patient not in {film.patient for film in seen.values()}
-    monkeypatch.setattr(cache_module, "FORMAT", 2)
+    monkeypatch.setattr(cache_module, "FORMAT", cache_module.FORMAT + 1)
     make(tmp_path).get(path)
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 6
 

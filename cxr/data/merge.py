@@ -1,0 +1,138 @@
+"""Films of several data sets under one vocabulary: what each source calls a finding, and what it never looked for."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cxr.data.film import Film, Reading
+from cxr.findings import FindingVocabulary
+from cxr.read.dicom import pseudonym
+
+_log = logging.getLogger(__name__)
+
+_TYPE = "python train.py data=merge data.read.sources.vindr.root=A data.read.sources.nih.root=B"
+
+
+class MappingError(ValueError):
+    """A mapping that names a finding which its source or the common vocabulary does not have."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set of several.
+
+    Args:
+        read: (root, findings) → films, such as ``read_vindr``.
+        findings: the source's own vocabulary.
+        root: its folder; None leaves it out.
+        mapping: {finding of the source: finding of the common vocabulary}; None where it has the names already.
+        patients: sources of one such name have patients in common; None for one that has its own.
+    """
+
+    read: Callable[[Path, FindingVocabulary], list[Film]]
+    findings: FindingVocabulary
+    root: Path | str | None = None
+    mapping: Mapping[str, str] | None = None
+    patients: str | None = None
+
+    def mapped(self, name: str, findings: FindingVocabulary) -> dict[str, str]:
+        """Return ``mapping`` in canonical names. Raises ``MappingError``; ``name`` is the source's, for its message."""
+        if self.mapping is None:
+            return {finding: finding for finding in self.findings.names if finding in findings.names}
+        for side, known, used in (
+            ("source", self.findings, self.mapping.keys()),
+            ("common vocabulary", findings, self.mapping.values()),
+        ):
+            if unknown := [label for label in used if not _knows(known, label)]:
+                raise MappingError(
+                    f"{name}.mapping names {', '.join(map(repr, unknown))}, which the {side} does not have. The source "
+                    f"has {', '.join(self.findings.names)}; the common vocabulary has {', '.join(findings.names)}"
+                )
+        return {self.findings.canonical(own): findings.canonical(common) for own, common in self.mapping.items()}
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Films of all sources, and of each source the boxes that were dropped, by its own names."""
+
+    films: list[Film]
+    dropped: dict[str, Counter[str]]
+
+
+def read_merge(root: Path | str, findings: FindingVocabulary, sources: Mapping[str, Mapping[str, Any]]) -> list[Film]:
+    """Return the films of all sources whose root is given; boxes [N, 4] xyxy in original pixels, names of ``findings``.
+
+    Boxes of findings that are not mapped are dropped. A film is labelled for the findings that its source looks for on
+    it, and for no other; it is normal only where its source calls it normal and looks for all of ``findings``. A film
+    that tells of no finding is left out. ``Film.source`` is the key of its source.
+
+    Args:
+        root: folder that relative roots of sources start from.
+        findings: the common vocabulary.
+        sources: by name, the fields of ``Source``.
+
+    Raises ``ValueError`` where no source is given, ``MappingError``, and what the sources' readers raise.
+    """
+    joined = join(Path(root), findings, {name: Source(**fields) for name, fields in sources.items()})
+    for name, dropped in joined.dropped.items():
+        if dropped:
+            listing = ", ".join(f"{finding} {count}" for finding, count in dropped.most_common())
+            _log.warning("%s: %d boxes are of findings that are not mapped: %s.", name, dropped.total(), listing)
+    return joined.films
+
+
+def join(root: Path, findings: FindingVocabulary, sources: Mapping[str, Source]) -> Joined:
+    """Return the films as ``read_merge`` does, and what was dropped."""
+    mappings = {name: source.mapped(name, findings) for name, source in sources.items() if source.root is not None}
+    if not mappings:
+        raise ValueError(f"no source has a root, expected one at least of {', '.join(sources)}: {_TYPE}")
+    joined = Joined([], {})
+    for name, mapping in mappings.items():
+        source = sources[name]
+        films = source.read(root / str(source.root), source.findings)
+        kept = [_under(film, name, source, mapping, findings) for film in films]
+        joined.films.extend(film for film in kept if film.findings or film.labelled != frozenset())
+        joined.dropped[name] = Counter(own for film in films for own in film.findings if own not in mapping)
+    return joined
+
+
+def _under(film: Film, name: str, source: Source, mapping: Mapping[str, str], findings: FindingVocabulary) -> Film:
+    """Return a film of a source under the common vocabulary."""
+    kept = [i for i, own in enumerate(film.findings) if own in mapping]
+    return replace(
+        film,
+        id=f"{name}/{film.id}",
+        study=pseudonym(f"{name}/{film.study}"),
+        patient=pseudonym(f"{source.patients or name}/{film.patient}"),
+        boxes=film.boxes[kept],
+        findings=tuple(mapping[film.findings[i]] for i in kept),
+        readings=tuple(_reading(reading, mapping) for reading in film.readings),
+        source=name,
+        labelled=_labelled(film, bool(kept), mapping, findings),
+    )
+
+
+def _labelled(
+    film: Film, has_boxes: bool, mapping: Mapping[str, str], findings: FindingVocabulary
+) -> frozenset[str] | None:
+    """Return what the film tells of; None where it tells of all, and no boxes means that it is normal."""
+    # several findings of a source may be one here, of which a film tells where it tells of each
+    untold = {common for own, common in mapping.items() if not film.tells_of(own)}
+    labelled = frozenset(mapping.values()) - untold
+    whole = labelled == frozenset(findings.names)
+    return None if whole and (film.normal or has_boxes) else labelled
+
+
+def _reading(reading: Reading, mapping: Mapping[str, str]) -> Reading:
+    kept = [i for i, own in enumerate(reading.findings) if own in mapping]
+    return Reading(reading.rater, reading.boxes[kept], tuple(mapping[reading.findings[i]] for i in kept))
+
+
+def _knows(findings: FindingVocabulary, label: str) -> bool:
+    try:
+        return findings.index(label) > 0
+    except ValueError:  # unknown, or the name of a normal film
+        return False

@@ -1,0 +1,147 @@
+"""Several readers of one film: one set of boxes made of theirs, and how far they agree."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+
+from cxr.data.film import Film, Reading
+
+Boxes = NDArray[np.float32]
+
+
+def weighted_boxes_fusion(boxes: Boxes, iou: float) -> Boxes:
+    """Return the boxes [M, 4] that N boxes of one finding stand for: the mean of each cluster.
+
+    Weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, arXiv:1910.13302, section 3) with all scores 1, since
+    readers give none: a box joins the cluster whose mean it overlaps most, if by more than ``iou``, else begins one.
+    The paper takes boxes by score; here the largest comes first, so that the order of rows does not matter.
+    """
+    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.lexsort((*boxes.T, -sizes))
+    clusters: list[list[Boxes]] = []
+    means = np.zeros((0, 4), np.float32)
+    for box in boxes[order]:
+        overlaps = box_iou(box[None], means)[0]
+        if len(means) and overlaps.max() > iou:
+            joined = int(overlaps.argmax())
+            clusters[joined].append(box)
+            means[joined] = np.mean(clusters[joined], axis=0)
+        else:
+            clusters.append([box])
+            means = np.concatenate([means, box[None]])
+    return means
+
+
+def fuse(readings: Iterable[Reading], iou: float) -> tuple[Boxes, tuple[str, ...]]:
+    """Return the boxes [M, 4] of all readings fused finding by finding, and their M names."""
+    readings = list(readings)
+    names = sorted({name for reading in readings for name in reading.findings})
+    fused = [weighted_boxes_fusion(_all_boxes(readings, name), iou) for name in names]
+    findings = tuple(name for name, boxes in zip(names, fused, strict=True) for _ in boxes)
+    return np.concatenate([np.zeros((0, 4), np.float32), *fused]), findings
+
+
+def unite(readings: Iterable[Reading]) -> tuple[Boxes, tuple[str, ...]]:
+    """Return the boxes [M, 4] of all readings and their M names, the same box once."""
+    both = [
+        (name, tuple(box))
+        for reading in readings
+        for name, box in zip(reading.findings, reading.boxes.tolist(), strict=True)
+    ]
+    unique = list(dict.fromkeys(both))
+    return np.array([box for _, box in unique], np.float32).reshape(-1, 4), tuple(name for name, _ in unique)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far several readers agree on a finding.
+
+    Args:
+        films: read by two or more.
+        marked: of these, films on which any reader marked the finding.
+        shared: of the marked, those on which two or more did.
+        kappa: Fleiss' kappa of whether a film bears it (1971, Psychological Bulletin 76); None where all say the same.
+        box_f1: over all pairs of readers, 2 × boxes of one that are boxes of the other / boxes of both; None without.
+    """
+
+    films: int
+    marked: int
+    shared: int
+    kappa: float | None
+    box_f1: float | None
+
+    @property
+    def share(self) -> float | None:
+        """Share of the marked films on which two or more readers marked it."""
+        return self.shared / self.marked if self.marked else None
+
+
+def agreement(films: Iterable[Film], findings: Sequence[str], iou: float = 0.4) -> dict[str, Agreement]:
+    """Return the agreement on each finding that was marked, over the films with two readings or more.
+
+    Boxes agree one to one where they overlap by ``iou`` or more; 0.4 is that of the VinBigData competition.
+    """
+    read = [film.readings for film in films if len(film.readings) > 1]
+    by_finding = {name: [[_boxes(reading, name) for reading in readings] for readings in read] for name in findings}
+    return {
+        name: _agreement(boxes, iou)
+        for name, boxes in by_finding.items()
+        if any(len(found) for readers in boxes for found in readers)
+    }
+
+
+def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
+    """Return Fleiss' kappa of films rated (yes, of how many readers); None where chance alone would agree always.
+
+    Films may have different numbers of readers: each counts as one, whatever its number.
+    """
+    yes, readers = np.array(ratings, np.float64).T
+    agree = (yes * (yes - 1) + (readers - yes) * (readers - yes - 1)) / (readers * (readers - 1))
+    share = yes.sum() / readers.sum()
+    chance = share**2 + (1 - share) ** 2
+    return None if chance == 1 else float((agree.mean() - chance) / (1 - chance))
+
+
+def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Return the intersection over union [N, M] of boxes [N, 4] and [M, 4]."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
+
+
+def _agreement(boxes: Sequence[Sequence[Boxes]], iou: float) -> Agreement:
+    ratings = [(sum(len(found) > 0 for found in readers), len(readers)) for readers in boxes]
+    matched = Counter[str]()
+    for a, b in (pair for readers in boxes for pair in combinations(readers, 2)):
+        matched["pairs"] += _pairs(a, b, iou)
+        matched["boxes"] += len(a) + len(b)
+    return Agreement(
+        films=len(ratings),
+        marked=sum(yes > 0 for yes, _ in ratings),
+        shared=sum(yes > 1 for yes, _ in ratings),
+        kappa=fleiss_kappa(ratings),
+        box_f1=2 * matched["pairs"] / matched["boxes"] if matched["boxes"] else None,
+    )
+
+
+def _pairs(a: Boxes, b: Boxes, iou: float) -> int:
+    """Return how many boxes of two readers can be paired, each with one at most."""
+    overlaps = box_iou(a, b) >= iou
+    rows, columns = linear_sum_assignment(overlaps, maximize=True)
+    return int(overlaps[rows, columns].sum())
+
+
+def _boxes(reading: Reading, name: str) -> Boxes:
+    return reading.boxes[[finding == name for finding in reading.findings]]
+
+
+def _all_boxes(readings: Iterable[Reading], name: str) -> Boxes:
+    return np.concatenate([_boxes(reading, name) for reading in readings])

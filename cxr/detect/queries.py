@@ -1,0 +1,256 @@
+"""The network of RT-DETR, opened between the pyramid and the queries.
+
+The layers and the losses are transformers'. The way through them is written out here, so that a map can be made of
+what a query read, as of a region of torchvision's detectors, and so that what decodes boxes computes in float32.
+"""
+
+import copy
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_convert, clip_boxes_to_image
+
+from cxr.detect.told import told_logits
+from cxr.detect.transform import PadAndNormalize, Targets
+
+PRIOR = 0.01  # score of a class before anything is learnt: most queries are no finding (Lin 2017, section 3.3)
+CELL = 0.05  # side of the box a query of the finest level begins with, in shares of the canvas; doubles a level
+BORDER = 0.01  # cells whose centre is closer to the canvas's border begin no query of their own
+
+
+class Read(NamedTuple):
+    """What the decoder says of B films.
+
+    ``logits`` [B, layers, Q, K] and ``boxes`` [B, layers, Q, 4] (cxcywh in shares of the canvas) after each layer,
+    ``cells`` int64 [B, Q]: the cell of the flattened pyramid that a query began at, and ``cell_logits``, ``cell_boxes``
+    [B, Q, …]: what was said there already.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    cells: Tensor
+    cell_logits: Tensor
+    cell_boxes: Tensor
+
+
+class RTDETR(nn.Module):
+    """A backbone that gives a pyramid of strides 8, 16 and 32, and queries that read it.
+
+    Args:
+        network: transformers' ``RTDetrV2Model``, whose layers are taken over.
+        transform: pads and normalises.
+        score_thresh: detections below are dropped.
+        detections_per_img: the best so many are kept.
+    """
+
+    def __init__(self, network: Any, transform: PadAndNormalize, score_thresh: float, detections_per_img: int) -> None:
+        super().__init__()
+        self.transform = transform
+        self.backbone = HybridPyramid(network)
+        self.head = QueryHead(network)
+        self.score_thresh = score_thresh
+        self.detections_per_img = detections_per_img
+
+    def forward(self, images: list[Tensor], targets: Targets | None = None) -> Any:
+        """Return in train mode a dict of losses (``QueryHead.losses``), in eval mode boxes, labels, scores a film."""
+        batch: ImageList = self.transform(images)[0]
+        levels = list(self.backbone(batch.tensors).values())
+        size = (batch.tensors.shape[-2], batch.tensors.shape[-1])
+        if self.training:
+            if targets is None:
+                raise ValueError("RTDETR in train mode needs targets")
+            return self.head.losses(levels, targets, size)
+        read = self.head(levels)
+        boxes = on_canvas(read.boxes[:, -1], size)
+        return [self._detections(*film) for film in zip(boxes, read.logits[:, -1], batch.image_sizes, strict=True)]
+
+    def _detections(self, boxes: Tensor, logits: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        scores, flat = logits.sigmoid().flatten().topk(min(self.detections_per_img, logits.numel()))
+        kept = scores >= self.score_thresh
+        scores, flat = scores[kept], flat[kept]
+        found = clip_boxes_to_image(boxes[flat // logits.shape[1]], size)
+        return {"boxes": found, "labels": flat % logits.shape[1] + 1, "scores": scores}
+
+
+class HybridPyramid(nn.Module):
+    """A ResNet, attention over its coarsest map, and fusion of all three maps downwards and upwards (section 4.2)."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.body = network.backbone.model
+        self.projections = network.encoder_input_proj
+        self.encoder = network.encoder
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return the maps "0", "1", "2" (strides 8, 16, 32) of a batch [B, C, H, W], all of one width."""
+        maps = self.body(batch).feature_maps
+        projected = [project(one) for project, one in zip(self.projections, maps, strict=True)]
+        return {str(i): level for i, level in enumerate(self.encoder(projected).last_hidden_state)}
+
+
+class QueryHead(nn.Module):
+    """The cells that look most like a finding become queries, and the decoder refines their boxes (section 4.3).
+
+    Computes in float32: boxes pass through the logarithm of their odds, which bfloat16 is too coarse for.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.config = network.config
+        self.decoder_input_proj = network.decoder_input_proj
+        self.denoising_class_embed = nn.Embedding(self.config.num_labels + 1, self.config.d_model)
+        self.enc_output = network.enc_output
+        self.enc_score_head = _scores(network.enc_score_head)
+        self.enc_bbox_head = _offsets(network.enc_bbox_head)
+        self.decoder = network.decoder
+        layers = range(self.config.decoder_layers)
+        self.decoder.class_embed = nn.ModuleList(_scores(network.enc_score_head) for _ in layers)
+        self.decoder.bbox_embed = nn.ModuleList(_offsets(network.enc_bbox_head) for _ in layers)
+
+    def forward(
+        self, levels: Sequence[Tensor], cells: Tensor | None = None, noisy: Sequence[Tensor | None] = (None,) * 3
+    ) -> Read:
+        """Return what the decoder says of a pyramid.
+
+        Args:
+            levels: [B, C, h, w] each, finest first.
+            cells: int64 [B, Q], where the queries are to begin; None: where the scores are highest.
+            noisy: of ``_noise``: content [B, N, C] and log-odds of boxes [B, N, 4] of queries that stand before the
+                others, and who may see whom.
+        """
+        with torch.autocast(levels[0].device.type, enabled=False):
+            maps = [project(level.float()) for project, level in zip(self.decoder_input_proj, levels, strict=True)]
+            memory = torch.cat([one.flatten(2).transpose(1, 2) for one in maps], 1)
+            shapes = [(one.shape[2], one.shape[3]) for one in maps]
+            starts, inside = _cell_boxes(shapes, memory.device)
+            content = self.enc_output(memory * inside)
+            scores, offsets = self.enc_score_head(content), self.enc_bbox_head(content) + starts
+            if cells is None:
+                count = min(self.config.num_queries, scores.shape[1])
+                cells = scores.detach().amax(2).topk(count, 1).indices
+            logits, places, queries = (_at(some, cells) for some in (scores, offsets, content))
+            if self.training:  # the decoder's losses are not to move where queries begin
+                queries = queries.detach()
+            decoded = self.decoder(
+                inputs_embeds=_behind(noisy[0], queries),
+                encoder_hidden_states=memory,
+                encoder_attention_mask=noisy[2],
+                reference_points=_behind(noisy[1], places.detach()),
+                spatial_shapes=torch.tensor(shapes, device=memory.device),
+                spatial_shapes_list=shapes,
+            )
+        every = decoded.intermediate_logits, decoded.intermediate_reference_points
+        return Read(*every, cells, logits, places.sigmoid())
+
+    def losses(self, levels: Sequence[Tensor], targets: Targets, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Return transformers' losses (Zhao 2024, eq. 2), each a mean over the batch's marked boxes.
+
+        loss_vfl (varifocal), loss_bbox (L1) and loss_giou of the last layer; loss_auxiliary, the sum of the same three
+        over the layers before it and the cells; loss_denoising, over the queries that began at moved boxes.
+        """
+        criterion: Any = importlib.import_module("transformers.loss.loss_rt_detr").RTDetrLoss(self.config)
+        marks = [{"class_labels": t["labels"] - 1, "boxes": in_shares(t["boxes"], size)} for t in targets]
+        noisy, meta = self._noise(marks, sum(level.shape[2] * level.shape[3] for level in levels))
+        read = self(levels, noisy=noisy)
+        own, moved = _steps(read, targets, 0 if meta is None else meta["dn_num_split"][0])
+        outputs = {**own[-1], "auxiliary_outputs": own[:-1]}
+        if meta is not None:
+            outputs |= {"dn_auxiliary_outputs": moved, "denoising_meta_values": meta}
+        with torch.autocast(levels[0].device.type, enabled=False):
+            found: dict[str, Tensor] = criterion.to(levels[0].device)(outputs, marks)
+        losses = {name: found[name] for name in ("loss_vfl", "loss_bbox", "loss_giou")}
+        losses["loss_auxiliary"] = _sum_of(found, "_aux_")
+        # The embedding takes part in every batch, also in one without boxes: several processes wait for its gradient
+        losses["loss_denoising"] = _sum_of(found, "_dn_") + 0 * self.denoising_class_embed.weight.sum()
+        return losses
+
+    def _noise(
+        self, marks: list[dict[str, Tensor]], cells: int
+    ) -> tuple[Sequence[Tensor | None], dict[str, Any] | None]:
+        """Return the queries of moved boxes, and which boxes they are; nothing where no film has a box."""
+        library = importlib.import_module("transformers.models.rt_detr_v2.modeling_rt_detr_v2")
+        *noisy, meta = library.get_contrastive_denoising_training_group(
+            targets=marks,
+            num_classes=self.config.num_labels,
+            num_queries=min(self.config.num_queries, cells),
+            class_embed=self.denoising_class_embed,
+            num_denoising_queries=self.config.num_denoising,
+            label_noise_ratio=self.config.label_noise_ratio,
+            box_noise_scale=self.config.box_noise_scale,
+        )
+        return noisy, meta
+
+
+def on_canvas(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes [..., 4] cxcywh in shares of a canvas of ``size`` (height, width) as xyxy in its pixels."""
+    height, width = size
+    return box_convert(boxes, "cxcywh", "xyxy") * boxes.new_tensor([width, height, width, height])
+
+
+def in_shares(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes [N, 4] xyxy in pixels of a canvas of ``size`` (height, width) as cxcywh in shares of it."""
+    height, width = size
+    return box_convert(boxes / boxes.new_tensor([width, height, width, height]), "xyxy", "cxcywh")
+
+
+def _steps(read: Read, targets: Targets, split: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Return what is said after each step: by the queries, the cells first, and by the ``split`` noisy ones."""
+    layers = [
+        {"logits": told_logits(logits, targets, background=False), "pred_boxes": boxes}
+        for logits, boxes in zip(read.logits.unbind(1), read.boxes.unbind(1), strict=True)
+    ]
+    cells = {"logits": told_logits(read.cell_logits, targets, background=False), "pred_boxes": read.cell_boxes}
+    own = [{name: value[:, split:] for name, value in layer.items()} for layer in layers]
+    moved = [{name: value[:, :split] for name, value in layer.items()} for layer in layers]
+    return [cells, *own], moved
+
+
+def _sum_of(losses: Mapping[str, Tensor], part: str) -> Tensor:
+    some = [value for name, value in losses.items() if part in name]
+    return torch.stack(some).sum() if some else losses["loss_vfl"].new_zeros(())
+
+
+def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the log-odds [A, 4] of the box that a query of each cell begins with, and 1.0 or 0.0 [A, 1].
+
+    0 stands for a cell too close to the border to begin one, as RT-DETR has it.
+    """
+    boxes = []
+    for level, (height, width) in enumerate(shapes):
+        y, x = ((torch.arange(side, device=device) + 0.5) / side for side in (height, width))
+        centres = torch.cartesian_prod(y, x).flip(1)
+        boxes.append(torch.cat([centres, torch.full_like(centres, CELL * 2**level)], 1))
+    every = torch.cat(boxes)
+    inside = ((every > BORDER) & (every < 1 - BORDER)).all(1, keepdim=True)
+    return every.logit(BORDER), inside.float()
+
+
+def _at(values: Tensor, cells: Tensor) -> Tensor:
+    """Return [B, Q, ...] of values [B, A, ...]."""
+    return values.gather(1, cells[..., None].expand(-1, -1, values.shape[2]))
+
+
+def _behind(noisy: Tensor | None, own: Tensor) -> Tensor:
+    return own if noisy is None else torch.cat([noisy, own], 1)
+
+
+def _scores(like: nn.Linear) -> nn.Linear:
+    scores = nn.Linear(like.in_features, like.out_features)
+    nn.init.constant_(scores.bias, -math.log((1 - PRIOR) / PRIOR))
+    return scores
+
+
+def _offsets(like: Any) -> nn.Module:
+    """Return a head of boxes like ``like`` that moves none before it has learnt."""
+    offsets = copy.deepcopy(like)
+    for layer in offsets.layers:
+        layer.reset_parameters()
+    nn.init.zeros_(offsets.layers[-1].weight)
+    nn.init.zeros_(offsets.layers[-1].bias)
+    head: nn.Module = offsets
+    return head

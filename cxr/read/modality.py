@@ -1,0 +1,171 @@
+"""Which steps a film goes through, chosen by what it is: one table of rows, by Modality and body part.
+
+A log window suits a radiograph and makes nothing of Hounsfield units; a CT wants windows in HU, and an MR, whose values
+have no unit, a z-score. The table stands in ``conf/intensity/by_modality.yaml``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.read.intensity import Intensity, Step
+from cxr.read.preprocessing import Preprocessing
+from cxr.read.radiograph import Radiograph, ReadError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: which films, and what becomes of them. Values are compared without regard to case.
+
+    Args:
+        kind: the name under which its films may stand in one data set; several rows may share it.
+        modalities: Modality (PS3.3 C.7.3.1.1.1); "" is a film without one, every picture among them.
+        steps: of the film's ``Intensity``.
+        body_parts: a film fits whose BodyPartExamined holds one of these ("PORT CHEST" holds "CHEST"); "" is a film
+            that does not tell. None: whatever it tells.
+        relationships: PixelIntensityRelationship (PS3.3 C.8.11.3.1.2). None: any, or none told.
+        intents: PresentationIntentType (PS3.3 C.8.11.1). None: any, or none told.
+    """
+
+    kind: str
+    modalities: Sequence[str]
+    steps: Sequence[Step]
+    body_parts: Sequence[str] | None = None
+    relationships: Sequence[str] | None = None
+    intents: Sequence[str] | None = None
+    intensity: Intensity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intensity", Intensity(self.steps))
+
+    def names(self, modality: str, body_part: str) -> bool:
+        """Whether it has films of this Modality and BodyPartExamined."""
+        return _listed(modality, self.modalities) and (
+            self.body_parts is None
+            or any(part.upper() in body_part.upper() if part else not body_part for part in self.body_parts)
+        )
+
+    def fits(self, radiograph: Radiograph) -> bool:
+        """Whether its steps are for this film, of those that it names."""
+        told = (radiograph.pixel_intensity_relationship, radiograph.presentation_intent)
+        allowed = (self.relationships, self.intents)
+        return all(wanted is None or _listed(value, wanted) for value, wanted in zip(told, allowed, strict=True))
+
+    def films(self) -> str:
+        """Return which films it names, in words."""
+        modalities = ", ".join(modality or "none" for modality in self.modalities)
+        parts = "any" if self.body_parts is None else ", ".join(part or "none" for part in self.body_parts)
+        return f"Modality {modalities} with BodyPartExamined {parts}"
+
+
+class ByModality(Preprocessing):
+    """A table of intensities: the first row that names a film's Modality and body part says of what kind it is.
+
+    Of the rows of that kind that name the film, the first one whose other conditions fit, too, gives the steps. A film
+    that no row is for is refused.
+
+    Args:
+        rows: settings of ``Row``, as a YAML file has them; rows of one kind must make as many channels.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            raise ValueError("intensity.rows is empty, expected at least one row")
+        self.rows = tuple(_row(number, row) for number, row in enumerate(rows))
+        for row in self.rows:
+            first = next(other for other in self.rows if other.kind == row.kind)
+            if row.intensity.channels != first.intensity.channels:
+                raise ValueError(
+                    f"rows of kind {row.kind!r} make {first.intensity.channels} and {row.intensity.channels} channels; "
+                    "films of one kind go to one network, which takes one number"
+                )
+
+    def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
+        """Return the film after the steps of its row. Raises ``ReadError`` where it has none."""
+        return self._chosen(radiograph)(radiograph)
+
+    def of_values(self, values: NDArray[np.float32], radiograph: Radiograph) -> NDArray[np.float32]:
+        """Return ``values`` after the steps of the row of ``radiograph``. Raises ``ReadError`` where it has none."""
+        return self._chosen(radiograph).of_values(values, radiograph)
+
+    def kind(self, modality: str, body_part: str, path: Path) -> str:
+        """Return the kind of the first row that names such films. Raises ``ReadError`` where none does."""
+        return self._named(modality, body_part, path)[0].kind
+
+    def fingerprint(self) -> str:
+        """Return the rows with their arguments."""
+        return " | ".join(repr(row) for row in self.rows)
+
+    def _chosen(self, radiograph: Radiograph) -> Intensity:
+        named = self._named(radiograph.modality, radiograph.body_part, radiograph.path)
+        if fitting := [row for row in named if row.kind == named[0].kind and row.fits(radiograph)]:
+            return fitting[0].intensity
+        raise ReadError(
+            f"{radiograph.path}: PixelIntensityRelationship is {radiograph.pixel_intensity_relationship!r} and "
+            f"PresentationIntentType {radiograph.presentation_intent!r}, for which no row of kind {named[0].kind} is; "
+            "end its rows with one without these conditions"
+        )
+
+    def _named(self, modality: str, body_part: str, path: Path) -> list[Row]:
+        if named := [row for row in self.rows if row.names(modality, body_part)]:
+            return named
+        table = "; ".join(dict.fromkeys(row.films() for row in self.rows))
+        raise ReadError(
+            f"{path}: Modality is {modality!r} and BodyPartExamined {body_part!r}, for which the table has no row. "
+            f"It has {table}. Add a row to conf/intensity/by_modality.yaml, or leave the film out"
+        )
+
+
+class OneKind(Preprocessing):
+    """Another preprocessing, for the films of the kind that a network was trained on; others are refused.
+
+    A CT slice through a log window is a picture, too, and a detector says something of every picture.
+
+    Args:
+        preprocessing: of the films.
+        allowed: the kind that is taken.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, allowed: str) -> None:
+        self.preprocessing = preprocessing
+        self.allowed = allowed
+
+    def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
+        """Return the film. Raises ``ReadError`` for one of another kind."""
+        self.kind(radiograph.modality, radiograph.body_part, radiograph.path)
+        return self.preprocessing(radiograph)
+
+    def of_values(self, values: NDArray[np.float32], radiograph: Radiograph) -> NDArray[np.float32]:
+        """Return ``values``. Raises ``ReadError`` for those of another kind."""
+        self.kind(radiograph.modality, radiograph.body_part, radiograph.path)
+        return self.preprocessing.of_values(values, radiograph)
+
+    def kind(self, modality: str, body_part: str, path: Path) -> str:
+        """Return the kind that is allowed. Raises ``ReadError`` for another one."""
+        kind = self.preprocessing.kind(modality, body_part, path)
+        if kind != self.allowed:
+            raise ReadError(
+                f"{path}: Modality is {modality!r} and BodyPartExamined {body_part!r}, a film of kind {kind}; "
+                f"the network was trained on films of kind {self.allowed}"
+            )
+        return kind
+
+    def fingerprint(self) -> str:
+        """Return that of the other: the pictures are the same, and so are those in a cache."""
+        return self.preprocessing.fingerprint()
+
+
+def _row(number: int, row: Mapping[str, Any]) -> Row:
+    try:
+        return Row(**row)
+    except TypeError as error:
+        known = "kind, modalities, steps, body_parts, relationships, intents"
+        raise ValueError(f"intensity.rows.{number} has {', '.join(row)}; expected {known} ({error})") from error
+
+
+def _listed(value: str, names: Sequence[str]) -> bool:
+    return value.upper() in [name.upper() for name in names]
