@@ -14,9 +14,14 @@ from cxr import config
 def main(cfg: DictConfig) -> None:
     """Explain what ``cfg`` composes."""
     config.check(cfg)
-    from cxr import explaining  # here, not above: it imports torch, which --help and a misspelt word need not wait for
+    # here, not above: they import torch, which --help and a misspelt word need not wait for
+    from cxr import checkpoint, explaining, explaining_studies, restore
 
     with explaining.opened(cfg) as folder:
+        trained = checkpoint.read_checkpoint(cfg.ckpt)
+        if restore.of_studies(trained):
+            explaining_studies.explain(cfg, trained, folder)
+            return
         parts = explaining.instantiate(cfg)
         explaining.explain(parts, folder)
         explaining.score(parts, folder)

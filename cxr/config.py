@@ -245,9 +245,9 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
     images = OmegaConf.select(cfg, "images")
     if images is not None and not Path(images).exists():
         yield f"images={images}: there is no such file or folder"
-    for key in ("model.weights", "ckpt"):
+    for key in ("model.weights", "model.film_weights", "model.volume_weights", "ckpt"):
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if isinstance(value, str) and value != "DEFAULT" and not Path(value).is_file():
+        if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
             yield f"{key}={value}: there is no such file"
 
 

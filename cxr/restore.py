@@ -54,11 +54,7 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
 
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
-    if of_studies(checkpoint):
-        raise ConfigError(
-            f"{checkpoint.path}: of a network for whole studies, not of a detector; python explain.py ckpt=… shows what"
-            " it looked at, and its run's result.json holds the test figures"
-        )
+    _refuse_studies(checkpoint)
     callable_at(checkpoint, "task", _TASK)
     builder = callable_at(checkpoint, "model", _DETECTOR)
     # The weights it was trained from may be gone, and are in the checkpoint by now. They are given to the builder, not
@@ -85,6 +81,7 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
 
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
+    _refuse_studies(checkpoint)
     chosen = _unresolved(overrides or {})
     try:
         if "_target_" in chosen:
@@ -97,6 +94,14 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
 def of_studies(checkpoint: Checkpoint) -> bool:
     """Whether it is of a classifier of studies and not of a detector."""
     return re.fullmatch(_STUDY_TASK, str(entry_at(checkpoint, "task._target_", str))) is not None
+
+
+def _refuse_studies(checkpoint: Checkpoint) -> None:
+    if of_studies(checkpoint):
+        raise ConfigError(
+            f"{checkpoint.path}: of a network for whole studies, not of a detector; python explain.py ckpt=… shows what"
+            " it looked at, and its run's result.json holds the test figures"
+        )
 
 
 def load_study_task(checkpoint: Checkpoint) -> "StudyTask":

@@ -44,17 +44,58 @@ def options(group: str) -> list[str]:
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
+# What must be typed beside a choice that does not stand alone; FOLDER and FILE are there.
+BESIDE = {
+    "callbacks=study": ["model=cnn3d"],
+    "callbacks=suppression": ["model=unet"],
+    "data=fusion": ["model=fusion"],
+    "data=layers": ["model=unet"],
+    "data=series": ["model=cnn3d", "data.root=FOLDER"],
+    "data=volume": ["model=cnn3d"],
+    "experiment=fewshot": ["model.weights=FILE"],
+    "task=study": ["model=cnn3d"],
+    "task=suppression": ["model=unet"],
+}
+BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("chestxdet", "coco", "course", "nih", "rsna")}
+BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo")}
+
+
 @pytest.mark.parametrize("choice", [choice for group in GROUPS for choice in options(group)])
 def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, tmp_path: Path) -> None:
-    if choice.startswith("callbacks="):
+    file = tmp_path / "best.ckpt"
+    file.touch()
+    beside = [o.replace("FOLDER", str(tmp_path)).replace("FILE", str(file)) for o in BESIDE.get(choice, [])]
+    if choice.startswith("callbacks=") and not beside:
         choice = f"callbacks=[default,{choice.removeprefix('callbacks=')}]"
-    root = [] if choice == "data=phantom" else [f"data.root={tmp_path}"]
+    elif choice.startswith("callbacks="):
+        choice = f"callbacks=[{choice.removeprefix('callbacks=')}]"
     if choice.startswith("cam=") or choice == "data=checkpoint":
-        checkpoint = tmp_path / "best.ckpt"
-        checkpoint.touch()
-        check(compose("explain", [choice, *root, f"ckpt={checkpoint}", "run_dir=outputs/x"]))
+        check(compose("explain", [choice, f"ckpt={file}", "run_dir=outputs/x"]))
     else:
-        check(composed(choice, *root))
+        check(composed(choice, *beside))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "monitor", "data"),
+    [
+        (["model=r3d"], "val/auc", "cxr.volume.datamodule.VolumeDataModule"),
+        (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.volume.datamodule.VolumeDataModule"),
+        (["experiment=fusion"], "val/auc", "cxr.volume.fusion_datamodule.FusionDataModule"),
+        (["experiment=suppress"], "val/psnr", "cxr.suppress.data.LayeredDataModule"),
+        (["experiment=demo", "model=yolov8"], "val/map_50", "cxr.data.datamodule.RadiographDataModule"),
+    ],
+)
+def test_a_model_brings_its_task_its_data_and_what_it_is_judged_by(
+    overrides: list[str], monitor: str, data: str
+) -> None:
+    cfg = composed(*overrides)
+    check(cfg)
+    assert (cfg.monitor, cfg.data._target_) == (monitor, data)
+
+
+def test_a_model_and_data_of_another_kind_are_refused_with_what_to_type() -> None:
+    assert "with this model type data=volume, or data=fusion" in problems("model=r3d", "data=phantom")
+    assert "with this model type data=layers" in problems("model=unet", "data=phantom")
 
 
 def test_a_checkpoints_films_are_not_for_training(tmp_path: Path) -> None:

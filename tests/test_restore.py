@@ -6,8 +6,9 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import numpy as np
@@ -23,15 +24,26 @@ from cxr.checkpoint import Checkpoint, arguments_at, callable_at, read_checkpoin
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.film import Film
+from cxr.data.rsna import read_rsna
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
-from cxr.restore import load_data, load_task, restored_intensity, same_films
+from cxr.read.radiograph import Radiograph, ReadError
+from cxr.read.unet import UNet
+from cxr.restore import (
+    intensity_of_films,
+    load_data,
+    load_study_data,
+    load_study_task,
+    load_task,
+    restored_intensity,
+    same_films,
+)
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = [
     *("model=fasterrcnn_tiny", "augment=strong", "data.size=64", "data.batch_size=2", "data.workers=0", "seed=3"),
-    *("data.read.films=12", "data.read.test_films=3", "data.read.size=96", "+data.read.workers=1"),
 ]
+DRAWN = ["data.read.films=12", "data.read.test_films=3", "data.read.size=96", "+data.read.workers=1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,7 +60,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache  # composing takes a tenth of a second
 def composed(*overrides: str) -> Any:
-    return compose("train", [*SMALL, *overrides, "run_dir=outputs/x"])
+    drawn = [] if {"data=merge", "model=cnn3d"} & set(overrides) else DRAWN
+    return compose("train", [*SMALL, *drawn, *overrides, "run_dir=outputs/x"])
 
 
 def card(cfg: Any, data: str = "") -> dict[str, Any]:
@@ -321,14 +334,18 @@ def test_interpolations_in_a_checkpoint_are_text(written: Any, monkeypatch: pyte
         load_data(written("seed", "${oc.env:SECRET}"), chosen)
 
 
-@pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "model").glob("*.yaml")))
+DETECTORS = sorted(p.stem for p in (CONF / "model").glob("*.yaml") if "cxr.detect" in p.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("choice", DETECTORS)
 def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None:
     checkpoint = written("seed", 3, f"model={choice}")
     assert callable(callable_at(checkpoint, "model", restore._DETECTOR))
     assert arguments_at(checkpoint, "model")["mean"]
 
 
-DATA_SETS = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if "read_" in p.read_text(encoding="utf-8"))
+FILMS = "cxr.data.datamodule"
+DATA_SETS = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if FILMS in p.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("choice", DATA_SETS)
@@ -431,9 +448,88 @@ def test_a_user_may_name_a_reader_of_their_own(written: Any, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("choice", sorted(p.stem for p in (CONF / "intensity").glob("*.yaml")))
-def test_every_intensity_of_conf_comes_back(written: Any, choice: str) -> None:
-    trained = hydra.utils.instantiate(composed(f"intensity={choice}").intensity, _convert_="all")
-    checkpoint = written("seed", 3, f"intensity={choice}")
+def test_every_intensity_of_conf_comes_back(written: Any, tmp_path: Path, choice: str) -> None:
+    chosen = [f"intensity={choice}"]
+    if choice == "suppressed":
+        chosen.append(f"intensity.steps.1.weights={suppressor(tmp_path / 'unet.ckpt')}")
+    trained = hydra.utils.instantiate(composed(*chosen).intensity, _convert_="all")
+    checkpoint = written("seed", 3, *chosen)
     before = copy.deepcopy(checkpoint.config)
     assert restored_intensity(checkpoint).fingerprint() == trained.fingerprint()
     assert checkpoint.config == before
+
+
+def suppressor(path: Path) -> Path:
+    """Write the checkpoint of a network that takes nothing off."""
+    state = {f"network.{name}": value for name, value in UNet((8, 8)).state_dict().items()}
+    config = {"model": {"_target_": "cxr.read.unet.UNet", "widths": [8, 8]}, "data": {"size": 16}}
+    torch.save({"state_dict": state, "cxr": {"config": config}}, path)
+    return path
+
+
+@pytest.mark.parametrize("key", [f"data.intensity.rows.0{rest}" for rest in ("", ".kind", ".steps.0")])
+def test_no_row_of_a_table_of_modalities_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=r"its config's data\.intensity\.rows\.0"):
+        load_data(written(key, payload, "intensity=by_modality"))
+
+
+def test_a_detector_takes_films_of_its_own_kind_only(written: Any) -> None:
+    checkpoint = replace(written(), kind="radiograph")
+    slice_ = Radiograph(Path("slice.dcm"), np.zeros((8, 8), np.uint16), "MONOCHROME2", 12, "s", "p", modality="CT")
+    with pytest.raises(ReadError, match=r"slice\.dcm: Modality is 'CT' .* trained on films of kind radiograph"):
+        intensity_of_films(checkpoint)(slice_)
+    intensity_of_films(written())(slice_)  # a checkpoint of before does not tell
+
+
+# --- several data sets
+
+
+MERGED = ("data=merge", "data.read.sources.coco.root=one", "data.read.sources.rsna.root=two")
+
+
+def test_the_sources_of_a_merge_come_back_with_their_vocabularies(written: Any, root: Path) -> None:
+    read = load_data(written("data.root", str(root.parent), *MERGED)).read
+    sources = cast(Any, read).keywords["sources"]
+    assert sources["rsna"]["findings"].names == ("lung_opacity",)
+    assert sources["rsna"]["mapping"] == {"lung_opacity": "lung_field_infiltration"}
+    assert (sources["rsna"]["read"].func, sources["coco"]["root"]) == (read_rsna, "one")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.read.sources.rsna.root",
+        "data.read.sources.rsna.read",
+        "data.read.sources.rsna.mapping",
+        "data.read.sources.rsna.findings",
+        "data.read.sources.rsna.findings.findings",
+    ],
+)
+def test_no_source_of_a_merge_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=r"its config's data\.read\.sources\.rsna"):
+        load_data(written(key, payload, *MERGED))
+
+
+# --- studies
+
+
+def test_a_classifier_of_studies_comes_back_and_is_no_detector(tmp_path: Path, root: Path) -> None:
+    cfg = composed("model=cnn3d", "model.channels=[4,4]", "model.strides=[2]", f"data.root={root.parent}")
+    torch.manual_seed(0)
+    task = hydra.utils.instantiate(cfg.task, _convert_="all")
+    findings = hydra.utils.instantiate(cfg.findings).as_dict()
+    torch.save({"state_dict": task.state_dict(), "cxr": card(cfg) | {"findings": findings}}, tmp_path / "any.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "any.ckpt")
+    batch = {"volume": torch.rand(2, 1, 16, 16, 16), "labels": torch.zeros(2, 2), "item": torch.arange(2)}
+    torch.testing.assert_close(load_study_task(checkpoint).classify(batch), task.eval().classify(batch))
+    data = load_study_data(checkpoint)
+    assert (data.root, data.batch_size, data.seed) == (root.parent, 2, 3)
+    with pytest.raises(ConfigError, match=r"of a network for whole studies, not of a detector; python explain\.py"):
+        load_task(checkpoint)
+
+
+@pytest.mark.parametrize("key", ["data.read", "data.intensity.steps.0", "data", "model", "model.channels"])
+def test_no_setting_of_studies_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
+    checkpoint = written(key, payload, "model=cnn3d")
+    with pytest.raises(ConfigError, match=r"its config's (data|model)"):
+        (load_study_task if key.startswith("model") else load_study_data)(checkpoint)

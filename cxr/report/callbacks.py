@@ -66,6 +66,8 @@ def _line(row: Mapping[str, float], seconds: float) -> str:
             ("AP50", "val/map_50"),
             ("AP", "val/map"),
             ("false positives per normal film", "val/false_positives_per_normal_film"),
+            ("AUC", "val/auc"),
+            ("PSNR", "val/psnr"),
         )
         if key in row
     ]

@@ -1,0 +1,165 @@
+"""Films with and without bones and vessels, side by side: after the test of a run, and of any films from the shell.
+
+python -m cxr.suppress.pictures [--drawn N] CHECKPOINT OUT [FILM…]
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxr.read.dicom import ReadError, read_film
+from cxr.read.intensity import Intensity, LogWindow
+from cxr.read.suppression import Suppressed, Suppressor, read_suppressor
+from cxr.read.unet import PARTS
+from cxr.suppress.data import LayeredDataModule
+
+_COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b")  # of PARTS
+_INCHES = 2.4  # a picture's side
+
+Picture = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One film: what it is called, pictures [h, w] in 0..1 by their heading, and masks bool [3, h, w] of ``PARTS``."""
+
+    name: str
+    pictures: Mapping[str, Picture]
+    masks: NDArray[np.bool_]
+
+
+class SuppressionPictures(Callback):
+    """Write ``path`` after the test: film, suppressed, truth, what was taken off, and masks of ``films`` test films."""
+
+    def __init__(self, path: str, films: int = 6) -> None:
+        self.path = Path(path)
+        self.films = films
+        self._rows: list[Row] = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the batch's films while fewer than ``films`` are kept."""
+        maps = {**batch, **{f"made {name}": value for name, value in outputs["measured"].items()}}
+        films = (dict(zip(maps, film, strict=True)) for film in zip(*maps.values(), strict=True))
+        self._rows += [_row(f"film {len(self._rows) + i}", film) for i, film in enumerate(islice(films, self._left()))]
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the picture."""
+        if trainer.is_global_zero:
+            draw(self._rows, self.path)
+        self._rows = []
+
+    def _left(self) -> int:
+        return self.films - len(self._rows)
+
+
+def _row(name: str, film: Mapping[str, Tensor]) -> Row:
+    valid = film["valid"][0]
+    height, width = int(valid[:, 0].sum()), int(valid[0].sum())
+    cut = {key: value[:, :height, :width].float().cpu().numpy() for key, value in film.items()}
+    pictures = {
+        "film": cut["film"][0],
+        "suppressed": cut["made suppressed"][0],
+        "drawn without": cut["film"][0] - cut["residual"][0],
+        "taken off × 3": np.clip(3 * cut["made residual"][0], 0, 1),
+    }
+    return Row(name, pictures, cut["made masks"] > 0.5)
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
+    """Write a figure with a row a film, the masks on the film at last; the ending of ``path`` says PNG or JPEG.
+
+    White is the brightest of each row's film but for 0.5 % of it, for all pictures of the row.
+    """
+    headings = list(dict.fromkeys(heading for row in rows for heading in row.pictures))
+    columns = len(headings) + 1
+    figure = Figure(figsize=(_INCHES * columns, _INCHES * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)  # draws to memory, and leaves pyplot's global state alone
+    places = figure.subplots(len(rows), columns, squeeze=False)
+    for own, row in zip(places, rows, strict=True):
+        white = max(1e-3, float(np.percentile(row.pictures["film"], 99.5)))
+        shown = {**row.pictures, " · ".join(PARTS): row.pictures["film"]}
+        for place, heading in zip(own, [*headings, " · ".join(PARTS)], strict=True):
+            place.set_axis_off()
+            if row is rows[0]:
+                place.set_title(heading, fontsize=9)
+            if heading in shown:
+                place.imshow(shown[heading], cmap="gray", vmin=0, vmax=white, interpolation="antialiased")
+        for mask, colour in zip(row.masks, _COLOURS, strict=True):
+            if mask.any() and not mask.all():
+                own[-1].contour(mask, [0.5], colors=colour, linewidths=0.8)
+        own[0].text(4, 4, row.name, color="white", fontsize=7, va="top")
+    figure.savefig(path, dpi=100)
+
+
+def show_films(checkpoint: Path, out: Path, films: Sequence[Path], drawn: int = 0) -> None:
+    """Draw films before and after ``Suppressed`` to ``out``: the first ``drawn`` test films of seed 0, then ``films``.
+
+    ``films`` go through the log window and are named by their pseudonyms. Raises ``ReadError`` for a film that cannot
+    be read, ``ValueError`` for a checkpoint of something else.
+    """
+    step = Suppressed(str(checkpoint))
+    suppressor = read_suppressor(str(checkpoint), step.digest)
+    rows = [_drawn(index, suppressor) for index in range(drawn)]
+    for path in films:
+        film = read_film(path)
+        picture = Intensity([LogWindow()])(film)
+        layers = suppressor(picture)
+        pictures = {
+            "film": picture,
+            "suppressed": step(picture, film),
+            "taken off × 3": np.clip(3 * layers.residual, 0, 1),
+        }
+        rows.append(Row(film.study, pictures, np.stack([layers.masks[part] for part in PARTS])))
+    draw(rows, out)
+
+
+@torch.inference_mode()
+def _drawn(index: int, suppressor: Suppressor) -> Row:
+    data = LayeredDataModule(Intensity([LogWindow()]), suppressor.size, test_films=index + 1)
+    data.setup()
+    film = data.dataset("test")[index]
+    residual, logits = suppressor.network(film["film"][None])
+    suppressed = (film["film"] - residual[0]).clamp(0, 1)
+    return _row(
+        f"drawn {index}",
+        {**film, "made suppressed": suppressed, "made residual": residual[0], "made masks": logits[0].sigmoid()},
+    )
+
+
+def main() -> None:
+    """Read the command line and draw."""
+    parser = argparse.ArgumentParser(prog="python -m cxr.suppress.pictures", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="of python train.py experiment=suppress")
+    parser.add_argument("out", type=Path, help="the PNG or JPEG to write")
+    parser.add_argument("films", type=Path, nargs="*", help="DICOM, PNG, JPEG or TIFF files")
+    parser.add_argument("--drawn", type=int, default=0, help="test films of experiment=suppress, above the others")
+    arguments = parser.parse_args()
+    if not arguments.films and arguments.drawn < 1:
+        parser.error("no film: name films, or type --drawn 3")
+    try:
+        show_films(arguments.checkpoint, arguments.out, arguments.films, arguments.drawn)
+    except (ReadError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

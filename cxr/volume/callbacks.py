@@ -1,0 +1,93 @@
+"""What a run on volumes shows: three planes with Grad-CAM, in TensorBoard and in the run's folder."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from torch import Tensor
+
+from cxr.volume.explain import study_picture
+from cxr.volume.task import StudyTask
+
+
+class StudyPictures(Callback):
+    """Show ``studies`` validation studies in TensorBoard after each epoch, and as many of the test as a picture.
+
+    Each is shown as three planes through the peak of the Grad-CAM of its surest finding. Of several processes the first
+    one shows those of its own share.
+
+    Args:
+        folder: of the run; gets ``planes.png`` after the test.
+        studies: shown.
+    """
+
+    def __init__(self, folder: str, studies: int = 6) -> None:
+        self.folder = Path(folder)
+        self.studies = studies
+        self._pictures: list[Image.Image] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the batch's studies while fewer than ``studies`` are drawn."""
+        self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "val")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send the pictures to TensorBoard."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for i, picture in enumerate(self._pictures):
+                    shown = np.asarray(picture)
+                    logger.experiment.add_image(f"validation/{i}", shown, trainer.current_epoch, dataformats="HWC")
+        self._pictures = []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draw the batch's studies while fewer than ``studies`` are drawn."""
+        self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "test")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the pictures below one another."""
+        if self._pictures:
+            sheet = Image.new(
+                "RGB", (max(p.width for p in self._pictures), sum(p.height for p in self._pictures)), "black"
+            )
+            for i, picture in enumerate(self._pictures):
+                sheet.paste(picture, (0, sum(p.height for p in self._pictures[:i])))
+            sheet.save(self.folder / "planes.png")
+        self._pictures = []
+
+    def _draw(self, trainer: Trainer, task: StudyTask, scores: Tensor, batch: Mapping[str, Tensor], split: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        studies = trainer.datamodule.films[split]  # type: ignore[attr-defined]  # not declared by Lightning
+        for sample, score in zip(_samples(batch), scores, strict=True):
+            if len(self._pictures) >= self.studies:
+                return
+            study = studies[int(sample["item"])]
+            name = task.findings.names[int(score.argmax())]
+            marked = ", ".join(task.findings.label(found) for found in study.findings) or "normal"
+            caption = f"{study.study} · {task.findings.label(name)} {float(score.max()):.2f} · marked: {marked}"
+            self._pictures.append(study_picture(task, sample, task.findings.index(name), caption)[0])
+
+
+def _samples(batch: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    for row in range(len(batch["item"])):
+        yield {name: values[row] for name, values in batch.items()}

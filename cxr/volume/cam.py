@@ -1,0 +1,67 @@
+"""Grad-CAM in three dimensions: where in a volume a network saw a finding (Selvaraju 2017, equations 1 and 2)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  the name its documentation uses
+
+from cxr.volume.task import StudyTask
+
+Volume = NDArray[np.float32]
+
+
+def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor:
+    """Return maps float32 [B, D, H, W] in 0..1 of a finding's logit, at the volumes' size.
+
+    Each channel of the trunk's last maps weighs as much as the logit rises with its mean; what lowers the logit is left
+    out. A map that is zero everywhere says that nothing raised it; every other one has its maximum at 1.
+
+    Args:
+        task: its weights and mode are left as they are.
+        batch: what its network takes; may come from within Lightning's inference mode.
+        label: of the finding, 1..K.
+    """
+    was_training = task.training
+    task.eval()
+    try:
+        # Leaves inference mode, in which Lightning tests: copies made here can be differentiated
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = {name: values.clone() for name, values in batch.items()}
+            maps, logits = _maps_and_logits(task, inputs)
+            (gradient,) = torch.autograd.grad(logits[:, label - 1].sum(), maps)
+    finally:
+        task.train(was_training)
+    weights = gradient.float().mean((2, 3, 4), keepdim=True)
+    cam = F.relu((weights * maps.detach().float()).sum(1, keepdim=True))
+    cam = F.interpolate(cam, inputs["volume"].shape[2:], mode="trilinear", align_corners=False)[:, 0]
+    peak = cam.amax((1, 2, 3), keepdim=True)
+    return torch.where(peak > 0, cam / peak.clamp_min(torch.finfo(cam.dtype).tiny), cam)
+
+
+def energy_inside(heat: Volume, lesion: NDArray[np.bool_]) -> float:
+    """Return the share of a map's sum that lies in the lesion, both [D, H, W]; NaN for a map that is zero everywhere.
+
+    A map that knows nothing has the lesion's share of the volume (Wang 2020, energy-based pointing game).
+    """
+    total = float(heat.sum())
+    return float(heat[lesion].sum()) / total if total > 0 else float("nan")
+
+
+def _maps_and_logits(task: StudyTask, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    kept: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, arguments: object, output: Tensor) -> Tensor:
+        # A new leaf: also a trunk that is frozen, and so gives maps without a gradient, can be looked into
+        kept.append(output.detach().requires_grad_())
+        return kept[-1]
+
+    trunk = task.network.get_submodule("trunk")
+    hook = trunk.register_forward_hook(keep)
+    try:
+        logits: Tensor = task.network(inputs)["study"]
+    finally:
+        hook.remove()
+    return kept[0], logits

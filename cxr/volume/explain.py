@@ -1,0 +1,190 @@
+"""Studies explained: which finding a network saw, and where in the volume, as pictures of three planes and a page."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from cxr.findings import FindingVocabulary
+from cxr.fonts import picture_font
+from cxr.volume.cam import grad_cam
+from cxr.volume.task import StudyTask
+from cxr.volume.views import planes
+
+_CAPTION = 22  # px
+_STYLE = """
+:root { color-scheme: dark; }
+body { font: 15px/1.5 system-ui, "Noto Sans TC", sans-serif; margin: 0 auto; max-width: 1100px; padding: 24px;
+  background: #14171a; color: #e8eaed; }
+h1 { font-size: 24px; margin: 0 0 4px; } p { max-width: 80ch; } .quiet { color: #9aa0a6; }
+figure { margin: 0 0 24px; } img { max-width: 100%; border-radius: 4px; } figcaption { font-size: 13px; }
+"""
+
+
+@dataclass(frozen=True)
+class ExplainedFinding:
+    """One finding of a study: its score 0..1, whether it is marked, and the map's picture and highest voxel (z, y, x).
+
+    ``peak`` is None where the map is zero everywhere: nothing raised the finding's logit.
+    """
+
+    finding: str
+    score: float
+    marked: bool
+    picture: str
+    peak: tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class ExplainedStudy:
+    """What ``study.json`` holds: pseudonyms, what is marked, all scores by finding, and what was explained."""
+
+    study: str
+    patient: str
+    marked: tuple[str, ...]
+    scores: Mapping[str, float]
+    explained: tuple[ExplainedFinding, ...]
+
+
+def explain_studies(
+    task: StudyTask,
+    dataset: Dataset[dict[str, Tensor]],
+    studies: Sequence[Any],
+    folder: Path,
+    findings: FindingVocabulary,
+    count: int | None = 16,
+    findings_per_study: int = 2,
+    language: str = "en",
+) -> list[ExplainedStudy]:
+    """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``, and ``index.html`` of them all.
+
+    Explained are the findings with the highest scores. Where ``study.json`` stands the study is done and read again.
+
+    Args:
+        task: trained.
+        dataset: of the split, samples as the network takes them.
+        studies: behind the samples: pseudonyms and findings.
+        folder: of the run.
+        findings: the vocabulary.
+        count: of studies, taken in turn from each finding and normal; None: all.
+        findings_per_study: explained at most.
+        language: en or zh.
+    """
+    done = []
+    for index in in_turn(studies, findings, count):
+        own = folder / "studies" / studies[index].study
+        if not (own / "study.json").exists():
+            own.mkdir(parents=True, exist_ok=True)
+            _explain(task, dataset[index], studies[index], own, findings, findings_per_study, language)
+        done.append((own, _read(own)))
+    (folder / "index.html").write_text(_page(done, findings, language), encoding="utf-8")
+    return [study for _, study in done]
+
+
+def in_turn(studies: Sequence[Any], findings: FindingVocabulary, count: int | None) -> list[int]:
+    """Return the indices of ``count`` studies: one of each finding and a normal one in turn, as long as there are."""
+    groups = [[i for i, study in enumerate(studies) if name in study.findings] for name in findings.names]
+    groups.append([i for i, study in enumerate(studies) if study.normal])
+    turns = [group[turn] for turn in range(len(studies)) for group in groups if turn < len(group)]
+    return list(dict.fromkeys(turns))[:count]
+
+
+def study_picture(
+    task: StudyTask, sample: Mapping[str, Tensor], label: int, caption: str
+) -> tuple[Image.Image, NDArray[np.float32]]:
+    """Return the three planes through the peak of a finding's Grad-CAM with the map laid over, and the map [D, H, W].
+
+    Args:
+        task: trained.
+        sample: of one study, as a data set gives it.
+        label: of the finding, 1..K.
+        caption: written above.
+    """
+    batch = {name: values[None].to(task.device) for name, values in sample.items()}
+    heat = grad_cam(task, batch, label)[0].cpu().numpy()
+    volume = sample["volume"].float().cpu().numpy()
+    shown = planes(volume, heat=heat, at=peak_of(heat)).convert("RGB")
+    picture = Image.new("RGB", (shown.width, shown.height + _CAPTION), "black")
+    picture.paste(shown, (0, _CAPTION))
+    ImageDraw.Draw(picture).text((4, 3), caption, fill="white", font=picture_font(13))
+    return picture, heat
+
+
+def peak_of(heat: NDArray[np.float32]) -> tuple[int, int, int] | None:
+    """Return the highest voxel of a map; None for one that is zero everywhere."""
+    if heat.max() <= 0:
+        return None
+    z, y, x = (int(place) for place in np.unravel_index(int(heat.argmax()), heat.shape))
+    return z, y, x
+
+
+def _explain(
+    task: StudyTask,
+    sample: dict[str, Tensor],
+    study: Any,
+    folder: Path,
+    findings: FindingVocabulary,
+    most: int,
+    language: str,
+) -> None:
+    scores = task.eval().classify(default_collate([sample]))[0].cpu()
+    explained = []
+    for label in (torch.argsort(scores, descending=True)[:most] + 1).tolist():
+        name, score = findings.name(label), float(scores[label - 1])
+        caption = f"{study.study} · {findings.label(name, language)} {score:.2f}"
+        picture, heat = study_picture(task, sample, label, caption)
+        picture.save(folder / f"{name}.png")
+        np.save(folder / f"{name}.npy", np.uint8(heat * 255 + 0.5))
+        explained.append(ExplainedFinding(name, score, name in study.findings, f"{name}.png", peak_of(heat)))
+    by_name = dict(zip(findings.names, scores.tolist(), strict=True))
+    record = ExplainedStudy(study.study, study.patient, tuple(study.findings), by_name, tuple(explained))
+    part = folder / ".study.json.part"
+    part.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    part.replace(folder / "study.json")
+
+
+def _read(folder: Path) -> ExplainedStudy:
+    fields = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    explained = tuple(
+        ExplainedFinding(**{**one, "peak": tuple(one["peak"]) if one["peak"] else None}) for one in fields["explained"]
+    )
+    return ExplainedStudy(**{**fields, "marked": tuple(fields["marked"]), "explained": explained})
+
+
+def _page(studies: Sequence[tuple[Path, ExplainedStudy]], findings: FindingVocabulary, language: str) -> str:
+    figures = "".join(
+        f'<figure><img alt="three planes of study {escape(study.study)}" src="{_data(folder / one.picture)}">'
+        f"<figcaption>{escape(study.study)} · {escape(findings.label(one.finding, language))}"
+        f" {one.score:.2f} · marked: {escape(_marked(study, findings, language))}"
+        f"{'' if one.peak else ' · the map is zero everywhere: nothing raised this finding'}</figcaption></figure>"
+        for folder, study in studies
+        for one in study.explained
+    )
+    return f"""<!doctype html>
+<html lang="{escape(language)}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>cxr: studies explained</title><style>{_STYLE}</style>
+<h1>Studies explained</h1>
+<p>Axial, coronal and sagittal planes through the highest voxel of 3D Grad-CAM: where the network's last maps raised the
+finding's score. A map has the detail of those maps, a few voxels of the network's cube each, and tells what the network
+used, not what is there. <span class="quiet">Research software.</span></p>
+{figures}
+</html>
+"""
+
+
+def _marked(study: ExplainedStudy, findings: FindingVocabulary, language: str) -> str:
+    return ", ".join(findings.label(name, language) for name in study.marked) or "normal"
+
+
+def _data(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

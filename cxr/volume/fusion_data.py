@@ -1,0 +1,79 @@
+"""Patients with a film, a series or both, and what is known of each as a whole: a table, ``patients.csv``."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.dicom import pseudonym
+from cxr.volume.study import Study
+
+TABLE = "patients.csv"
+_COLUMNS = ("film", "series", "findings")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient with what was taken of them, and what is known of them as a whole.
+
+    Args:
+        film: the radiograph; None: there is none.
+        series: the volume; None: there is none.
+        study, patient: pseudonyms; the study's is that of the row.
+        findings: canonical names; () is a normal patient.
+        split: "test" where the data set itself holds the patient back for testing, else "".
+    """
+
+    film: Path | None
+    series: Study | None
+    study: str
+    patient: str
+    findings: tuple[str, ...]
+    split: str = ""
+
+    @property
+    def normal(self) -> bool:
+        """Whether the patient bears no finding."""
+        return not self.findings
+
+
+def read_patients(root: Path | str, findings: FindingVocabulary) -> list[Patient]:
+    """Return the patients of ``patients.csv`` in ``root``: columns film, series, findings[, patient][, split].
+
+    Film and series are relative to ``root``; one of them may be empty. Findings are separated by ``|``; none, or
+    ``normal``, is a normal patient. Without ``patient`` each row is a patient of its own; rows of one patient never
+    stand in two splits. ``split`` may be ``test``.
+
+    Raises:
+        FileNotFoundError: the table, a film or a series is not there.
+        ValueError: a column is missing, a row has neither film nor series, or a split is unknown.
+        UnknownLabelError: a finding is not in the vocabulary.
+    """
+    root = Path(root)
+    table = root / TABLE
+    if not table.is_file():
+        raise FileNotFoundError(f"{table}: there is no such file, expected a table with {', '.join(_COLUMNS)}")
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if lacking := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"{table}: has no column {', '.join(lacking)}; found {', '.join(reader.fieldnames or ())}")
+        return [_patient(root, table, number, row, findings) for number, row in enumerate(reader, start=2)]
+
+
+def _patient(root: Path, table: Path, number: int, row: dict[str, str], findings: FindingVocabulary) -> Patient:
+    film, series = (root / row[name].strip() if row[name].strip() else None for name in ("film", "series"))
+    if film is None and series is None:
+        raise ValueError(f"{table}: row {number} has neither film nor series, expected one at least")
+    for path in (film, series):
+        if path is not None and not path.exists():
+            raise FileNotFoundError(f"{table}: row {number}: {path} is not there")
+    split = (row.get("split") or "").strip()
+    if split not in ("", "test"):
+        raise ValueError(f"{table}: row {number}: split is {split!r}, expected test or nothing")
+    labels = [label for label in row["findings"].split("|") if label.strip()]
+    names = findings.resolve(labels, str(table), [number] * len(labels))
+    found = tuple(dict.fromkeys(name for name in names if name != NORMAL))
+    study = pseudonym(f"{row['film']} {row['series']}")
+    patient = pseudonym((row.get("patient") or "").strip() or f"{row['film']} {row['series']}")
+    volume = None if series is None else Study(series, row["series"].strip(), study, patient, found)
+    return Patient(film, volume, study, patient, found, split)
