@@ -17,7 +17,8 @@ def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor
     """Return maps float32 [B, D, H, W] in 0..1 of a finding's logit, at the volumes' size.
 
     Each channel of the trunk's last maps weighs as much as the logit rises with its mean; what lowers the logit is left
-    out. A map that is zero everywhere says that nothing raised it; every other one has its maximum at 1.
+    out. A map that is zero everywhere says that nothing raised it, or that the network did not look at the volume; every
+    other one has its maximum at 1.
 
     Args:
         task: its weights and mode are left as they are.
@@ -31,6 +32,8 @@ def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor
         with torch.inference_mode(False), torch.enable_grad():
             inputs = {name: values.clone() for name, values in batch.items()}
             maps, logits = _maps_and_logits(task, inputs)
+            if maps is None:
+                return torch.zeros_like(inputs["volume"][:, 0], dtype=torch.float32)
             (gradient,) = torch.autograd.grad(logits[:, label - 1].sum(), maps)
     finally:
         task.train(was_training)
@@ -50,7 +53,7 @@ def energy_inside(heat: Volume, lesion: NDArray[np.bool_]) -> float:
     return float(heat[lesion].sum()) / total if total > 0 else float("nan")
 
 
-def _maps_and_logits(task: StudyTask, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _maps_and_logits(task: StudyTask, inputs: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor]:
     kept: list[Tensor] = []
 
     def keep(module: torch.nn.Module, arguments: object, output: Tensor) -> Tensor:
@@ -64,4 +67,4 @@ def _maps_and_logits(task: StudyTask, inputs: Mapping[str, Tensor]) -> tuple[Ten
         logits: Tensor = task.network(inputs)["study"]
     finally:
         hook.remove()
-    return kept[0], logits
+    return kept[0] if kept else None, logits

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cxr.findings import FindingVocabulary
 from cxr.volume.cam import energy_inside, grad_cam
+from cxr.volume.fusion import fusion
 from cxr.volume.task import StudyTask
 
 FINDINGS = FindingVocabulary([{"name": "nodule"}, {"name": "fluid"}])
@@ -76,3 +77,13 @@ def test_energy_is_the_share_of_the_map_within_the_lesion() -> None:
     lesion[0, 0, 0] = True
     assert energy_inside(heat, lesion) == pytest.approx(0.75)
     assert np.isnan(energy_inside(np.zeros_like(heat), lesion))
+
+
+def test_a_network_that_does_not_look_at_the_volume_has_a_map_of_zeros() -> None:
+    findings = FindingVocabulary([{"name": "disease"}])
+    only_film = partial(fusion, channels=(4, 8), strides=(2,), modalities=["film"])
+    task = StudyTask(findings, only_film, partial(torch.optim.SGD, lr=0.1))
+    batch = {"film": torch.rand(2, 1, 64, 64), "volume": torch.rand(2, 1, 16, 16, 16)}
+    maps = grad_cam(task, batch | {"present": torch.ones(2, 2, dtype=torch.bool)}, 1)
+    assert maps.shape == (2, 16, 16, 16)
+    assert not maps.any()
