@@ -17,8 +17,8 @@ def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor
     """Return maps float32 [B, D, H, W] in 0..1 of a finding's logit, at the volumes' size.
 
     Each channel of the trunk's last maps weighs as much as the logit rises with its mean; what lowers the logit is left
-    out. A map that is zero everywhere says that nothing raised it, or that the network did not look at the volume; every
-    other one has its maximum at 1.
+    out. A map that is zero everywhere says that nothing raised it, or that the network did not look at the volume;
+    every other one has its maximum at 1.
 
     Args:
         task: its weights and mode are left as they are.
