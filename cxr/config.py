@@ -44,6 +44,7 @@ _RANKS = ("RANK", "SLURM_PROCID")
 _KEPT = (
     "checkpoints/*.ckpt",
     "films/*/film.json",
+    "studies/*/study.json",
     "films.jsonl",
     "detections.json",
 )  # what a run can go on from, whatever script made it

@@ -166,6 +166,8 @@ def test_the_cut_off_run_of_the_same_command_goes_on(tmp_path: Path, monkeypatch
     run("2", ["seed=2"], "checkpoints/last.ckpt")  # another command
     run("3", ["seed=1"])  # cut off before there was anything to go on from
     assert Path(run_dir("cxr", overrides)).name not in {"1", "2", "3"}
+    run("3a", ["seed=1"], "studies/p1/study.json")
+    assert Path(run_dir("cxr", overrides)).name == "3a"
     cut_off = run("4", ["seed=1"], "checkpoints/last.ckpt")
     assert Path(run_dir("cxr", overrides)).name == "4"
     with FileLock(cut_off / config.LOCK):  # it lives: a second one of the same command is a run of its own

@@ -1,7 +1,8 @@
 """Volumes read once and kept as cubes: one file a study, written whole or not at all.
 
-The key is the settings and, of every file below the study's folder, name, size and time of change: a slice that is
-added, lost or written anew is read anew. ``digest`` is of the values, so that a copy elsewhere is known as the same.
+The key is the settings, the study's folder and, of every file below it, name, size, times and inode: a slice that is
+added, lost or written anew is read anew, and archives that give all files one time confuse no two studies. ``digest``
+is of the values, so that a copy elsewhere is known as the same.
 """
 
 import json
@@ -111,10 +112,11 @@ class VolumeCache:
 
     def _file(self, study: Study) -> Path:
         paths = sorted(path for path in study.path.rglob("*") if path.is_file())
-        state: list[Any] = [self.settings, study.series, study.stacked]
+        state: list[Any] = [self.settings, str(study.path.resolve()), study.series, study.stacked]
         for path in paths:
             status = path.stat()
-            state.append((path.relative_to(study.path).as_posix(), status.st_size, status.st_mtime_ns))
+            identity = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            state.append((path.relative_to(study.path).as_posix(), *identity))
         return self.folder / f"{blake2b(repr(state).encode(), digest_size=16).hexdigest()}.npz"
 
 

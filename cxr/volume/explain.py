@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
@@ -82,7 +82,10 @@ def explain_studies(
     """
     done = []
     for index in in_turn(studies, findings, count):
-        own = folder / "studies" / studies[index].study
+        name = studies[index].study
+        if earlier := sum(study.study == name for study in studies[:index]):  # another series of the same study
+            name = f"{name}-{earlier + 1}"
+        own = folder / "studies" / name
         if not (own / "study.json").exists():
             own.mkdir(parents=True, exist_ok=True)
             _explain(task, dataset[index], studies[index], own, findings, findings_per_study, language)
@@ -137,7 +140,8 @@ def _explain(
     most: int,
     language: str,
 ) -> None:
-    scores = task.eval().classify(default_collate([sample]))[0].cpu()
+    batch = {name: values[None].to(task.device) for name, values in sample.items()}
+    scores = task.eval().classify(batch)[0].cpu()
     explained = []
     for label in (torch.argsort(scores, descending=True)[:most] + 1).tolist():
         name, score = findings.name(label), float(scores[label - 1])

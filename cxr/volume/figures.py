@@ -4,6 +4,7 @@ A study is given to ``cxr.detect.triage`` as a film without boxes: it looks at s
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ class StudyScores(Metric):
     scores: list[Tensor]
     labels: list[Tensor]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         for state in ("item", "scores", "labels"):
             self.add_state(state, [], dist_reduce_fx="cat")
 

@@ -143,7 +143,7 @@ def fusion(
         ValueError: a setting no network can be built with.
         WeightsError: a file is not to be had, or made for another network.
     """
-    _check(modalities, modality_dropout)
+    _check(modalities, modality_dropout, freeze)
     film, volume = TinyFPN(), Cnn3d(in_channels, channels, strides)
     if weights is None and film_weights is not None:
         _load_film(film, read_weights(film_weights, None) or {}, film_weights)
@@ -168,7 +168,9 @@ def _load(module: nn.Module, state: State, source: str) -> None:
         raise WeightsError(f"weights {source}: made for another network. {error}") from error
 
 
-def _check(modalities: Sequence[str], modality_dropout: float) -> None:
+def _check(modalities: Sequence[str], modality_dropout: float, freeze: Sequence[str]) -> None:
+    if isinstance(freeze, str) or not set(freeze) <= set(MODALITIES):
+        raise ValueError(f"model.freeze is {freeze!r}, expected some of film, volume, or none: model.freeze=[film]")
     if not modalities or not set(modalities) <= set(MODALITIES):
         raise ValueError(f"model.modalities is {list(modalities)}, expected film, volume or both")
     if not 0 <= modality_dropout <= 1:

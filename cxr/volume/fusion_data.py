@@ -54,7 +54,7 @@ def read_patients(root: Path | str, findings: FindingVocabulary) -> list[Patient
     if not table.is_file():
         raise FileNotFoundError(f"{table}: there is no such file, expected a table with {', '.join(_COLUMNS)}")
     with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, restval="")
         if lacking := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
             raise ValueError(f"{table}: has no column {', '.join(lacking)}; found {', '.join(reader.fieldnames or ())}")
         return [_patient(root, table, number, row, findings) for number, row in enumerate(reader, start=2)]

@@ -11,6 +11,7 @@ from typing import Any, cast
 from cxr.data.patients import without_placeholders
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import Header, ReadError, find_dicoms, pseudonym, read_header
+from cxr.read.tags import open_tags
 
 TABLE = "studies.csv"
 _COLUMNS = ("series", "findings")
@@ -77,7 +78,8 @@ def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = F
             f"{table}: {len(missing)} of {len(rows)} folders are missing, first in row {missing[0]}: {first}"
         )
     with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_first_header, (root / row["series"] for row in rows.values())))
+        asked = [(root / row["series"], row["series_pseudonym"]) for row in rows.values()]
+        headers = list(pool.map(lambda places: _first_header(*places), asked))
     studies = [
         _study(root, row, tuple(name for name in found[number] if name != NORMAL), header, stacked)
         for (number, row), header in zip(rows.items(), headers, strict=True)
@@ -130,12 +132,11 @@ def _check(table: Path, rows: dict[int, dict[str, str]], found: dict[int, tuple[
 
 def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: Header | None, stacked: bool) -> Study:
     own = pseudonym(row["series"])
-    named = header is not None and header.patient != header.study  # without PatientID the study stands for it
     return Study(
         path=root / row["series"],
         id=row["series"],
         study=header.study if header else own,
-        patient=pseudonym(row["patient"]) if row["patient"] else header.patient if header and named else own,
+        patient=pseudonym(row["patient"]) if row["patient"] else header.patient if header else own,
         findings=findings,
         split=_SPLITS[row["split"]],
         modality=header.modality if header else "",
@@ -144,10 +145,14 @@ def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: H
     )
 
 
-def _first_header(folder: Path) -> Header | None:
-    """Return the header of the first file that has one; whoever reads the pixels reports what has none."""
+def _first_header(folder: Path, series: str) -> Header | None:
+    """Return the header of the first file, of the named ``series``, that has one; else whoever reads pixels reports."""
     for path in find_dicoms(folder):
         try:
+            if series:
+                with path.open("rb") as file, open_tags(path, file, ["SeriesInstanceUID"]) as tags:
+                    if pseudonym(tags.text("SeriesInstanceUID")) != series:
+                        continue
             return read_header(path)
         except ReadError:
             continue

@@ -144,13 +144,13 @@ class StudyTask(Training):
         """
         was_training = self.training
         self.eval()
-        self._scores.reset()
+        alone = StudyScores(sync_on_compute=False)  # the first process chooses while the others wait
         for batch in DataLoader(validation, batch_size=8):
-            self.measure({name: values.to(self.device) for name, values in batch.items()})
+            here = {name: values.to(self.device) for name, values in batch.items()}
+            alone.update(here["item"], self.classify(here), here["labels"])
         self.train(was_training)
         studies = cast(Any, validation).studies
-        results = self._results([study.patient for study in studies])
-        self._scores.reset()
+        results = study_results(*alone.compute(), [study.patient for study in studies])
         for label, name in enumerate(self.findings.names, start=1):
             self.thresholds[label - 1] = youden_threshold(results, label, name)
         point = choose_operating_point(results, self.sensitivity)

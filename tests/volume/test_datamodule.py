@@ -1,6 +1,7 @@
 """Studies → batches: split by patient, turned by (seed, epoch, index), refused where modalities are mixed."""
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from pydicom import dcmread
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import ReadError, pseudonym
 from cxr.read.intensity import CtWindow, FullRange, Intensity, LogWindow
+from cxr.volume.cache import VolumeCache
 from cxr.volume.datamodule import VolumeDataModule
 from cxr.volume.dataset import rotate
 from cxr.volume.phantom import draw_series, write_series
 from cxr.volume.stack import read_stack, stack_cube
-from cxr.volume.study import read_volume
+from cxr.volume.study import Study, read_volume
 from cxr.volume.thorax import CONSOLIDATION, EFFUSION, FINDINGS
 
 LABELS = ("consolidation", "", "normal", f"{CONSOLIDATION}|{EFFUSION}")
@@ -271,3 +273,28 @@ def test_stacks_are_served_as_volumes_are(film: Write, findings: FindingVocabula
     data.prepare_data()
     data.setup()
     assert data.dataset("train")[0]["volume"].shape == (1, 16, 16, 16)
+
+
+def test_two_studies_of_one_archive_time_are_two_cubes(tmp_path: Path) -> None:
+    """Archives give all files one time; names and sizes of slices are alike from series to series."""
+    studies = []
+    for name, found in (("healthy", ()), ("ill", (EFFUSION,))):
+        write_series(tmp_path / name, draw_series(np.random.default_rng(0), 24, found, "CT"), name, name)
+        for number, file in enumerate(sorted((tmp_path / name).iterdir())):
+            os.utime(file.rename(tmp_path / name / f"IM{number:04d}.dcm"), (1e9, 1e9))
+        studies.append(Study(tmp_path / name, name, name, name, found))
+    cache = VolumeCache(tmp_path / "cache", Intensity([CtWindow(-600.0, 1500.0)]), 16, None, 12.0)
+    assert cache.fill(studies) == {}
+    healthy, ill = (cache.get(study) for study in studies)
+    assert healthy.digest != ill.digest
+
+
+def test_without_patient_id_the_series_of_one_study_have_one_patient(root: Path, findings: FindingVocabulary) -> None:
+    for name in ("s0", "s1"):
+        for file in (root / name).iterdir():
+            ds = dcmread(file)
+            ds.PatientID, ds.StudyInstanceUID = "", "1.2.3"
+            ds.save_as(file)
+    first, second, *others = read_volume(root, findings)
+    assert first.patient == second.patient
+    assert first.patient not in {study.patient for study in others}

@@ -77,6 +77,9 @@ def test_the_backbone_of_a_trained_detector_is_taken(tmp_path: Path) -> None:
 def test_wrong_settings_are_told() -> None:
     with pytest.raises(ValueError, match="expected film, volume or both"):
         network(modalities=["ct"])
+    for wrong in ("film", ["films"]):
+        with pytest.raises(ValueError, match=r"model\.freeze is .*, expected some of film, volume"):
+            network(freeze=wrong)
     with pytest.raises(ValueError, match="expected a share"):
         network(modality_dropout=1.5)
 
