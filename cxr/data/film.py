@@ -65,5 +65,5 @@ class Film:
         return not self.findings and self.labelled is None
 
     def tells_of(self, finding: str) -> bool:
-        """Whether the film's readers looked for ``finding``."""
-        return self.labelled is None or finding in self.labelled
+        """Whether the film's readers looked for ``finding``; a mark tells, whatever else was looked for."""
+        return self.labelled is None or finding in self.labelled or finding in self.findings

@@ -120,7 +120,7 @@ def _labelled(
 ) -> frozenset[str] | None:
     """Return what the film tells of; None where it tells of all, and no boxes means that it is normal."""
     # several findings of a source may be one here, of which a film tells where it tells of each
-    untold = {common for own, common in mapping.items() if not film.tells_of(own)}
+    untold = {common for own, common in mapping.items() if film.labelled is not None and own not in film.labelled}
     labelled = frozenset(mapping.values()) - untold
     whole = labelled == frozenset(findings.names)
     return None if whole and (film.normal or has_boxes) else labelled

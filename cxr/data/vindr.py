@@ -57,10 +57,10 @@ def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wb
         marks = {name: _chosen(of_film, readers) for name, of_film in marks.items() if _chosen(of_film, readers)}
         images = find_images(table, marks, [base / split])
         abnormal = _abnormal(table)
-        films += [
-            _film(path, name, marks[name], name in abnormal, findings, readers, iou, "test" if split == "test" else "")
-            for name, path in images.items()
-        ]
+        held_back = "test" if split == "test" else ""
+        for name, path in images.items():
+            ill = any((name, rater) in abnormal for rater in marks[name])
+            films.append(_film(path, name, marks[name], ill, findings, readers, iou, held_back))
     return without_placeholders(with_headers(films))
 
 
@@ -105,12 +105,12 @@ def _image_labels(annotations: Path) -> list[tuple[str, str, bool]]:
     if table == annotations or not table.is_file():
         return []
     records = read_table(table, ["image_id", "No finding"], optional=["rad_id"]).values()
-    return [(r["image_id"], r["rad_id"] or _CONSENSUS, r["No finding"] not in ("0", "0.0")) for r in records]
+    return [(r["image_id"], r["rad_id"] or _CONSENSUS, r["No finding"] in ("1", "1.0")) for r in records]
 
 
-def _abnormal(annotations: Path) -> set[str]:
-    """Return the films of which some reader says that they are not without a finding."""
-    return {image for image, _, nothing in _image_labels(annotations) if not nothing}
+def _abnormal(annotations: Path) -> set[tuple[str, str]]:
+    """Return (film, reader) where the reader says that the film is not without a finding."""
+    return {(image, rater) for image, rater, nothing in _image_labels(annotations) if not nothing}
 
 
 def _chosen(of_film: _Readers, readers: str) -> _Readers:

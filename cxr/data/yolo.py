@@ -39,6 +39,7 @@ def read_yolo(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     films = [
         film for split in ("train", "val", "test") for film in _read(Path(root), settings, split, classes, findings)
     ]
+    films = list({film.path: film for film in films}.values())  # a folder named for two splits: once, as the last says
     if not films:
         raise FileNotFoundError(f"{Path(root) / _SETTINGS}: no image lies in its train, val and test folders")
     return without_placeholders(films)
@@ -92,9 +93,18 @@ def _images(root: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
         place = next((p for p in (base / entry, root / entry, root / entry.removeprefix("../")) if p.exists()), None)
         if place is None:
             raise FileNotFoundError(f"{root / _SETTINGS}: {split} is {entry!r}, which is not in {base}")
-        files = sorted(place.rglob("*")) if place.is_dir() else [base / line for line in place.read_text().split()]
-        images += [file for file in files if file.is_file() and file.suffix.lower() in _IMAGES]
-    return images
+        files = _listed(place, base) if place.is_file() else sorted(place.rglob("*"))
+        images += [file for file in files if file.suffix.lower() in _IMAGES and not file.name.startswith(".")]
+    return [image for image in dict.fromkeys(images) if image.is_file()]
+
+
+def _listed(table: Path, base: Path) -> list[Path]:
+    """Return the images that a txt lists, one a line; names may hold blanks. Those that are missing are told."""
+    lines = [line.strip() for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    files = [base / line if (base / line).is_file() else table.parent / line for line in lines]
+    if lost := sum(not file.is_file() for file in files):
+        _log.warning("%s: %d of %d images of it are missing and left out.", table, lost, len(files))
+    return files
 
 
 def _label_file(image: Path) -> Path:

@@ -81,8 +81,8 @@ class DetectionTask(Training):
             weights = class_weights(films, self.findings, self.class_weights)
             self._regions().class_weights.copy_(torch.tensor(weights))
 
-    def on_train_epoch_start(self) -> None:
-        """Keep the statistics of frozen parts: Lightning has put all of the detector into train mode."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the statistics of frozen parts; an epoch's start is not told to a run resumed within it."""
         for part in self.frozen:
             part.eval()
 

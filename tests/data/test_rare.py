@@ -71,6 +71,12 @@ def test_a_film_that_told_of_one_finding_tells_of_none_when_it_is_held_back() ->
     assert kept.labelled == frozenset()
 
 
+def test_a_mark_tells_whatever_else_was_looked_for() -> None:
+    marked = film(0, "bone", labelled=frozenset({"heart"}))
+    assert [marked.tells_of(name) for name in VOCABULARY.names] == [True, False, True]
+    assert not marked.normal
+
+
 def test_holding_back_everything_is_refused() -> None:
     with pytest.raises(ValueError, match="all findings; at least one must be left to learn"):
         withhold([film(0)], ["heart", "lung", "bone"], VOCABULARY)
