@@ -5,27 +5,7 @@ python train.py -m optimizer.lr=0.001,0.005 trainer.max_epochs=10,20
 python train.py --help
 """
 
-from omegaconf import DictConfig
-
-from cxr import config
-
-
-@config.entry("train")
-def main(cfg: DictConfig) -> float:
-    """Train what ``cfg`` composes and return the monitored score of its best epoch."""
-    config.check(cfg)
-    from cxr import run  # here, not above: it imports torch, which --help and a misspelt word need not wait for
-
-    with run.opened(cfg) as folder:
-        if folder.completed:
-            return folder.show()
-        parts = run.instantiate(cfg)
-        run.fit(parts, folder)
-        if not parts.pruned:
-            run.calibrate(parts, folder)
-            run.test(parts, folder)
-        return folder.complete(parts)
-
+from cxr.runs.train import main
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,6 @@
-"""What Hydra's grammar would misread, written as it reads it."""
+"""The words of a command: what Hydra's grammar would misread, written as it reads it; the nearest word that exists."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,13 @@ def as_hydra_reads(argv: Sequence[str]) -> list[str]:
     sweep = {"-m", "--multirun"} & set(argv)
     words = [f"ckpt={_listed(word[5:])}" if word.startswith("ckpt=") and not sweep else word for word in argv]
     return [re.sub(r"^findings=\[(.*)\]$", _only, word) for word in words]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return a hint for a user who typed ``word``, which is none of ``known``: the nearest of these, and all of them."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(known)}." if known else hint
 
 
 def _only(names: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 Nothing here imports torch: a misspelt word is answered in a fraction of a second, not after 4 s of imports.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -26,9 +25,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cxr.command_line import nearest as _nearest
+from cxr.installation import CONF, command
 from cxr.signatures import signature
 
-CONF = Path(__file__).parents[1] / "conf"
 RESULT = "result.json"
 FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun again
 TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
@@ -149,8 +149,11 @@ def explain(error: Exception) -> str:
         return f"hydra/launcher={plugin['name']} needs pip install 'cxr[{_PLUGINS[plugin['plugin']]}]'"
     if group:
         name, option = group.groups()
-        known = sorted(p.stem for p in (CONF / name).glob("*.yaml"))
-        return f"{name}={option}: there is no such file in conf/{name}/. {_nearest(option, known)}"
+        options = re.search(r"Available options in '[\w/]+':\n(?P<names>(?:\t.*\n?)+)", text)
+        known = options["names"].split() if options else []
+        own = re.findall(r"provider=(?!hydra|main).*, path=file://(.*)", text)  # --config-dir, hydra.searchpath
+        places = " or ".join((f"conf/{name}/", *(f"{folder}/{name}/" for folder in own)))
+        return f"{name}={option}: there is no such file in {places}. {_nearest(option, known)}"
     if "locating target 'cxr.study.Study'" in text:
         return "a study needs pip install 'cxr[optuna]'"
     return text.split("\nfull_key")[0]
@@ -252,12 +255,6 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
             yield f"{key}={value}: there is no such file"
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}Known: {', '.join(known)}." if known else hint
-
-
 def _forget(run: Path) -> None:
     """Remove the folder Hydra made for a run that was refused before it began."""
     if rank() > 0 or not run.exists():
@@ -352,4 +349,5 @@ def write_json(path: Path, content: Any) -> None:
 # Here, not in ``entry``: the processes that a launcher starts import this module and nothing else
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts
 OmegaConf.register_new_resolver("cxr.first", lambda value: value if rank() == 0 else None, replace=True)

@@ -24,6 +24,7 @@ from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.detect.task import DetectionTask
 from cxr.detect.weights import WeightsError
+from cxr.installation import command
 from cxr.read.intensity import Intensity, Step
 from cxr.read.modality import ByModality, OneKind
 from cxr.read.preprocessing import Preprocessing
@@ -99,7 +100,7 @@ def of_studies(checkpoint: Checkpoint) -> bool:
 def _refuse_studies(checkpoint: Checkpoint) -> None:
     if of_studies(checkpoint):
         raise ConfigError(
-            f"{checkpoint.path}: of a network for whole studies, not of a detector; python explain.py ckpt=… shows what"
+            f"{checkpoint.path}: of a network for whole studies, not of a detector; {command('explain')} ckpt=… shows what"
             " it looked at, and its run's result.json holds the test figures"
         )
 

@@ -11,7 +11,6 @@ import math
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,7 +28,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from cxr import config
+from cxr import config, installation
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.detect.checkpoint import AtomicCheckpointIO
@@ -211,9 +210,11 @@ def instantiate(cfg: DictConfig) -> Parts:
     _check_monitor(plain["monitor"], task)
     processes = trainer.num_devices * trainer.num_nodes
     if processes > 1 and not config.launched():  # what Lightning starts by itself would wait for the first for ever
+        command = installation.command("train")
+        script = command.replace("python ", "").replace("cxr", "-m cxr")
         raise ConfigError(
             f"trainer.devices: {processes} processes are asked for and this is the only one; type torchrun"
-            f" --nproc_per_node {trainer.num_devices} train.py … instead of python train.py … (or srun, under SLURM)"
+            f" --nproc_per_node {trainer.num_devices} {script} … instead of {command} … (or srun, under SLURM)"
         )
     pruning = _pruning(Path(cfg.run_dir), plain["monitor"])
     if pruning is not None:
@@ -383,7 +384,7 @@ def _versions() -> dict[str, str]:
 
 def _provenance(parts: Parts) -> dict[str, Any]:
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": installation.typed(),
         "versions": _versions(),
         "git": _git(),
         "data": parts.data.fingerprint(),
@@ -401,7 +402,9 @@ def _provenance(parts: Parts) -> dict[str, Any]:
 
 def _git() -> dict[str, Any] | None:
     """The commit the code stands at, and whether files differ from it; None outside a git checkout."""
-    here = Path(__file__).parent
+    if installation.CLONE is None:  # a wheel may be installed inside somebody else's repository
+        return None
+    here = installation.CLONE
 
     def git(*words: str) -> str:
         return subprocess.run(  # noqa: S603

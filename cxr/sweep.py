@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from cxr import installation
 from cxr.config import COMMAND, FAILED, LOCK, RESULT, locked
 from cxr.report.sweep_jobs import Job, Status, Sweep, compare
 from cxr.report.sweep_page import sweep_page
@@ -136,16 +137,16 @@ def _threads(job: Path) -> int | None:
         return None
 
 
-def main() -> None:
+def main(prog: str = "python -m cxr.sweep") -> None:
     """Read the command line, print the report and write it; exit with 2 where there is no sweep."""
-    parser = argparse.ArgumentParser(prog="python -m cxr.sweep", description="Report the jobs of a sweep.")
+    parser = argparse.ArgumentParser(prog=prog, description="Report the jobs of a sweep.")
     parser.add_argument("folder", type=Path, help="of the sweep: outputs/sweeps/NAME")
     folder = parser.parse_args().folder
     if not folder.is_dir():
         known = ", ".join(sorted(str(p) for p in folder.parent.glob("*/"))) or "none"
         parser.exit(2, f"{folder}: there is no such folder; beside it there are: {known}\n")
     if not read_jobs(folder):
-        parser.exit(2, f"{folder}: holds no job of a sweep; type a folder that `python train.py -m …` wrote\n")
+        parser.exit(2, f"{folder}: holds no job of a sweep; type a folder that `{installation.command('train')} -m …` wrote\n")
     write_report(folder)
     print_report(folder)
     Console(highlight=False).print(f"page: {folder / 'index.html'}   ·   table: {folder / 'sweep.csv'}", soft_wrap=True)

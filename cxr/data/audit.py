@@ -255,9 +255,9 @@ def _read(root: Path, sources: Sequence[str], vocabulary: Path | None) -> tuple[
     )
 
 
-def main() -> None:
+def main(prog: str = "python -m cxr.data.audit") -> None:
     """Read the command line, print the audit, and exit with 1 if there are problems."""
-    parser = argparse.ArgumentParser(prog="python -m cxr.data.audit", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in any layout the project reads, or a yaml that joins some")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=FOLDER", help="a source of that yaml")
     parser.add_argument("--findings", type=Path, help="the vocabulary (default: that of the layout, else eda's)")

@@ -70,9 +70,9 @@ def convert(folder: Path, converter: Converter) -> list[ReadError]:
     return [failures[path] for path in sorted(failures)]
 
 
-def main() -> None:
+def main(prog: str = "python -m cxr.data.convert") -> None:
     """Read the command line and convert; exit with 1 if a film failed."""
-    parser = argparse.ArgumentParser(prog="python -m cxr.data.convert", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("folder", type=Path, help="DICOM films, in folders of any depth, known by content")
     parser.add_argument("out", type=Path, help="folder for the pictures")
     parser.add_argument("--format", choices=("png", "jpg"), default="png")

@@ -78,9 +78,9 @@ def _style(findings: FindingVocabulary, name: str) -> dict[str, Any]:
     return {"color": colour(findings, name), "linestyle": _LINES[index % len(_LINES)]}
 
 
-def main() -> None:
+def main(prog: str = "python -m cxr.data.figures") -> None:
     """Read the command line and draw."""
-    parser = argparse.ArgumentParser(prog="python -m cxr.data.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in the course layout, or with a COCO json")
     parser.add_argument("out", type=Path, help="the picture to write; .png, .pdf or .svg")
     parser.add_argument("--findings", type=Path, help="the vocabulary (default: that of the layout)")

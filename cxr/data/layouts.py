@@ -17,9 +17,9 @@ from cxr.data.rsna import is_rsna, read_rsna
 from cxr.data.vindr import is_vindr, read_vindr
 from cxr.data.yolo import is_yolo, read_yolo, yolo_vocabulary
 from cxr.findings import FindingVocabulary
+from cxr.installation import CONF, shipped
 
-_CONF = Path(__file__).parents[2] / "conf"
-VOCABULARY = _CONF / "findings" / "eda.yaml"
+VOCABULARY = CONF / "findings" / "eda.yaml"
 
 _Read = Callable[..., list[Film]]
 
@@ -45,11 +45,12 @@ def vocabulary_of(root: Path) -> FindingVocabulary:
     _, name = _layout(root)
     if name is None and root.is_dir() and is_yolo(root):
         return yolo_vocabulary(root)
-    return read_vocabulary(VOCABULARY if name is None else _CONF / "findings" / f"{name}.yaml")
+    return read_vocabulary(VOCABULARY if name is None else CONF / "findings" / f"{name}.yaml")
 
 
 def read_vocabulary(path: Path) -> FindingVocabulary:
     """Return the vocabulary of a file of ``conf/findings/``. Raises ``ValueError`` for one that holds none."""
+    path = shipped(path)
     if not path.is_file():
         raise ValueError(f"{path} is not there, expected a file of conf/findings/")
     fields = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
 
     ``roots`` gives folders of sources over those in the file. Raises ``ValueError`` where the file joins nothing.
     """
-    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
     nodes = fields.get("read", {}).get("sources") if isinstance(fields, dict) else None
     if not isinstance(nodes, dict):
         raise ValueError(f"{path} has no read.sources, expected a file such as conf/data/merge.yaml")
@@ -77,7 +78,7 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
         vocabulary = own.get(f"/findings@read.sources.{name}.findings")
         sources[name] = Source(
             read=_reader(path, name, node["read"]),
-            findings=read_vocabulary(_CONF / "findings" / f"{vocabulary}.yaml") if vocabulary else findings,
+            findings=read_vocabulary(CONF / "findings" / f"{vocabulary}.yaml") if vocabulary else findings,
             root=roots.get(name, node.get("root")),
             mapping=node.get("mapping"),
             patients=node.get("patients"),

@@ -9,11 +9,12 @@ from typing import Any
 
 from cxr.data.film import Film, Reading
 from cxr.findings import FindingVocabulary
+from cxr.installation import command
 from cxr.read.dicom import pseudonym
 
 _log = logging.getLogger(__name__)
 
-_TYPE = "python train.py data=merge data.read.sources.vindr.root=A data.read.sources.nih.root=B"
+_TYPE = f"{command('train')} data=merge data.read.sources.vindr.root=A data.read.sources.nih.root=B"
 
 
 class MappingError(ValueError):

@@ -63,9 +63,9 @@ def _title(film: Radiograph) -> str:
     return " · ".join(part for part in about if part)
 
 
-def main() -> None:
+def main(prog: str = "python -m cxr.read.show") -> None:
     """Read the command line and draw."""
-    parser = argparse.ArgumentParser(prog="python -m cxr.read.show", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("film", type=Path, help="a DICOM, PNG, JPEG or TIFF file")
     parser.add_argument("out", type=Path, help="the PNG to write")
     arguments = parser.parse_args()

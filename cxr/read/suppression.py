@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.installation import command
 from cxr.read.intensity import Step, Values
 from cxr.read.radiograph import Radiograph
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _NETWORK = "cxr.read.unet.UNet"
 _HOW = (
-    "Train one with `python train.py experiment=suppress`, then type"
+    f"Train one with `{command('train')} experiment=suppress`, then type"
     " intensity=suppressed intensity.steps.1.weights=outputs/suppress/…/checkpoints/best.ckpt"
 )
 

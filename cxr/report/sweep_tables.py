@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr import installation
 from cxr.report.sweep_jobs import SEED, Arm, Job, Sweep, short, shown
 
 
@@ -79,7 +80,7 @@ def command(job: Job, threads: int | None) -> str:
     """
     typed = [override for override in job.overrides if not override.startswith("sweep=")]  # that would start the sweep
     told = "" if threads in (None, os.cpu_count()) else f"OMP_NUM_THREADS={threads} "
-    return told + shlex.join(["python", "train.py", *typed])
+    return told + f"{installation.command('train')} {shlex.join(typed)}".rstrip()
 
 
 def write_csv(path: Path, sweep: Sweep) -> None:

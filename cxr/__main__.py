@@ -1,0 +1,83 @@
+"""``cxr <command> …``: every command of the project under one name, in a clone and where the wheel is installed.
+
+Nothing is imported but the command that is called, so that help and a misspelt word are answered at once.
+"""
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from typing import NamedTuple
+
+from cxr import installation
+from cxr.command_line import nearest
+
+
+class Command(NamedTuple):
+    """A command: the module whose ``main`` it calls, what it does in a few words, and whether Hydra reads its words."""
+
+    module: str
+    does: str
+    hydra: bool = False
+
+
+COMMANDS = {
+    "train": Command("cxr.runs.train", "train a detector and test its best checkpoint", hydra=True),
+    "evaluate": Command("cxr.runs.evaluate", "measure a trained detector as a clinician would ask", hydra=True),
+    "explain": Command("cxr.runs.explain", "show what a trained detector looked at", hydra=True),
+    "predict": Command("cxr.runs.predict", "say what a trained detector finds on films", hydra=True),
+    "sweep": Command("cxr.sweep", "report the jobs of a sweep: table, page, the best run's command"),
+    "audit": Command("cxr.data.audit", "say what a data set holds and what is wrong with it"),
+    "figures": Command("cxr.data.figures", "draw films with their marks, a row for each finding"),
+    "convert": Command("cxr.data.convert", "make pictures of DICOM films, under pseudonyms"),
+    "show": Command("cxr.read.show", "draw a film before and after preprocessing, with histograms"),
+    "doctor": Command("cxr.doctor.__main__", "say what this machine and this installation can do"),
+}
+_HELP = """Find disease on chest radiographs.
+
+  cxr train model=fasterrcnn optimizer.lr=0.005
+  cxr predict ckpt=outputs/…/checkpoints/best.ckpt images=FOLDER
+
+{commands}
+
+`cxr COMMAND --help` says what a command takes. YAML of your own: cxr train --config-dir FOLDER model=NAME"""
+
+
+def main() -> None:
+    """Read the first word of the command line and hand over to the command it names."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP.format(commands="\n".join(f"  {name:9} {command.does}" for name, command in COMMANDS.items())))
+        return
+    if words[0] in ("-V", "--version"):
+        print(f"cxr {version('cxr')}")
+        return
+    if words[0] not in COMMANDS:
+        print(f"cxr {words[0]}: there is no such command. {nearest(words[0], list(COMMANDS))}", file=sys.stderr)
+        raise SystemExit(2)
+    _call(words[0])
+
+
+def _call(name: str) -> None:
+    command = COMMANDS[name]
+    _find_modules_in(os.getcwd())
+    installation.call_by_console(name)
+    call = importlib.import_module(command.module).main
+    if command.hydra:  # its help stands in conf/ and asks ``installation`` for the name
+        call()
+    else:
+        call(prog=f"cxr {name}")
+
+
+def _find_modules_in(folder: str) -> None:
+    """Let a config name what stands in a package in ``folder``, the current one, as ``python -m`` does.
+
+    At the end of the path, where ``python -m`` puts it first: a file that happens to be called ``random.py`` or
+    ``torch.py`` in a folder of downloaded films must not be run in place of the real one.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+if __name__ == "__main__":
+    main()
