@@ -13,6 +13,7 @@ from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
 from cxr.findings import FindingVocabulary
+from cxr.fonts.page import font_face
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import DIFFERENCES, Evaluations, estimates_of, screening_label, shown, verdict
@@ -111,7 +112,7 @@ def _document(body: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<title>How good is the detector?</title><style>{style}{_STYLE}</style></head>
+<title>How good is the detector?</title><style>{style}{_STYLE}{font_face(body)}</style></head>
 <body>
 {body}
 </body></html>

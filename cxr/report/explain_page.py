@@ -8,7 +8,7 @@ from pathlib import Path
 from cxr.explain.record import ExplainedFilm, read_records
 from cxr.explain.scores import ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
-from cxr.fonts import FONT
+from cxr.fonts.page import font_face
 from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, card, data_uri, pairs
 from cxr.report.explain_figures import LEVELS
 from cxr.report.explain_tables import sanity_section, scores_section, trust_section
@@ -63,13 +63,11 @@ def explain_page(
 def _document(title: str, body: str, language: str) -> str:
     assets = files("cxr.report") / "assets"
     style = (assets / "explain.css").read_text(encoding="utf-8")
-    if language == "zh":  # a machine without a Chinese font still shows this page's fixed words
-        style += f"@font-face {{ font-family: cxr; src: url({data_uri(FONT.read_bytes(), 'font/otf')}); }}"
     script = (assets / "explain.js").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="{"zh-Hant" if language == "zh" else "en"}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<title>{title}</title><style>{style}</style></head>
+<title>{title}</title><style>{style}{font_face(title + body)}</style></head>
 <body>
 {body}
 <script>{script}</script></body></html>

@@ -10,11 +10,12 @@ from pathlib import Path
 from PIL import Image
 
 from cxr.findings import FindingVocabulary
+from cxr.fonts.page import font_face
 from cxr.palette import colour
 
 _STYLE = """
 :root { color-scheme: dark; }
-body { font: 15px/1.5 system-ui, "Noto Sans TC", "Noto Sans CJK TC", "PingFang TC", "Microsoft JhengHei", sans-serif;
+body { font: 15px/1.5 cxr, system-ui, "Noto Sans TC", "Noto Sans CJK TC", "PingFang TC", "Microsoft JhengHei", sans-serif;
   margin: 0 auto; max-width: 1240px; padding: 24px; background: #14171a; color: #e8eaed; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
 p { max-width: 80ch; } .quiet { color: #9aa0a6; }
@@ -59,16 +60,17 @@ def test_page(
     """
     total, normal = films
     shown = "".join(_figure(card, findings) for card in cards)
+    table = _table(findings, boxes, metrics)
     more = f" The first {len(cards)} are shown." if len(cards) < total else ""
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>cxr: test films</title><style>{_STYLE}</style>
+<title>cxr: test films</title><style>{_STYLE}{font_face(run + table + shown)}</style>
 <h1>Test films</h1>
 <p class="quiet">{escape(run)}</p>
 <p class="quiet">{total} films the detector never saw in training or in the choice of its epoch, {normal} of them
 normal. AP is COCO's average precision over IoU 0.50–0.95, AP50 at IoU 0.5, AR the recall with 100 boxes a film.
 Research software: a score here describes this data set, not a patient.</p>
-{_table(findings, boxes, metrics)}
+{table}
 <h2>Curves</h2>
 <img class="curves" alt="loss and average precision over the epochs" src="{_data(curves, "png")}">
 <h2>Films</h2>

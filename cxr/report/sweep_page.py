@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from cxr.fonts.page import font_face
 from cxr.report.explain_cards import data_uri
 from cxr.report.sweep_figures import sweep_figures
 from cxr.report.sweep_jobs import Sweep
@@ -18,7 +19,7 @@ _STYLE = """
 .plot { display: block; width: 100%; margin: 14px 0 4px; border-radius: 6px; }
 th, td { text-align: left; } thead th { white-space: nowrap; }
 tr.mean td { font-weight: 600; border-top: 1px solid var(--quiet); }
-pre { background: var(--raised); border-radius: 6px; padding: 12px; white-space: pre-wrap; font-size: 13.5px; }
+pre { background: var(--raised); border-radius: 6px; padding: 12px; white-space: pre-wrap; font: 13.5px cxr, monospace; }
 """
 
 # Name of a figure → its heading, and what it shows in words.
@@ -58,7 +59,7 @@ def sweep_page(path: Path, sweep: Sweep, best: str) -> None:
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<title>Sweep {escape(sweep.name)}</title><style>{style}{_STYLE}</style></head>
+<title>Sweep {escape(sweep.name)}</title><style>{style}{_STYLE}{font_face(body)}</style></head>
 <body>
 {body}
 </body></html>

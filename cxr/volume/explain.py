@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
+from cxr.fonts.page import font_face
 from cxr.volume.cam import grad_cam
 from cxr.volume.task import StudyTask
 from cxr.volume.views import planes
@@ -24,7 +25,7 @@ from cxr.volume.views import planes
 _CAPTION = 22  # px
 _STYLE = """
 :root { color-scheme: dark; }
-body { font: 15px/1.5 system-ui, "Noto Sans TC", sans-serif; margin: 0 auto; max-width: 1100px; padding: 24px;
+body { font: 15px/1.5 cxr, system-ui, "Noto Sans TC", sans-serif; margin: 0 auto; max-width: 1100px; padding: 24px;
   background: #14171a; color: #e8eaed; }
 h1 { font-size: 24px; margin: 0 0 4px; } p { max-width: 80ch; } .quiet { color: #9aa0a6; }
 figure { margin: 0 0 24px; } img { max-width: 100%; border-radius: 4px; } figcaption { font-size: 13px; }
@@ -176,7 +177,7 @@ def _page(studies: Sequence[tuple[Path, ExplainedStudy]], findings: FindingVocab
     )
     return f"""<!doctype html>
 <html lang="{escape(language)}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>cxr: studies explained</title><style>{_STYLE}</style>
+<title>cxr: studies explained</title><style>{_STYLE}{font_face(figures)}</style>
 <h1>Studies explained</h1>
 <p>Axial, coronal and sagittal planes through the highest voxel of 3D Grad-CAM: where the network's last maps raised the
 finding's score. A map has the detail of those maps, a few voxels of the network's cube each, and tells what the network

@@ -104,7 +104,7 @@ def test_it_is_written_in_chinese_with_a_font_of_its_own(explained_run: Path, fi
     assert '<html lang="zh-Hant">' in text
     assert "浸潤 0.87 · 命中" in text
     assert "研究用軟體，不是診斷" in text
-    assert "data:font/otf;base64," in text
+    assert "data:font/woff;base64," in text
     english = [pair[0] for pair in WORDS.values() if len(pair[0]) > 12]
     assert not [words for words in english if f">{words}<" in text]
 
@@ -126,6 +126,21 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
     browser = webdriver.Chrome(options=options, service=Service(driver))  # a given driver: none is looked for online
     yield browser
     browser.quit()
+
+
+def test_a_browser_draws_chinese_with_the_font_of_the_page(
+    chromium: webdriver.Chrome, explained_run: Path, findings: FindingVocabulary
+) -> None:
+    chromium.get(explain_page(explained_run, findings, [], {}, [], {}, "zh").as_uri())
+    for domain in ("DOM", "CSS"):
+        chromium.execute_cdp_cmd(f"{domain}.enable", {})
+    document = chromium.execute_cdp_cmd("DOM.getDocument", {})["root"]["nodeId"]
+    for selector in ("h1", "nav a", ".chip"):
+        node = chromium.execute_cdp_cmd("DOM.querySelector", {"nodeId": document, "selector": selector})
+        fonts = chromium.execute_cdp_cmd("CSS.getPlatformFontsForNode", node)["fonts"]
+        ours = sum(font["glyphCount"] for font in fonts if font["isCustomFont"])
+        text = chromium.find_element(By.CSS_SELECTOR, selector).text
+        assert ours == len(re.findall("[\u2e80-\uffff]", text)) > 0, (selector, text, fonts)
 
 
 @pytest.fixture
