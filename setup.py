@@ -2,8 +2,9 @@
 
 from setuptools import find_namespace_packages, setup
 
+conf = [f"cxr.{folder}" for folder in find_namespace_packages(include=["conf*"])]
 setup(
-    packages=[*find_namespace_packages(include=["cxr*", "hydra_plugins*"]), "cxr.conf"],
+    packages=[*find_namespace_packages(include=["cxr*", "hydra_plugins*"]), *conf],
     package_dir={"cxr.conf": "conf"},
-    package_data={"cxr": ["py.typed", "**/*.otf", "**/OFL.txt", "**/*.css", "**/*.js"], "cxr.conf": ["**/*.yaml"]},
+    package_data={"": ["*.yaml", "*.otf", "*.txt", "*.css", "*.js", "py.typed"]},
 )

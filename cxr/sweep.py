@@ -11,6 +11,7 @@ from csv import DictReader
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -127,7 +128,19 @@ def _read_epochs(path: Path) -> list[dict[str, float]]:
 
 def _best_command(sweep: Sweep) -> str:
     """The command of the best run with the threads of its last session; "" where no job completed."""
-    return command(sweep.best, _threads(sweep.best.folder)) if sweep.best else ""
+    if sweep.best is None:
+        return ""
+    return command(sweep.best, _threads(sweep.best.folder), _config_dir(sweep.best.folder))
+
+
+def _config_dir(job: Path) -> str | None:
+    """The folder that was given as ``--config-dir``; None where there was none."""
+    try:
+        hydra = yaml.safe_load((job / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
+        sources = {source["provider"]: str(source["path"]) for source in hydra["runtime"]["config_sources"]}
+    except (OSError, LookupError, TypeError, yaml.YAMLError):  # absent, or cut short
+        return None
+    return sources.get("command-line")
 
 
 def _threads(job: Path) -> int | None:

@@ -139,7 +139,7 @@ def test_what_is_mistyped_is_answered_in_one_message_before_torch_is_imported(
     typed: str, answer: str, tmp_path: Path
 ) -> None:
     script = (
-        f"import runpy, sys; sys.argv = ['train.py', {typed!r}]\n"
+        f"import runpy, sys; sys.argv = ['train.py', {typed!r}]; sys.path.insert(0, {str(ROOT)!r})\n"
         f"try: runpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )

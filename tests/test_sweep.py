@@ -146,3 +146,11 @@ def test_the_command_needs_no_torch(sweep: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(sweep)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (sweep / "index.html").exists()
+
+
+def test_the_command_names_the_folder_of_the_users_own_yaml(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = sweep / "optimizer.lr=0.1,trainer.max_epochs=4,seed=1"
+    own = [{"provider": "main", "path": "/cxr/conf"}, {"provider": "command-line", "path": "/home/my conf"}]
+    write(best / ".hydra" / "hydra.yaml", {"hydra": {"runtime": {"config_sources": own}}})  # JSON is YAML
+    print_report(sweep)
+    assert "python train.py --config-dir '/home/my conf' optimizer.lr=0.1" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The glyphs of Chinese words inside an HTML page, so that it reads the same on a machine without a Chinese font."""
 
 import base64
+import logging
 from io import BytesIO
 
 from fontTools import subset
@@ -15,6 +16,9 @@ Further back in the list, Chromium draws the first Chinese words of a page as bo
 """
 
 _CJK = 0x2E80  # where the Chinese blocks begin; every browser has a font for what lies before them
+
+
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every table it cuts, and a run's log would show it
 
 
 def font_face(body: str) -> str:

@@ -73,14 +73,16 @@ def problems(sweep: Sweep) -> list[tuple[str, str]]:
     return ended_badly + unfinished
 
 
-def command(job: Job, threads: int | None) -> str:
+def command(job: Job, threads: int | None, config_dir: str | None = None) -> str:
     """Return the line for a shell that trains ``job`` again, to the last bit on the same machine.
 
-    ``threads`` is what torch had when the job was trained (sums depend on it), None where that is not known.
+    ``threads`` is what torch had when the job was trained (sums depend on it), None where that is not known;
+    ``config_dir`` the folder of the user's own YAML, None where the job had none.
     """
     typed = [override for override in job.overrides if not override.startswith("sweep=")]  # that would start the sweep
     told = "" if threads in (None, os.cpu_count()) else f"OMP_NUM_THREADS={threads} "
-    return told + f"{installation.command('train')} {shlex.join(typed)}".rstrip()
+    own = [] if config_dir is None else ["--config-dir", config_dir]
+    return told + " ".join(filter(None, (installation.command("train"), shlex.join([*own, *typed]))))
 
 
 def write_csv(path: Path, sweep: Sweep) -> None:

@@ -1,6 +1,7 @@
 """Chinese words are read on a machine without a Chinese font: every page carries the glyphs of those it shows."""
 
 import base64
+import logging
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -98,6 +99,12 @@ def test_a_page_carries_every_chinese_glyph_it_shows(kind: str, pages: dict[str,
     assert shown
     assert shown == glyphs(page)  # all of them, and no other: the whole font would add 160 KB to a page
     assert re.search(r"body \{ font: 15px/1\.5 cxr, system-ui, ", page)
+
+
+def test_the_font_is_cut_without_a_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert font_face(WORD)
+    assert not caplog.records
 
 
 def test_a_page_without_a_chinese_word_carries_no_font() -> None:
