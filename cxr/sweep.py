@@ -159,7 +159,9 @@ def main(prog: str = "python -m cxr.sweep") -> None:
         known = ", ".join(sorted(str(p) for p in folder.parent.glob("*/"))) or "none"
         parser.exit(2, f"{folder}: there is no such folder; beside it there are: {known}\n")
     if not read_jobs(folder):
-        parser.exit(2, f"{folder}: holds no job of a sweep; type a folder that `{installation.command('train')} -m …` wrote\n")
+        parser.exit(
+            2, f"{folder}: holds no job of a sweep; type a folder that `{installation.command('train')} -m …` wrote\n"
+        )
     write_report(folder)
     print_report(folder)
     Console(highlight=False).print(f"page: {folder / 'index.html'}   ·   table: {folder / 'sweep.csv'}", soft_wrap=True)

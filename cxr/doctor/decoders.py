@@ -1,0 +1,84 @@
+"""The decoder of each transfer syntax, tried on a small film that is made for it."""
+
+from collections.abc import Callable, Iterator
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels.encoders import RLELosslessEncoder
+
+from cxr.doctor.check import Check
+from cxr.read.decode import SUPPORTED, PixelLayout, decode, decoders_in_use
+
+_Pixels = NDArray[np.uint16]
+_STEP = 3  # values that a lossy codec may be off by
+
+
+def decoders() -> Iterator[Check]:
+    """Say of each transfer syntax that is read which decoder it has, and whether that gives a film's values back."""
+    film = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint16) * 8  # 0..240: 8 bits hold it
+    for syntax in SUPPORTED:
+        try:
+            seen = decode(_encoded(film, syntax), syntax, _layout(syntax), swapped_bytes=False)
+        except Exception as error:  # whatever a codec that is built without its library raises
+            reason = f"{type(error).__name__}: {error}"
+            yield Check(syntax.keyword, reason, "wrong", "pip install --force-reinstall imagecodecs")
+            continue
+        name = decoders_in_use()[syntax]
+        worst = int(np.abs(seen.astype(int) - film).max())
+        if worst > _STEP:
+            yield Check(syntax.keyword, f"{name} is off by {worst}", "wrong", "do not read such films on this machine")
+        else:
+            yield Check(syntax.keyword, name)
+
+
+def _layout(syntax: uid.UID) -> PixelLayout:
+    if syntax == uid.JPEGBaseline8Bit:
+        return PixelLayout(16, 16, bits_allocated=8, bits_stored=8, high_bit=7, signed=False)
+    return PixelLayout(16, 16, bits_allocated=16, bits_stored=12, high_bit=11, signed=False)
+
+
+def _encoded(film: _Pixels, syntax: uid.UID) -> bytes:
+    """Return the value of Pixel Data that holds ``film``."""
+    if syntax not in _ENCODERS:  # not compressed
+        return film.astype("<u2" if syntax.is_little_endian else ">u2").tobytes()
+    return bytes(encapsulate([_ENCODERS[syntax](film)]))
+
+
+def _jpeg(**options: int | bool) -> Callable[[_Pixels], bytes]:
+    return lambda film: bytes(imagecodecs.jpeg8_encode(film, **options))
+
+
+def _wavelet(film: _Pixels) -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(film, level=0, reversible=True, codecformat="j2k"))
+
+
+def _htj2k(film: _Pixels) -> bytes:
+    return bytes(imagecodecs.htj2k_encode(film, reversible=True))
+
+
+def _rle(film: _Pixels) -> bytes:
+    return bytes(
+        RLELosslessEncoder.encode(
+            film, encoding_plugin="pydicom", rows=16, columns=16, samples_per_pixel=1, number_of_frames=1,
+            bits_allocated=16, bits_stored=12, pixel_representation=0, photometric_interpretation="MONOCHROME2",
+        )
+    )  # fmt: skip
+
+
+_ENCODERS: dict[uid.UID, Callable[[_Pixels], bytes]] = {
+    uid.JPEGBaseline8Bit: lambda film: bytes(imagecodecs.jpeg8_encode(film.astype(np.uint8), level=100)),
+    uid.JPEGExtended12Bit: _jpeg(level=100, bitspersample=12),
+    uid.JPEGLossless: _jpeg(lossless=True, predictor=4, bitspersample=16),
+    uid.JPEGLosslessSV1: _jpeg(lossless=True, predictor=1, bitspersample=16),
+    uid.JPEGLSLossless: lambda film: bytes(imagecodecs.jpegls_encode(film)),
+    uid.JPEGLSNearLossless: lambda film: bytes(imagecodecs.jpegls_encode(film, level=_STEP)),
+    uid.JPEG2000: _wavelet,
+    uid.JPEG2000Lossless: _wavelet,
+    uid.HTJ2K: _htj2k,
+    uid.HTJ2KLossless: _htj2k,
+    uid.HTJ2KLosslessRPCL: _htj2k,
+    uid.RLELossless: _rle,
+}

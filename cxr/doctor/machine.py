@@ -1,0 +1,103 @@
+"""The machine: its processor and what it can compute with, memory, GPU, disk; and the font of the pictures."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+import torch
+import torchvision
+from torch import Tensor
+
+from cxr.doctor.check import Check
+from cxr.fonts import picture_font
+from cxr.read.workers import usable_cores
+
+_GB = 1e9
+_ENOUGH = 5.0  # GB: films of the demo, their cache and a dozen runs take less than one; real films need more
+_SIDE = 1024  # of the matrices whose product is timed
+_OF_A_RUN = {".cache": "decoded films", "outputs": "runs", "data": "drawn films"}
+
+
+def processor() -> Iterator[Check]:
+    """Say what the processor and the memory are, and which number format is the faster one on it."""
+    name, cores = _processor_name(), usable_cores()
+    yield Check("processor", f"{name}, {cores} of {os.cpu_count()} cores usable, {torch.get_num_threads()} threads")
+    yield _memory()
+    pays, single, half = bfloat16_pays()
+    rates = f"{half:,.1f} GFLOP/s against {single:,.1f} in float32"
+    yield Check("bfloat16", f"{rates}: it pays on this CPU" if pays else f"{rates}: float32 is what to use on this CPU")
+
+
+def bfloat16_pays() -> tuple[bool, float, float]:
+    """Return whether bfloat16 is the faster on this CPU, and the GFLOP/s of a product in float32 and in bfloat16.
+
+    oneDNN says yes from AVX-512 on, also where it is slow: a product of some milliseconds tells.
+    """
+    single = _rate(torch.rand(_SIDE, _SIDE))
+    small = torch.rand(_SIDE // 4, _SIDE // 4)  # without instructions for it the whole takes seconds
+    half = _rate(small.bfloat16())
+    supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if supported:
+        half = _rate(torch.rand(_SIDE, _SIDE).bfloat16())
+    return supported and half > single, single, half
+
+
+def _rate(matrix: Tensor) -> float:
+    """GFLOP/s of the product of ``matrix`` [n, n] with itself, the better of three."""
+    times = []
+    for _ in range(4):  # the first one warms up
+        begun = perf_counter()
+        matrix @ matrix
+        times.append(perf_counter() - begun)
+    return float(2 * len(matrix) ** 3 / min(times[1:]) / 1e9)
+
+
+def gpu() -> Iterator[Check]:
+    """Say which GPUs torch sees; that torch and torchvision belong together is tried with an operator of both."""
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.1]])
+    if len(torchvision.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5)) != 1:
+        yield Check("torchvision", "does not work with this torch", "wrong", "install both together, of one source")
+    if not torch.cuda.is_available():
+        built = "no GPU that torch can use" + ("" if torch.version.cuda else " (this torch is built for the CPU alone)")
+        yield Check("GPU", built, "absent", "training runs on the CPU: experiment=demo or model=fasterrcnn_tiny")
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        half = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bfloat16"
+        found = f"{torch.cuda.get_device_name(number)}, {free / _GB:.1f} of {total / _GB:.1f} GB free, {half}"
+        yield Check(f"GPU {number}", found, "ok", "trainer=gpu")
+
+
+def disk() -> Iterator[Check]:
+    """Say how much room there is where films are kept and runs are written, below the current folder."""
+    for name, holds in _OF_A_RUN.items():
+        folder = next(path for path in (Path(name), *Path(name).resolve().parents) if path.is_dir())
+        free = shutil.disk_usage(folder).free / _GB
+        found = f"{free:.0f} GB free for {holds}"
+        if not os.access(folder, os.W_OK):
+            yield Check(f"{name}/", "the folder cannot be written to", "wrong", "stand in a folder of your own")
+        elif free < _ENOUGH:
+            yield Check(f"{name}/", found, "absent", "make room: a film of 1024 px takes 2 MB in the cache")
+        else:
+            yield Check(f"{name}/", found)
+
+
+def font() -> Iterator[Check]:
+    """Say whether the bundled font draws Chinese names."""
+    width = picture_font(12).getlength("心臟肥大")
+    found = "bundled, draws Chinese in pictures and pages on any machine"
+    yield Check("font", found) if width > 0 else Check("font", "draws nothing", "wrong", "install cxr again")
+
+
+def _memory() -> Check:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GB
+    return Check("memory", f"{total:.1f} GB")
+
+
+def _processor_name() -> str:
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text(encoding="utf-8").splitlines() if about.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,0 +1,179 @@
+"""``cxr <command>``: every verb under one name, in a clone and installed, the same calls as the scripts."""
+
+import ast
+import importlib
+import inspect
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxr import config, installation
+from cxr.__main__ import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ("train", "explain", "evaluate", "predict")
+HERE = {**os.environ, "PYTHONPATH": str(ROOT)}  # this checkout, whichever is installed
+
+
+def cxr(place: Path, *words: str, rc: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "cxr", *words],
+        cwd=place, env=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == rc, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_names_every_command_and_imports_nothing_heavy(words: list[str], tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.argv = ['cxr', *{words}]\n"
+        "from cxr.__main__ import main; main()\n"
+        "print([name for name in ('torch', 'hydra', 'numpy', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True
+    )
+    *text, heavy = done.stdout.splitlines()
+    assert heavy == "[]"
+    assert [line.split()[0] for line in text if line.startswith("  ") and not line.startswith("  cxr")] == [*COMMANDS]
+
+
+def test_a_misspelt_command_gets_the_nearest(tmp_path: Path) -> None:
+    assert "cxr trian: there is no such command. Did you mean 'train'?" in cxr(tmp_path, "trian", rc=2)
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert cxr(tmp_path, "--version").startswith("cxr ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_takes_what_it_is_given(name: str) -> None:
+    command = COMMANDS[name]
+    main = importlib.import_module(command.module).main
+    inspect.signature(main).bind(**({} if command.hydra else {"prog": f"cxr {name}"}))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_the_same_call(name: str) -> None:
+    assert runpy.run_path(str(ROOT / f"{name}.py"))["main"] is importlib.import_module(COMMANDS[name].module).main
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {*SCRIPTS}))
+def test_help_of_a_tool_calls_it_as_it_was_called(name: str, tmp_path: Path) -> None:
+    assert cxr(tmp_path, name, "--help").startswith(f"usage: cxr {name} ")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_of_a_script_calls_it_as_it_was_called(name: str, tmp_path: Path) -> None:
+    text = cxr(tmp_path, name, "--help")
+    assert f"  cxr {name} " in text
+    assert "python" not in text
+    script = subprocess.run(
+        [sys.executable, str(ROOT / f"{name}.py"), "--help"],
+        cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert script.stdout == text.replace(f"cxr {name}", f"python {name}.py")
+
+
+def test_evaluate_takes_two_checkpoints(tmp_path: Path) -> None:
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / name).touch()
+    assert "a.ckpt" in cxr(tmp_path, "evaluate", "ckpt=a.ckpt,b.ckpt", "--cfg", "job")
+
+
+# --- files of the user's own ---
+
+MINE = "# Mine.\ndefaults:\n  - fasterrcnn_tiny\n_target_: my_package.detectors.mine\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with a model of the user's own: a YAML, and a package beside it."""
+    (tmp_path / "my_conf" / "model").mkdir(parents=True)
+    (tmp_path / "my_conf" / "model" / "mine.yaml").write_text(MINE)
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "__init__.py").touch()
+    (tmp_path / "my_package" / "detectors.py").write_text("def mine(num_classes, *, size=1): ...\n")
+    return tmp_path
+
+
+def test_yaml_of_the_users_own_is_found_and_offered(place: Path) -> None:
+    told = cxr(place, "train", "--config-dir", "my_conf", "model=minne", rc=2)
+    assert "model=minne: there is no such file in conf/model/ or" in told
+    assert "my_conf/model/. Did you mean 'mine'? Known: cnn3d" in told
+    assert "my_package.detectors.mine" in cxr(place, "train", "--config-dir", "my_conf", "model=mine", "--cfg", "job")
+
+
+def test_a_package_in_the_current_folder_is_found(place: Path) -> None:
+    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "my_package.detectors.mine takes no such argument" in told  # of what fasterrcnn_tiny's YAML brings: read
+    (place / "my_package" / "detectors.py").write_text("def mine(num_classes, **settings): ...\n")
+    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "the config has a problem" in told  # data.root alone
+
+
+def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) -> None:
+    """A folder of films from elsewhere may hold anything; ``python -m`` would run it."""
+    (tmp_path / "yaml.py").write_text("raise SystemExit('not the real one')")
+    script = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import main; sys.argv[1:] = ['audit', '-h']; main()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- where the program stands ---
+
+
+def test_in_a_clone_its_own_files_are_used() -> None:
+    assert (installation.CONF, installation.CLONE) == (ROOT / "conf", ROOT)
+    assert installation.command("train") == "python train.py"
+    assert config.CONF == ROOT / "conf"
+
+
+def test_of_a_wheel_the_files_inside_the_package_are_used(tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "cxr"
+    (package / "conf").mkdir(parents=True)
+    (tmp_path / "site-packages" / "conf").mkdir()  # of somebody else
+    (package / "installation.py").write_bytes((ROOT / "cxr" / "installation.py").read_bytes())
+    names = runpy.run_path(str(package / "installation.py"))
+    assert (names["CONF"], names["CLONE"], names["command"]("train")) == (package / "conf", None, "cxr train")
+
+
+def test_a_process_says_how_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/cxr", "train", "seed=1"])
+    installation.call_by_console("train")
+    assert sys.argv[1:] == ["seed=1"]  # for Hydra
+    assert installation.command("explain") == "cxr explain"
+    assert installation.typed() == ["cxr", "train", "seed=1"]
+    monkeypatch.setattr(sys, "argv", ["/home/me/train.py", "seed=1"])
+    assert installation.typed() == ["train.py", "seed=1"]
+
+
+def test_a_path_below_conf_is_found_away_from_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("conf/findings/eda.yaml")
+    assert installation.shipped(path) == ROOT / path
+    assert installation.shipped(Path("mine.yaml")) == Path("mine.yaml")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert installation.shipped(path) == path  # one's own comes first
+
+
+def test_a_wheel_inside_somebody_elses_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr import run
+
+    monkeypatch.setattr(installation, "CLONE", None)
+    assert run._git() is None
+
+
+def test_nothing_but_the_wheels_own_layout_is_asked_where_conf_lies() -> None:
+    """A second place that guesses would be wrong in a wheel."""
+    for path in (ROOT / "cxr").rglob("*.py"):
+        strings = {
+            node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)
+        }
+        assert path.name == "installation.py" or "conf" not in strings, path

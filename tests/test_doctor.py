@@ -1,0 +1,169 @@
+"""``cxr doctor``: what is there, what is wrong, and what to type for it, on machines that are played."""
+
+import importlib.metadata
+import sys
+from collections.abc import Iterator
+from email.message import Message
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cxr import installation
+from cxr.doctor import __main__ as doctor
+from cxr.doctor import decoders, machine, packages
+from cxr.doctor.check import Check, guarded
+from cxr.read.decode import SUPPORTED
+
+
+def versions(monkeypatch: pytest.MonkeyPatch, **changed: str | None) -> None:
+    """Play a machine where the packages in ``changed`` have these versions; None: not there."""
+    true = packages._version
+    monkeypatch.setattr(packages, "_version", lambda package: changed.get(package, true(package)))
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[SimpleNamespace]:
+    """Run the doctor; what it printed and its exit code."""
+    monkeypatch.setattr(sys, "argv", ["cxr doctor"])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run() -> tuple[str, int]:
+        with pytest.raises(SystemExit) as end:
+            doctor.main("cxr doctor")
+        return capsys.readouterr().out, int(str(end.value.code))
+
+    yield SimpleNamespace(run=run)
+
+
+def test_all_that_is_needed_works_here(
+    printed: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, code = printed.run()
+    assert code == 0
+    assert "All that is needed works" in text
+    for word in ("Python", f"torch {torch.__version__.partition('+')[0]}", "dicom", "bfloat16", "GFLOP/s", "GPU", "GB"):
+        assert word in text
+    assert all(syntax.keyword in text for syntax in SUPPORTED)
+    assert not list(tmp_path.iterdir())  # looking leaves nothing
+
+
+def test_a_missing_extra_is_named_with_what_to_type_and_is_not_wrong(
+    monkeypatch: pytest.MonkeyPatch, printed: SimpleNamespace
+) -> None:
+    versions(monkeypatch, highdicom=None)
+    text, code = printed.run()
+    assert code == 0
+    assert "lacks highdicom" in text
+    assert "pip install 'cxr[dicom]'" in text  # brackets are not read as a style
+
+
+@pytest.mark.parametrize(
+    ("version", "found", "advice"),
+    [
+        (None, "not installed", "pip install 'lightning!=2.6.2,!=2.6.3,>=2.6.1'"),
+        ("2.6.0", "2.6.0, expected", "pip install 'lightning"),
+        ("2.6.2", "2.6.2", "compromised (GHSA-w37p-236h-pfx3): change your passwords and keys"),
+        ("2.6.3", "2.6.3", "compromised"),
+    ],
+)
+def test_a_package_that_is_wrong_is_named_with_what_to_type(
+    version: str | None, found: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions(monkeypatch, lightning=version)
+    (wrong,) = [check for check in packages.needed() if check.state == "wrong"]
+    assert wrong.name == "lightning"
+    assert wrong.found.startswith(found)
+    assert advice in wrong.advice
+
+
+def test_something_wrong_ends_with_1(monkeypatch: pytest.MonkeyPatch, printed: SimpleNamespace) -> None:
+    versions(monkeypatch, hydra=None, pydicom=None)
+    text, code = printed.run()
+    assert code == 1
+    assert "1 thing is wrong" in text
+
+
+def test_of_a_wheel_its_own_metadata_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = Message()
+    for extra in ("dicom", "dev"):
+        metadata["Provides-Extra"] = extra
+    requires = ["numpy>=2.0", "nowhere-to-be-found>=1; extra == 'dicom'", "pytest; extra == 'dev'"]
+    wheel = SimpleNamespace(requires=requires, metadata=metadata)
+    monkeypatch.setattr(installation, "CLONE", None)
+    true = importlib.metadata.distribution
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: wheel if name == "cxr" else true(name))
+    (needed,) = packages.needed()
+    assert (needed.name, needed.state) == ("1 packages", "ok")
+    (extra,) = packages.extras()  # dev is for a clone
+    assert (extra.name, extra.state, extra.advice) == ("dicom", "absent", "pip install 'cxr[dicom]'")
+
+
+def test_every_transfer_syntax_is_tried() -> None:
+    checks = list(decoders.decoders())
+    assert [check.name for check in checks] == [syntax.keyword for syntax in SUPPORTED]
+    assert not [check for check in checks if check.state != "ok"]
+
+
+def test_a_codec_that_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = decoders.decode
+
+    def broken(data: bytes, syntax: object, *rest: object, **options: object) -> object:
+        if getattr(syntax, "keyword", "") == "HTJ2K":
+            raise ImportError("no libopenjph")
+        seen = true(data, syntax, *rest, **options)  # type: ignore[arg-type]
+        return seen + 9 if getattr(syntax, "keyword", "") == "RLELossless" else seen
+
+    monkeypatch.setattr(decoders, "decode", broken)
+    wrong = {check.name: check.found for check in decoders.decoders() if check.state == "wrong"}
+    assert wrong == {"RLELossless": "imagecodecs is off by 9", "HTJ2K": "ImportError: no libopenjph"}
+
+
+@pytest.mark.parametrize(
+    ("instructions", "half", "pays"),
+    [(True, 750.0, True), (False, 0.9, False), (True, 40.0, False)],  # Zen 5; AVX2; instructions that are slow
+)
+def test_bfloat16_pays_where_a_product_says_so(
+    instructions: bool, half: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(machine, "_rate", lambda matrix: half if matrix.dtype == torch.bfloat16 else 126.0)
+    assert machine.bfloat16_pays() == (pays, 126.0, half)
+    (told,) = [check.found for check in machine.processor() if check.name == "bfloat16"]
+    assert told.startswith(f"{half} GFLOP/s against 126.0 in float32")
+    assert ("it pays" in told) is pays
+
+
+def test_a_machine_with_a_gpu_says_which_and_how_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA H100")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (int(70e9), int(85e9)))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert list(machine.gpu()) == [Check("GPU 0", "NVIDIA H100, 70.0 of 85.0 GB free, bfloat16", "ok", "trainer=gpu")]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (absent,) = machine.gpu()
+    assert (absent.state, "CPU" in absent.advice) == ("absent", True)
+
+
+def test_a_full_disk_and_a_folder_that_is_not_ones_own_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=int(70e9)))
+    assert [check.state for check in machine.disk()] == ["ok"] * 3
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=int(1e9)))
+    assert {(check.state, check.found[:4]) for check in machine.disk()} == {("absent", "1 GB")}
+    monkeypatch.setattr(machine.os, "access", lambda folder, mode: False)
+    assert {check.state for check in machine.disk()} == {"wrong"}
+
+
+def test_what_fails_while_it_is_looked_at_is_told_as_wrong() -> None:
+    def look() -> list[Check]:
+        raise OSError("libtorch.so: cannot open shared object file")
+
+    (check,) = guarded("processor", look)
+    assert (check.state, check.found) == ("wrong", "OSError: libtorch.so: cannot open shared object file")

@@ -1,0 +1,185 @@
+"""The wheel as a user has it: in an environment of its own and an empty folder, away from the clone.
+
+The packages that the project needs are not installed again (7 GB): a ``.pth`` file lends those of this environment,
+behind the wheel's own.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+from venv import EnvBuilder
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MINE = "# Mine.\ndefaults:\n  - fasterrcnn_tiny\n_target_: my_package.detectors.mine\n"
+DETECTOR = """
+from cxr.detect.detectors import fasterrcnn_tiny
+
+def mine(num_classes, **settings):
+    print("a detector of my own", flush=True)
+    return fasterrcnn_tiny(num_classes, **settings)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def call(*words: str | Path, cwd: Path, rc: int = 0) -> str:
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        words, cwd=cwd, env=plain | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == rc, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that is made of it."""
+    folder = tmp_path_factory.mktemp("dist")
+    log = call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    assert "Warning" not in log
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` of a clean environment with the wheel, and nothing else of its own."""
+    folder = tmp_path_factory.mktemp("environment")
+    EnvBuilder(with_pip=False, symlinks=True).create(folder)
+    purelib = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    lent = [path for path in sys.path if path.endswith("-packages")]
+    (purelib / "lent.pth").write_text("\n".join(lent))
+    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--no-index")
+    call(*pip, "--no-deps", "--ignore-installed", wheel, cwd=folder)
+    satisfied = call(*pip, "--dry-run", f"{wheel}[dicom,joblib]", cwd=folder)  # the extras resolve with the wheel
+    assert "highdicom" in satisfied
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder to stand in."""
+    return tmp_path_factory.mktemp("empty")
+
+
+@pytest.fixture(scope="module")
+def run(environment: Path, place: Path) -> Path:
+    """A run of the installed program."""
+    call(environment / "cxr", "train", "experiment=smoke", "hydra.run.dir=run", cwd=place)
+    return place / "run"
+
+
+def tracked(*folders: str) -> set[str]:
+    """The files of the repository in ``folders``, as git has them."""
+    return set(call("git", "ls-files", "-co", "--exclude-standard", *folders, cwd=ROOT).split())
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs the git repository")
+def test_the_wheel_and_the_source_distribution_hold_every_file(built: Path, wheel: Path) -> None:
+    files = {name for name in tracked("cxr", "conf", "hydra_plugins") if (ROOT / name).exists()}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert inside == {re.sub("^conf/", "cxr/conf/", name) for name in files}
+    (source,) = built.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert files <= names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+def test_every_extra_installs_with_the_wheel(wheel: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    archive = zipfile.ZipFile(wheel)
+    (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = Parser().parsestr(archive.read(name).decode())
+    assert set(metadata.get_all("Provides-Extra") or ()) == set(project["optional-dependencies"])
+    required = metadata.get_all("Requires-Dist") or []
+    for extra, needs in project["optional-dependencies"].items():
+        assert sum(f'extra == "{extra}"' in line for line in required) == len(needs), extra
+    assert sum("extra ==" not in line for line in required) == len(project["dependencies"])
+
+
+def test_it_is_the_wheel_that_runs(environment: Path, place: Path) -> None:
+    where = "import cxr, cxr.installation as i, hydra_plugins.cxr_sweeper as h; print(cxr.__file__, i.CONF, h.__file__)"
+    for path in call(environment / "python", "-c", where, cwd=place).split():
+        assert Path(path).is_relative_to(environment.parent), path
+
+
+def test_training_in_an_empty_folder_leaves_a_run(run: Path, place: Path) -> None:
+    assert json.loads((run / "result.json").read_text(encoding="utf-8"))["status"] == "completed"
+    (session,) = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    assert session["command"] == ["cxr", "train", "experiment=smoke", "hydra.run.dir=run"]
+    assert session["git"] is None
+    assert "font/woff" in (run / "index.html").read_text(encoding="utf-8")
+    assert {path.name for path in place.iterdir()} == {".cache", "data", "run"}  # all below the current folder
+
+
+def test_its_checkpoint_predicts_explains_and_is_evaluated(run: Path, environment: Path, place: Path) -> None:
+    ckpt, films = f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"images={place / 'data' / 'phantom_smoke' / 'test'}"
+    call(environment / "cxr", "predict", ckpt, films, "dicom=true", "hydra.run.dir=predicted", cwd=place)
+    assert len(json.loads((place / "predicted" / "images.json").read_text(encoding="utf-8"))["images"]) == 8
+    call(
+        environment / "cxr",
+        "explain",
+        ckpt,
+        "films=1",
+        "cam=box",
+        "sanity_films=1",
+        "hydra.run.dir=explained",
+        cwd=place,
+    )
+    assert (place / "explained" / "index.html").is_file()
+    call(environment / "cxr", "evaluate", ckpt, "samples=10", "worst=1", "hydra.run.dir=evaluated", cwd=place)
+    assert (place / "evaluated" / "index.html").is_file()
+
+
+def test_the_tools_run(run: Path, environment: Path, place: Path) -> None:
+    films = sorted((place / "data" / "phantom_smoke" / "test").rglob("*.dcm"))
+    audited = call(
+        environment / "cxr", "audit", "data/phantom_smoke", "--findings", "conf/findings/eda.yaml", cwd=place
+    )
+    assert "No leaks" in audited
+    call(environment / "cxr", "show", films[0], "film.png", cwd=place)
+    call(environment / "cxr", "convert", films[0].parent, "pictures", "--size", "64", cwd=place)
+    assert list((place / "pictures").rglob("*.png"))
+
+
+def test_the_doctor_finds_all_well(environment: Path, place: Path) -> None:
+    text = call(environment / "cxr", "doctor", cwd=place)
+    assert "installed from a wheel" in text
+    assert "All that is needed works" in text
+
+
+def test_jobs_of_a_sweep_know_the_users_own_yaml_and_code(run: Path, environment: Path, place: Path) -> None:
+    """Each launcher hands the job to another process, which finds the wheel, the YAML and the package again."""
+    (place / "my_conf" / "model").mkdir(parents=True)
+    (place / "my_conf" / "model" / "mine.yaml").write_text(MINE)
+    (place / "my_package").mkdir()
+    (place / "my_package" / "__init__.py").touch()
+    (place / "my_package" / "detectors.py").write_text(DETECTOR)
+    mine = ("--config-dir", "my_conf", "model=mine", "experiment=smoke")
+    for launcher in ("cores", "local"):
+        words = (*mine, f"hydra/launcher={launcher}", f"name={launcher}", "seed=0")
+        told = call(environment / "cxr", "train", "-m", *words, cwd=place)
+        assert "1 jobs, 1 completed" in told
+        assert f"cxr train --config-dir {place / 'my_conf'} model=mine experiment=smoke" in told
+        (job,) = (place / "outputs" / "sweeps" / launcher).glob("model=mine*")
+        config = json.loads((job / "command.json").read_text(encoding="utf-8"))["config"]
+        assert config["model"]["_target_"] == "my_package.detectors.mine"
+    assert "the best run again:" in call(environment / "cxr", "sweep", "outputs/sweeps/cores", cwd=place)
