@@ -15,7 +15,12 @@ setup: $(STAMP) ## build .venv with the versions CI proved (constraints.txt)
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cxr needs Python 3.11 or newer; type make PYTHON=python3.11 (or a newer one)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): 7 GB on disk, of which 5 GB are torch with its libraries for GPUs; a few minutes."
+	@echo "Without a GPU 4 GB less will do. Interrupt this, type $(PYTHON) -m venv $(VENV), and install the CPU builds of"
+	@echo "torch and torchvision there, both together, as the selector on pytorch.org says, in the versions that"
+	@echo "constraints.txt names; then type make setup again, which leaves them as they are. (A CPU build of torch alone"
+	@echo "does not fit the torchvision that pip would add.)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -4,9 +4,9 @@ Nothing is imported but the command that is called, so that help and a misspelt 
 """
 
 import importlib
-import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 from cxr import installation
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _call(name: str) -> None:
     command = COMMANDS[name]
-    _find_modules_in(os.getcwd())
+    _find_modules_in(str(Path.cwd()))
     installation.call_by_console(name)
     call = importlib.import_module(command.module).main
     if command.hydra:  # its help stands in conf/ and asks ``installation`` for the name

@@ -21,7 +21,7 @@ def as_hydra_reads(argv: Sequence[str]) -> list[str]:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint for a user who typed ``word``, which is none of ``known``: the nearest of these, and all of them."""
+    """Return a hint for a user who typed ``word``, which is not one of ``known``: the nearest of these, and all."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(known)}." if known else hint

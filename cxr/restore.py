@@ -100,8 +100,8 @@ def of_studies(checkpoint: Checkpoint) -> bool:
 def _refuse_studies(checkpoint: Checkpoint) -> None:
     if of_studies(checkpoint):
         raise ConfigError(
-            f"{checkpoint.path}: of a network for whole studies, not of a detector; {command('explain')} ckpt=… shows what"
-            " it looked at, and its run's result.json holds the test figures"
+            f"{checkpoint.path}: of a network for whole studies, not of a detector; {command('explain')} ckpt=… shows"
+            " what it looked at, and its run's result.json holds the test figures"
         )
 
 

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def versions(monkeypatch: pytest.MonkeyPatch, **changed: str | None) -> None:
 
 
 @pytest.fixture
-def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[SimpleNamespace]:
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[str, int]]:
     """Run the doctor; what it printed and its exit code."""
     monkeypatch.setattr(sys, "argv", ["cxr doctor"])
     monkeypatch.setenv("COLUMNS", "200")
@@ -34,14 +34,14 @@ def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             doctor.main("cxr doctor")
         return capsys.readouterr().out, int(str(end.value.code))
 
-    yield SimpleNamespace(run=run)
+    return run
 
 
 def test_all_that_is_needed_works_here(
-    printed: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    printed: Callable[[], tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    text, code = printed.run()
+    text, code = printed()
     assert code == 0
     assert "All that is needed works" in text
     for word in ("Python", f"torch {torch.__version__.partition('+')[0]}", "dicom", "bfloat16", "GFLOP/s", "GPU", "GB"):
@@ -51,10 +51,10 @@ def test_all_that_is_needed_works_here(
 
 
 def test_a_missing_extra_is_named_with_what_to_type_and_is_not_wrong(
-    monkeypatch: pytest.MonkeyPatch, printed: SimpleNamespace
+    monkeypatch: pytest.MonkeyPatch, printed: Callable[[], tuple[str, int]]
 ) -> None:
     versions(monkeypatch, highdicom=None)
-    text, code = printed.run()
+    text, code = printed()
     assert code == 0
     assert "lacks highdicom" in text
     assert "pip install 'cxr[dicom]'" in text  # brackets are not read as a style
@@ -79,9 +79,9 @@ def test_a_package_that_is_wrong_is_named_with_what_to_type(
     assert advice in wrong.advice
 
 
-def test_something_wrong_ends_with_1(monkeypatch: pytest.MonkeyPatch, printed: SimpleNamespace) -> None:
+def test_something_wrong_ends_with_1(monkeypatch: pytest.MonkeyPatch, printed: Callable[[], tuple[str, int]]) -> None:
     versions(monkeypatch, hydra=None, pydicom=None)
-    text, code = printed.run()
+    text, code = printed()
     assert code == 1
     assert "1 thing is wrong" in text
 

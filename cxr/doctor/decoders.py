@@ -1,13 +1,14 @@
 """The decoder of each transfer syntax, tried on a small film that is made for it."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import get_encoder
 
 from cxr.doctor.check import Check
 from cxr.read.decode import SUPPORTED, PixelLayout, decode, decoders_in_use
@@ -47,7 +48,7 @@ def _encoded(film: _Pixels, syntax: uid.UID) -> bytes:
     return bytes(encapsulate([_ENCODERS[syntax](film)]))
 
 
-def _jpeg(**options: int | bool) -> Callable[[_Pixels], bytes]:
+def _jpeg(**options: Any) -> Callable[[_Pixels], bytes]:
     return lambda film: bytes(imagecodecs.jpeg8_encode(film, **options))
 
 
@@ -61,7 +62,7 @@ def _htj2k(film: _Pixels) -> bytes:
 
 def _rle(film: _Pixels) -> bytes:
     return bytes(
-        RLELosslessEncoder.encode(
+        get_encoder(uid.RLELossless).encode(
             film, encoding_plugin="pydicom", rows=16, columns=16, samples_per_pixel=1, number_of_frames=1,
             bits_allocated=16, bits_stored=12, pixel_representation=0, photometric_interpretation="MONOCHROME2",
         )

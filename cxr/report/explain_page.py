@@ -9,7 +9,7 @@ from cxr.explain.record import ExplainedFilm, read_records
 from cxr.explain.scores import ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts.page import font_face
-from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, card, data_uri, pairs
+from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, card, pairs
 from cxr.report.explain_figures import LEVELS
 from cxr.report.explain_tables import sanity_section, scores_section, trust_section
 from cxr.report.methods import in_order, method_text

@@ -15,8 +15,8 @@ from cxr.palette import colour
 
 _STYLE = """
 :root { color-scheme: dark; }
-body { font: 15px/1.5 cxr, system-ui, "Noto Sans TC", "Noto Sans CJK TC", "PingFang TC", "Microsoft JhengHei", sans-serif;
-  margin: 0 auto; max-width: 1240px; padding: 24px; background: #14171a; color: #e8eaed; }
+body { font: 15px/1.5 cxr, system-ui, "Noto Sans TC", "Noto Sans CJK TC", "PingFang TC", "Microsoft JhengHei",
+  sans-serif; margin: 0 auto; max-width: 1240px; padding: 24px; background: #14171a; color: #e8eaed; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
 p { max-width: 80ch; } .quiet { color: #9aa0a6; }
 table { border-collapse: collapse; }

@@ -19,7 +19,8 @@ _STYLE = """
 .plot { display: block; width: 100%; margin: 14px 0 4px; border-radius: 6px; }
 th, td { text-align: left; } thead th { white-space: nowrap; }
 tr.mean td { font-weight: 600; border-top: 1px solid var(--quiet); }
-pre { background: var(--raised); border-radius: 6px; padding: 12px; white-space: pre-wrap; font: 13.5px cxr, monospace; }
+pre { background: var(--raised); border-radius: 6px; padding: 12px; white-space: pre-wrap;
+  font: 13.5px cxr, monospace; }
 """
 
 # Name of a figure → its heading, and what it shows in words.
