@@ -6,12 +6,13 @@ intensity. Not by Hydra, whose ``instantiate`` refuses what it knows to do harm 
 ``torch.save`` over any file.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import hydra
 import torch
@@ -19,13 +20,16 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, wrong
+from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, short, wrong
+from cxr.checkpoint_settings import checked_arguments
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
+from cxr.data.merge import Source
 from cxr.detect.task import DetectionTask
-from cxr.detect.weights import WeightsError
+from cxr.detect.triage import OperatingPoint
+from cxr.findings import FindingVocabulary
 from cxr.read.intensity import Intensity, Step
-from cxr.read.modality import ByModality, OneKind
+from cxr.read.modality import ByModality, OneKind, Row
 from cxr.read.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ _NETWORK = r"cxr\.volume\.(?:networks\.(?:r3d|cnn3d)|fusion\.fusion)"
 _STUDY_DATA = r"cxr\.volume\.(?:datamodule\.VolumeDataModule|fusion_datamodule\.FusionDataModule)"
 _STUDY_READER = r"cxr\.volume\.\w+\.read_\w+"
 
+_MOST_LETTERS = 2000  # of an error told on: torch lists every layer that does not fit
 _OF_THE_DETECTOR = ("findings", "intensity", "size")  # it was trained on films of these; other ones it cannot read
 _OF_THE_MACHINE = ("cache", "workers")  # it was trained on; a checkpoint does not choose where this one writes
 
@@ -55,17 +60,66 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
     _refuse_studies(checkpoint)
+    _refuse_damaged(checkpoint)
     callable_at(checkpoint, "task", _TASK)
-    builder = callable_at(checkpoint, "model", _DETECTOR)
     # The weights it was trained from may be gone, and are in the checkpoint by now. They are given to the builder, not
     # only to the task, because it builds with another normalisation where there are some.
-    model = partial(builder, **arguments_at(checkpoint, "model") | {"weights": str(checkpoint.path.absolute())})
-    try:
-        task = DetectionTask(checkpoint.findings, model, _no_optimizer)
-        task.load_state_dict(dict(checkpoint.state))
-    except (TypeError, ValueError, RuntimeError, WeightsError) as error:
-        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+    model = _model(checkpoint, _DETECTOR)
+    task = _filled(checkpoint, lambda: DetectionTask(checkpoint.findings, model, _no_optimizer))
+    if task.image_head is not None:
+        weights = {name: getattr(task.image_head, name) for name in ("box_weight", "film_weight")}
+        _refuse_no_shares(checkpoint, {f"the image head's {name}": value for name, value in weights.items()})
     return task.eval()
+
+
+def _model(checkpoint: Checkpoint, allowed: str) -> Callable[[int], Any]:
+    """Return what builds the network of a number of classes, with the weights of the checkpoint."""
+    builder = callable_at(checkpoint, "model", allowed)
+    arguments = checked_arguments(checkpoint, "model", builder)
+    gone = {name: None for name in arguments if name.endswith("_weights")}  # of parts: those of the whole count
+    return partial(builder, **arguments | gone | {"weights": str(checkpoint.path.absolute())})
+
+
+_Task = TypeVar("_Task", bound=torch.nn.Module)
+
+
+def _filled(checkpoint: Checkpoint, build: Callable[[], _Task]) -> _Task:
+    """Return a task with the checkpoint's weights. Raises ``ConfigError`` where they do not fit, or extras are missing.
+
+    Whatever a builder raises is told so: it is given what a file from anywhere says.
+    """
+    try:
+        task = build()
+        task.load_state_dict(dict(checkpoint.state))
+    except ImportError as error:  # says what to install
+        raise ConfigError(f"{checkpoint.path}: {error}") from error
+    except Exception as error:
+        raise wrong(checkpoint, f"model does not fit its weights or this version: {_first_words(error)}") from error
+    return task
+
+
+def _refuse_no_shares(checkpoint: Checkpoint, calibrations: Mapping[str, torch.Tensor]) -> None:
+    for name, value in calibrations.items():
+        if not bool(((value >= 0) & (value <= 1)).all()):
+            raise ConfigError(f"{checkpoint.path}: {name} is {short(value.tolist())}, expected 0 to 1")
+
+
+def _refuse_damaged(checkpoint: Checkpoint) -> None:
+    """Raise ``ConfigError`` where a setting cannot be that every script reads: they would fail late, or clear films."""
+    entry_at(checkpoint, "name", str)
+    if not of_studies(checkpoint):
+        _ = checkpoint.size  # raises
+    if checkpoint.operating_point is not None:
+        try:
+            OperatingPoint.from_dict(checkpoint.operating_point)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
+
+
+def _first_words(error: Exception) -> str:
+    """Return what an error says, without the end of a long list; its type where it says nothing."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
 
 
 def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> RadiographDataModule:
@@ -82,13 +136,14 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
     _refuse_studies(checkpoint)
+    _refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     try:
         if "_target_" in chosen:
             return _chosen_data(checkpoint, chosen)
         return _own_data(checkpoint, chosen)
-    except (TypeError, ValueError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {error}") from error
+    except (TypeError, ValueError, OSError) as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {_first_words(error)}") from error
 
 
 def of_studies(checkpoint: Checkpoint) -> bool:
@@ -106,18 +161,11 @@ def _refuse_studies(checkpoint: Checkpoint) -> None:
 
 def load_study_task(checkpoint: Checkpoint) -> "StudyTask":
     """Return the trained classifier of studies in eval mode on the CPU. Raises ``ConfigError`` as ``load_task``."""
+    _refuse_damaged(checkpoint)
     task = callable_at(checkpoint, "task", _STUDY_TASK)
-    network = callable_at(checkpoint, "model", _NETWORK)
-    # all weights are in the checkpoint by now; those that parts were begun with may be gone
-    gone = {name: None for name in arguments_at(checkpoint, "model") if name.endswith("_weights")}
-    own = {"weights": str(checkpoint.path.absolute())}
-    try:
-        built = task(
-            checkpoint.findings, partial(network, **arguments_at(checkpoint, "model") | gone | own), _no_optimizer
-        )
-        built.load_state_dict(dict(checkpoint.state))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+    model = _model(checkpoint, _NETWORK)
+    built = _filled(checkpoint, lambda: task(checkpoint.findings, model, _no_optimizer))
+    _refuse_no_shares(checkpoint, {"the thresholds of its findings": built.thresholds})
     return cast("StudyTask", built.eval())
 
 
@@ -126,23 +174,24 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
 
     ``overrides`` are settings over these: ``{"root": "elsewhere"}``. Raises ``ConfigError`` as ``load_data``.
     """
+    _refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     if "_target_" in chosen:
         raise ConfigError("data: the studies are those of the checkpoint; type data.root=FOLDER where they have moved")
     settings = _merged(
         {k: v for k, v in entry_at(checkpoint, "data", dict).items() if k not in _OF_THE_MACHINE}, chosen
     )
-    changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
+    changed = _with_data(checkpoint, settings)
     build = callable_at(changed, "data", _STUDY_DATA)
-    read = partial(callable_at(changed, "data.read", _STUDY_READER), **arguments_at(changed, "data.read"))
+    read = _reader(changed, "data.read", _STUDY_READER)
     _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in settings["read"]["_target_"])
     intensities = {k: restored_intensity(changed, f"data.{k}") for k in settings if k.endswith("intensity")}
     called = ("findings", "augment", "read", *intensities)
-    plain = arguments_at(changed, "data", without=called)
+    plain = checked_arguments(changed, "data", build, without=called)
     try:
         return build(**plain, **intensities, read=read, findings=checkpoint.findings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"data: {error}") from error
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(f"data: {_first_words(error)}") from error
 
 
 def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> Preprocessing:
@@ -154,7 +203,8 @@ def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> P
         rows = [f"{key}.rows.{i}" for i in range(len(entry_at(checkpoint, f"{key}.rows", list)))]
         return ByModality(
             [
-                arguments_at(checkpoint, row, without=("steps",)) | {"steps": _steps(checkpoint, f"{row}.steps")}
+                checked_arguments(checkpoint, row, Row, without=("steps",))
+                | {"steps": _steps(checkpoint, f"{row}.steps")}
                 for row in rows
             ]
         )
@@ -170,13 +220,19 @@ def intensity_of_films(checkpoint: Checkpoint) -> Preprocessing:
 
 def _steps(checkpoint: Checkpoint, key: str) -> list[Step]:
     keys = [f"{key}.{i}" for i in range(len(entry_at(checkpoint, key, list)))]
-    return [callable_at(checkpoint, step, _STEP)(**arguments_at(checkpoint, step)) for step in keys]
+    steps = ((step, callable_at(checkpoint, step, _STEP)) for step in keys)
+    return [build(**checked_arguments(checkpoint, step, build)) for step, build in steps]
 
 
-def _reader(checkpoint: Checkpoint, key: str) -> Callable[..., Any]:
-    """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``."""
-    build = callable_at(checkpoint, key, _READER)
-    arguments = arguments_at(checkpoint, key, without=("sources",))
+def _reader(checkpoint: Checkpoint, key: str, allowed: str = _READER) -> Callable[..., Any]:
+    """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``.
+
+    A reader that draws the films which it does not find has an argument ``draw``. No checkpoint has films drawn.
+    """
+    build = callable_at(checkpoint, key, allowed)
+    arguments = checked_arguments(checkpoint, key, build, without=("sources", "draw"))
+    if "draw" in inspect.signature(build).parameters:
+        arguments["draw"] = False
     if "sources" not in entry_at(checkpoint, key, dict):
         return partial(build, **arguments)
     sources = [f"{key}.sources.{name}" for name in entry_at(checkpoint, f"{key}.sources", dict)]
@@ -185,9 +241,9 @@ def _reader(checkpoint: Checkpoint, key: str) -> Callable[..., Any]:
 
 def _source(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
     vocabulary = callable_at(checkpoint, f"{key}.findings", _VOCABULARY)
-    return arguments_at(checkpoint, key, without=("read", "findings")) | {
+    return checked_arguments(checkpoint, key, Source, without=("read", "findings")) | {
         "read": _reader(checkpoint, f"{key}.read"),
-        "findings": vocabulary(**arguments_at(checkpoint, f"{key}.findings")),
+        "findings": vocabulary(**checked_arguments(checkpoint, f"{key}.findings", FindingVocabulary)),
     }
 
 
@@ -202,14 +258,23 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDat
         raise ConfigError(
             f"data.{other[0]}={given[other[0]]}: films come as {checkpoint.path} was trained; leave it out"
         )
-    settings = _merged({key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}, given)
-    changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
+    own = {key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}
+    untouched = {key: value for key, value in own.items() if given.get(key) is None}  # what is typed was looked at
+    called = ("findings", "intensity", "augment", "read")
+    checked_arguments(_with_data(checkpoint, untouched), "data", RadiographDataModule, without=called)
+    settings = _merged(own, given)
+    changed = _with_data(checkpoint, settings)
     callable_at(changed, "data", _DATA)
     read = _reader(changed, "data.read")
     _check_root(entry_at(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
-    plain = arguments_at(changed, "data", without=("findings", "intensity", "augment", "read"))
+    plain = arguments_at(changed, "data", without=called)
     intensity = restored_intensity(checkpoint)
     return RadiographDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
+
+
+def _with_data(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint with other settings of its data."""
+    return replace(checkpoint, config={**checkpoint.config, "data": settings})
 
 
 def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> RadiographDataModule:
