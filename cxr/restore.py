@@ -131,7 +131,8 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
         checkpoint: its config's ``data`` says where the films are and how they are split.
         overrides: settings over these, of which None says nothing: ``{"root": "elsewhere"}``. With a ``_target_`` of
             its own (``data=course data.root=…``) it takes their place whole, and may name any reader: it comes from
-            the user, not from a checkpoint. ``${seed}`` in it is the checkpoint's.
+            the user, not from a checkpoint. ``${seed}`` in it is the checkpoint's. ``{"read": {"draw": True}}`` lets
+            phantoms be drawn that are not there; a checkpoint cannot.
 
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
@@ -183,7 +184,7 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
     )
     changed = _with_data(checkpoint, settings)
     build = callable_at(changed, "data", _STUDY_DATA)
-    read = _reader(changed, "data.read", _STUDY_READER)
+    read = _reader(changed, "data.read", _STUDY_READER, _asks_to_draw(chosen))
     _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in settings["read"]["_target_"])
     intensities = {k: restored_intensity(changed, f"data.{k}") for k in settings if k.endswith("intensity")}
     called = ("findings", "augment", "read", *intensities)
@@ -224,15 +225,16 @@ def _steps(checkpoint: Checkpoint, key: str) -> list[Step]:
     return [build(**checked_arguments(checkpoint, step, build)) for step, build in steps]
 
 
-def _reader(checkpoint: Checkpoint, key: str, allowed: str = _READER) -> Callable[..., Any]:
+def _reader(checkpoint: Checkpoint, key: str, allowed: str = _READER, draw: bool = False) -> Callable[..., Any]:
     """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``.
 
-    A reader that draws the films which it does not find has an argument ``draw``. No checkpoint has films drawn.
+    A reader that draws the films which it does not find has an argument ``draw``. It is the user's: a checkpoint has
+    no films drawn.
     """
     build = callable_at(checkpoint, key, allowed)
     arguments = checked_arguments(checkpoint, key, build, without=("sources", "draw"))
     if "draw" in inspect.signature(build).parameters:
-        arguments["draw"] = False
+        arguments["draw"] = draw
     if "sources" not in entry_at(checkpoint, key, dict):
         return partial(build, **arguments)
     sources = [f"{key}.sources.{name}" for name in entry_at(checkpoint, f"{key}.sources", dict)]
@@ -265,11 +267,16 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDat
     settings = _merged(own, given)
     changed = _with_data(checkpoint, settings)
     callable_at(changed, "data", _DATA)
-    read = _reader(changed, "data.read")
+    read = _reader(changed, "data.read", draw=_asks_to_draw(given))
     _check_root(entry_at(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
     plain = arguments_at(changed, "data", without=called)
     intensity = restored_intensity(checkpoint)
     return RadiographDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
+
+
+def _asks_to_draw(typed: Mapping[str, Any]) -> bool:
+    read = typed.get("read")
+    return isinstance(read, Mapping) and read.get("draw") is True
 
 
 def _with_data(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
