@@ -19,6 +19,10 @@ _MOST_PICKLE = 16 * 2**20  # a ResNet-50 detector with its optimizer has 0.1 MB
 _SMALL = 2**16  # what every member but the pickle and the numbers stays below
 
 
+# What zipfile raises for damaged archives; OSError and ValueError for places outside of the file
+_DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
+
+
 class TorchFileError(ValueError):
     """A file of torch that is damaged, too large, or holds more than plain data."""
 
@@ -46,7 +50,7 @@ class Archive:
             raise TorchFileError(f"it is not written by torch.save: it has no member {name[:40]!r}")
         try:
             return self.file.read(self.members[name])
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise TorchFileError(f"its member {name} is damaged: {error}") from error
 
 
@@ -60,7 +64,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     _refuse_directory(path)
     try:
         file = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise TorchFileError(f"its list of members is damaged: {error}") from error
     with file:
         infos = file.infolist()

@@ -147,9 +147,9 @@ def _read_legacy(data: bytes, opaque: bool) -> Any:
 
     value, place = read_pickle(data, _named(opaque), stored, place)
     keys, place = read_pickle(data, _refused, _no_storage, place)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(contents):
+    if not isinstance(keys, list) or len(keys) != len(contents) or {*map(str, keys)} != {*contents}:
         raise TorchFileError("it is damaged: the numbers it lists are not those it names")
-    for key in keys:
+    for key in map(str, keys):
         content = contents[key][0]
         place += 8  # how many they are, once more
         content[:] = data[place : place + len(content)]
@@ -210,7 +210,8 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
         raise TorchFileError("it is damaged: a tensor has no shape")
     count, kept = math.prod(size), len(storage.values)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=False))
-    if len(size) != len(stride) or max(size, default=0) > 2**48 or (count and max(last + 1, count) > kept):
+    whole = math.prod(max(length, 1) for length in size)  # what torch computes, of empty tensors too
+    if len(size) != len(stride) or whole >= 2**48 or (count and max(last + 1, count) > kept):
         raise TorchFileError(f"it states a tensor of shape {list(size)} where it holds {kept:,} numbers for it")
     return storage.values.as_strided(size, stride, offset) if count else storage.values.new_empty(size)
 
