@@ -112,7 +112,9 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
     if wrong := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
         found = type(state[wrong[0]]).__name__
-        raise ConfigError(f"{path}: state_dict.{short(wrong[0])} is {found}, expected the name of a tensor, and a tensor")
+        raise ConfigError(
+            f"{path}: state_dict.{short(wrong[0])} is {found}, expected the name of a tensor, and a tensor"
+        )
     try:
         refuse_not_finite(state)
     except TorchFileError as error:

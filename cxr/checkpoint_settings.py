@@ -54,7 +54,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "window": (0, 64),
 }
 # Most numbers or texts in a setting
-_LENGTHS = {"anchor_sizes": 32, "anchor_ratios": 16, "channels": 8, "strides": 8, "stem_stride": 3, "mean": 64, "std": 64}
+_LENGTHS = {
+    "anchor_sizes": 32,
+    "anchor_ratios": 16,
+    "channels": 8,
+    "strides": 8,
+    "stem_stride": 3,
+    "mean": 64,
+    "std": 64,
+}
 _LONGEST = 256
 
 

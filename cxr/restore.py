@@ -7,12 +7,11 @@ intensity. Not by Hydra, whose ``instantiate`` refuses what it knows to do harm 
 """
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import hydra
 import torch
@@ -20,17 +19,25 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, short, wrong
+from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, wrong
 from cxr.checkpoint_settings import checked_arguments
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.merge import Source
 from cxr.detect.task import DetectionTask
-from cxr.detect.triage import OperatingPoint
 from cxr.findings import FindingVocabulary
 from cxr.read.intensity import Intensity, Step
 from cxr.read.modality import ByModality, OneKind, Row
 from cxr.read.preprocessing import Preprocessing
+from cxr.restored_network import (
+    STUDY_TASK,
+    filled,
+    first_words,
+    model_builder,
+    refuse_damaged,
+    refuse_no_shares,
+)
+from cxr.restored_network import of_studies as of_studies  # handed on
 
 if TYPE_CHECKING:
     from cxr.volume.task import StudyTask
@@ -44,12 +51,10 @@ _VOCABULARY = r"cxr\.findings\.FindingVocabulary"
 _INTENSITY = r"cxr\.read\.intensity\.Intensity|cxr\.read\.modality\.ByModality"
 _STEP = r"cxr\.read\.intensity\.(?!Intensity)[A-Z]\w*|cxr\.read\.suppression\.Suppressed"
 
-_STUDY_TASK = r"cxr\.volume\.task\.StudyTask"
 _NETWORK = r"cxr\.volume\.(?:networks\.(?:r3d|cnn3d)|fusion\.fusion)"
 _STUDY_DATA = r"cxr\.volume\.(?:datamodule\.VolumeDataModule|fusion_datamodule\.FusionDataModule)"
 _STUDY_READER = r"cxr\.volume\.\w+\.read_\w+"
 
-_MOST_LETTERS = 2000  # of an error told on: torch lists every layer that does not fit
 _OF_THE_DETECTOR = ("findings", "intensity", "size")  # it was trained on films of these; other ones it cannot read
 _OF_THE_MACHINE = ("cache", "workers")  # it was trained on; a checkpoint does not choose where this one writes
 
@@ -60,66 +65,14 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
     _refuse_studies(checkpoint)
-    _refuse_damaged(checkpoint)
+    refuse_damaged(checkpoint)
     callable_at(checkpoint, "task", _TASK)
-    # The weights it was trained from may be gone, and are in the checkpoint by now. They are given to the builder, not
-    # only to the task, because it builds with another normalisation where there are some.
-    model = _model(checkpoint, _DETECTOR)
-    task = _filled(checkpoint, lambda: DetectionTask(checkpoint.findings, model, _no_optimizer))
+    model = model_builder(checkpoint, _DETECTOR)
+    task = filled(checkpoint, lambda: DetectionTask(checkpoint.findings, model, _no_optimizer))
     if task.image_head is not None:
         weights = {name: getattr(task.image_head, name) for name in ("box_weight", "film_weight")}
-        _refuse_no_shares(checkpoint, {f"the image head's {name}": value for name, value in weights.items()})
+        refuse_no_shares(checkpoint, {f"the image head's {name}": value for name, value in weights.items()})
     return task.eval()
-
-
-def _model(checkpoint: Checkpoint, allowed: str) -> Callable[[int], Any]:
-    """Return what builds the network of a number of classes, with the weights of the checkpoint."""
-    builder = callable_at(checkpoint, "model", allowed)
-    arguments = checked_arguments(checkpoint, "model", builder)
-    gone = {name: None for name in arguments if name.endswith("_weights")}  # of parts: those of the whole count
-    return partial(builder, **arguments | gone | {"weights": str(checkpoint.path.absolute())})
-
-
-_Task = TypeVar("_Task", bound=torch.nn.Module)
-
-
-def _filled(checkpoint: Checkpoint, build: Callable[[], _Task]) -> _Task:
-    """Return a task with the checkpoint's weights. Raises ``ConfigError`` where they do not fit, or extras are missing.
-
-    Whatever a builder raises is told so: it is given what a file from anywhere says.
-    """
-    try:
-        task = build()
-        task.load_state_dict(dict(checkpoint.state))
-    except ImportError as error:  # says what to install
-        raise ConfigError(f"{checkpoint.path}: {error}") from error
-    except Exception as error:
-        raise wrong(checkpoint, f"model does not fit its weights or this version: {_first_words(error)}") from error
-    return task
-
-
-def _refuse_no_shares(checkpoint: Checkpoint, calibrations: Mapping[str, torch.Tensor]) -> None:
-    for name, value in calibrations.items():
-        if not bool(((value >= 0) & (value <= 1)).all()):
-            raise ConfigError(f"{checkpoint.path}: {name} is {short(value.tolist())}, expected 0 to 1")
-
-
-def _refuse_damaged(checkpoint: Checkpoint) -> None:
-    """Raise ``ConfigError`` where a setting cannot be that every script reads: they would fail late, or clear films."""
-    entry_at(checkpoint, "name", str)
-    if not of_studies(checkpoint):
-        _ = checkpoint.size  # raises
-    if checkpoint.operating_point is not None:
-        try:
-            OperatingPoint.from_dict(checkpoint.operating_point)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
-
-
-def _first_words(error: Exception) -> str:
-    """Return what an error says, without the end of a long list; its type where it says nothing."""
-    text = str(error) or type(error).__name__
-    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]} …"
 
 
 def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> RadiographDataModule:
@@ -137,19 +90,14 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
     _refuse_studies(checkpoint)
-    _refuse_damaged(checkpoint)
+    refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     try:
         if "_target_" in chosen:
             return _chosen_data(checkpoint, chosen)
         return _own_data(checkpoint, chosen)
     except (TypeError, ValueError, OSError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {_first_words(error)}") from error
-
-
-def of_studies(checkpoint: Checkpoint) -> bool:
-    """Whether it is of a classifier of studies and not of a detector."""
-    return re.fullmatch(_STUDY_TASK, str(entry_at(checkpoint, "task._target_", str))) is not None
+        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {first_words(error)}") from error
 
 
 def _refuse_studies(checkpoint: Checkpoint) -> None:
@@ -162,11 +110,11 @@ def _refuse_studies(checkpoint: Checkpoint) -> None:
 
 def load_study_task(checkpoint: Checkpoint) -> "StudyTask":
     """Return the trained classifier of studies in eval mode on the CPU. Raises ``ConfigError`` as ``load_task``."""
-    _refuse_damaged(checkpoint)
-    task = callable_at(checkpoint, "task", _STUDY_TASK)
-    model = _model(checkpoint, _NETWORK)
-    built = _filled(checkpoint, lambda: task(checkpoint.findings, model, _no_optimizer))
-    _refuse_no_shares(checkpoint, {"the thresholds of its findings": built.thresholds})
+    refuse_damaged(checkpoint)
+    task = callable_at(checkpoint, "task", STUDY_TASK)
+    model = model_builder(checkpoint, _NETWORK)
+    built = filled(checkpoint, lambda: task(checkpoint.findings, model, _no_optimizer))
+    refuse_no_shares(checkpoint, {"the thresholds of its findings": built.thresholds})
     return cast("StudyTask", built.eval())
 
 
@@ -175,7 +123,7 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
 
     ``overrides`` are settings over these: ``{"root": "elsewhere"}``. Raises ``ConfigError`` as ``load_data``.
     """
-    _refuse_damaged(checkpoint)
+    refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     if "_target_" in chosen:
         raise ConfigError("data: the studies are those of the checkpoint; type data.root=FOLDER where they have moved")
@@ -192,7 +140,7 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
     try:
         return build(**plain, **intensities, read=read, findings=checkpoint.findings)
     except (TypeError, ValueError, OSError) as error:
-        raise ConfigError(f"data: {_first_words(error)}") from error
+        raise ConfigError(f"data: {first_words(error)}") from error
 
 
 def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> Preprocessing:

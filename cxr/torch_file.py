@@ -171,7 +171,9 @@ def _reference(reference: Any, fields: int) -> tuple[torch.dtype, str, int]:
 
 def _storage(content: bytearray, dtype: torch.dtype, count: int) -> _Storage:
     if len(content) != count * dtype.itemsize:
-        raise TorchFileError(f"it states {count:,} numbers of {dtype.itemsize} bytes where it holds {len(content):,} bytes")
+        raise TorchFileError(
+            f"it states {count:,} numbers of {dtype.itemsize} bytes where it holds {len(content):,} bytes"
+        )
     return _Storage(torch.frombuffer(content, dtype=dtype) if count else torch.empty(0, dtype=dtype))
 
 

@@ -1,4 +1,4 @@
-"""Files of torch.save come back as torch.load gives them, and those made to harm are refused before they are unpacked."""
+"""Files of torch.save come back as torch.load gives them; those made to harm are refused before they are unpacked."""
 
 import pickle
 import struct
@@ -34,7 +34,12 @@ def content() -> dict[str, Any]:
         "layer": nn.Parameter(torch.ones(2)),
         **{str(kind): torch.tensor([1, 2, 3]).to(kind) for kind in kinds},
     }
-    plain = {"a": [1, 2.5, None, True, "胸部", -(2**40)], 7: (1, (2, 3)), "counts": Counter(a=2), "nested": OrderedDict(b=1)}
+    plain = {
+        "a": [1, 2.5, None, True, "胸部", -(2**40)],
+        7: (1, (2, 3)),
+        "counts": Counter(a=2),
+        "nested": OrderedDict(b=1),
+    }
     return {"state_dict": tensors, "plain": plain}
 
 
@@ -179,7 +184,10 @@ def bytes_of(data: bytes) -> Callable[[Path], Path]:
 
 DEFLATED = zipfile.ZIP_DEFLATED
 ARCHIVES: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "bomb": (lambda p: stated(written(p, plain({}), bytes(9)), 2**31), r"unpacks to 6,442,450,944 bytes.*CXR_MAX_CHECK"),
+    "bomb": (
+        lambda p: stated(written(p, plain({}), bytes(9)), 2**31),
+        r"unpacks to 6,442,450,944 bytes.*CXR_MAX_CHECK",
+    ),
     "compressed": (lambda p: written(p, plain({}), bytes(10**7), how=DEFLATED), r"is compressed, .* never does"),
     "sizes that lie": (lambda p: stated(written(p, plain({}), bytes(9)), 10**6), "they state 3,000,000 bytes, and the"),
     "members that overlap": (shared, "its members overlap"),
@@ -238,7 +246,10 @@ def doubled(empty: bytes, times: int = 60) -> bytes:
 NONE = b"N"
 PICKLES: dict[str, tuple[bytes, str]] = {
     "more numbers than are kept": (tensor((1,), (1,), count=10**6), "states 1,000,000 numbers of 4 bytes where it"),
-    "a shape of a billion": (tensor((10**9,), (1,)), r"states a tensor of shape \[1000000000\] where it holds 1 numbers"),
+    "a shape of a billion": (
+        tensor((10**9,), (1,)),
+        r"states a tensor of shape \[1000000000\] where it holds 1 numbers",
+    ),
     "a shape of a billion, expanded": (tensor((10**9,), (0,)), r"states a tensor of shape \[1000000000\]"),
     "a product beyond 64 bits": (tensor((2**40, 2**40, 0), (1, 1, 1)), "states a tensor of shape"),
     "an offset beyond the numbers": (tensor((1,), (1,), offset=7), "states a tensor of shape"),
@@ -287,7 +298,9 @@ def test_a_place_in_the_memory_far_away_takes_none(tmp_path: Path) -> None:
 
 
 def test_copies_are_not_made_for_the_asking(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.ckpt", b"]q\x00(" + b"N" * 10**4 + b"e(" + b"c__builtin__\nset\nh\x00\x85R" * 90 + b"t")
+    path = written(
+        tmp_path / "a.ckpt", b"]q\x00(" + b"N" * 10**4 + b"e(" + b"c__builtin__\nset\nh\x00\x85R" * 90 + b"t"
+    )
     tracemalloc.start()
     try:
         assert len(read_torch_file(path)) == 90

@@ -274,7 +274,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "OperatingPoint":
-        """Return the point that ``as_dict`` gave. Raises ``ValueError`` where a field is missing, unknown or damaged."""
+        """Return the point that ``as_dict`` gave. Raises ``ValueError`` for missing, unknown or damaged fields."""
         known = {field.name: field.type for field in dataclass_fields(cls)}
         if set(fields) != set(known):
             raise ValueError(f"it has the fields {', '.join(map(str, fields))[:300]}, expected {', '.join(known)}")
