@@ -2,7 +2,10 @@
 
 import copy
 import functools
+import importlib
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +27,7 @@ from cxr.findings import FindingVocabulary
 from cxr.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task
 from cxr.volume.thorax import FINDINGS as DRAWN_SERIES
 
+ROOT = Path(__file__).parents[1]
 FINDINGS = {"findings": [{"name": "nodule"}, {"name": "effusion", "chinese": "肋膜積水"}], "normal": ["none"]}
 STEPS = [{"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}]
 PHANTOM: dict[str, Any] = {"films": 8, "test_films": 2, "size": 96, "seed": 0, "normal_fraction": 0.25}
@@ -284,6 +288,58 @@ def test_the_user_may_have_them_drawn(tmp_path: Path, monkeypatch: Any) -> None:
     checkpoint = with_all_findings(tmp_path / "a.ckpt")
     load_data(checkpoint, {"read": {"draw": True}}).prepare_data()
     assert (tmp_path / "phantoms" / "phantom.json").is_file()
+
+
+@pytest.mark.parametrize("module", ["data.phantom", "volume.phantom", "volume.fusion_phantom"])
+def test_every_reader_that_draws_can_be_told_not_to(tmp_path: Path, module: str) -> None:
+    readers = vars(importlib.import_module(f"cxr.{module}"))
+    (read,) = (reader for name, reader in readers.items() if name.startswith("read_phantom"))
+    names = {"data.phantom": DRAWN, "volume.phantom": DRAWN_SERIES, "volume.fusion_phantom": ("disease",)}[module]
+    findings = FindingVocabulary([{"name": name} for name in names])
+    with pytest.raises(PhantomError, match=r"are not there.*\+data\.read\.draw=true"):
+        read(tmp_path / "phantoms", findings, draw=False)
+    assert not (tmp_path / "phantoms").exists()
+
+
+def test_no_other_function_named_as_a_reader_draws() -> None:
+    places = [path for path in (ROOT / "cxr").rglob("*.py") if "def read_phantom" in path.read_text(encoding="utf-8")]
+    assert sorted(path.stem for path in places) == ["fusion_phantom", "phantom", "phantom"]
+
+
+# --- the scripts
+
+
+@pytest.mark.parametrize("script", ["predict", "evaluate", "explain"])
+def test_a_run_folder_given_as_a_checkpoint_is_told_what_to_type(tmp_path: Path, script: str) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
+    images = ["images=."] if script == "predict" else []
+    told = refused(script, tmp_path, "ckpt=run", *images)
+    assert "ckpt=run: a folder, expected a checkpoint of train.py: type ckpt=run/checkpoints/best.ckpt" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["predict", "evaluate", "explain"])
+def test_every_script_says_what_is_wrong_with_a_checkpoint(tmp_path: Path, script: str) -> None:
+    write_course_layout(tmp_path / "phantoms", **PHANTOM, workers=1)
+    images = ["images=phantoms"] if script == "predict" else []
+    for whole, message in (
+        (with_weight(WEIGHT, NAN), "damaged, it can say nothing of a film: 1 of"),
+        (with_value("config.data.size", -5), "data.size is -5, expected 32 to 8192 pixels"),
+    ):
+        torch.save(whole, tmp_path / "hostile.ckpt")
+        told = refused(script, tmp_path, "ckpt=hostile.ckpt", *images)
+        assert message in told
+        assert "Traceback" not in told
+    assert not list(tmp_path.rglob("films.csv"))
+
+
+def refused(script: str, place: Path, *words: str) -> str:
+    """Return what a script says, in ``place``, that ends in a refusal."""
+    command = [sys.executable, str(ROOT / f"{script}.py"), *words]
+    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 2, ended.stderr
+    return ended.stderr
 
 
 # --- studies

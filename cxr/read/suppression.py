@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cxr.read.intensity import Step, Values
 from cxr.read.radiograph import Radiograph
+from cxr.torch_archive import refuse_size
 
 if TYPE_CHECKING:
     from cxr.read.unet import UNet
@@ -53,6 +54,7 @@ class Suppressed(Step):
             raise ValueError(f"strength is {self.strength}, expected above 0, at most 1")
         if self.weights is None or not Path(self.weights).is_file():
             raise ValueError(f"intensity.steps: Suppressed has weights {self.weights}: there is no such file. {_HOW}")
+        refuse_size(Path(self.weights).stat().st_size)
         content = Path(self.weights).read_bytes()
         object.__setattr__(self, "digest", blake2b(content, digest_size=8).hexdigest())
         read_suppressor(self.weights, self.digest)  # a wrong file is told now, and not by the first film
