@@ -77,6 +77,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         if not isinstance(card.get(name), kinds):
             found, expected = type(card.get(name)).__name__, kinds[0].__name__
             raise ConfigError(f"{path}: cxr.{name} is {found}, expected {expected}, as train.py writes")
+    for name, value in (card.get("thresholds") or {}).items():  # of a network for studies
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
     findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
     versions = {str(name): str(version) for name, version in card["versions"].items()}
     point, kind = card.get("operating_point"), card.get("kind")

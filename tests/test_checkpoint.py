@@ -134,6 +134,11 @@ WEIGHT = "detector.backbone.body.layer1.0.0.weight"
 NAN, INF = math.nan, math.inf
 STEP = "config.data.intensity.steps.0"
 DAMAGED: dict[str, tuple[str, Any, str]] = {  # key below "cxr", value, message
+    "a threshold of studies that is NaN": (
+        "thresholds",
+        {"nodule": NAN},
+        r"thresholds\.'nodule' is nan, expected 0 to",
+    ),
     "size -5": ("config.data.size", -5, r"data\.size is -5, expected 32 to 8192 pixels"),
     "size 0": ("config.data.size", 0, r"data\.size is 0, expected 32 to 8192"),
     "size 10⁶": ("config.data.size", 10**6, r"data\.size is 1000000, expected 32 to 8192"),
