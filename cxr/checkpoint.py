@@ -5,18 +5,25 @@ A checkpoint is a file from anywhere. Its tensors and its config are read as pla
 
 import importlib
 import inspect
-import pickle
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from cxr.config import ConfigError
 from cxr.findings import FindingVocabulary
+from cxr.torch_archive import TorchFileError
+from cxr.torch_file import read_torch_file, refuse_not_finite
+
+LEAST_SIZE, MOST_SIZE = 32, 8192
+"""Of films that a checkpoint may ask for, pixels along the longest side."""
+
+_MOST_FINDINGS = 200  # PadChest, the largest vocabulary published for chest films, has 174
+_NAME = r"[^\x00-\x1f\x7f/\\]{1,100}"  # of a finding: it may become part of a file's name
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,18 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        """Longest side in pixels of the films the detector takes."""
-        return int(entry_at(self, "data.size", int))
+        """Longest side in pixels of the films the detector takes. Raises ``ConfigError`` for one that cannot be."""
+        size = int(entry_at(self, "data.size", int))
+        if not LEAST_SIZE <= size <= MOST_SIZE:
+            raise wrong(self, f"data.size is {size}, expected {LEAST_SIZE} to {MOST_SIZE} pixels")
+        return size
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """Return what the checkpoint at ``path`` holds.
 
-    Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, or it holds code.
+    Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, it holds code, unpacks
+    to more than is allowed, or a weight of it is not finite.
     """
     path = Path(path)
     content = _load(path)
@@ -62,21 +73,56 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise ConfigError(
             f"{path}: not a checkpoint of this project: expected 'state_dict' and 'cxr', as train.py writes"
         )
-    for name, kind in (("config", dict), ("findings", dict), ("data", str), ("versions", dict)):
-        if not isinstance(card.get(name), kind):
-            raise ConfigError(
-                f"{path}: cxr.{name} is {type(card.get(name)).__name__}, expected {kind.__name__}, as train.py writes"
-            )
-    point = card.get("operating_point")
-    if point is not None and not isinstance(point, dict):
-        raise ConfigError(f"{path}: cxr.operating_point is {type(point).__name__}, expected dict, as train.py writes")
+    for name, kinds in _CARD.items():
+        if not isinstance(card.get(name), kinds):
+            found, expected = type(card.get(name)).__name__, kinds[0].__name__
+            raise ConfigError(f"{path}: cxr.{name} is {found}, expected {expected}, as train.py writes")
+    for name, value in (card.get("thresholds") or {}).items():  # of a network for studies
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
+    findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
+    versions = {str(name): str(version) for name, version in card["versions"].items()}
+    point, kind = card.get("operating_point"), card.get("kind")
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point)
+
+
+_CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
+    "config": (dict,),
+    "findings": (dict,),
+    "data": (str,),
+    "versions": (dict,),
+    "kind": (str, type(None)),
+    "operating_point": (dict, type(None)),
+    "thresholds": (dict, type(None)),
+}
+
+
+def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
+    listed = fields.get("findings")
+    if isinstance(listed, list) and len(listed) > _MOST_FINDINGS:
+        raise ConfigError(f"{path}: cxr.findings has {len(listed):,} findings, allowed are {_MOST_FINDINGS}")
     try:
-        findings = FindingVocabulary(**card["findings"])
+        findings = FindingVocabulary(**fields)
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
-    of_films = None if card.get("kind") is None else str(card["kind"])
-    state = content["state_dict"]
-    return Checkpoint(path, card["config"], findings, card["data"], card["versions"], state, of_films, point)
+    if wrong := [name for name in findings.names if not re.fullmatch(_NAME, name) or name.startswith(".")]:
+        raise ConfigError(
+            f"{path}: cxr.findings has the name {short(wrong[0])}, expected up to 100 letters without / and \\"
+        )
+    return findings
+
+
+def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
+    if wrong := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
+        found = type(state[wrong[0]]).__name__
+        raise ConfigError(
+            f"{path}: state_dict.{short(wrong[0])} is {found}, expected the name of a tensor, and a tensor"
+        )
+    try:
+        refuse_not_finite(state)
+    except TorchFileError as error:
+        raise ConfigError(f"{path}: damaged, it can say nothing of a film: {error}") from error
+    return state
 
 
 def callable_at(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[..., Any]:
@@ -90,7 +136,7 @@ def callable_at(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[...,
             found = None
         if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__ == module:
             return cast(Callable[..., Any], found)
-    raise wrong(checkpoint, f"{key}._target_ is {target!r}, which a checkpoint may not call there")
+    raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there")
 
 
 def arguments_at(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -99,7 +145,7 @@ def arguments_at(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) 
     arguments = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", *without)}
     for name, value in _flat(arguments, key):
         if name.rpartition(".")[2].startswith("_"):
-            raise wrong(checkpoint, f"{name} is {value!r}, expected plain values only in {key}")
+            raise wrong(checkpoint, f"{name} is {short(value)}, expected plain values only in {key}")
     return arguments
 
 
@@ -120,7 +166,7 @@ def entry_at(checkpoint: Checkpoint, key: str, kind: type) -> Any:
         else:
             node = node.get(name) if isinstance(node, Mapping) else None
     if not isinstance(node, kind) or isinstance(node, bool):
-        raise wrong(checkpoint, f"{key} is {node!r}, expected {kind.__name__}")
+        raise wrong(checkpoint, f"{key} is {short(node)}, expected {kind.__name__}")
     return node
 
 
@@ -129,16 +175,22 @@ def wrong(checkpoint: Checkpoint, problem: str) -> ConfigError:
     return ConfigError(f"{checkpoint.path}: its config's {problem}")
 
 
+def short(value: Any) -> str:
+    """Return ``value`` as Python writes it, in a few words where it is long."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
 def _load(path: Path) -> Any:
     if not path.is_file():
+        what = "a folder; " if path.is_dir() else ""
         raise ConfigError(
-            f"ckpt={path}: there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt)"
+            f"ckpt={path}: {what}there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt)"
         )
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:  # its own words advise to load the file unsafely
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        why = f"it names {named[1]}, and a checkpoint holds plain data only" if named else "it is not written by torch"
-        raise ConfigError(f"{path}: not a checkpoint that can be read safely: {why}. Nothing of it was run") from error
-    except Exception as error:  # torch has no error of its own for files that are not its
-        raise ConfigError(f"{path}: not a checkpoint: {str(error) or 'it is empty'}") from error
+        return read_torch_file(path)
+    except (TorchFileError, OSError) as error:
+        raise ConfigError(f"{path}: not a checkpoint: {error}. Nothing of it was run") from error

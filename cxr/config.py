@@ -253,6 +253,14 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
             yield f"{key}={value}: there is no such file"
+        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir():
+            yield f"ckpt={value}: a folder, expected a checkpoint of train.py: type ckpt={_best(Path(value))}"
+
+
+def _best(folder: Path) -> str:
+    """Return the checkpoint that is meant by a folder: that of the run, where the folder is one's."""
+    places = [folder / "best.ckpt", folder / "checkpoints" / "best.ckpt"]
+    return str(next((place for place in places if place.is_file()), f"{folder}/…/checkpoints/best.ckpt"))
 
 
 def _forget(run: Path) -> None:

@@ -6,7 +6,7 @@ intensity. Not by Hydra, whose ``instantiate`` refuses what it knows to do harm 
 ``torch.save`` over any file.
 """
 
-import re
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,14 +20,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.checkpoint import Checkpoint, arguments_at, callable_at, entry_at, wrong
+from cxr.checkpoint_settings import checked_arguments
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
+from cxr.data.merge import Source
 from cxr.detect.task import DetectionTask
-from cxr.detect.weights import WeightsError
+from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.read.intensity import Intensity, Step
-from cxr.read.modality import ByModality, OneKind
+from cxr.read.modality import ByModality, OneKind, Row
 from cxr.read.preprocessing import Preprocessing
+from cxr.restored_network import (
+    STUDY_TASK,
+    filled,
+    first_words,
+    model_builder,
+    refuse_damaged,
+    refuse_no_shares,
+)
+from cxr.restored_network import of_studies as of_studies  # handed on
 
 if TYPE_CHECKING:
     from cxr.volume.task import StudyTask
@@ -41,7 +52,6 @@ _VOCABULARY = r"cxr\.findings\.FindingVocabulary"
 _INTENSITY = r"cxr\.read\.intensity\.Intensity|cxr\.read\.modality\.ByModality"
 _STEP = r"cxr\.read\.intensity\.(?!Intensity)[A-Z]\w*|cxr\.read\.suppression\.Suppressed"
 
-_STUDY_TASK = r"cxr\.volume\.task\.StudyTask"
 _NETWORK = r"cxr\.volume\.(?:networks\.(?:r3d|cnn3d)|fusion\.fusion)"
 _STUDY_DATA = r"cxr\.volume\.(?:datamodule\.VolumeDataModule|fusion_datamodule\.FusionDataModule)"
 _STUDY_READER = r"cxr\.volume\.\w+\.read_\w+"
@@ -56,16 +66,13 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
     _refuse_studies(checkpoint)
+    refuse_damaged(checkpoint)
     callable_at(checkpoint, "task", _TASK)
-    builder = callable_at(checkpoint, "model", _DETECTOR)
-    # The weights it was trained from may be gone, and are in the checkpoint by now. They are given to the builder, not
-    # only to the task, because it builds with another normalisation where there are some.
-    model = partial(builder, **arguments_at(checkpoint, "model") | {"weights": str(checkpoint.path.absolute())})
-    try:
-        task = DetectionTask(checkpoint.findings, model, _no_optimizer)
-        task.load_state_dict(dict(checkpoint.state))
-    except (TypeError, ValueError, RuntimeError, WeightsError) as error:
-        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+    model = model_builder(checkpoint, _DETECTOR)
+    task = filled(checkpoint, lambda: DetectionTask(checkpoint.findings, model, _no_optimizer))
+    if task.image_head is not None:
+        weights = {name: getattr(task.image_head, name) for name in ("box_weight", "film_weight")}
+        refuse_no_shares(checkpoint, {f"the image head's {name}": value for name, value in weights.items()})
     return task.eval()
 
 
@@ -78,23 +85,20 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
         checkpoint: its config's ``data`` says where the films are and how they are split.
         overrides: settings over these, of which None says nothing: ``{"root": "elsewhere"}``. With a ``_target_`` of
             its own (``data=course data.root=…``) it takes their place whole, and may name any reader: it comes from
-            the user, not from a checkpoint. ``${seed}`` in it is the checkpoint's.
+            the user, not from a checkpoint. ``${seed}`` in it is the checkpoint's. ``{"read": {"draw": True}}`` lets
+            phantoms be drawn that are not there; a checkpoint cannot.
 
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
     _refuse_studies(checkpoint)
+    refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     try:
         if "_target_" in chosen:
             return _chosen_data(checkpoint, chosen)
         return _own_data(checkpoint, chosen)
-    except (TypeError, ValueError) as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {error}") from error
-
-
-def of_studies(checkpoint: Checkpoint) -> bool:
-    """Whether it is of a classifier of studies and not of a detector."""
-    return re.fullmatch(_STUDY_TASK, str(entry_at(checkpoint, "task._target_", str))) is not None
+    except (TypeError, ValueError, OSError) as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(f"data: {first_words(error)}") from error
 
 
 def _refuse_studies(checkpoint: Checkpoint) -> None:
@@ -107,18 +111,11 @@ def _refuse_studies(checkpoint: Checkpoint) -> None:
 
 def load_study_task(checkpoint: Checkpoint) -> "StudyTask":
     """Return the trained classifier of studies in eval mode on the CPU. Raises ``ConfigError`` as ``load_task``."""
-    task = callable_at(checkpoint, "task", _STUDY_TASK)
-    network = callable_at(checkpoint, "model", _NETWORK)
-    # all weights are in the checkpoint by now; those that parts were begun with may be gone
-    gone = {name: None for name in arguments_at(checkpoint, "model") if name.endswith("_weights")}
-    own = {"weights": str(checkpoint.path.absolute())}
-    try:
-        built = task(
-            checkpoint.findings, partial(network, **arguments_at(checkpoint, "model") | gone | own), _no_optimizer
-        )
-        built.load_state_dict(dict(checkpoint.state))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise wrong(checkpoint, f"model does not fit its weights or this version: {error}") from error
+    refuse_damaged(checkpoint)
+    task = callable_at(checkpoint, "task", STUDY_TASK)
+    model = model_builder(checkpoint, _NETWORK)
+    built = filled(checkpoint, lambda: task(checkpoint.findings, model, _no_optimizer))
+    refuse_no_shares(checkpoint, {"the thresholds of its findings": built.thresholds})
     return cast("StudyTask", built.eval())
 
 
@@ -127,23 +124,24 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
 
     ``overrides`` are settings over these: ``{"root": "elsewhere"}``. Raises ``ConfigError`` as ``load_data``.
     """
+    refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     if "_target_" in chosen:
         raise ConfigError("data: the studies are those of the checkpoint; type data.root=FOLDER where they have moved")
     settings = _merged(
         {k: v for k, v in entry_at(checkpoint, "data", dict).items() if k not in _OF_THE_MACHINE}, chosen
     )
-    changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
+    changed = _with_data(checkpoint, settings)
     build = callable_at(changed, "data", _STUDY_DATA)
-    read = partial(callable_at(changed, "data.read", _STUDY_READER), **arguments_at(changed, "data.read"))
+    read = _reader(changed, "data.read", _STUDY_READER, _asks_to_draw(chosen))
     _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in settings["read"]["_target_"])
     intensities = {k: restored_intensity(changed, f"data.{k}") for k in settings if k.endswith("intensity")}
     called = ("findings", "augment", "read", *intensities)
-    plain = arguments_at(changed, "data", without=called)
+    plain = checked_arguments(changed, "data", build, without=called)
     try:
         return build(**plain, **intensities, read=read, findings=checkpoint.findings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"data: {error}") from error
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(f"data: {first_words(error)}") from error
 
 
 def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> Preprocessing:
@@ -155,7 +153,8 @@ def restored_intensity(checkpoint: Checkpoint, key: str = "data.intensity") -> P
         rows = [f"{key}.rows.{i}" for i in range(len(entry_at(checkpoint, f"{key}.rows", list)))]
         return ByModality(
             [
-                arguments_at(checkpoint, row, without=("steps",)) | {"steps": _steps(checkpoint, f"{row}.steps")}
+                checked_arguments(checkpoint, row, Row, without=("steps",))
+                | {"steps": _steps(checkpoint, f"{row}.steps")}
                 for row in rows
             ]
         )
@@ -171,13 +170,20 @@ def intensity_of_films(checkpoint: Checkpoint) -> Preprocessing:
 
 def _steps(checkpoint: Checkpoint, key: str) -> list[Step]:
     keys = [f"{key}.{i}" for i in range(len(entry_at(checkpoint, key, list)))]
-    return [callable_at(checkpoint, step, _STEP)(**arguments_at(checkpoint, step)) for step in keys]
+    steps = ((step, callable_at(checkpoint, step, _STEP)) for step in keys)
+    return [build(**checked_arguments(checkpoint, step, build)) for step, build in steps]
 
 
-def _reader(checkpoint: Checkpoint, key: str) -> Callable[..., Any]:
-    """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``."""
-    build = callable_at(checkpoint, key, _READER)
-    arguments = arguments_at(checkpoint, key, without=("sources",))
+def _reader(checkpoint: Checkpoint, key: str, allowed: str = _READER, draw: bool = False) -> Callable[..., Any]:
+    """Return the reader at ``key``; one that joins several data sets with the readers of its ``sources``.
+
+    A reader that draws the films which it does not find has an argument ``draw``. It is the user's: a checkpoint has
+    no films drawn.
+    """
+    build = callable_at(checkpoint, key, allowed)
+    arguments = checked_arguments(checkpoint, key, build, without=("sources", "draw"))
+    if "draw" in inspect.signature(build).parameters:
+        arguments["draw"] = draw
     if "sources" not in entry_at(checkpoint, key, dict):
         return partial(build, **arguments)
     sources = [f"{key}.sources.{name}" for name in entry_at(checkpoint, f"{key}.sources", dict)]
@@ -186,9 +192,9 @@ def _reader(checkpoint: Checkpoint, key: str) -> Callable[..., Any]:
 
 def _source(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
     vocabulary = callable_at(checkpoint, f"{key}.findings", _VOCABULARY)
-    return arguments_at(checkpoint, key, without=("read", "findings")) | {
+    return checked_arguments(checkpoint, key, Source, without=("read", "findings")) | {
         "read": _reader(checkpoint, f"{key}.read"),
-        "findings": vocabulary(**arguments_at(checkpoint, f"{key}.findings")),
+        "findings": vocabulary(**checked_arguments(checkpoint, f"{key}.findings", FindingVocabulary)),
     }
 
 
@@ -203,14 +209,28 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDat
         raise ConfigError(
             f"data.{other[0]}={given[other[0]]}: films come as {checkpoint.path} was trained; leave it out"
         )
-    settings = _merged({key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}, given)
-    changed = replace(checkpoint, config={**checkpoint.config, "data": settings})
+    own = {key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}
+    untouched = {key: value for key, value in own.items() if given.get(key) is None}  # what is typed was looked at
+    called = ("findings", "intensity", "augment", "read")
+    checked_arguments(_with_data(checkpoint, untouched), "data", RadiographDataModule, without=called)
+    settings = _merged(own, given)
+    changed = _with_data(checkpoint, settings)
     callable_at(changed, "data", _DATA)
-    read = _reader(changed, "data.read")
+    read = _reader(changed, "data.read", draw=_asks_to_draw(given))
     _check_root(entry_at(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
-    plain = arguments_at(changed, "data", without=("findings", "intensity", "augment", "read"))
+    plain = arguments_at(changed, "data", without=called)
     intensity = restored_intensity(checkpoint)
     return RadiographDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
+
+
+def _asks_to_draw(typed: Mapping[str, Any]) -> bool:
+    read = typed.get("read")
+    return isinstance(read, Mapping) and read.get("draw") is True
+
+
+def _with_data(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint with other settings of its data."""
+    return replace(checkpoint, config={**checkpoint.config, "data": settings})
 
 
 def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> RadiographDataModule:

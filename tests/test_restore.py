@@ -38,6 +38,7 @@ from cxr.restore import (
     restored_intensity,
     same_films,
 )
+from cxr.restored_network import model_builder, of_studies
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = [
@@ -342,6 +343,21 @@ def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None
     checkpoint = written("seed", 3, f"model={choice}")
     assert callable(callable_at(checkpoint, "model", restore._DETECTOR))
     assert arguments_at(checkpoint, "model")["mean"]
+
+
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("choice", [*(f"model={m}" for m in DETECTORS), *(f"experiment={e}" for e in EXPERIMENTS)])
+def test_the_settings_of_every_model_and_experiment_are_within_the_limits(tmp_path: Path, choice: str) -> None:
+    cfg = compose("train", [choice, f"++data.root={tmp_path}", "run_dir=outputs/x"])
+    if "suppress" in cfg.task._target_:  # of a network that ``cxr.read.suppression`` reads
+        return
+    torch.save({"state_dict": {}, "cxr": card(cfg)}, tmp_path / "any.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "any.ckpt")
+    load: Any = load_study_data if of_studies(checkpoint) else load_data
+    assert load(checkpoint).batch_size == cfg.data.batch_size
+    assert model_builder(checkpoint, restore._NETWORK if of_studies(checkpoint) else restore._DETECTOR)
 
 
 FILMS = "cxr.data.datamodule"

@@ -75,6 +75,7 @@ def write_course_layout(
     normal_fraction: float = 0.25,
     rare: Mapping[str, float] | None = None,
     workers: int | None = None,
+    draw: bool = True,
 ) -> None:
     """Draw a data set into ``root`` in the layout of the hospital's course, with ``test_truth.csv`` for scoring.
 
@@ -82,9 +83,10 @@ def write_course_layout(
     film; ``normal_fraction`` of the patients bear no finding. ``rare``, {finding: share}, keeps findings on so many of
     the training patients as that share of ``films``; the test films are as always. The films depend on ``seed`` only,
     not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an
-    interrupted one completed.
+    interrupted one completed. With ``draw`` False nothing is written at all.
 
-    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin.
+    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin; with
+    ``draw`` False also when the set is not there as a whole.
     """
     if unknown := sorted(set(rare or {}) - set(FINDINGS)):
         raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
@@ -93,6 +95,10 @@ def write_course_layout(
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
     settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
     _refuse_foreign(root)
+    if not draw:
+        if not _is_complete(root, settings):
+            raise undrawn(root, settings)
+        return
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / _LOCK):  # the jobs of a sweep start together
         if _is_complete(root, settings):
@@ -115,13 +121,24 @@ def read_phantom(
     normal_fraction: float = 0.25,
     rare: Mapping[str, float] | None = None,
     workers: int | None = None,
+    draw: bool = True,
 ) -> list[Film]:
     """Return the films in ``root`` as ``read_course`` reads them, drawn first by ``write_course_layout`` when absent.
 
-    Raises as these two.
+    With ``draw`` False they must be there. Raises as these two.
     """
-    write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers)
+    write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers, draw)
     return read_course(root, findings)
+
+
+def undrawn(root: Path, settings: Mapping[str, object]) -> PhantomError:
+    """Return the error of phantoms that were to be read and are not there: which they are, and what to type."""
+    asked = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "drawing")
+    return PhantomError(
+        f"{root}: the phantoms that the checkpoint was trained with are not there, or not all of them, and none are"
+        f" drawn because a checkpoint names them. Type data.root=FOLDER, where they are now; or, to have them drawn"
+        f" ({asked}), +data.read.draw=true"
+    )
 
 
 @dataclass(frozen=True)

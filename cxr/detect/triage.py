@@ -6,6 +6,7 @@ a reader marked anything, or that finding. Scored at the threshold or higher it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import numpy as np
@@ -273,9 +274,35 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "OperatingPoint":
-        """Return the point that ``as_dict`` gave."""
-        own = {key: Estimate(**fields[key]) for key in ("sensitivity_on_validation", "cleared_share")}
-        return cls(**{**fields, **own})
+        """Return the point that ``as_dict`` gave. Raises ``ValueError`` for missing, unknown or damaged fields."""
+        known = {field.name: field.type for field in dataclass_fields(cls)}
+        if set(fields) != set(known):
+            raise ValueError(f"it has the fields {', '.join(map(str, fields))[:300]}, expected {', '.join(known)}")
+        for name, value in fields.items():
+            if problem := _damaged(value, known[name]):
+                raise ValueError(f"{name} is {str(value)[:100]}, expected {problem}")
+        estimates = {name: Estimate(**fields[name]) for name, kind in known.items() if kind is Estimate}
+        return cls(**{**fields, **estimates})
+
+
+def _damaged(value: Any, kind: Any) -> str:
+    """Return what a field of an operating point should be, "" where it is so. All its floats are shares."""
+    if kind is float:
+        return "" if isinstance(value, float | int) and not isinstance(value, bool) and 0 <= value <= 1 else "0 to 1"
+    if kind is int:
+        return "" if type(value) is int and 0 <= value < 2**63 else "a number of films"
+    if kind is Estimate:
+        return "" if isinstance(value, dict) and _is_estimate(value) else "value, low, high, n and reason of a share"
+    return "" if type(value) is kind else f"{kind.__name__}"
+
+
+def _is_estimate(fields: Mapping[str, Any]) -> bool:
+    """Whether these are an estimate of a share, whose numbers are NaN where it could not be measured."""
+    known = {field.name: field.type for field in dataclass_fields(Estimate)}
+    return set(fields) == set(known) and all(
+        not _damaged(value, known[name]) or (known[name] is float and isinstance(value, float) and np.isnan(value))
+        for name, value in fields.items()
+    )
 
 
 def choose_operating_point(

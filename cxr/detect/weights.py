@@ -1,15 +1,16 @@
 """Weights to start from: torchvision's, a local file, or none, and the normalisation that goes with each."""
 
 import logging
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.models._api import WeightsEnum
 from torchvision.ops import FrozenBatchNorm2d
+
+from cxr.torch_archive import TorchFileError
+from cxr.torch_file import read_state
 
 log = logging.getLogger(__name__)
 
@@ -139,16 +140,14 @@ def _read_file(path: Path) -> State:
     if not path.is_file():
         raise WeightsError(f"model.weights={path}: no such file; expected DEFAULT, null, a .pth or a .ckpt")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        state = read_state(path)
+    except (TorchFileError, OSError) as error:
         raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    state = state if isinstance(state, Mapping) else {}
     if any(key.startswith(_PREFIX) for key in state):
         state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    if not any(key.startswith("backbone.") and isinstance(value, Tensor) for key, value in state.items()):
+    if not any(key.startswith("backbone.") for key in state):
         raise WeightsError(f"{path}: holds no detector; expected its state dict, or a checkpoint of this project")
-    return dict(state)
+    return state
 
 
 def _some(keys: list[str], most: int = 4) -> str:

@@ -19,11 +19,15 @@ from numpy.typing import NDArray
 from cxr.installation import command
 from cxr.read.intensity import Step, Values
 from cxr.read.radiograph import Radiograph
+from cxr.torch_archive import refuse_size
 
 if TYPE_CHECKING:
     from cxr.read.unet import UNet
 
 _NETWORK = "cxr.read.unet.UNet"
+# Of a network that a file may ask for: what is beyond would take the machine's memory before it is found not to fit
+_LEAST_SIZE, _MOST_SIZE = 16, 4096
+_MOST_WIDTH, _MOST_LEVELS = 512, 8
 _HOW = (
     f"Train one with `{command('train')} experiment=suppress`, then type"
     " intensity=suppressed intensity.steps.1.weights=outputs/suppress/…/checkpoints/best.ckpt"
@@ -51,6 +55,7 @@ class Suppressed(Step):
             raise ValueError(f"strength is {self.strength}, expected above 0, at most 1")
         if self.weights is None or not Path(self.weights).is_file():
             raise ValueError(f"intensity.steps: Suppressed has weights {self.weights}: there is no such file. {_HOW}")
+        refuse_size(Path(self.weights).stat().st_size)
         content = Path(self.weights).read_bytes()
         object.__setattr__(self, "digest", blake2b(content, digest_size=8).hexdigest())
         read_suppressor(self.weights, self.digest)  # a wrong file is told now, and not by the first film
@@ -127,20 +132,37 @@ def read_suppressor(path: str, digest: str) -> Suppressor:
     import torch
 
     from cxr.read.unet import UNet
+    from cxr.torch_file import read_torch_file, refuse_not_finite
 
     if parent_process() is not None:  # of several that read films, each has one core
         torch.set_num_threads(1)
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        content = read_torch_file(path)
         config = content["cxr"]["config"]
         if config["model"]["_target_"] != _NETWORK:
-            raise ValueError(f"it holds {config['model']['_target_']}")
-        network, size = UNet([int(width) for width in config["model"]["widths"]]), int(config["data"]["size"])
-        network.load_state_dict(_of_network(content["state_dict"]))
+            raise ValueError(f"it holds {str(config['model']['_target_'])[:100]}")
+        network, size = UNet(_widths(config["model"]["widths"])), config["data"]["size"]
+        _refuse_size(size, network.stride)
+        state = _of_network(content["state_dict"])
+        refuse_not_finite(state)
+        network.load_state_dict(state)
     except Exception as error:  # torch has no error of its own for files that are not its
         found = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: no checkpoint of a network that suppresses bones: {found}. {_HOW}") from error
     return Suppressor(network.eval(), size)
+
+
+def _widths(widths: Any) -> list[int]:
+    plain = isinstance(widths, list) and all(type(width) is int and width <= _MOST_WIDTH for width in widths)
+    if not plain or len(widths) > _MOST_LEVELS:
+        raise ValueError(f"model.widths is {str(widths)[:100]}, expected at most {_MOST_LEVELS} up to {_MOST_WIDTH}")
+    return list(widths)
+
+
+def _refuse_size(size: Any, stride: int) -> None:
+    if type(size) is not int or not _LEAST_SIZE <= size <= _MOST_SIZE or size % stride:
+        expected = f"{_LEAST_SIZE} to {_MOST_SIZE} pixels in multiples of {stride}"
+        raise ValueError(f"data.size is {str(size)[:100]}, expected {expected}")
 
 
 def _of_network(state: dict[str, Any]) -> dict[str, Any]:

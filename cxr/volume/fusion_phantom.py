@@ -19,7 +19,7 @@ from filelock import FileLock
 from rich.progress import track
 
 from cxr.data.course_write import write_film
-from cxr.data.phantom import PhantomError, draw_phantom
+from cxr.data.phantom import PhantomError, draw_phantom, undrawn
 from cxr.findings import FindingVocabulary
 from cxr.read.workers import start_worker
 from cxr.volume.fusion_data import TABLE, Patient, read_patients
@@ -58,6 +58,7 @@ def read_phantom_patients(
     share: float = 0.35,
     seed: int = 0,
     workers: int | None = None,
+    draw: bool = True,
 ) -> list[Patient]:
     """Return the patients in ``root`` as ``read_patients`` does, drawn first where they are absent.
 
@@ -74,15 +75,20 @@ def read_phantom_patients(
         share: of the patients that bear the film's finding, and of those that bear the volume's.
         seed: of the drawing.
         workers: processes; None: one a core.
+        draw: False reads patients that are there, and writes nothing.
 
     Raises:
-        PhantomError: ``root`` holds other patients than these, or other things.
+        PhantomError: ``root`` holds other patients than these, or other things; with ``draw`` False, or none.
     """
     root = Path(root)
     settings = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
     asked: dict[str, float] = {**settings, "series_size": series_size, "share": share, "seed": seed}
     asked["drawing"] = _DRAWING
     _refuse_foreign(root)
+    if not draw:
+        if not _is_complete(root, asked):
+            raise undrawn(root, asked)
+        return read_patients(root, findings)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / _LOCK):  # the jobs of a sweep start together
         if not _is_complete(root, asked):

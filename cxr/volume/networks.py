@@ -3,7 +3,6 @@
 Both are a trunk, which gives feature maps [B, F, d, h, w], and one linear layer on what is pooled from them.
 """
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
+from cxr import torch_file
 from cxr.detect.weights import State, WeightsError, group_norm
+from cxr.torch_archive import TorchFileError
 
 _KINETICS_MEAN, _KINETICS_STD = 0.401, 0.222  # of the videos torchvision's weights learnt from, over their colours
 _PREFIX = "network."  # of the network inside a StudyTask's checkpoint
@@ -185,11 +186,10 @@ def read_state(path: str) -> State:
     if not Path(path).is_file():
         raise WeightsError(f"model.weights={path}: no such file; expected null, a .pth or a .ckpt")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        state = torch_file.read_state(path)
+    except (TorchFileError, OSError) as error:
         raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    return {key.removeprefix(_PREFIX): value for key, value in state.items() if isinstance(value, Tensor)}
+    return {key.removeprefix(_PREFIX): value for key, value in state.items()}
 
 
 def load_trunk(trunk: nn.Module, state: State, source: str) -> None:

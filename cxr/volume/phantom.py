@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import track
 
-from cxr.data.phantom import PhantomError
+from cxr.data.phantom import PhantomError, undrawn
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.workers import start_worker
 from cxr.volume.phantom_files import write_series
@@ -45,10 +45,14 @@ def read_phantom_volume(
     modality: Modality = "CT",
     seed: int = 0,
     workers: int | None = None,
+    draw: bool = True,
 ) -> list[Study]:
-    """Return the studies in ``root`` as ``read_volume`` reads them, drawn first when absent. Raises as these two."""
+    """Return the studies in ``root`` as ``read_volume`` reads them, drawn first when absent. Raises as these two.
+
+    With ``draw`` False they must be there: nothing is written.
+    """
     findings.resolve(FINDINGS, source="phantom series")
-    write_phantom_volume(root, studies, test_studies, size, modality, seed, workers)
+    write_phantom_volume(root, studies, test_studies, size, modality, seed, workers, draw)
     return read_volume(root, findings)
 
 
@@ -60,17 +64,22 @@ def write_phantom_volume(
     modality: Modality = "CT",
     seed: int = 0,
     workers: int | None = None,
+    draw: bool = True,
 ) -> None:
     """Draw ``studies`` series to train with and ``test_studies`` to test into ``root``, one patient each.
 
     They depend on ``seed`` only, not on ``workers`` (processes; None: one a core). A set that is there is left as it
     is, an interrupted one completed. Raises ``PhantomError`` when ``root`` holds a set drawn with other settings, or
-    anything of another origin.
+    anything of another origin; with ``draw`` False also when the set is not there as a whole.
     """
     root = Path(root)
     settings: Settings = {"studies": studies, "test_studies": test_studies, "size": size, "modality": modality}
     settings |= {"seed": seed, "drawing": _DRAWING}
     _refuse_other(root, settings)
+    if not draw:
+        if not (root / _STAMP).is_file():
+            raise undrawn(root, settings)
+        return
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / _LOCK):  # the jobs of a sweep start together
         _refuse_other(root, settings)

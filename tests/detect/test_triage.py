@@ -248,6 +248,39 @@ def test_a_point_goes_through_plain_data_unchanged(films):
     assert OperatingPoint.from_dict(json.loads(json.dumps(point.as_dict()))) == point
 
 
+def test_a_point_without_abnormal_films_goes_through_plain_data_too(films):
+    point = choose_operating_point(films([], [0.1]))
+    again = OperatingPoint.from_dict(point.as_dict())
+    assert again.as_dict()["threshold"] == 0
+    assert math.isnan(again.sensitivity_on_validation.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("threshold", math.nan),
+        ("threshold", 1.5),
+        ("threshold", -0.1),
+        ("threshold", True),
+        ("threshold", "0.5"),
+        ("wanted_sensitivity", None),
+        ("films", 2.5),
+        ("abnormal", -1),
+        ("split", 3),
+        ("limited", 0),
+        ("cleared_share", 0.5),
+        ("cleared_share", {"value": 0.5}),
+        ("cleared_share", {"value": math.inf, "low": 0.1, "high": 0.9, "n": 2, "reason": ""}),
+    ],
+)
+def test_a_damaged_point_is_refused_by_the_name_of_its_field(films, field, value):
+    fields = choose_operating_point(films([0.7, 0.9], [0.1, 0.2])).as_dict()
+    with pytest.raises(ValueError, match=f"^{field} is .*, expected "):
+        OperatingPoint.from_dict({**fields, field: value})
+    with pytest.raises(ValueError, match=r"it has the fields .*, expected threshold"):
+        OperatingPoint.from_dict({name: fields[name] for name in fields if name != field})
+
+
 def test_screening_applies_the_frozen_threshold_and_names_who_was_cleared_wrongly(films):
     point = choose_operating_point(films([0.5, 0.9], [0.1]))
     test = films([0.4, 0.9, 0.2, 0.5], [0.1, 0.3, 0.6, 0.45])

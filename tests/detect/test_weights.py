@@ -124,6 +124,33 @@ def test_a_file_of_text_is_an_error(tmp_path):
         detectors.fasterrcnn_tiny(4, weights=str(path))
 
 
+def test_weights_that_are_not_finite_are_an_error(tiny, tmp_path):
+    detector, _ = tiny
+    state = {**detector.state_dict()}
+    state["backbone.body.layer1.0.0.weight"] = torch.full_like(state["backbone.body.layer1.0.0.weight"], torch.nan)
+    path = tmp_path / "diverged.pth"
+    torch.save(state, path)
+    with pytest.raises(
+        WeightsError, match=r"diverged.pth: .* values of backbone.body.layer1.0.0.weight are not finite"
+    ):
+        detectors.fasterrcnn_tiny(4, weights=str(path))
+
+
+def test_a_file_that_unpacks_to_more_than_is_allowed_is_an_error(tiny, monkeypatch):
+    monkeypatch.setenv("CXR_MAX_CHECKPOINT_BYTES", "1000000")
+    with pytest.raises(WeightsError, match=r"tiny.pth: .* unpacks to .* bytes, allowed are 1,000,000"):
+        detectors.fasterrcnn_tiny(4, weights=str(tiny[1]))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_both_formats_of_torch_are_read(tiny, tmp_path, zipped):
+    detector, _ = tiny
+    path = tmp_path / "a.pth"
+    torch.save(detector.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    loaded = detectors.fasterrcnn_tiny(4, weights=str(path))
+    torch.testing.assert_close(loaded.state_dict(), detector.state_dict(), rtol=0, atol=0)
+
+
 def test_a_missing_file_is_an_error():
     with pytest.raises(WeightsError, match=r"model.weights=/no/such.pth: no such file; expected DEFAULT, null"):
         detectors.fasterrcnn_tiny(4, weights="/no/such.pth")

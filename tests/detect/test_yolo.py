@@ -1,5 +1,6 @@
 """YOLOv8: held against ultralytics' own model, and against the contract of torchvision's detectors."""
 
+import copy
 import inspect
 import logging
 import os
@@ -195,6 +196,18 @@ def test_a_file_that_would_run_code_runs_none(published, tmp_path):
     with pytest.raises(WeightsError, match=r"hostile.pt: holds no module"):
         yolov8(81, weights=str(path))
     assert not trap.exists()
+
+
+def test_a_file_of_ultralytics_that_is_not_finite_or_too_large_is_refused(published, tmp_path, monkeypatch):
+    theirs, path = published
+    bad = copy.deepcopy(theirs)
+    next(bad.parameters()).data.view(-1)[0] = torch.nan
+    torch.save({"model": bad, "ema": None}, tmp_path / "bad.pt")
+    with pytest.raises(WeightsError, match=r"bad.pt: .* 1 of \d+ values of model\.0\.conv\.weight are not finite"):
+        yolov8(81, weights=str(tmp_path / "bad.pt"))
+    monkeypatch.setenv("CXR_MAX_CHECKPOINT_BYTES", "1000000")
+    with pytest.raises(WeightsError, match=r"unpacks to .* bytes, allowed are 1,000,000"):
+        yolov8(81, weights=str(path))
 
 
 def test_a_torchscript_program_and_a_missing_file_are_errors(tmp_path):

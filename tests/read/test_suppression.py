@@ -95,6 +95,29 @@ def test_a_checkpoint_of_something_else_is_refused_and_never_called(tmp_path: Pa
         Suppressed(str(tmp_path / "b.ckpt"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": -5}, r"data\.size is -5, expected 16 to 4096 pixels in multiples of 2"),
+        ({"size": 10**6}, r"data\.size is 1000000, expected 16 to"),
+        ({"size": 17}, r"data\.size is 17, expected .* multiples of 2"),
+        ({"residual": float("nan")}, r"values of head\.bias are not finite"),
+        ({"widths": [8] * 99}, r"model\.widths is .*, expected at most 8 up to 512"),
+        ({"widths": [8, 2**20]}, r"model\.widths is"),
+        ({"widths": [8, "8"]}, r"model\.widths is"),
+    ],
+)
+def test_a_damaged_checkpoint_of_the_network_is_refused(tmp_path: Path, changes: Any, message: str) -> None:
+    widths = changes.pop("widths", None)
+    path = checkpoint(tmp_path / "a.ckpt", **changes)
+    if widths is not None:
+        content = torch.load(path)
+        content["cxr"]["config"]["model"]["widths"] = widths
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"a\.ckpt: no checkpoint of a network that suppresses bones: .*{message}"):
+        Suppressed(path)
+
+
 def test_strength_stays_in_its_range(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"strength is 1\.5"):
         Suppressed(checkpoint(tmp_path / "a.ckpt"), strength=1.5)

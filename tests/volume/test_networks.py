@@ -79,3 +79,11 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         cnn3d(3, channels=(4, 8, 8, 8), weights=str(tmp_path / "best.ckpt"))
     with pytest.raises(WeightsError, match="no such file"):
         cnn3d(3, weights="absent.ckpt")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = cnn3d(3).state_dict()
+    state["head.bias"][0] = float("inf")
+    torch.save({"state_dict": {f"network.{k}": v for k, v in state.items()}}, tmp_path / "best.ckpt")
+    with pytest.raises(WeightsError, match=r"best\.ckpt: .* 1 of 2 values of network\.head\.bias are not finite"):
+        cnn3d(3, weights=str(tmp_path / "best.ckpt"))
