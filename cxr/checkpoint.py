@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cxr.config import ConfigError
+from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 
 
@@ -56,6 +57,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, or it holds code.
     """
     path = Path(path)
+    try:
+        check_digest(path)
+    except DamagedFileError as error:
+        raise ConfigError(str(error)) from error
     content = _load(path)
     card = content.get("cxr") if isinstance(content, dict) else None
     if not isinstance(card, dict) or not isinstance(content.get("state_dict"), dict):

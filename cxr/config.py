@@ -74,15 +74,19 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         def told(cfg: DictConfig) -> Any:
             started = time.time()
             RunDirectory.tell_hydra()
+            job_folder = _job_folder()
+            if job_folder is not None:
+                (job_folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
             try:
                 return job(cfg)
             except Exception as error:
                 if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
                     raise KeyboardInterrupt from error
+                if job_folder is not None:  # also where it failed before it held its folder
+                    note_failure(job_folder, error, time.time() - started)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    _note_failed_job(error, time.time() - started)
-                    raise  # the other jobs of a sweep go on
+                    raise  # the other jobs go on
                 if isinstance(error, ConfigError):
                     _exit(str(error))
                 if why_not_written(error):
@@ -203,11 +207,12 @@ def note_failure(folder: Path, error: Exception, seconds: float) -> None:
         write_json(folder / FAILED, failure)
 
 
-def _note_failed_job(error: Exception, seconds: float) -> None:
-    """Note why a job of a sweep failed, also where it did before it held its folder."""
+def _job_folder() -> Path | None:
+    """Return the folder of this job of a sweep, which the sweep holds; None for one that another process works in."""
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or rank() > 0:
+        return None
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if folder.is_dir() and not locked(folder):
-        note_failure(folder, error, seconds)
+    return None if locked(folder) else folder
 
 
 def explain(error: Exception) -> str:
