@@ -84,7 +84,7 @@ def test_work_on_films_ends_at_once(tmp_path: Path, body: str, sign: str, signum
     (run,) = (tmp_path / "outputs/stopped").iterdir()
     told = f"stopped before the first epoch was whole: nothing is kept but films drawn or decoded, and the same command begins anew in {run}"  # noqa: E501
     assert out.splitlines()[-1] == told
-    assert not [path for path in tmp_path.rglob(".*.part")]
+    assert not list(tmp_path.rglob(".*.part"))
     assert not [path for path in (tmp_path / "drawn").rglob(".*") if path.name != ".phantom.lock"]
     assert not (run / "failed.json").exists()
 
