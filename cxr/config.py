@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -96,6 +97,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
             stopping.install()
+            threading.excepthook = _thread_ended
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
             except BaseException as error:
@@ -104,6 +106,15 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         return main
 
     return decorate
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    """Say in a line that a library's thread could not write, as TensorBoard's on a full disk."""
+    error = arguments.exc_value
+    if error is not None and (why := why_not_written(error)):
+        print(f"{getattr(arguments.thread, 'name', 'a thread')}: {why}", file=sys.stderr)
+    elif not stopping.received():
+        threading.__excepthook__(arguments)
 
 
 def _end_of(error: BaseException) -> BaseException:

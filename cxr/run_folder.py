@@ -49,6 +49,8 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
             made.take_back()
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+                error.filename = str(path)  # of a library that names no file, as TensorBoard
             if not stopping.received():
                 config.note_failure(path, error, time.time() - started)
             raise
@@ -65,15 +67,19 @@ def occupied(path: Path, taken: str, setting: str) -> Iterator[None]:
     ``setting`` is what names the folder, for the message where it cannot be made.
     """
     made: list[Path] = []
-    lock = FileLock(path / LOCK)
+    lock, new = FileLock(path / LOCK), False
     try:
         _make(path, made, setting)
-        new = not (path / LOCK).exists()
         try:
+            with suppress(FileExistsError):
+                (path / LOCK).touch(exist_ok=False)  # so that this process knows whether it has made it
+                new = True
             lock.acquire(timeout=_WAIT_S)
         except Timeout:
             raise ConfigError(taken) from None
         except OSError as error:
+            if new:
+                (path / LOCK).unlink(missing_ok=True)
             raise ConfigError(
                 f"{path}: this folder cannot be written ({error.strerror}); type another {setting}"
             ) from error

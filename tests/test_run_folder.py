@@ -229,6 +229,17 @@ def test_a_run_that_fails_leaves_its_reason_and_is_begun_again(place: Path) -> N
     assert not (place / "run/failed.json").exists()
 
 
+def test_a_library_that_names_no_file_is_told_by_the_runs_folder(place: Path) -> None:
+    """TensorBoard's thread meets the full disk first, and hands the error on without a name."""
+    body = "import threading\ndef write(): raise OSError(28, 'No space left on device')\n"
+    (place / "body.py").write_text(
+        f"{body}thread = threading.Thread(target=write)\nthread.start()\nthread.join()\nwrite()"
+    )
+    out = call(place, "job.py", "hydra.run.dir=run", rc=1)
+    assert "Thread-1 (write): a file could not be written, the disk is full" in out
+    assert f"{place / 'run'} could not be written, the disk is full" in out
+
+
 def test_a_disk_too_full_for_the_reason_leaves_no_part_of_it(place: Path) -> None:
     """The writer of whole files plays the full disk: from here on every flush fails."""
     (place / "body.py").write_text(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+THREADS = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}  # the same for all: sums depend on them
 SMOKE = ["experiment=smoke", "optimizer=adamw", "optimizer.lr=0.002", "name=resumed"]
 THREE = [*SMOKE, "trainer.max_epochs=3"]
 
@@ -24,7 +25,7 @@ def train(place: Path, *words: str, rc: int = 0, before: str = "") -> str:
     script = f"{before}\nimport runpy\nrunpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
     done = subprocess.run(
         [sys.executable, "-c", script, *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+        cwd=place, env=THREADS, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == rc, done.stdout
@@ -121,7 +122,7 @@ def test_a_copied_and_a_moved_run_go_on_as_if_they_had_stayed(place: Path) -> No
 def test_a_full_disk_in_training_is_one_message_and_the_same_command_goes_on(place: Path) -> None:
     """The limit of a file's size plays the full disk: writing a checkpoint fails where torch.save writes it."""
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.RLIM_INFINITY))"
     out = train(place, *THREE, "hydra.run.dir=full", rc=1, before=limit)
     run = place / "full"
     assert f"{run / 'checkpoints' / 'best.ckpt'} could not be written" in out
@@ -135,7 +136,7 @@ def test_a_full_disk_in_training_is_one_message_and_the_same_command_goes_on(pla
 def test_a_run_stopped_in_its_first_epoch_begins_anew_in_the_same_folder(place: Path) -> None:
     words = [str(ROOT / "train.py"), *THREE, "name=early"]
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *words], cwd=place, env=THREADS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     deadline = time.monotonic() + 120
     while not list(place.glob("outputs/early/*/tensorboard/events*")):
@@ -158,7 +159,7 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew_in_the_same_folder(place: 
 def test_of_three_trainings_that_begin_at_once_one_ends_well(place: Path) -> None:
     words = [sys.executable, str(ROOT / "train.py"), *THREE, "hydra.run.dir=one"]
     runs = [
-        subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(words, cwd=place, env=THREADS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(3)
     ]
     outs = [run.communicate(timeout=300)[0] for run in runs]
