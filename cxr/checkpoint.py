@@ -15,6 +15,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from cxr.config import ConfigError
+from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.torch_archive import TorchFileError
 from cxr.torch_file import read_torch_file, refuse_not_finite
@@ -67,6 +68,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     to more than is allowed, or a weight of it is not finite.
     """
     path = Path(path)
+    try:
+        check_digest(path)
+    except DamagedFileError as error:
+        raise ConfigError(str(error)) from error
     content = _load(path)
     card = content.get("cxr") if isinstance(content, dict) else None
     if not isinstance(card, dict) or not isinstance(content.get("state_dict"), dict):

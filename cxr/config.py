@@ -3,14 +3,14 @@
 Nothing here imports torch: a misspelt word is answered in a fraction of a second, not after 4 s of imports.
 """
 
+import contextlib
 import functools
 import hashlib
-import json
 import multiprocessing
 import os
 import re
-import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,11 +21,15 @@ import hydra
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback as HydraCallback
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from cxr import stopping
 from cxr.command_line import nearest as _nearest
+from cxr.files import DamagedFileError, read_mapping, why_not_written
+from cxr.files import write_json as write_json  # where most of those who write a run's files look for it
 from cxr.installation import CONF, command
 from cxr.signatures import signature
 
@@ -41,7 +45,8 @@ _ROOMS = {  # of a task → of its data, and what to type
     "suppress": ("suppress", "layers"),
 }
 _RANKS = ("RANK", "SLURM_PROCID")
-_KEPT = (
+_LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
+KEPT = (
     "checkpoints/*.ckpt",
     "films/*/film.json",
     "studies/*/study.json",
@@ -68,34 +73,110 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def told(cfg: DictConfig) -> Any:
-            folder, started = Path(HydraConfig.get().runtime.output_dir), time.time()
-            if rank() == 0:
-                (folder / FAILED).unlink(missing_ok=True)
+            started = time.time()
+            RunDirectory.tell_hydra()
+            job_folder = _job_folder()
+            if job_folder is not None:
+                (job_folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
             try:
                 return job(cfg)
             except Exception as error:
-                in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
-                if not in_sweep and isinstance(error, ConfigError):
-                    _forget(folder)
+                if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
+                    raise KeyboardInterrupt from error
+                if job_folder is not None:  # also where it failed before it held its folder
+                    note_failure(job_folder, error, time.time() - started)
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise  # the other jobs go on
+                if isinstance(error, ConfigError):
                     _exit(str(error))
-                _note_failure(folder, error, time.time() - started)
-                raise  # the other jobs of a sweep go on
+                if why_not_written(error):
+                    _exit(reason(error), code=1)
+                raise
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
+            stopping.install()
+            threading.excepthook = _thread_ended
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
-            except SweepError:
-                raise SystemExit(1) from None
-            except ConfigError as error:
-                _exit(str(error))
-            except (HydraException, OmegaConfBaseException) as error:
-                _exit(explain(error))
+            except BaseException as error:
+                raise _end_of(error) from None
 
         return main
 
     return decorate
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    """Say in a line that a library's thread could not write, as TensorBoard's on a full disk."""
+    error = arguments.exc_value
+    if error is not None and (why := why_not_written(error)):
+        print(f"{getattr(arguments.thread, 'name', 'a thread')}: {why}", file=sys.stderr)
+    elif not stopping.received():
+        threading.__excepthook__(arguments)
+
+
+def _end_of(error: BaseException) -> BaseException:
+    """Return what to raise in place of ``error``, which has ended a script; what is to be told has been told then."""
+    if stopping.received():
+        if rank() == 0:
+            stopping.say("stopped before the run began: nothing was made, and the same command begins anew")
+        return stopping.end(error)
+    if isinstance(error, SweepError):
+        return SystemExit(1)
+    if isinstance(error, ConfigError):
+        _exit(str(error))
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        _exit(explain(error))
+    return error
+
+
+class RunDirectory(HydraCallback):
+    """Keeps Hydra from making the run's folder: our own code does so, when the run is accepted (``cxr.run_folder``).
+
+    Hydra would make it, and write into it, before anybody has looked whether another run holds it or whose files these
+    are. So ``hydra.run.dir``, whether typed or of conf/, is "." while Hydra prepares a run, and is put back as soon as
+    it has. The jobs of a sweep have their folders made by Hydra, within the folder that the sweep holds.
+    """
+
+    _folder: str | None = None
+    _error: Exception | None = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take ``hydra.run.dir`` out of the config that Hydra is about to use."""
+        kind = type(self)
+        try:  # Hydra would make a warning of an exception, and go on
+            check_name(OmegaConf.select(config, "name", default=""))
+            kind._folder, kind._error = str(config.hydra.run.dir), None
+        except (ConfigError, OmegaConfBaseException, OSError, ValueError) as error:
+            kind._folder, kind._error = None, error
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.run.dir = "."
+
+    @classmethod
+    def tell_hydra(cls) -> None:
+        """Put back what was taken out. Raises the error that the folder's name has met with."""
+        if cls._error is not None:
+            if isinstance(cls._error, ConfigError):
+                _exit(str(cls._error))
+            raise cls._error
+        folder, cls._folder = cls._folder, None
+        if folder is None:  # a job of a sweep
+            return
+        cfg: Any = HydraConfig.instance().cfg  # a DictConfig, which Hydra declares as the class of its contents
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.run.dir = folder
+            cfg.hydra.runtime.output_dir = os.path.abspath(folder)  # noqa: PTH100  # as Hydra has it: links stay
+
+
+def check_name(name: object) -> None:
+    """Raise ``ConfigError`` unless ``name`` can be the name of a folder below outputs/."""
+    text = str(name)
+    if "/" in text or "\\" in text or not text.isprintable() or text in (".", ".."):
+        raise ConfigError(f"name is {text!r}, expected the name of a folder: without slashes and control characters")
+    if len(text.encode(errors="surrogateescape")) > _LONGEST_NAME:
+        raise ConfigError(f"name is {len(text)} letters long ({text[:40]}…), expected at most {_LONGEST_NAME} bytes")
 
 
 def reason(error: BaseException) -> str:
@@ -107,6 +188,8 @@ def reason(error: BaseException) -> str:
         )
     if isinstance(error, ConfigError | FloatingPointError):  # in words already
         return text
+    if not_written := why_not_written(error):
+        return f"{not_written}. The same command then goes on from what is kept"
     return f"{type(error).__name__}: {text}"
 
 
@@ -120,7 +203,8 @@ def _leave_loky() -> None:
         multiprocessing.set_start_method("spawn", force=True)
 
 
-def _note_failure(folder: Path, error: Exception, seconds: float) -> None:
+def note_failure(folder: Path, error: Exception, seconds: float) -> None:
+    """Write ``failed.json`` into the folder of a run that this process holds; nothing where there is no room for it."""
     if rank() > 0:
         return
     failure = {
@@ -130,7 +214,16 @@ def _note_failure(folder: Path, error: Exception, seconds: float) -> None:
         "overrides": list(HydraConfig.get().overrides.task),
         "seconds": round(seconds, 1),
     }
-    write_json(folder / FAILED, failure)
+    with contextlib.suppress(OSError):  # the error itself is told in any case
+        write_json(folder / FAILED, failure)
+
+
+def _job_folder() -> Path | None:
+    """Return the folder of this job of a sweep, which the sweep holds; None for one that another process works in."""
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or rank() > 0:
+        return None
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return None if locked(folder) else folder
 
 
 def explain(error: Exception) -> str:
@@ -246,6 +339,10 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
             if draws
             else "Type the folder that holds the data set's table"
         )
+    try:
+        check_name(OmegaConf.select(cfg, "name", default=""))
+    except ConfigError as error:
+        yield str(error)
     images = OmegaConf.select(cfg, "images")
     if images is not None and not Path(images).exists():
         yield f"images={images}: there is no such file or folder"
@@ -263,35 +360,38 @@ def _best(folder: Path) -> str:
     return str(next((place for place in places if place.is_file()), f"{folder}/…/checkpoints/best.ckpt"))
 
 
-def _forget(run: Path) -> None:
-    """Remove the folder Hydra made for a run that was refused before it began."""
-    if rank() > 0 or not run.exists():
-        return
-    made = {p.name for p in run.iterdir() if p.suffix != ".log"}
-    if not (run / COMMAND).exists() and made <= {".hydra", LOCK}:
-        shutil.rmtree(run)
-
-
-def _exit(message: str) -> NoReturn:
+def _exit(message: str, code: int = 2) -> NoReturn:
     print(message, file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 def run_dir(name: str, overrides: ListConfig) -> str:
     """Return the folder of this run: the newest of the same command that was cut off, else a new one named by the time.
 
-    So the same command typed again after a kill goes on where it was. A run that ended, or that another process
-    holds, is left alone.
+    So the same command typed again after a kill goes on where it was, and begins anew in the same folder where nothing
+    was kept yet. A run that ended, or that another process holds, is left alone.
     """
     folder = Path("outputs") / name
     for old in sorted(folder.glob(f"*/{COMMAND}"), reverse=True):
         run = old.parent
-        began = any(any(run.glob(kept)) for kept in _KEPT)
-        cut_off = began and not (run / RESULT).exists()
-        same = cut_off and json.loads(old.read_text(encoding="utf-8"))["overrides"] == list(overrides)
-        if same and (rank() > 0 or not locked(run)):  # the others of a run find it locked by their first
+        if (run / RESULT).exists() or _typed(old) != list(overrides):
+            continue
+        if rank() > 0 or not locked(run):  # the others of a run find it locked by their first
             return str(run)
     return str(folder / (_launched() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")))
+
+
+def _typed(command: Path) -> list[str] | None:
+    """Return what a run was begun with; None where its file is damaged: nobody can tell whether it is the same."""
+    try:
+        return list(read_mapping(command)["overrides"])
+    except (OSError, DamagedFileError, KeyError, TypeError):
+        return None
+
+
+def kept(folder: Path) -> bool:
+    """Whether a run's folder holds anything to go on from."""
+    return (folder / RESULT).exists() or any(any(folder.glob(pattern)) for pattern in KEPT)
 
 
 def rank() -> int:
@@ -327,11 +427,16 @@ def job_name(overrides: ListConfig) -> str:
     """
     name = ",".join(str(o).replace("/", "_") for o in overrides if not str(o).startswith(("sweep=", "name=")))
     digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
-    return name if len(name) <= 200 else f"{name[:180]}…{digest}"
+    if len(name.encode(errors="surrogateescape")) <= _LONGEST_NAME:
+        return name
+    short = name.encode(errors="surrogateescape")[: _LONGEST_NAME - 20].decode(errors="ignore")
+    return f"{short}…{digest}"
 
 
 def locked(folder: Path) -> bool:
     """Whether a living process holds the run in ``folder``."""
+    if not (folder / LOCK).is_file():  # asking would make it
+        return False
     try:
         with FileLock(folder / LOCK, timeout=0):
             return False
@@ -347,15 +452,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` so that a reader sees the whole file or none of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
-
-
 # Here, not in ``entry``: the processes that a launcher starts import this module and nothing else
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
 OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts
-OmegaConf.register_new_resolver("cxr.first", lambda value: value if rank() == 0 else None, replace=True)

@@ -21,20 +21,22 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import hydra
 import lightning
 import torch
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from cxr import config, installation
+from cxr import config, installation, stopping
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
-from cxr.detect.checkpoint import AtomicCheckpointIO
+from cxr.detect.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
+from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_written
 from cxr.findings import FindingVocabulary
 from cxr.read.radiograph import ReadError
 from cxr.report.callbacks import read_epochs
+from cxr.run_folder import flat
+from cxr.run_folder import held as held  # the runs of other scripts take it from here
 from cxr.training import Training
 
 if TYPE_CHECKING:
@@ -107,7 +109,12 @@ class RunFolder:
     @property
     def last(self) -> Path:
         """The checkpoint of the last whole epoch."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return self.path / "checkpoints" / LAST
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint of the whole epoch before the last one."""
+        return self.path / "checkpoints" / PREVIOUS
 
     @property
     def completed(self) -> bool:
@@ -126,7 +133,17 @@ class RunFolder:
         return score
 
     def _read_result(self) -> dict[str, Any]:
-        return dict(json.loads(self.result.read_text(encoding="utf-8")))
+        try:
+            result = read_mapping(self.result)
+            missing = {"monitor", "score", "max_epochs"} - result.keys()
+            if missing:
+                raise DamagedFileError(f"{self.result} lacks {', '.join(sorted(missing))}")
+        except DamagedFileError as error:
+            raise ConfigError(
+                f"{error}; it was written when the run ended. Remove it, and the same command with"
+                f" hydra.run.dir={self.path} tests the checkpoint again and writes it anew"
+            ) from error
+        return result
 
     def complete(self, parts: Parts) -> float:
         """Write ``result.json``, TensorBoard's hyperparameters with the score, and a table; return the score."""
@@ -166,26 +183,6 @@ def opened(cfg: DictConfig) -> Iterator[RunFolder]:
         logging.getLogger().setLevel(logging.ERROR)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
         yield RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
-
-
-@contextmanager
-def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
-    """Hold the folder ``cfg.run_dir``, made where it is missing, and note in it what it was begun with.
-
-    Raises ``ConfigError`` where another process holds it, or where it was begun with other settings than these (but for
-    the keys in ``may_differ``).
-    """
-    path = Path(cfg.run_dir)
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path / config.LOCK, timeout=0):
-            _refuse_other_settings(path, config.plain(cfg), may_differ)
-            if not (path / config.COMMAND).exists():
-                command = {"overrides": list(HydraConfig.get().overrides.task), "config": config.plain(cfg)}
-                config.write_json(path / config.COMMAND, command)
-            yield path
-    except Timeout:
-        raise ConfigError(f"{path}: another process is working in this folder; type another hydra.run.dir") from None
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -237,7 +234,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         parts.data.prepare_data()
         parts.data.setup("fit")
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
-        raise ConfigError(str(error)) from error
+        raise ConfigError(config.reason(error) if why_not_written(error) else str(error)) from error
     if (
         parts.trainer.world_size > 1
     ):  # here, not in the trainer: a run that is resumed after its last epoch calibrates first
@@ -250,26 +247,77 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "versions": _versions(),
     }
     resume = None
-    if folder.last.exists():
-        last = torch.load(folder.last, weights_only=True, map_location="cpu")
-        _refuse_other_films(folder, last, parts)
-        resume = str(folder.last)
+    last = _last_whole(folder)
+    if last is not None:
+        resume, content = last
+        _refuse_other_films(folder, content, parts)
         if config.rank() == 0:
             Console().print(f"resuming {folder.path}")
-        if _stopped_early(last):
+        if _stopped_early(content):
             return
+        del content, last  # the trainer reads it itself
     if config.rank() == 0:
         _add_session(folder.path / "provenance.json", _provenance(parts))
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
-    try:
-        parts.trainer.fit(
-            parts.task, datamodule=cast(LightningDataModule, parts.data), ckpt_path=resume, weights_only=True
+    parts.trainer.callbacks += [MovedCheckpoints(), _OwnSignals()]  # type: ignore[attr-defined]
+    data = cast(LightningDataModule, parts.data)
+    parts.trainer.fit(parts.task, datamodule=data, ckpt_path=resume, weights_only=True)
+
+
+class _OwnSignals(lightning.Callback):
+    """Keeps SIGTERM ours while Lightning trains, which would only look at it after the batch, and then talk to others.
+
+    Seen in Lightning 2.6: with several processes its handler waits for all of them, in the middle of a step.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put our handler back in the place of Lightning's, in a process that had it before."""
+        if stopping.installed():
+            stopping.install()
+
+
+def _last_whole(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest checkpoint to go on from that is whole, and what it holds; None: begin anew.
+
+    A damaged ``last.ckpt`` is set aside, and the run goes on from the one before: it does its last epoch once more.
+    """
+    damaged: list[str] = []
+    for path in (folder.last, folder.previous):
+        if not path.exists():
+            continue
+        try:
+            content = _read_whole(path)
+        except DamagedFileError as error:
+            damaged.append(str(error))
+            continue
+        if damaged and config.rank() == 0:
+            Console().print(f"{damaged[0]}. Going on from the epoch before, {path}", style="yellow", soft_wrap=True)
+            folder.last.replace(folder.last.with_name(f"{LAST}.damaged"))  # else it would become the one before
+        return path, content
+    if damaged and len(read_epochs(folder.path / "metrics.csv")) > 2:  # the first epoch's, and one that was cut off
+        raise ConfigError(
+            "\n  - ".join([f"{folder.path} holds no checkpoint to go on from; type another hydra.run.dir:", *damaged])
         )
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        Console().print(f"stopped; the same command goes on from the last whole epoch in {folder.path}")
-        raise SystemExit(130) from None
+    if damaged and config.rank() == 0:
+        Console().print(f"{damaged[0]}. There is none before it: beginning anew", style="yellow", soft_wrap=True)
+        folder.last.replace(folder.last.with_name(f"{LAST}.damaged"))
+    return None
+
+
+def _read_whole(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint of this run holds. Raises ``DamagedFileError``."""
+    try:
+        check_digest(path)
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except DamagedFileError:
+        raise
+    except Exception as error:  # torch has no error of its own for files that are not its
+        raise DamagedFileError(f"{path} cannot be read, it is damaged ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict) or not {"state_dict", "callbacks", "cxr"} <= content.keys():
+        raise DamagedFileError(f"{path} is no checkpoint of train.py")
+    return content
 
 
 def calibrate(parts: Parts, folder: RunFolder) -> None:
@@ -283,8 +331,7 @@ def calibrate(parts: Parts, folder: RunFolder) -> None:
 
 
 def _calibrate(parts: Parts, folder: RunFolder) -> None:
-    path = folder.best if folder.best.exists() else folder.last
-    best = torch.load(path, weights_only=True, map_location="cpu")
+    path, best = _best_whole(folder)
     if best["cxr"].get("calibrated") or not parts.data.films["val"]:
         return
     parts.task.load_state_dict(best["state_dict"])
@@ -295,33 +342,27 @@ def _calibrate(parts: Parts, folder: RunFolder) -> None:
 
 def test(parts: Parts, folder: RunFolder) -> None:
     """Score the best epoch's weights on the test films."""
-    best = folder.best if folder.best.exists() else folder.last
+    _, best = _best_whole(folder)
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
-    parts.task.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["state_dict"])
+    parts.task.load_state_dict(best["state_dict"])
     parts.trainer.test(parts.task, datamodule=cast(LightningDataModule, parts.data), verbose=False)
+
+
+def _best_whole(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
+    """Return the checkpoint of the best epoch, or of the last one where there is none, and what it holds."""
+    path = folder.best if folder.best.exists() else folder.last
+    try:
+        return path, _read_whole(path)
+    except DamagedFileError as error:
+        raise ConfigError(
+            f"{error}. The weights of the best epoch are lost; type another hydra.run.dir to train anew"
+        ) from error
 
 
 def _best_epoch(folder: RunFolder) -> dict[str, float]:
     """The row of ``metrics.csv`` that ``best.ckpt`` was written after: the first with the highest monitored figure."""
     rows = read_epochs(folder.path / "metrics.csv")
     return max(rows, key=lambda row: row.get(folder.monitor, -math.inf), default={})
-
-
-def _refuse_other_settings(folder: Path, now: Mapping[str, Any], may_differ: Sequence[str]) -> None:
-    command = folder / config.COMMAND
-    if not command.exists():
-        return
-    before = _flat(json.loads(command.read_text(encoding="utf-8"))["config"])
-    after = _flat(json.loads(json.dumps(now)))
-    differ = [
-        f"{key}: {before.get(key, 'absent')} there, {after.get(key, 'absent')} now"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not any(key == k or key.startswith(f"{k}.") for k in may_differ)
-    ]
-    if differ:
-        raise ConfigError(
-            "\n  - ".join([f"{folder} holds a run with other settings; type another hydra.run.dir:", *differ])
-        )
 
 
 def _refuse_other_films(folder: RunFolder, last: Mapping[str, Any], parts: Parts) -> None:
@@ -346,18 +387,13 @@ def _check_monitor(monitor: str, task: Training) -> None:
         raise ConfigError(f"monitor is {monitor!r}, expected one of {', '.join(known)}")
 
 
-def _flat(node: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(node, dict):
-        return {k: v for name, child in node.items() for k, v in _flat(child, f"{key}.{name}" if key else name).items()}
-    return {key: node}
-
-
 def _log_hparams(parts: Parts, score: float) -> None:
     groups = ("model", "optimizer", "scheduler", "data", "augment", "intensity", "trainer", "seed")
-    flat = {k: v for k, v in _flat({g: parts.cfg[g] for g in groups}).items() if isinstance(v, (int, float, str, bool))}
+    told = flat({g: parts.cfg[g] for g in groups})
+    plain = {key: value for key, value in told.items() if isinstance(value, (int, float, str, bool))}
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(flat, {"score": score})
+            logger.log_hyperparams(plain, {"score": score})
             logger.finalize("success")
 
 
@@ -374,8 +410,14 @@ def _finite(value: float) -> float | None:
 
 def _add_session(path: Path, session: dict[str, Any]) -> None:
     """Append to the list of processes that trained this run."""
-    sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    config.write_json(path, [*sessions, session])
+    try:
+        sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        config.write_json(path, [*sessions, session])
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read, it is empty or damaged ({error}); it lists the processes that trained this run and"
+            " nothing else: remove it, and the same command goes on"
+        ) from error
 
 
 def _versions() -> dict[str, str]:

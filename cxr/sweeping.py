@@ -16,7 +16,6 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -26,9 +25,10 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
-from cxr import config
+from cxr import config, stopping
 from cxr.config import ConfigError, SweepError
 from cxr.read.workers import usable_cores
+from cxr.run_folder import occupied
 from cxr.sweep import job_status, print_report, read_jobs, write_report
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def sweep(given: Given, arguments: Sequence[str]) -> None:
         ConfigError: a job's config has a problem, or another process works at this sweep; nothing was started.
         SweepError: a job did not complete.
     """
+    config.check_name(OmegaConf.select(given.config, "name", default=""))
     folder = Path(given.config.hydra.sweep.dir)
     with _held(folder):
         jobs = _search(given, given.study, arguments) if given.study else _grid(given, arguments)
@@ -266,9 +267,17 @@ def _share(jobs: int) -> int:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / config.LOCK, timeout=0):
+    """Hold the folder of a sweep; refuse one of another process, or with files that no sweep has made."""
+    begun = (folder / config.LOCK).exists()
+    with occupied(folder, f"{folder}: another process works at this sweep; type name=… for another", "name"):
+        foreign = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+        if foreign and not begun:
+            raise ConfigError(
+                f"{folder} holds files that no sweep has made (the first of {len(foreign)}: {foreign[0]}); nothing was"
+                " touched. Type name=… for another sweep"
+            )
+        try:
             yield
-    except Timeout:
-        raise ConfigError(f"{folder}: another process works at this sweep; type name=… for another") from None
+        finally:
+            if stopping.received():
+                stopping.say(f"stopped; jobs that have ended are kept in {folder}, and the same command goes on")

@@ -164,8 +164,12 @@ def test_the_cut_off_run_of_the_same_command_goes_on(tmp_path: Path, monkeypatch
 
     run("1", ["seed=1"], "checkpoints/last.ckpt", "result.json")  # ended
     run("2", ["seed=2"], "checkpoints/last.ckpt")  # another command
-    run("3", ["seed=1"])  # cut off before there was anything to go on from
-    assert Path(run_dir("cxr", overrides)).name not in {"1", "2", "3"}
+    assert Path(run_dir("cxr", overrides)).name not in {"1", "2"}
+    run("3", ["seed=1"])  # cut off before there was anything to go on from: begun anew, in the same folder
+    assert Path(run_dir("cxr", overrides)).name == "3"
+    for torn in ("", '{"overrides": ["seed=1"'):  # of a full disk: it blocks no other run of that name
+        (run("3b", ["seed=1"]) / config.COMMAND).write_text(torn)
+        assert Path(run_dir("cxr", overrides)).name == "3"
     run("3a", ["seed=1"], "studies/p1/study.json")
     assert Path(run_dir("cxr", overrides)).name == "3a"
     cut_off = run("4", ["seed=1"], "checkpoints/last.ckpt")

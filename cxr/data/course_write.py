@@ -1,7 +1,6 @@
 """Files of the course layout as the hospital's are: films, marks, tables; what ``read_course`` reads."""
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from cxr.files import part_of
 
 TABLES: dict[str, tuple[str, ...]] = {
     "train.csv": ("ID", "category", "Width", "Height", "Filename", "ImagePath", "MarkPath"),
@@ -27,16 +28,16 @@ def write_film(paths: Sequence[Path], pixels: NDArray[np.uint16], patient: str, 
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    whole = paths[0].with_name(f".{paths[0].name}.{os.getpid()}")
-    _dicom(pixels, patient, source).save_as(whole, enforce_file_format=True)
-    for path in paths[1:]:
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.hardlink_to(whole)
-        except OSError:
-            part.write_bytes(whole.read_bytes())
-        part.replace(path)
-    whole.replace(paths[0])
+    with part_of(paths[0]) as whole:
+        _dicom(pixels, patient, source).save_as(whole, enforce_file_format=True)
+        for path in paths[1:]:
+            with part_of(path) as part:
+                try:
+                    part.hardlink_to(whole)
+                except OSError:
+                    part.write_bytes(whole.read_bytes())
+                part.replace(path)
+        whole.replace(paths[0])
 
 
 def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) -> None:

@@ -4,10 +4,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,7 +21,7 @@ from cxr.data.course_write import TABLES, write_film, write_mark, write_tables
 from cxr.data.exposure import attenuate, draw_pose, expose
 from cxr.data.film import Film
 from cxr.findings import NORMAL, FindingVocabulary
-from cxr.read.workers import start_worker
+from cxr.read.workers import in_order
 
 _DRAWING = 1  # counts up when the same seed gives other films
 _STAMP = "phantom.json"  # the settings, beside a complete set
@@ -204,11 +202,7 @@ def _file_name(number: int, test: bool) -> str:
 
 def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Rows]:
     work, message = partial(_draw_film, root, size), "Drawing phantom films"
-    if workers == 1:
-        return [work(job) for job in track(jobs, message)]
-    # spawn: the fork of a process in which threads of torch or OpenCV run may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
-        return list(track(pool.map(work, jobs, chunksize=4), message, total=len(jobs)))
+    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
 
 
 def _draw_film(root: Path, size: int, job: _Job) -> _Rows:

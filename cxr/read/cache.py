@@ -17,7 +17,6 @@ Paths, names and identifiers are nowhere in it, only hashes and pseudonyms.
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -29,6 +28,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from cxr.files import write_whole
 from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym, read_header
 from cxr.read.frame import at_working_size
 from cxr.read.preprocessing import Preprocessing
@@ -190,7 +190,7 @@ class FilmCache:
             checked = _identity(cached)
         if time.time_ns() - identity[2] > _SETTLED_NS:
             noted = {"film": identity, "cached": checked, "entry": asdict(entry)}
-            _write_whole(self._index_file(path), json.dumps(noted).encode(), flush=False)
+            write_whole(self._index_file(path), json.dumps(noted), flush=False)
         return entry
 
     def _decode(self, path: Path, data: bytes, key: str) -> _Entry:
@@ -206,7 +206,7 @@ class FilmCache:
         )
         about = json.dumps(asdict(entry)).encode()
         content = array.getvalue() + about + len(about).to_bytes(8, "little")
-        _write_whole(self._film_file(key), content + blake2b(content, digest_size=16).digest(), flush=True)
+        write_whole(self._film_file(key), content + blake2b(content, digest_size=16).digest(), flush=True)
         return entry
 
 
@@ -225,20 +225,6 @@ def _identity(file: Path) -> list[int]:
     """Return what changes whenever a file is written to or replaced."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def _write_whole(file: Path, content: bytes, flush: bool) -> None:
-    """Put ``content`` at ``file`` in one step, so that no reader ever sees a part of it."""
-    temporary = file.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            if flush:  # else a power cut could leave the new name on an empty file
-                stream.flush()
-                os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _hash(*parts: Any) -> str:

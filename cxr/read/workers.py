@@ -3,14 +3,18 @@
 import importlib
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from functools import partial
+from multiprocessing import connection, get_context, parent_process
 from queue import Full, Queue
+from types import FrameType
 from typing import TypeVar
 
 import cv2
@@ -26,6 +30,7 @@ _Result = TypeVar("_Result")
 WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
 _PARENT_POLL_S = 1.0
 _STOP_POLL_S = 0.1
+_GRACE_S = 3.0  # for the films at hand when a pool is to end at once
 
 _standing_by: dict[tuple[str, int], ProcessPoolExecutor] = {}
 
@@ -37,8 +42,9 @@ def stand_by(module: str, workers: int) -> None:
     """
     if workers > 1:
         pool = _standing_by[module, workers] = _new_pool(workers)
-        for _ in range(workers):
-            pool.submit(_import, module)
+        with _deaf_children():
+            for _ in range(workers):
+                pool.submit(_import, module)
 
 
 def outcomes(
@@ -66,6 +72,20 @@ def streamed(
     else:
         for item in items:
             yield item, _attempt(task, item)
+
+
+def in_order(task: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
+    """Yield what ``task`` returns for each item, in their order; 1 worker: in this process.
+
+    When the caller stops, as for Ctrl-C, nothing is begun any more and the items at hand are ended with.
+    """
+    if workers == 1:
+        yield from map(task, items)
+        return
+    with _open(_new_pool(workers)) as pool:
+        with _deaf_children():
+            results = pool.map(partial(_work, task), items)
+        yield from results
 
 
 def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
@@ -143,7 +163,7 @@ def _attempt(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadErr
 
 def _attempt_in_worker(task: Callable[[_Item], _Result], item: _Item) -> tuple[_Result | ReadError, dict[UID, str]]:
     """Return, beside the outcome, what the worker decodes with: its log has no handler."""
-    return _attempt(task, item), decoders_in_use()
+    return _work(partial(_attempt, task), item), decoders_in_use()
 
 
 def _pooled(
@@ -165,11 +185,13 @@ def _until_a_crash(
     A pool does not tell which film its process died of, so few are in flight at a time and those are tried alone.
     """
     flying: dict[Future[tuple[_Result | ReadError, dict[UID, str]]], _Item] = {}
-    with _standing_by.pop((task.__module__, workers), None) or _new_pool(workers) as pool:
+    standing_by = _standing_by.pop((task.__module__, workers), None)
+    with _open(standing_by or _new_pool(workers)) as pool:
         while True:
             for item in itertools.islice(items, 2 * workers - len(flying)):
                 try:
-                    flying[pool.submit(_attempt_in_worker, task, item)] = item
+                    with _deaf_children():
+                        flying[pool.submit(_attempt_in_worker, task, item)] = item
                 except BrokenProcessPool:
                     return [*flying.values(), item]
             if not flying:
@@ -185,8 +207,10 @@ def _until_a_crash(
 
 def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError:
     try:
-        with _new_pool(1) as pool:
-            outcome, decoders = pool.submit(_attempt_in_worker, task, item).result()
+        with _open(_new_pool(1)) as pool:
+            with _deaf_children():
+                future = pool.submit(_attempt_in_worker, task, item)
+            outcome, decoders = future.result()
     except BrokenProcessPool:
         return ReadError(f"{item}: reading it kills the process (out of memory, or a fault in its decoder)")
     announce(decoders)
@@ -195,7 +219,81 @@ def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError
 
 def _new_pool(workers: int) -> ProcessPoolExecutor:
     # spawn: forking a process that has started torch's threads can hang
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_pool_worker)
+
+
+@contextmanager
+def _open(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
+    """Shut a pool down at the end of the block; at once where an error, Ctrl-C or the consumer ends it early."""
+    try:
+        yield pool
+    except BaseException:  # also GeneratorExit
+        _end_now(pool)
+        raise
+    pool.shutdown()
+
+
+def _end_now(pool: ProcessPoolExecutor) -> None:
+    """End a pool without what is queued: each process finishes the item at hand, if that takes no longer than seconds.
+
+    The executor has no public way to its processes before Python 3.14 (``_processes`` seen in 3.11 to 3.13).
+    """
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    left, latest = [process.sentinel for process in processes], time.monotonic() + _GRACE_S
+    while left and (seconds := latest - time.monotonic()) > 0:
+        ended = connection.wait(left, seconds)
+        left = [sentinel for sentinel in left if sentinel not in ended]
+    for process in processes:
+        process.kill()
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: the terminal sends it to all, and their parent says when they end.
+
+    A thread's blocked signals are those of the processes it starts. Its own Ctrl-C comes when the block ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_pool_worker() -> None:
+    """Initialise a process of a pool: as ``start_worker``, and asked to end it finishes the item at hand."""
+    start_worker()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _asked_to_end)
+
+
+_working = False  # in a worker: on an item
+_ending = False  # in a worker: it was asked to end
+
+
+def _asked_to_end(signum: int, frame: FrameType | None) -> None:
+    global _ending  # of this process
+    _ending = True
+    if not _working:
+        os._exit(128 + signum)
+
+
+def _work(task: Callable[[_Item], _Result], item: _Item) -> _Result:
+    """Call ``task`` in a worker, unless that was asked to end: a film is written whole or not begun."""
+    global _working
+    if _ending:
+        os._exit(128 + signal.SIGTERM)
+    _working = True
+    try:
+        return task(item)
+    finally:
+        _working = False
 
 
 def start_worker() -> None:

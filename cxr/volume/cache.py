@@ -6,8 +6,6 @@ is of the values, so that a copy elsewhere is known as the same.
 """
 
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.files import write_whole
 from cxr.read.dicom import ReadError
 from cxr.read.preprocessing import Preprocessing
 from cxr.read.workers import outcomes, usable_cores
@@ -81,7 +80,7 @@ class VolumeCache:
         about = {"voxel_mm": cube.voxel_mm, "digest": cube.digest, "problems": cube.problems}
         stream = BytesIO()
         np.savez(stream, voxels=cube.voxels, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
-        _write_whole(file, stream.getvalue())
+        write_whole(file, stream.getvalue())
         return cube
 
     def fill(self, studies: Iterable[Study], workers: int | None = None) -> dict[Study, ReadError]:
@@ -118,15 +117,3 @@ class VolumeCache:
             identity = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             state.append((path.relative_to(study.path).as_posix(), *identity))
         return self.folder / f"{blake2b(repr(state).encode(), digest_size=16).hexdigest()}.npz"
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    part = file.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())  # else a power cut could leave the name on an empty file
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

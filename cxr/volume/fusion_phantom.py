@@ -8,10 +8,8 @@ import csv
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from rich.progress import track
 from cxr.data.course_write import write_film
 from cxr.data.phantom import PhantomError, draw_phantom, undrawn
 from cxr.findings import FindingVocabulary
-from cxr.read.workers import start_worker
+from cxr.read.workers import in_order
 from cxr.volume.fusion_data import TABLE, Patient, read_patients
 from cxr.volume.phantom_files import write_series
 from cxr.volume.thorax import EFFUSION, draw_series
@@ -108,13 +106,8 @@ def _plan(patients: int, test_patients: int, share: float, seed: int) -> list[_J
 
 def _draw(root: Path, jobs: Sequence[_Job], film_size: int, series_size: int, seed: int, workers: int) -> None:
     work, message = partial(_draw_patient, root, film_size, series_size, seed), "Drawing phantom patients"
-    if workers == 1:
-        for job in track(jobs, message):
-            work(job)
-        return
-    # spawn: the fork of a process in which threads of torch or OpenCV run may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
-        list(track(pool.map(work, jobs, chunksize=4), message, total=len(jobs)))
+    for _ in track(in_order(work, jobs, workers), message, total=len(jobs)):
+        pass
 
 
 def _draw_patient(root: Path, film_size: int, series_size: int, seed: int, job: _Job) -> None:

@@ -4,10 +4,8 @@ import csv
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from rich.progress import track
 
 from cxr.data.phantom import PhantomError, undrawn
 from cxr.findings import NORMAL, FindingVocabulary
-from cxr.read.workers import start_worker
+from cxr.read.workers import in_order
 from cxr.volume.phantom_files import write_series
 from cxr.volume.study import TABLE, Study, read_volume
 from cxr.volume.thorax import FINDINGS, DrawnSeries, Modality, draw_series
@@ -118,11 +116,7 @@ class _Job:
 
 def _draw(root: Path, jobs: list[_Job], workers: int) -> list[dict[str, tuple[float, ...]]]:
     work, message = partial(_draw_one, root), "Drawing phantom series"
-    if workers == 1:
-        return [work(job) for job in track(jobs, message)]
-    # spawn: the fork of a process in which threads of torch or OpenCV run may hang
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=start_worker) as pool:
-        return list(track(pool.map(work, jobs, chunksize=4), message, total=len(jobs)))
+    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
 
 
 def _draw_one(root: Path, job: _Job) -> dict[str, tuple[float, ...]]:

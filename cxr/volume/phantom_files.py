@@ -1,6 +1,5 @@
 """A drawn series as the DICOM files a scanner leaves: CT and MR Image Storage, one slice a file, names in no order."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from cxr.files import part_of
 from cxr.volume.thorax import DrawnSeries
 
 _INTERCEPT = -1024  # stored 0 is below air, as on most CT scanners
@@ -26,12 +26,12 @@ def write_series(folder: Path | str, drawn: DrawnSeries, patient_id: str, study_
     source = f"{study_id} {folder.name}"
     for index, (values, number) in enumerate(zip(drawn.values, numbers.tolist(), strict=True)):
         path = folder / f"IM{number:04d}.dcm"
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         ds = _slice(drawn, values, index, number, source)
         ds.PatientID = ds.PatientName = patient_id
         ds.StudyInstanceUID = _uid(study_id, "study")
-        ds.save_as(part, enforce_file_format=True)
-        part.replace(path)
+        with part_of(path) as part:
+            ds.save_as(part, enforce_file_format=True)
+            part.replace(path)
 
 
 def _slice(drawn: DrawnSeries, values: NDArray[np.float32], index: int, number: int, source: str) -> FileDataset:

@@ -293,7 +293,7 @@ def test_many_processes_fill_one_cache_and_every_read_is_whole(tmp_path, write_f
     for run in runs:
         _, errors = run.communicate(timeout=60)
         assert run.returncode == 0, errors.decode()
-    assert not list((tmp_path / "cache").rglob("*.tmp"))
+    assert not list((tmp_path / "cache").rglob("*.part"))
 
 
 def test_nothing_in_the_cache_names_a_patient_or_a_path(tmp_path, write_film, monkeypatch):

@@ -1,0 +1,103 @@
+"""Files are whole or absent, a write that fails names its file and leaves nothing, and a digest tells damage."""
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cxr import files
+from cxr.files import (
+    DamagedFileError,
+    check_digest,
+    digest_of,
+    part_of,
+    place_with_digest,
+    why_not_written,
+    write_whole,
+)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_full_disk_leaves_what_was_there_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "result.json"
+    write_whole(path, "before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() and fsync() raise it: without a name
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_whole(path, "after")
+    assert error.value.filename == str(path)
+    assert f"{path} could not be written, the disk is full" in str(why_not_written(error.value))
+    assert path.read_text() == "before"
+    assert names(tmp_path) == {"result.json"}
+
+
+def test_an_error_of_another_kind_is_not_told_as_one_of_the_disk() -> None:
+    assert why_not_written(FileNotFoundError(errno.ENOENT, "No such file", "films.csv")) is None
+    assert why_not_written(ValueError("28")) is None
+
+
+@pytest.mark.parametrize("content", ["", '{"overrides": [', "[1]", "null"])
+def test_a_torn_mapping_is_told_by_its_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "command.json"
+    path.write_text(content)
+    with pytest.raises(DamagedFileError, match=r"command\.json cannot be read"):
+        files.read_mapping(path)
+
+
+def placed(path: Path, content: bytes) -> None:
+    with part_of(path) as part:
+        part.write_bytes(content)
+        place_with_digest(part, path, digest_of(part))
+
+
+def test_one_flipped_bit_is_told_and_a_file_without_a_digest_passes(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    placed(path, b"weights")
+    check_digest(path)
+    path.write_bytes(b"weightr")
+    with pytest.raises(DamagedFileError, match=r"last.ckpt is not the file .* remove last.ckpt.blake2b"):
+        check_digest(path)
+    (tmp_path / "last.ckpt.blake2b").write_text("")  # of a power cut
+    check_digest(path)
+    (tmp_path / "last.ckpt.blake2b").unlink()
+    check_digest(path)
+
+
+def test_b2sum_checks_what_is_noted(tmp_path: Path) -> None:
+    placed(tmp_path / "best.ckpt", b"weights")
+    try:
+        done = subprocess.run(["b2sum", "-c", "best.ckpt.blake2b"], cwd=tmp_path, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no b2sum here")
+    assert done.stdout == "best.ckpt: OK\n"
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_kill_between_any_two_steps_leaves_a_file_and_a_digest_that_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    path = tmp_path / "last.ckpt"
+    placed(path, b"before")
+    replace, left = Path.replace, [moves]
+
+    def killed(self: Path, target: Path) -> Path:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    try:
+        placed(path, b"after")
+    except KeyboardInterrupt:
+        assert moves < 3
+    check_digest(path)
+    assert path.read_bytes() == (b"before" if moves < 2 else b"after")
