@@ -66,8 +66,9 @@ def printed_threshold(threshold: float) -> float:
 def six_digits(score: float, threshold: float | None = None) -> float:
     """Return a score for tables, with six digits behind the point.
 
-    Whether a film is cleared is told from its exact score and the exact threshold. Two numbers that are rounded each for
-    itself could say otherwise, so the score is kept on its side of the printed threshold: it is off by less than 2e-6.
+    Whether a film is cleared is told from its exact score and the exact threshold. Two numbers that are rounded each
+    for itself could say otherwise, so the score is kept on its side of the printed threshold: it is off by less than
+    2e-6.
     """
     shown = round(score, 6)
     if threshold is None:

@@ -71,10 +71,10 @@ def write_detections(
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([*_image_column(images), *columns])
         for film in predictions:
-            abnormal = _shown(film.abnormal, threshold)
+            abnormal = six_digits(film.abnormal, threshold)
             for box, name, score in zip(film.boxes, film.findings, film.scores, strict=True):
-                whole = (_shown(film.finding_scores[name]), abnormal)
-                rows.writerow([*_image(film.number, images), film.study, name, _shown(score), *box, *whole])
+                whole = (six_digits(film.finding_scores[name]), abnormal)
+                rows.writerow([*_image(film.number, images), film.study, name, six_digits(score), *box, *whole])
 
 
 def write_films(
@@ -105,9 +105,9 @@ def write_films(
 
 def _assessed(film: Prediction, findings: FindingVocabulary, threshold: float | None) -> list[Any]:
     cleared = "" if threshold is None else "yes" if film.abnormal < threshold else "no"
-    scores = [_shown(film.finding_scores[name]) for name in findings.names]
+    scores = [six_digits(film.finding_scores[name]) for name in findings.names]
     about = (film.study, film.patient, film.width, film.height)
-    return [*about, "yes", "", _shown(film.abnormal, threshold), cleared, *scores]
+    return [*about, "yes", "", six_digits(film.abnormal, threshold), cleared, *scores]
 
 
 def _not_assessed(done: Done) -> list[Any]:
@@ -131,11 +131,7 @@ def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping
         for film in predictions:
             for (x0, y0, x1, y1), name, score in zip(film.boxes, film.findings, film.scores, strict=True):
                 fractions = (x0 / film.width, x1 / film.width, y0 / film.height, y1 / film.height)
-                rows.writerow([ids[film.number], name, _shown(score), *(f"{side:.6f}" for side in fractions)])
-
-
-def _shown(score: float, threshold: float | None = None) -> str:
-    return f"{six_digits(score, threshold):.6f}"
+                rows.writerow([ids[film.number], name, six_digits(score), *(f"{side:.6f}" for side in fractions)])
 
 
 def _image_column(images: Images) -> list[str]:
