@@ -5,7 +5,6 @@ A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``det
 for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
 """
 
-import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -35,6 +34,7 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint
+from cxr.disk import writing
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
 from cxr.read.chest_films import NOT_FINITE
@@ -52,7 +52,6 @@ from cxr.restore import intensity_of_films, load_task
 BEGUN = "begun.json"
 NAMES = ("paths", "pseudonyms")
 HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @dataclass
@@ -105,7 +104,7 @@ def predict(parts: Parts, folder: Path) -> None:
 
     Raises ``ConfigError`` where the disk does not take them; what is done stays, and the same command goes on.
     """
-    with _writing(folder):
+    with writing(folder):
         _predict(parts, folder)
 
 
@@ -132,7 +131,7 @@ def report(parts: Parts, folder: Path) -> None:
 
     Raises ``ConfigError`` where the disk does not take them.
     """
-    with _writing(folder), Journal(folder) as journal:
+    with writing(folder), Journal(folder) as journal:
         FilmKey(folder).put_in_order()
         _write_tables(parts, journal, folder)
         result = _result(parts, journal, folder)
@@ -217,20 +216,6 @@ def _told(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Ou
 
 def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turn a disk that takes nothing more into one message."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        raise ConfigError(
-            f"{error.filename or folder}: cannot be written: {error.strerror}. The films that are done are kept; when"
-            " there is room, the same command goes on from there"
-        ) from error
 
 
 def _say(line: str) -> None:

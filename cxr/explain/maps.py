@@ -46,7 +46,12 @@ class MapMaker:
         except ValueError as error:
             self._made[said.number] = ReadError(f"film {said.number}: no maps can be made of it: {error}")
             return
-        self._made[said.number] = {name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()}
+        maps = {name: cam(reading, candidates) for name, cam in self.methods.items()}
+        if broken := [name for name, some in maps.items() if not bool(torch.isfinite(some).all())]:
+            reason = f"its maps of {', '.join(broken)} are not finite: they hold NaN or infinity"
+            self._made[said.number] = ReadError(f"film {said.number}: {reason}")
+            return
+        self._made[said.number] = {name: _stored(some) for name, some in maps.items()}
 
     def take(self, number: int) -> FilmMaps | ReadError:
         """Hand over the maps of film ``number``, which are kept no longer, or why there are none.

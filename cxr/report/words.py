@@ -106,6 +106,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "all_read": ("Every film could be read.", "所有影像皆可讀取。"),
     # films that the detector does not speak of
     "not_assessed": ("not assessed", "未解讀"),
+    "failed": ("Films that failed", "無法解釋的影像"),
     "refused": ("Films that were not assessed", "未解讀的影像"),
     "reason_too_small": ("too few pixels", "像素比偵測器所用的少"),
     "reason_other_part": ("not the chest", "不是胸部影像"),

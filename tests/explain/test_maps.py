@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
@@ -59,3 +60,11 @@ def test_a_box_the_detector_does_not_see_gets_no_map_of_another(maker: MapMaker,
     told = maker.take(7)
     assert isinstance(told, ReadError)
     assert str(told).startswith("film 7: no maps can be made of it: the detector no longer sees the dark")
+
+
+def test_a_map_that_is_not_finite_is_told_and_not_stored_as_a_number(maker: MapMaker, two_lesions: Tensor) -> None:
+    maker.methods = {"broken": lambda film, candidates: torch.full((len(candidates), *film.size), float("nan"))}
+    maker(said([DARK], ["dark"], [0.6]), two_lesions)
+    told = maker.take(7)
+    assert isinstance(told, ReadError)
+    assert str(told) == "film 7: its maps of broken are not finite: they hold NaN or infinity"
