@@ -135,7 +135,8 @@ def _leave_out_failed(parts: Parts) -> None:
     if not whole:
         raise ConfigError(f"no film has a finite result, of {len(wrong)}: the checkpoint computes NaN or infinity")
     if parts.failed:
-        parts.films = RadiographDataset([films.films[i] for i in whole], films.findings, films.cache, films.size)
+        kept = [films.films[i] for i in whole]
+        parts.films = RadiographDataset(kept, models[0].data.findings, films.cache, films.size)
         for model in models:
             model.results = [model.results[i] for i in whole]
 

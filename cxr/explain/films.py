@@ -82,8 +82,6 @@ class Explainer:
         reading = self._read(image)
         chosen = reading.chosen(self.threshold, self.most)
         maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()} if chosen else {}
-        if broken := [name for name, some in maps.items() if not bool(torch.isfinite(some).all())]:
-            raise NotFiniteError(f"maps of {', '.join(broken)} are not finite: they hold NaN or infinity")
         folder.mkdir(parents=True, exist_ok=True)
         self._write_picture(film, folder / PICTURE)
         scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
@@ -245,11 +243,21 @@ def sanity_check(
         for part, forgotten in randomised(explainer.detector, explainer.seed):
             blank = FilmReading(forgotten, image)
             for name, cam in explainer.methods.items():
-                pairs = zip(chosen, trained[name], cam(blank, chosen).cpu().numpy(), strict=True)
-                values = [similarity(_cut(before, c), _cut(after, c)) for c, before, after in pairs]
-                likeness[name].setdefault(part, []).extend(values)
+                likeness[name].setdefault(part, []).extend(_similarities(cam, blank, chosen, trained[name]))
         progress()
     return {name: {part: _mean(values) for part, values in parts.items()} for name, parts in likeness.items()}
+
+
+def _similarities(
+    cam: Cam, blank: FilmReading, chosen: Sequence[Candidate], trained: NDArray[np.float32]
+) -> list[float]:
+    """Return how alike the maps of each box are; none where random weights make a map that is not finite."""
+    try:
+        after = cam(blank, chosen).cpu().numpy()
+    except NotFiniteError:
+        return []
+    pairs = zip(chosen, trained, after, strict=True)
+    return [similarity(_cut(before, c), _cut(other, c)) for c, before, other in pairs]
 
 
 def _cut(heatmap: NDArray[np.float32], candidate: Candidate) -> NDArray[np.float32]:

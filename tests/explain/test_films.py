@@ -158,9 +158,7 @@ def test_a_film_of_which_the_detector_computes_nan_is_told_and_has_no_record(
 class Broken(Cam):
     """A method whose maps hold a NaN."""
 
-    knows_the_finding = True
-
-    def __call__(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
         return torch.full((len(candidates), *film.size), float("nan"))
 
 
@@ -168,7 +166,7 @@ def test_a_map_that_is_not_finite_is_no_map(dataset: RadiographDataset, explaine
     explainer = replace(explainer, methods={**explainer.methods, "broken": Broken()})
     failed: dict[str, str] = {}
     list(explain_films(dataset, explainer, tmp_path, True, lambda film, error: failed.update({film.study: str(error)})))
-    assert failed["p1"] == "maps of broken are not finite: they hold NaN or infinity"
+    assert failed["p1"] == "a map of Broken is not finite: NaN or infinity in its evidence"
     assert not list(read_records(tmp_path))
 
 
