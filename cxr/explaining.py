@@ -299,15 +299,19 @@ def _about(parts: Parts) -> dict[str, str]:
         "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
         "Explained": f"detections from score {parts.cfg['threshold']:g} up, the strongest of each finding",
     }
-    result = parts.checkpoint.path.parents[1] / config.RESULT
-    if result.is_file():
-        metrics: Mapping[str, float] = json.loads(result.read_text(encoding="utf-8"))["metrics"]
-        about["Test score"] = ", ".join(
-            f"{name} {metrics[key]:.3f}"
-            for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))
-            if key in metrics
-        )
+    if scores := _test_scores(parts.checkpoint.path):
+        about["Test score"] = scores
     return about
+
+
+def _test_scores(checkpoint: Path) -> str:
+    """Return the test figures of the run that a checkpoint lies in, "" where it lies in none that tells them."""
+    try:
+        result = json.loads((checkpoint.absolute().parent.parent / config.RESULT).read_text(encoding="utf-8"))
+        figures = {name: result["metrics"].get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}
+        return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ""
 
 
 def _progress(what: str, work: Any, total: int) -> Iterator[Any]:
