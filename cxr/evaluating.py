@@ -21,24 +21,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxr import config, run
-from cxr.checkpoint import Checkpoint, read_checkpoint
+from cxr.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import Evaluation, Settings, compare, evaluate
 from cxr.detect.inference import film_results
-from cxr.detect.kept_results import as_plain, from_plain
+from cxr.detect.kept_results import as_plain, from_kept, from_plain, read_kept
+from cxr.detect.prediction import printed_threshold
 from cxr.detect.results import FilmResult
+from cxr.detect.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
+from cxr.disk import writing
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
-from cxr.report.evaluate_page import evaluate_page
-from cxr.report.evaluate_tables import print_comparison, print_evaluations, write_tables
+from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
+from cxr.report.without_paths import overrides_without_paths, without_path
 from cxr.restore import load_data, load_task, same_films
 
 DETECTIONS = "detections.json"
 ALL = "all"
-CHOSEN_NOW = "chosen now, on the validation films"
-TESTED_ON = "derived on the very films it is measured on, as asked"
 RULES = {
     "iou50": "it overlaps the marked box with IoU 0.5 or more",
     "iou40": "it overlaps the marked box with IoU 0.4 or more (VinBigData)",
@@ -59,6 +61,7 @@ class Measured:
     results: list[FilmResult] = field(default_factory=list)
     point: OperatingPoint | None = None
     point_from: str = ""  # where the point comes from, in words
+    seen: Seen | None = None  # what these films were to it before
     evaluation: Evaluation | None = None
 
 
@@ -70,6 +73,7 @@ class Parts:
     models: list[Measured]
     chosen: tuple[str, ...]  # findings of the detectors that are evaluated
     films: RadiographDataset
+    failed: list[str] = field(default_factory=list)  # a line for each film without a finite result
     differences: dict[str, Estimate] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
@@ -105,12 +109,36 @@ def instantiate(cfg: DictConfig) -> Parts:
 def detect(parts: Parts, folder: Path) -> None:
     """Take the detections on the films, and where a point is still to be chosen on validation films, on those too.
 
-    What ``detections.json`` holds of this checkpoint and these films is not detected again.
+    What ``detections.json`` holds of this checkpoint and these films is not detected again. A film of which a detector
+    computes NaN or infinity enters no figure, of no checkpoint: ``parts.failed`` names it. Raises ``ConfigError`` where
+    no film is left.
     """
     kept = folder / DETECTIONS
+    with writing(folder):
+        for model in parts.models:
+            model.results = _results(model, parts.cfg["split"], kept)
+    _leave_out_failed(parts)
     for model in parts.models:
-        model.results = _results(model, parts.cfg["split"], kept)
         model.point, model.point_from = _operating_point(model, parts.cfg, kept)
+        model.seen = seen(relation(model, parts.cfg["data"]), parts.cfg["split"], model.point_from)
+
+
+def _leave_out_failed(parts: Parts) -> None:
+    films, models = parts.films, parts.models
+    wrong = {i: [m.name for m in models if not m.results[i].finite] for i in range(len(films.films))}
+    whole = [i for i, names in wrong.items() if not names]
+    parts.failed = [
+        f"{films.films[i].study}: the answer of checkpoint {' and '.join(names)} is not finite (NaN or infinity)"
+        for i, names in wrong.items()
+        if names
+    ]
+    if not whole:
+        raise ConfigError(f"no film has a finite result, of {len(wrong)}: the checkpoint computes NaN or infinity")
+    if parts.failed:
+        kept = [films.films[i] for i in whole]
+        parts.films = RadiographDataset(kept, models[0].data.findings, films.cache, films.size)
+        for model in models:
+            model.results = [model.results[i] for i in whole]
 
 
 def measure(parts: Parts) -> None:
@@ -128,26 +156,51 @@ def measure(parts: Parts) -> None:
 
 def report(parts: Parts, folder: Path) -> None:
     """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
+    with writing(folder):
+        _report(parts, folder)
+
+
+def _report(parts: Parts, folder: Path) -> None:
     evaluations = {model.name: _evaluation(model) for model in parts.models}
-    write_tables(folder, evaluations, parts.differences, {model.name: model.point_from for model in parts.models})
-    unreadable = [f"file {n}: {error}" for n, error in enumerate(parts.models[0].data.unreadable, start=1)]
-    page = evaluate_page(
-        folder, evaluations, parts.differences, parts.films, _about(parts), _warnings(parts), unreadable
-    )
+    unreadable = _unreadable(parts.models[0].data)
+    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": unreadable}
+    origins = {model.name: Origin(model.point_from, _seen(model)) for model in parts.models}
+    write_tables(folder, evaluations, parts.differences, origins, films)
+    left_out = LeftOut(unreadable, parts.failed)
+    page = evaluate_page(folder, evaluations, parts.differences, parts.films, _about(parts), _warnings(parts), left_out)
     console = Console()
     print_evaluations(evaluations, console)
     print_comparison(parts.differences, console)
-    for line in (*_warnings(parts), *(f"not evaluated: {line}" for line in unreadable)):
-        console.print(line, style="yellow", highlight=False)
+    for line in (*_warnings(parts), *(f"not evaluated: {line}" for line in _for_the_user(parts))):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    typed = json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"]
     result = {
         "status": "completed",
         "films": len(parts.films),
+        "failed": parts.failed,
         "unreadable": unreadable,
-        "overrides": json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"],
+        "overrides": overrides_without_paths(typed),
         "seconds": round(time.time() - parts.started, 1),
     }
     config.write_json(folder / config.RESULT, result)
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+
+
+def _unreadable(data: RadiographDataModule) -> list[str]:
+    """Return a line for each file that could not be read, by its number: its path may name a patient."""
+    errors = zip(data.unreadable_files, data.unreadable, strict=True)
+    return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
+
+
+def _for_the_user(parts: Parts) -> list[str]:
+    """Return the films that are left out with their paths: for the terminal of whoever named the folder."""
+    return [*(str(error) for error in parts.models[0].data.unreadable), *parts.failed]
+
+
+def _seen(model: Measured) -> Seen:
+    if model.seen is None:
+        raise RuntimeError("detect() comes before report()")
+    return model.seen
 
 
 def _evaluation(model: Measured) -> Evaluation:
@@ -236,15 +289,15 @@ def _truth(films: RadiographDataset) -> list[tuple[str, tuple[str, ...], bytes]]
 def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
     """Return the detections on a split: those kept of this checkpoint on these very films, else new ones."""
     key = f"{model.digest} {model.data.fingerprint()} {split}"
-    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    if key not in before:
-        films = _films(model.data, split)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
-        before[key] = [
-            as_plain(result) for result in _progress(f"detecting {model.checkpoint.path.name}", found, len(films))
-        ]
-        config.write_json(kept, before)
+    films, before = _films(model.data, split), read_kept(kept)
+    if (results := from_kept(before.get(key), len(films))) is not None:
+        return results
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
+    before[key] = [
+        as_plain(result) for result in _progress(f"detecting {model.checkpoint.path.name}", found, len(films))
+    ]
+    config.write_json(kept, before)
     return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
 
 
@@ -254,7 +307,7 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
     if derive_on not in (None, "val", "test"):
         raise ConfigError(f"screening.derive_on is {derive_on!r}, expected null, val or test")
     if derive_on is None and model.checkpoint.operating_point is not None:
-        return OperatingPoint.from_dict(model.checkpoint.operating_point), "frozen in the checkpoint"
+        return OperatingPoint.from_dict(model.checkpoint.operating_point), FROZEN
     if derive_on == "test":
         return choose_operating_point(model.results, wanted), TESTED_ON
     if not model.data.films["val"]:
@@ -263,40 +316,51 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
             " one on; screening.derive_on=test derives it on the films it is measured on, which flatters it"
         )
         return None, reason
-    return choose_operating_point(_results(model, "val", kept), wanted), CHOSEN_NOW
+    finite = [result for result in _results(model, "val", kept) if result.finite]
+    return choose_operating_point(finite, wanted), CHOSEN_NOW
+
+
+def relation(model: Measured, data: Mapping[str, Any]) -> Relation:
+    """Return what the data are to the checkpoint: its own films in its own splits, other ones, or no one knows.
+
+    Films that came, went or changed move the splits. Films of the user's own choice of data set (``data=course
+    data.root=…``) are foreign, unless their folder and that of the training are one, or lie one in the other.
+    """
+    if same_films(model.checkpoint, model.data):
+        return "own"
+    trained = Path(str(entry_at(model.checkpoint, "data", dict).get("root"))).resolve()
+    here = model.data.root.resolve()
+    apart = not here.is_relative_to(trained) and not trained.is_relative_to(here)
+    return "foreign" if "_target_" in data and apart else "unknown"
 
 
 def _warnings(parts: Parts) -> list[str]:
     """What has to be known before any figure is believed."""
-    split, told = parts.cfg["split"], []
+    told = []
+    if parts.failed:
+        told.append(
+            f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named below."
+        )
     for model in parts.models:
         which = f"checkpoint {model.name}" if len(parts.models) > 1 else "this checkpoint"
-        own = same_films(model.checkpoint, model.data)
-        if own and split in ("train", ALL):
-            told.append(f"Films that {which} was trained on are among these: the figures flatter it.")
-        if not own and "_target_" not in parts.cfg["data"]:
-            told.append(
-                f"The films are not those {which} was trained with (added, changed or unreadable ones move the splits):"
-                " it may have been trained on some of these."
-            )
-        if model.point is None:
-            told.append(f"Screening by {which} was {model.point_from}.")
-        elif model.point_from == TESTED_ON or split in ("val", ALL):
-            told.append(
-                f"The operating point of {which} was chosen on films that screening is measured on here: its figures"
-                " flatter it and promise nothing for other films."
-            )
-        elif model.point_from == CHOSEN_NOW and not own:
-            told.append(
-                f"The operating point of {which} was chosen on the validation films of these data, some of which it may"
-                " have been trained on: its threshold would be too high."
-            )
-        if model.point is not None and model.point.limited:
-            told.append(
-                f"The operating point of {which} was chosen on {model.point.abnormal} abnormal films: too few to be"
-                f" sure of a sensitivity of {model.point.wanted_sensitivity:g}."
-            )
+        told += [*_seen(model).warnings(which), *_warnings_of_point(model, which)]
     return told
+
+
+def _warnings_of_point(model: Measured, which: str) -> Iterator[str]:
+    if model.point is None:
+        yield f"Screening by {which} was {model.point_from}."
+        return
+    if model.point_from == CHOSEN_NOW and _seen(model).relation == "unknown":
+        yield (
+            f"The operating point of {which} was chosen on the validation films of these data, some of which it may"
+            " have been trained on: its threshold would be too high."
+        )
+    if model.point.limited:
+        yield (
+            f"The operating point of {which} was chosen on {model.point.abnormal} abnormal films: too few to be"
+            f" sure of a sensitivity of {model.point.wanted_sensitivity:g}."
+        )
 
 
 def _about(parts: Parts) -> dict[str, str]:
@@ -305,13 +369,16 @@ def _about(parts: Parts) -> dict[str, str]:
     for model in parts.models:
         trained = model.checkpoint.config
         detector = str(trained["model"]["_target_"]).rpartition(".")[2]
-        point = f"threshold {model.point.threshold:.4f}, {model.point_from}" if model.point else model.point_from
+        point = model.point_from
+        if model.point is not None:
+            point = f"threshold {printed_threshold(model.point.threshold):.6g}, {point}"
         which = f" {model.name}" if len(parts.models) > 1 else ""
         about[f"Checkpoint{which}"] = (
             f"{model.checkpoint.path}, {model.digest}: {detector}, {model.checkpoint.size} px, trained on data"
             f" {model.checkpoint.fingerprint}"
         )
         about[f"Operating point{which}"] = point
+        about[f"These films{which}"] = _seen(model).in_words()
     about["Films"] = f"{parts.cfg['split']}, data {parts.models[0].data.fingerprint()}"
     about["Findings"] = ", ".join(parts.chosen)
     about["A detection is right"] = RULES[parts.cfg["rule"]]

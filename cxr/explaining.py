@@ -28,8 +28,9 @@ from cxr.config import ConfigError
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.data.folder import read_folder
+from cxr.disk import writing
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
-from cxr.explain.record import read_records
+from cxr.explain.record import RECORD, read_records
 from cxr.explain.scores import (
     BASELINES,
     ScoreRow,
@@ -41,8 +42,12 @@ from cxr.explain.scores import (
 )
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
+from cxr.read.chest_films import ChestFilms, Reason
+from cxr.read.dicom import ReadError, read_header
 from cxr.report.explain_figures import category_page, film_figure, score_plot
-from cxr.report.explain_page import explain_page
+from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.without_paths import folder_pseudonym, overrides_without_paths, without_path
+from cxr.report.words import not_assessed_words
 from cxr.restore import intensity_of_films, load_data, load_task, restored_intensity, same_films
 
 CACHE = ".cache/films"
@@ -50,6 +55,41 @@ SANITY = "sanity.json"
 CHECKPOINT = "checkpoint.json"
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class LeftOut:
+    """Films without maps: files that cannot be read, films that failed, and those the detector may not speak of.
+
+    Pages and ``result.json`` name a film by its study's pseudonym, or a file by its number; only the terminal of
+    whoever named the folder shows paths.
+    """
+
+    files: list[tuple[Path, ReadError]] = field(default_factory=list)
+    refused: list[tuple[str, Path, Reason]] = field(default_factory=list)  # study, file, why
+    _failed: list[tuple[str, Path, Exception]] = field(default_factory=list)
+
+    def add_failed(self, study: str, path: Path, error: Exception) -> None:
+        """Note a film that could not be explained."""
+        self._failed.append((study, path, error))
+
+    @property
+    def unreadable(self) -> list[str]:
+        """A line for each file that cannot be read."""
+        return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(self.files, start=1)]
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each film that failed."""
+        return [f"{study}: {without_path(error, path, 'its file')}" for study, path, error in self._failed]
+
+    def for_the_user(self) -> list[str]:
+        """Return all of them with their paths."""
+        return [
+            *(str(error) for _, error in self.files),
+            *(f"{path}: {without_path(error, path, 'it')}" for _, path, error in self._failed),
+            *(f"{path}: not assessed: {reason.text}" for _, path, reason in self.refused),
+        ]
 
 
 @dataclass
@@ -61,7 +101,7 @@ class Parts:
     explainer: Explainer
     films: RadiographDataset
     truth_known: bool
-    unreadable: dict[str, str] = field(default_factory=dict)  # film, by its name among the user's files → reason
+    left_out: LeftOut = field(default_factory=LeftOut)
     rows: list[ScoreRow] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
@@ -72,10 +112,23 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
     digest = hashlib.blake2b(Path(cfg.ckpt).read_bytes(), digest_size=8).hexdigest()
     with run.held(cfg, may_differ=("run_dir",)) as folder:
         note = folder / CHECKPOINT
-        if note.exists() and json.loads(note.read_text(encoding="utf-8"))["blake2b"] != digest:
+        before = _noted_digest(note) if note.exists() else digest
+        if before is None:
+            _log.warning("%s is damaged, and what was explained is not known: all films are explained again", note)
+            for record in folder.glob(f"films/*/{RECORD}"):
+                record.unlink()
+        elif before != digest:
             raise ConfigError(f"{cfg.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
         config.write_json(note, {"path": str(cfg.ckpt), "blake2b": digest})
         yield folder
+
+
+def _noted_digest(note: Path) -> str | None:
+    """Return the digest of the checkpoint a folder was begun with; None where the note is damaged."""
+    try:
+        return str(json.loads(note.read_text(encoding="utf-8"))["blake2b"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -99,25 +152,31 @@ def instantiate(cfg: DictConfig) -> Parts:
         cfg.seed,
     )
     try:
-        films, unreadable = _folder(cfg, checkpoint) if cfg.images else _split(cfg, checkpoint)
+        films, left_out = _folder(cfg, checkpoint) if cfg.images else _split(cfg, checkpoint)
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(str(error)) from error
-    return Parts(plain, checkpoint, explainer, films, cfg.images is None, unreadable)
+    return Parts(plain, checkpoint, explainer, films, cfg.images is None, left_out)
 
 
 def explain(parts: Parts, folder: Path) -> None:
-    """Explain each film that the folder does not hold yet."""
+    """Explain each film that the folder does not hold yet. Raises ``ConfigError`` where the disk is full."""
 
     def failed(film: Film, error: Exception) -> None:
-        parts.unreadable[film.study] = str(error)
+        parts.left_out.add_failed(film.study, film.path, error)
 
     films = explain_films(parts.films, parts.explainer, folder, parts.truth_known, failed)
-    for _ in _progress("explaining", films, len(parts.films)):
-        pass
+    with writing(folder):
+        for _ in _progress("explaining", films, len(parts.films)):
+            pass
 
 
 def score(parts: Parts, folder: Path) -> None:
     """Tabulate how good the maps are, over all films of the folder, and check that they follow the weights."""
+    with writing(folder):
+        _score(parts, folder)
+
+
+def _score(parts: Parts, folder: Path) -> None:
     records = [record for _, record in read_records(folder)]
     samples, seed = parts.cfg["samples"], parts.cfg["seed"]
     parts.rows = score_rows(records, samples, seed)
@@ -130,13 +189,20 @@ def score(parts: Parts, folder: Path) -> None:
     write_scores(folder / "cam_scores.csv", [*parts.rows, *(row for row in differences if row.boxes)])
     print_scores(parts.rows, Console())
     print_differences(differences, Console())
-    if not (folder / SANITY).exists():
-        films = _subset(parts.films, parts.checkpoint.findings, range(min(parts.cfg["sanity_films"], len(parts.films))))
+    if _read_sanity(folder) is None:
+        explained = {record.study for record in records}
+        whole = [i for i, film in enumerate(parts.films.films) if film.study in explained]
+        films = _subset(parts.films, parts.checkpoint.findings, whole[: parts.cfg["sanity_films"]])
         config.write_json(folder / SANITY, _measured(sanity_check(films, parts.explainer)))
 
 
 def report(parts: Parts, folder: Path) -> None:
     """Draw the pictures and write the page and ``result.json``."""
+    with writing(folder):
+        _report(parts, folder)
+
+
+def _report(parts: Parts, folder: Path) -> None:
     language, findings = parts.cfg["language"], parts.checkpoint.findings
     records = list(read_records(folder))
     pictures = [(home, record, method) for home, record in records for method in parts.explainer.methods]
@@ -146,23 +212,27 @@ def report(parts: Parts, folder: Path) -> None:
         category_page(folder, method, findings, language)
     if parts.rows:
         score_plot(parts.rows, folder / "scores.png", language)
-    sanity = json.loads((folder / SANITY).read_text(encoding="utf-8"))
-    unreadable = [f"{name}: {reason}" for name, reason in sorted(parts.unreadable.items())]
-    page = explain_page(folder, findings, parts.rows, _about(parts), unreadable, sanity, language)
+    sanity, left_out = _read_sanity(folder) or {}, parts.left_out
+    refused = [f"{study}: {not_assessed_words(reason, language)}" for study, _, reason in left_out.refused]
+    not_shown = NotShown(left_out.unreadable, left_out.failed, refused)
+    page = explain_page(folder, findings, parts.rows, _about(parts), not_shown, sanity, language)
+    typed = json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"]
     result = {
         "status": "completed",
         "films": len(records),
-        "unreadable": unreadable,
-        "overrides": json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"],
+        "unreadable": left_out.unreadable,
+        "failed": left_out.failed,
+        "not_assessed": [f"{study}: {reason.text}" for study, _, reason in left_out.refused],
+        "overrides": overrides_without_paths(typed),
         "seconds": round(time.time() - parts.started, 1),
     }
     config.write_json(folder / config.RESULT, result)
-    for line in unreadable:
-        Console().print(f"not explained: {line}", style="yellow", highlight=False)
+    for line in left_out.for_the_user():
+        Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     Console().print(f"{len(records)} films · {page}", highlight=False)
 
 
-def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, dict[str, str]]:
+def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
     data = load_data(checkpoint, cfg.data)
     data.prepare_data()
     data.setup()
@@ -179,18 +249,41 @@ def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, 
         raise ConfigError(f"split={cfg.split}: these data have no such films")
     shown = representative(films.films, checkpoint.findings, cfg.films)
     chosen = _subset(films, checkpoint.findings, shown)
-    return chosen, {f"file {n}": str(error) for n, error in enumerate(data.unreadable, start=1)}
+    return chosen, LeftOut(list(zip(data.unreadable_files, data.unreadable, strict=True)))
 
 
-def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, dict[str, str]]:
+def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
+    """Return the first films of the user's folder that the detector may speak of, and what is left out."""
     films, failures = read_folder(Path(cfg.images))
-    films = films[: cfg.films]
+    left_out, rule = LeftOut(), ChestFilms(checkpoint.size, checkpoint.kind)
+    chosen: list[Film] = []
+    for film in films:
+        if cfg.films is not None and len(chosen) == cfg.films:
+            break
+        header = read_header(film.path)
+        reason = rule.refusal(header.rows, header.columns, header.body_part, header.view_position)
+        if reason is None:
+            chosen.append(film)
+        else:
+            left_out.refused.append((film.study, film.path, reason))
     cache = FilmCache(Path(CACHE), intensity_of_films(checkpoint), checkpoint.size)
-    failed = cache.fill([film.path for film in films])
-    reasons = [*failures, *(failed[path] for path in sorted(failed))]
-    readable = [film for film in films if film.path not in failed]
-    dataset = RadiographDataset(readable, checkpoint.findings, cache, checkpoint.size)
-    return dataset, {f"file {n}": str(error) for n, error in enumerate(reasons, start=1)}
+    failed = cache.fill([film.path for film in chosen])
+    left_out.files = [*failures, *((path, failed[path]) for path in sorted(failed))]
+    readable = [film for film in chosen if film.path not in failed]
+    return RadiographDataset(readable, checkpoint.findings, cache, checkpoint.size), left_out
+
+
+def _source(cfg: Mapping[str, Any]) -> str:
+    """Return which films these are, without the name of the user's folder, which may be a patient's."""
+    return f"{cfg['split']} films" if cfg["images"] is None else f"folder {folder_pseudonym(cfg['images'])}"
+
+
+def _read_sanity(folder: Path) -> dict[str, dict[str, float]] | None:
+    """Return the kept sanity check; None where there is none or it is damaged."""
+    try:
+        return dict(json.loads((folder / SANITY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _subset(films: RadiographDataset, findings: FindingVocabulary, indices: Iterable[int]) -> RadiographDataset:
@@ -203,18 +296,22 @@ def _about(parts: Parts) -> dict[str, str]:
     about = {
         "Detector": str(trained["model"]["_target_"]).rpartition(".")[2],
         "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
-        "Films": parts.cfg["images"] or f"{parts.cfg['split']} films, {len(parts.films)} of them shown",
+        "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
         "Explained": f"detections from score {parts.cfg['threshold']:g} up, the strongest of each finding",
     }
-    result = parts.checkpoint.path.parents[1] / config.RESULT
-    if result.is_file():
-        metrics: Mapping[str, float] = json.loads(result.read_text(encoding="utf-8"))["metrics"]
-        about["Test score"] = ", ".join(
-            f"{name} {metrics[key]:.3f}"
-            for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))
-            if key in metrics
-        )
+    if scores := _test_scores(parts.checkpoint.path):
+        about["Test score"] = scores
     return about
+
+
+def _test_scores(checkpoint: Path) -> str:
+    """Return the test figures of the run that a checkpoint lies in, "" where it lies in none that tells them."""
+    try:
+        result = json.loads((checkpoint.absolute().parent.parent / config.RESULT).read_text(encoding="utf-8"))
+        figures = {name: result["metrics"].get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}
+        return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ""
 
 
 def _progress(what: str, work: Any, total: int) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``detections.json`` with ``images.json``,
 ``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where asked
-for, ``pictures/`` and ``dicom/``.
+for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,21 +30,28 @@ from cxr import config, run
 from cxr.checkpoint import Checkpoint, read_checkpoint
 from cxr.config import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
-from cxr.detect.prediction import Prediction
-from cxr.detect.stream import predict_films
+from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint
+from cxr.disk import writing
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
+from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
 from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import OBJECTS, PICTURES, FilmFiles, Told
-from cxr.report.journal import Done, Journal
+from cxr.report.film_key import KEY, FilmKey, image_name
+from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
+from cxr.report.without_paths import overrides_without_paths, without_path
+from cxr.report.words import words
 from cxr.restore import intensity_of_films, load_task
 
 BEGUN = "begun.json"
+NAMES = ("paths", "pseudonyms")
+HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
 
 
 @dataclass
@@ -63,6 +70,8 @@ class Parts:
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
+    if cfg.names not in NAMES:
+        raise ConfigError(f"names is {cfg.names!r}, expected {' or '.join(NAMES)}")
     if cfg.dicom and importlib.util.find_spec("highdicom") is None:
         raise ConfigError("dicom=true needs highdicom: pip install 'cxr[dicom]'")
     if cfg.cam and not cfg.dicom:
@@ -86,72 +95,131 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
-    decode = Decode(intensity_of_films(checkpoint), checkpoint.size)
+    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
     return Parts(config.plain(cfg), task, decode, films, files, _map_maker(cfg, task))
 
 
 def predict(parts: Parts, folder: Path) -> None:
-    """Predict each film that the folder does not hold yet, and write the files about it."""
+    """Predict each film that the folder does not hold yet, and write the files about it.
+
+    Raises ``ConfigError`` where the disk does not take them; what is done stays, and the same command goes on.
+    """
+    with writing(folder):
+        _predict(parts, folder)
+
+
+def _predict(parts: Parts, folder: Path) -> None:
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
             (folder / name).mkdir(exist_ok=True)
     columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Journal(folder) as journal, Progress(*columns, console=Console(stderr=True)) as progress:
+    with (
+        Journal(folder) as journal,
+        FilmKey(folder) as key,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
+        if journal.damaged:
+            _say(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
         bar = progress.add_task("", total=len(parts.films), completed=len(journal))
-        for done in _done(parts, journal):
+        for done in _done(parts, journal, key):
             journal.add(done)
             progress.advance(bar)
 
 
 def report(parts: Parts, folder: Path) -> None:
-    """Write the tables and ``result.json``, and say what was found and which films failed."""
-    findings, algorithm = parts.files.findings, parts.files.algorithm
-    point = algorithm.operating_point
-    with Journal(folder) as journal:
-        problems = {done.number: done.failed or done.note for done in journal if done.failed or done.note}
-        failed = sum(bool(done.failed) for done in journal)
-        write_coco(folder, _predictions(journal), findings)
-        write_detections(folder / "detections.csv", _predictions(journal))
-        write_films(folder / "films.csv", _predictions(journal), findings, point.threshold if point else None)
-        if is_course(parts.films):
-            ids = {film.number: film.id for film in parts.films}
-            write_submission(folder / "submission.csv", _predictions(journal), ids)
-        _print_table(journal, parts)
-    result = {
+    """Write the tables and ``result.json``, and say what was found, what was not assessed and which films failed.
+
+    Raises ``ConfigError`` where the disk does not take them.
+    """
+    with writing(folder), Journal(folder) as journal:
+        FilmKey(folder).put_in_order()
+        _write_tables(parts, journal, folder)
+        result = _result(parts, journal, folder)
+        config.write_json(folder / config.RESULT, result)
+        _print_table(journal, parts, result["not_assessed"])
+        for done in journal:
+            for line in (done.failed, done.note, _refusal(done)):
+                if line:  # with the path, which is for the user's own eyes, here only
+                    _say(line.replace(f"film {done.number}", str(parts.films[done.number - 1]), 1))
+    _say(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
+    if parts.cfg["names"] == "paths":
+        _say("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
+    Console().print(f"{result['films']} of {len(parts.films)} films · {folder}", highlight=False)
+
+
+def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
+    findings, point = parts.files.findings, parts.files.algorithm.operating_point
+    threshold = None if point is None else point.threshold
+    named = parts.cfg["names"] == "paths"
+    root = Path(parts.cfg["images"])
+    images = {film.number: image_name(film.path, root) for film in parts.films} if named else None
+    write_coco(folder, journal, findings, images)
+    write_detections(folder / "detections.csv", _predictions(journal), threshold, images)
+    write_films(folder / "films.csv", journal, findings, threshold, images)
+    if is_course(parts.films):
+        ids = {film.number: film.id for film in parts.films}
+        write_submission(folder / "submission.csv", _predictions(journal), ids)
+
+
+def _result(parts: Parts, journal: Journal, folder: Path) -> dict[str, Any]:
+    """Return what ``result.json`` holds: it is passed on, so films go by their numbers, and folders by pseudonyms."""
+    failed = sum(bool(done.failed) for done in journal)
+    refused = Counter(done.not_assessed.reason.cause for done in journal if done.not_assessed and not done.failed)
+    lines = [line for done in journal for line in (done.failed or _refusal(done), done.note) if line]
+    typed = json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"]
+    return {
         "status": "completed",
-        "films": len(parts.films) - failed,
+        "films": len(parts.films) - failed - refused.total(),
         "failed": failed,
-        "problems": [problems[number] for number in sorted(problems)],
-        "algorithm": algorithm.parameters(),
-        "overrides": json.loads((folder / config.COMMAND).read_text(encoding="utf-8"))["overrides"],
+        "not_assessed": dict(sorted(refused.items())),
+        "problems": lines,
+        "key": HOLDS_IDENTITIES,
+        "algorithm": parts.files.algorithm.parameters(),
+        "overrides": overrides_without_paths(typed),
         "seconds": round(time.time() - parts.started, 1),
     }
-    config.write_json(folder / config.RESULT, result)
-    for number, reason in sorted(problems.items()):  # with the path, which is for the user's own eyes, here only
-        told = reason.replace(f"film {number}", str(parts.films[number - 1]), 1)
-        Console().print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    Console().print(f"{len(parts.films) - failed} of {len(parts.films)} films · {folder}", highlight=False)
 
 
-def _done(parts: Parts, journal: Journal) -> Iterator[Done]:
+def _refusal(done: Done) -> str:
+    """Return why a film that did not fail is not assessed, "" for one that is."""
+    film = done.not_assessed
+    return "" if film is None or done.failed else f"film {done.number}: not assessed: {film.reason.text}"
+
+
+def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
     left = [film for film in parts.films if film.number not in journal]
     workers = 1 if len(left) < WORTH_A_POOL else parts.cfg["workers"] or usable_cores()
-    said = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
-    told = (
-        Told(film, error=outcome)
-        if isinstance(outcome, ReadError)
-        else Told(film, journal.name(outcome), outcome, maps=parts.maps.take(film.number) if parts.maps else {})
-        for film, outcome in said
-    )
+    outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
+    told = (_told(parts, journal, key, film, outcome) for film, outcome in outcomes)
     writers = workers if parts.files.pictures or parts.files.objects else 1
     for film, error in streamed(parts.files, told, writers):
-        failed, note = (_without_path(why, film.film) for why in (film.error, error))
-        yield Done(film.film.number, film.name, film.prediction, failed, note)
+        said, note = film.prediction, _as_number(error, film.film)
+        failed = _as_number(film.error, film.film)
+        if isinstance(said, NotAssessed):
+            if said.reason == NOT_FINITE:
+                failed = f"film {film.film.number}: {said.reason.text}"
+            yield Done(film.film.number, film.name, None, failed, note, said)
+        else:
+            yield Done(film.film.number, film.name, said, failed, note)
+
+
+def _told(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> Told:
+    """Note the film in the key, and return it with what its files show."""
+    if isinstance(outcome, ReadError):
+        key.add(film)
+        return Told(film, error=outcome)
+    key.add(film, outcome.sop_instance, outcome.study, outcome.patient)
+    maps = parts.maps.take(film.number) if parts.maps and isinstance(outcome, Prediction) else {}
+    return Told(film, journal.name(outcome), outcome, maps=maps)
 
 
 def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
+
+
+def _say(line: str) -> None:
+    Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _map_maker(cfg: DictConfig, task: DetectionTask) -> MapMaker | None:
@@ -181,19 +249,32 @@ def _digest(films: list[Input]) -> str:
 def _refuse_other_films(folder: Path, begun: dict[str, str]) -> None:
     """Raise ``ConfigError`` where the folder was begun with other hashes; note them where it is new."""
     note = folder / BEGUN
-    before = json.loads(note.read_text(encoding="utf-8")) if note.exists() else begun
+    before = _read_begun(note) if note.exists() else begun
+    if before is None:
+        _say(f"{note} is damaged, and what the films of {JOURNAL} were predicted with is not known: all are done again")
+        (folder / JOURNAL).unlink(missing_ok=True)
+        before = begun
     for key, name in (("ckpt", "the checkpoint"), ("images", "the list of films")):
         if before[key] != begun[key]:
             raise ConfigError(f"{name} has changed since {folder} was begun; type another hydra.run.dir")
     config.write_json(note, begun)
 
 
-def _without_path(error: ReadError | None, film: Input) -> str:
+def _read_begun(note: Path) -> dict[str, str] | None:
+    """Return the hashes a folder was begun with; None where the note is damaged."""
+    try:
+        hashes = json.loads(note.read_text(encoding="utf-8"))
+        return {key: str(hashes[key]) for key in ("ckpt", "images")}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _as_number(error: ReadError | None, film: Input) -> str:
     """Return the reason with the film's number in place of its path, which may name a patient."""
-    return "" if error is None else str(error).replace(str(film), f"film {film.number}")
+    return "" if error is None else without_path(error, film.path, f"film {film.number}")
 
 
-def _print_table(journal: Journal, parts: Parts) -> None:
+def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:
     threshold, findings = parts.files.algorithm.threshold, parts.files.findings
     boxes: Counter[str] = Counter()
     films: Counter[str] = Counter()
@@ -208,4 +289,9 @@ def _print_table(journal: Journal, parts: Parts) -> None:
     for name in findings.names:
         table.add_row(findings.label(name), str(boxes[name]), str(films[name]))
     table.add_row("none", "", str(films[NORMAL]), style="dim")
+    say = words("en")
+    for cause, count in refused.items():
+        table.add_row(f"{say['not_assessed']}: {say[f'reason_{cause}']}", "", str(count), style="yellow")
+    if failed := sum(bool(done.failed) for done in journal):
+        table.add_row("failed", "", str(failed), style="yellow")
     Console().print(table)

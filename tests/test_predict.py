@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 from pydicom import dcmread
 
 ROOT = Path(__file__).parents[1]
@@ -78,24 +81,128 @@ def test_a_folder_with_bad_films_gives_pictures_objects_and_reasons(place: Path)
         shutil.copy(film, place / "some" / f"Lin Yu-Ting {n}.dcm")
     (place / "some" / "Chen 1.dcm").write_text("<html>not found</html>")
     extra = importlib.util.find_spec("highdicom") is not None
-    words = (CKPT, "images=some", "pictures=true", f"dicom={extra}", "threshold=0.05", "hydra.run.dir=folder")
+    words = (CKPT, "images=some", "pictures=true", f"dicom={extra}", "threshold=0.05", "names=pseudonyms")
+    words += ("hydra.run.dir=folder",)
     out = done(call("predict.py", place, *words))
     assert "some/Chen 1.dcm" in out  # for the user who typed the folder
     run = place / "folder"
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert (result["films"], result["failed"], len(result["problems"])) == (3, 1, 1)
     assert not (run / "submission.csv").exists()
-    studies = {row["study"] for row in rows(run / "films.csv")}
+    (failed,) = [row for row in rows(run / "films.csv") if row["assessed"] == "no"]
+    assert (failed["cleared"], failed["study"]) == ("no", "")
+    studies = {row["study"] for row in rows(run / "films.csv")} - {""}
     assert {path.stem for path in (run / "pictures").iterdir()} == studies
     if extra:
         assert {path.name for path in (run / "dicom").iterdir()} == {
             f"{study}-{kind}.dcm" for study in studies for kind in ("sr", "pr", "sc")
         }
     patients = {str(dcmread(film).PatientID) for film in films}
+    key = rows(run / "key.csv")
+    given = ("Chen 1", "Lin Yu-Ting 0", "Lin Yu-Ting 1", "Lin Yu-Ting 2")
+    assert [row["path"] for row in key] == [f"some/{name}.dcm" for name in given]
+    assert {row["SOPInstanceUID"] for row in key[1:]} == {str(dcmread(film).SOPInstanceUID) for film in films}
+    assert {row["study"] for row in key[1:]} == studies
+    assert (run / "key.csv").stat().st_mode & 0o077 == 0
+    assert "key.csv holds identities" in out
     left = [path for path in run.rglob("*") if path.is_file() and path.suffix not in (".dcm", ".png", ".lock")]
-    for path in left:  # neither what the films hold nor what their files are called
+    for path in left:
+        if path.name == "key.csv":
+            continue  # neither what the films hold nor what their files are called
         text = path.read_text(encoding="utf-8")
         assert not [word for word in (*patients, "Lin Yu-Ting", "Chen 1") if word in text], path
+
+
+def test_tables_name_films_by_path_and_what_is_no_chest_film_is_not_assessed(place: Path) -> None:
+    folder = place / "ward"
+    folder.mkdir()
+    film = dcmread(sorted(course(place).parent.glob("test/image/*.dcm"))[0])
+    film.save_as(folder / "chest.dcm")
+    film.BodyPartExamined = "EXTREMITY"
+    film.StudyInstanceUID, film.SOPInstanceUID = "1.2.3", "1.2.3.4"
+    film.save_as(folder / "foot.dcm")
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(folder / "tiny.png")
+    extra = importlib.util.find_spec("highdicom") is not None
+    words = (CKPT, "images=ward", "pictures=true", f"dicom={extra}", "hydra.run.dir=refused")
+    for _ in range(2):  # the second time the journal alone tells
+        out = done(call("predict.py", place, *words))
+        assert "not assessed: not the chest" in out
+        assert "ward/foot.dcm: not assessed: BodyPartExamined is EXTREMITY, not the chest" in out
+        run = place / "refused"
+        films = {row["image"]: row for row in rows(run / "films.csv")}
+        assert {name: row["assessed"] for name, row in films.items()} == {
+            "chest.dcm": "yes", "foot.dcm": "no", "tiny.png": "no",
+        }  # fmt: skip
+        assert films["tiny.png"]["reason"] == "16 x 16 px are too few for a detector of 128 px"
+        assert films["foot.dcm"]["cleared"] == films["tiny.png"]["cleared"] == "no"
+        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        assert (result["films"], result["failed"]) == (1, 0)
+        assert result["not_assessed"] == {"other_part": 1, "too_small": 1}
+        assert {row["image"] for row in rows(run / "detections.csv")} <= {"chest.dcm"}
+        (run / "result.json").unlink()
+    foot = films["foot.dcm"]["study"]
+    assert (run / "pictures" / f"{foot}.png").exists()
+    if extra:
+        assert {path.name for path in (run / "dicom").glob(f"{foot}*")} == {f"{foot}-sr.dcm", f"{foot}-sc.dcm"}
+
+
+def test_a_detector_that_computes_nan_clears_nobody(place: Path) -> None:
+    content = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True, map_location="cpu")
+    films = course(place).parent / "test" / "image"
+    # finite weights that overflow: the reading of a checkpoint cannot refuse them
+    name = next(name for name in content["state_dict"] if name.endswith("cls_score.weight"))
+    content["state_dict"][name].fill_(3e38)
+    torch.save(content, place / "overflow.ckpt")
+    out = done(call("predict.py", place, "ckpt=overflow.ckpt", f"images={films}", "hydra.run.dir=overflow"))
+    table = rows(place / "overflow/films.csv")
+    assert {row["assessed"] for row in table} == {"no"}
+    assert {row["cleared"] for row in table} == {"no"}
+    result = json.loads((place / "overflow/result.json").read_text(encoding="utf-8"))
+    assert (result["films"], result["failed"]) == (0, len(table))
+    assert "is not finite" in out
+    told = done(call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated"), code=2)
+    assert "no film has a finite result" in told
+    words = ("ckpt=overflow.ckpt", f"images={films}", "films=2", "hydra.run.dir=explained")
+    told = done(call("explain.py", place, *words))
+    assert "is not finite" in told
+    assert len(json.loads((place / "explained/result.json").read_text(encoding="utf-8"))["failed"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["begun.json", "films.jsonl"])
+def test_a_torn_file_is_told_and_its_films_are_done_again(place: Path, damage: str) -> None:
+    words = (CKPT, f"images={course(place)}", f"hydra.run.dir=torn_{damage}")
+    done(call("predict.py", place, *words))
+    run = place / f"torn_{damage}"
+    before = (run / "films.csv").read_bytes()
+    (run / "result.json").unlink()
+    content = (run / damage).read_bytes()
+    (run / damage).write_bytes(content[: len(content) // 2])
+    out = done(call("predict.py", place, *words))
+    assert "damaged" in out
+    assert "again" in out
+    assert len(rows(run / "films.csv")) == len(rows(course(place)))
+    assert [line.split(b",")[:4] for line in (run / "films.csv").read_bytes().splitlines()] == [
+        line.split(b",")[:4] for line in before.splitlines()
+    ]
+
+
+def test_a_full_disk_is_one_message_and_the_same_command_goes_on(place: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    words = (CKPT, f"images={course(place)}", "pictures=true", "hydra.run.dir=full")
+    limited = (
+        "import resource, runpy, sys;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY));"
+        f"sys.argv = ['predict.py', *{list(words)!r}]; sys.path.insert(0, {str(ROOT)!r});"
+        f"runpy.run_path({str(ROOT / 'predict.py')!r}, run_name='__main__')"
+    )
+    process = subprocess.run([sys.executable, "-c", limited], cwd=place, capture_output=True, text=True, timeout=300)
+    out = process.stdout + process.stderr
+    assert process.returncode == 2, out
+    assert "cannot be written: File too large" in out
+    assert "Traceback" not in out
+    assert not [path for path in (place / "full").rglob("*") if path.name.endswith(".part")]
+    done(call("predict.py", place, *words))
+    assert len(rows(place / "full/films.csv")) == len(rows(course(place)))
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
@@ -152,6 +259,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
         ([CKPT, "images=/nowhere"], "there is no such file or folder"),
         ([CKPT, "images=run/.hydra"], "holds no film"),
         ([CKPT, "images=data", "cam=gradcam"], "type dicom=true too"),
+        ([CKPT, "images=data", "names=all"], "names is 'all', expected paths or pseudonyms"),
         ([CKPT, "images=data", "treshold=0.5"], "Did you mean 'threshold'"),
     ],
 )

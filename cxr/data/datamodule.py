@@ -123,6 +123,7 @@ class RadiographDataModule(L.LightningDataModule):
         self.modality = None if wanted is None else [name.upper() for name in wanted]
         self.films: dict[str, list[Film]] = {}
         self.unreadable: list[ReadError] = []
+        self.unreadable_files: list[Path] = []  # of these errors, in their order
 
     def prepare_data(self) -> None:
         """Read the data set and decode what the cache lacks; processes that start together decode a film once."""
@@ -196,7 +197,8 @@ class RadiographDataModule(L.LightningDataModule):
         films = of_one_kind(films, self.cache, self.modality, self.root)
         failures = self.cache.fill([film.path for film in films])
         failures |= self.cache.fill([copy for film in films if film.path in failures for copy in film.copies])
-        self.unreadable = [failures[path] for path in sorted(failures)]
+        self.unreadable_files = sorted(failures)
+        self.unreadable = [failures[path] for path in self.unreadable_files]
         found = (_first_readable(film, failures) for film in films)
         readable = [film for film in found if film is not None]
         if failures:

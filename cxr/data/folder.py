@@ -11,20 +11,20 @@ from cxr.read.picture import is_picture
 _SAYS_DICOM = (".dcm", ".dicom")
 
 
-def read_folder(path: Path) -> tuple[list[Film], list[ReadError]]:
-    """Return the films at ``path``, one file or all below a folder, and the files that should be films and are not.
+def read_folder(path: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
+    """Return the films at ``path``, one file or all below a folder, and the files that should be films with why not.
 
     Films are DICOM files and pictures, known by content. Files of another kind (a csv, a text) are passed over, unless
     their names end like a DICOM file's. Only headers are read. Raises ``ValueError`` where there is nothing.
     """
     paths = film_paths(path)
     films: list[Film] = []
-    failures: list[ReadError] = []
+    failures: list[tuple[Path, ReadError]] = []
     for file in paths:
         try:
             header = read_header(file)
         except ReadError as error:
-            failures.append(error)
+            failures.append((file, error))
             continue
         name = file.name if file == path else str(file.relative_to(path))
         nothing = np.zeros((0, 4), np.float32)

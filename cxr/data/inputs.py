@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cxr.data.course import list_course_test
 from cxr.data.folder import film_paths
+from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import read_film
 from cxr.read.frame import at_working_size, to_longest_side
 from cxr.read.preprocessing import Preprocessing
@@ -45,6 +46,7 @@ class Decoded:
             side exactly the detector's size.
         height, width: of the original film, pixels.
         study, patient: pseudonyms.
+        sop_instance: SOPInstanceUID, "" where absent; for the key of a prediction alone.
     """
 
     pixels: NDArray[np.uint16]
@@ -52,6 +54,19 @@ class Decoded:
     width: int
     study: str
     patient: str
+    sop_instance: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A film that was read and that the detector may not speak of; the fields are those of ``Decoded``."""
+
+    reason: Reason
+    height: int
+    width: int
+    study: str
+    patient: str
+    sop_instance: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,17 +76,22 @@ class Decode:
     Args:
         intensity, size: those the detector was trained with; size is the longest side in pixels. A film that the
             intensity does not take, of a modality that the detector was not trained on, is one that cannot be read.
+        kind: of the films the detector was trained on; see ``ChestFilms``.
     """
 
     intensity: Preprocessing
     size: int
+    kind: str | None = None
 
-    def __call__(self, film: Input) -> Decoded:
-        """Return the film. Raises ``ReadError``."""
+    def __call__(self, film: Input) -> Decoded | Refused:
+        """Return the film, or why the detector may not speak of it. Raises ``ReadError``."""
         read = read_film(film.path)
         height, width = read.pixels.shape
-        pixels = to_longest_side(at_working_size(read, self.intensity, self.size), self.size)
-        return Decoded(pixels, height, width, read.study, read.patient)
+        who = (height, width, read.study, read.patient, read.sop_instance)
+        reason = ChestFilms(self.size, self.kind).refusal(height, width, read.body_part, read.view_position)
+        if reason is not None:
+            return Refused(reason, *who)
+        return Decoded(to_longest_side(at_working_size(read, self.intensity, self.size), self.size), *who)
 
 
 def read_inputs(path: Path) -> list[Input]:

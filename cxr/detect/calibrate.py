@@ -1,6 +1,7 @@
 """What is chosen on validation films after training, and frozen: fusion with the image head, operating point."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import isnan
 
@@ -14,6 +15,8 @@ from cxr.detect.inference import film_results
 from cxr.detect.results import FilmResult, telling
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint, choose_operating_point, roc_auc
+
+_log = logging.getLogger(__name__)
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 """Of the whole film in a fused score. Few: on some dozens of validation films more would be chosen by chance."""
@@ -30,14 +33,23 @@ def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: f
     if head is not None:
         head.box_weight.fill_(0)  # the boxes as they are
         head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
-        apart = list(film_results(task, validation))
+        apart = _finite(film_results(task, validation))
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
         known = telling(apart)
         film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
-    results = list(film_results(task, validation))  # to the bit as detect gives them
+    results = _finite(film_results(task, validation))  # to the bit as detect gives them
     return choose_operating_point(telling(results), sensitivity)
+
+
+def _finite(results: Iterable[FilmResult]) -> list[FilmResult]:
+    """Return the films that the detector has an answer for; a threshold is not chosen on the others."""
+    every = list(results)
+    kept = [result for result in every if result.finite]
+    if len(kept) < len(every):
+        _log.warning("%d validation films have no finite scores: nothing is chosen on them", len(every) - len(kept))
+    return kept
 
 
 def _best(figure: Callable[[float], float]) -> float:

@@ -2,23 +2,39 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
+from cxr.detect.finite import detect_finite
 from cxr.detect.results import FilmResult
 from cxr.detect.task import DetectionTask
 
 
 def film_results(task: DetectionTask, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
-    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on."""
+    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on.
+
+    A film of which the detector computes NaN or infinity has no boxes and NaN for its scores: ``FilmResult.finite``.
+    """
     for start in range(0, len(dataset), batch_size):
         indices = range(start, min(start + batch_size, len(dataset)))
         images, targets = collate([dataset[index] for index in indices])
         here = [{name: value.to(task.device) for name, value in target.items()} for target in targets]
-        found = task.detect([image.to(task.device) for image in images], here)
-        for index, target, own in zip(indices, targets, found, strict=True):
-            yield _result(dataset.films[index], target, own)
+        detections = detect_finite(task, [image.to(task.device) for image in images], here)
+        for index, target, own in zip(indices, targets, detections, strict=True):
+            answer = _not_finite(len(task.findings.names)) if own is None else own
+            yield _result(dataset.films[index], target, answer)
+
+
+def _not_finite(findings: int) -> dict[str, Tensor]:
+    return {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "scores": torch.zeros(0),
+        "finding_scores": torch.full((findings,), torch.nan),
+        "abnormal": torch.tensor(torch.nan),
+    }
 
 
 def _result(film: Film, target: dict[str, Tensor], found: dict[str, Tensor]) -> FilmResult:

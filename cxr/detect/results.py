@@ -38,6 +38,12 @@ class FilmResult:
     labelled: NDArray[np.bool_] | None = None
 
     @property
+    def finite(self) -> bool:
+        """Whether the detector's answer is one: no figure may be computed from NaN or infinity."""
+        arrays = (self.boxes, self.scores, self.finding_scores, np.asarray(self.abnormal))
+        return all(bool(np.isfinite(values).all()) for values in arrays)
+
+    @property
     def normal(self) -> bool:
         """Whether readers looked for everything and marked nothing."""
         return len(self.truth_labels) == 0 and (self.labelled is None or bool(self.labelled[-1]))

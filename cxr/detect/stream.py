@@ -9,21 +9,27 @@ import torch
 from torch import Tensor
 
 from cxr.data.dataset import channels_first
-from cxr.data.inputs import Decode, Decoded, Input
-from cxr.detect.prediction import Prediction
+from cxr.data.inputs import Decode, Decoded, Input, Refused
+from cxr.detect.finite import detect_finite
+from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.task import DetectionTask
+from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.read.dicom import ReadError
 from cxr.read.workers import ahead, streamed
 
 Look = Callable[[Prediction, Tensor], None]
+Outcome = Prediction | NotAssessed | ReadError
 
 _SIDE_BY_SIDE = 4  # batches in the detector at once; Python itself runs one thread at a time and has its share in each
 
 
 def predict_films(
     task: DetectionTask, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
-) -> Iterator[tuple[Input, Prediction | ReadError]]:
-    """Yield each film with what the detector says of it, or why it could not be read, in the order they are done.
+) -> Iterator[tuple[Input, Outcome]]:
+    """Yield each film with what the detector says of it, or why it says nothing, in the order they are done.
+
+    A film that cannot be read has its ``ReadError``. One that the detector may not speak of (``ChestFilms``), or of
+    which it computes NaN or infinity, is ``NotAssessed``.
 
     ``workers`` processes decode at most a few batches ahead of the detector, and the detector a few ahead of whoever
     consumes: at no time are more films in memory, however many there are. What is said of a film does not depend on the
@@ -48,28 +54,30 @@ def predict_films(
 class _Batches:
     """What is decoded, in lists of up to ``size``, for threads that share it."""
 
-    def __init__(self, decoded: Iterator[tuple[Input, Decoded | ReadError]], size: int) -> None:
+    def __init__(self, decoded: Iterator[tuple[Input, Decoded | Refused | ReadError]], size: int) -> None:
         self._decoded, self._size = decoded, size
         self._lock = threading.Lock()
 
-    def __iter__(self) -> Iterator[list[tuple[Input, Decoded | ReadError]]]:
+    def __iter__(self) -> Iterator[list[tuple[Input, Decoded | Refused | ReadError]]]:
         while taken := self._take():
             yield taken
 
-    def _take(self) -> list[tuple[Input, Decoded | ReadError]]:
+    def _take(self) -> list[tuple[Input, Decoded | Refused | ReadError]]:
         with self._lock:
             return list(islice(self._decoded, self._size))
 
 
 def _detected(
     task: DetectionTask, batches: _Batches, look: Look | None, threads: int
-) -> Iterator[tuple[Input, Prediction | ReadError]]:
+) -> Iterator[tuple[Input, Outcome]]:
     torch.set_num_threads(threads)
     for taken in batches:
         read: list[tuple[Input, Decoded]] = []
         for film, outcome in taken:
             if isinstance(outcome, ReadError):
                 yield film, outcome
+            elif isinstance(outcome, Refused):
+                yield film, _not_assessed(film, outcome, outcome.reason)
             else:
                 read.append((film, outcome))
         if read:
@@ -78,16 +86,23 @@ def _detected(
 
 def _predict(
     task: DetectionTask, films: list[tuple[Input, Decoded]], look: Look | None
-) -> Iterator[tuple[Input, Prediction]]:
+) -> Iterator[tuple[Input, Prediction | NotAssessed]]:
     samples = [sample(decoded) for _, decoded in films]
     images = [image.to(task.device) for image, _ in samples]
     targets = [{key: value.to(task.device) for key, value in target.items()} for _, target in samples]
-    found = task.detect(images, targets)
-    for (film, decoded), image, said in zip(films, images, found, strict=True):
-        prediction = _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in said.items()})
+    detections = detect_finite(task, images, targets)
+    for (film, decoded), image, own in zip(films, images, detections, strict=True):
+        if own is None:
+            yield film, _not_assessed(film, decoded, NOT_FINITE)
+            continue
+        prediction = _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in own.items()})
         if look is not None:
             look(prediction, image)
         yield film, prediction
+
+
+def _not_assessed(film: Input, read: Decoded | Refused, reason: Reason) -> NotAssessed:
+    return NotAssessed(film.number, read.study, read.patient, read.width, read.height, reason, read.sop_instance)
 
 
 def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
@@ -113,5 +128,6 @@ def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, found: dict[st
         findings=tuple(names[label - 1] for label in found["labels"][order].tolist()),
         scores=tuple(round(score, 6) for score in found["scores"][order].tolist()),
         finding_scores=dict(zip(names, found["finding_scores"].tolist(), strict=True)),
-        abnormal=float(found["abnormal"]),  # to the last bit: it is held against the operating point
+        abnormal=float(found["abnormal"]),
+        sop_instance=decoded.sop_instance,
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cxr.detect.finite import NotFiniteError
 from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
@@ -25,8 +26,14 @@ class Cam(ABC):
         """Return a map for each candidate, [M, h, w] in the frame of the film; what is not positive is no evidence."""
 
     def __call__(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
-        """Return a map for each candidate, [M, h, w] float32 in 0..1 with maximum 1, or all zero: nothing was found."""
-        maps = self.evidence(film, candidates).detach().float().clamp(min=0).nan_to_num(0, 0, 0)
+        """Return a map for each candidate, [M, h, w] float32 in 0..1 with maximum 1, or all zero: nothing was found.
+
+        Raises ``NotFiniteError`` where the evidence holds NaN or infinity: as a zero it would say that there is none.
+        """
+        evidence = self.evidence(film, candidates).detach().float()
+        if not bool(torch.isfinite(evidence).all()):
+            raise NotFiniteError(f"a map of {type(self).__name__} is not finite: NaN or infinity in its evidence")
+        maps = evidence.clamp(min=0)
         peak = maps.amax((1, 2), keepdim=True)
         return torch.where(peak > 0, maps / peak.clamp(min=torch.finfo(maps.dtype).tiny), maps)
 

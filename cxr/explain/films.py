@@ -1,5 +1,6 @@
 """Films explained one by one, each kept in a folder of its own as soon as it is done."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,29 @@ from torchvision.ops import box_iou
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
+from cxr.detect.finite import NotFiniteError, watched
 from cxr.explain.cam import Cam
 from cxr.explain.candidates import Candidate
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
 from cxr.explain.reading import FilmReading, detector_score
-from cxr.explain.record import PICTURE, RECORD, Box, Explained, ExplainedFilm, Marked, Outcome, write_map
+from cxr.explain.record import (
+    PICTURE,
+    RECORD,
+    Box,
+    Explained,
+    ExplainedFilm,
+    Marked,
+    Outcome,
+    whole_record,
+    write_map,
+)
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import read_film
 from cxr.read.preprocessing import Preprocessing
+
+_log = logging.getLogger(__name__)
 
 HIT_IOU = 0.5
 PICTURE_SIDE = 1024
@@ -61,13 +76,14 @@ class Explainer:
             folder: of this film alone.
             truth_known: whether a film without boxes is a normal one.
 
-        Raises ``ReadError`` where the film's file can no longer be read.
+        Raises ``ReadError`` where the film's file can no longer be read, ``NotFiniteError`` where the detector computes
+        NaN or infinity of it, or where a map holds some.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._write_picture(film, folder / PICTURE)
-        reading = FilmReading(self.detector, image.to(next(self.detector.parameters()).device))
+        reading = self._read(image)
         chosen = reading.chosen(self.threshold, self.most)
         maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()} if chosen else {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write_picture(film, folder / PICTURE)
         scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
         boxes = []
         for number, candidate in enumerate(chosen):
@@ -80,6 +96,13 @@ class Explainer:
         record = ExplainedFilm(film.study, film.patient, film.width, film.height, truth_known, marks, tuple(boxes))
         record.write(folder)
         return record
+
+    def _read(self, image: Tensor) -> FilmReading:
+        with watched(self.detector) as watch:
+            reading = FilmReading(self.detector, image.to(next(self.detector.parameters()).device))
+        if not watch.finite:
+            raise NotFiniteError(NOT_FINITE.text)
+        return reading
 
     def _explained(
         self,
@@ -154,14 +177,19 @@ def explain_films(
 ) -> Iterator[Film]:
     """Explain each film of ``dataset`` that ``run`` does not hold yet, and yield every film once it is there.
 
-    A film that cannot be read is handed to ``failed`` with the reason, and the others go on.
+    A film that cannot be read, or of which the detector or a map is not finite, is handed to ``failed`` with the
+    reason, and the others go on. A film whose record is damaged is explained again. Raises ``OSError`` where the disk
+    takes nothing more.
     """
     for index, (film, name) in enumerate(zip(dataset.films, folder_names(dataset.films), strict=True)):
         folder = run / "films" / name
-        if not (folder / RECORD).exists():
+        if whole_record(folder) is None:
+            if (folder / RECORD).exists():
+                _log.warning("%s is damaged: the film is explained again", folder / RECORD)
+                (folder / RECORD).unlink()  # its maps will be others while it is being explained
             try:
                 explainer.explain(film, dataset[index][0], folder, truth_known)
-            except (OSError, ValueError) as error:  # ReadError is a ValueError
+            except ValueError as error:  # ReadError and NotFiniteError are such
                 failed(film, error)
         yield film
 
@@ -215,11 +243,21 @@ def sanity_check(
         for part, forgotten in randomised(explainer.detector, explainer.seed):
             blank = FilmReading(forgotten, image)
             for name, cam in explainer.methods.items():
-                pairs = zip(chosen, trained[name], cam(blank, chosen).cpu().numpy(), strict=True)
-                values = [similarity(_cut(before, c), _cut(after, c)) for c, before, after in pairs]
-                likeness[name].setdefault(part, []).extend(values)
+                likeness[name].setdefault(part, []).extend(_similarities(cam, blank, chosen, trained[name]))
         progress()
     return {name: {part: _mean(values) for part, values in parts.items()} for name, parts in likeness.items()}
+
+
+def _similarities(
+    cam: Cam, blank: FilmReading, chosen: Sequence[Candidate], trained: NDArray[np.float32]
+) -> list[float]:
+    """Return how alike the maps of each box are; none where random weights make a map that is not finite."""
+    try:
+        after = cam(blank, chosen).cpu().numpy()
+    except NotFiniteError:
+        return []
+    pairs = zip(chosen, trained, after, strict=True)
+    return [similarity(_cut(before, c), _cut(other, c)) for c, before, other in pairs]
 
 
 def _cut(heatmap: NDArray[np.float32], candidate: Candidate) -> NDArray[np.float32]:

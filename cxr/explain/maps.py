@@ -43,10 +43,9 @@ class MapMaker:
         reading = FilmReading(self.task.detector, image)
         try:
             candidates = [self._candidate(reading, said, n) for n in shown]
-        except ValueError as error:
+            self._made[said.number] = {name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()}
+        except ValueError as error:  # no such candidate, or a map that is not finite
             self._made[said.number] = ReadError(f"film {said.number}: no maps can be made of it: {error}")
-            return
-        self._made[said.number] = {name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()}
 
     def take(self, number: int) -> FilmMaps | ReadError:
         """Hand over the maps of film ``number``, which are kept no longer, or why there are none.

@@ -79,8 +79,12 @@ class ExplainedFilm:
     def write(self, folder: Path) -> None:
         """Write ``film.json`` into the film's folder, whole or not at all."""
         part = folder / f".{RECORD}.part"
-        part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-        part.replace(folder / RECORD)
+        try:
+            part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+            part.replace(folder / RECORD)
+        except BaseException:  # a full disk: nothing half is left
+            part.unlink(missing_ok=True)
+            raise
 
 
 def read_film_record(folder: Path) -> ExplainedFilm:
@@ -91,10 +95,22 @@ def read_film_record(folder: Path) -> ExplainedFilm:
     return ExplainedFilm(**fields, truth=truth, boxes=boxes)
 
 
+def whole_record(folder: Path) -> ExplainedFilm | None:
+    """Return the record of a film's folder; None where there is none, or where it is damaged."""
+    if not (folder / RECORD).exists():
+        return None
+    try:
+        return read_film_record(folder)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def read_records(run: Path) -> Iterator[tuple[Path, ExplainedFilm]]:
     """Yield each finished film of a run's folder with its own folder, in the order of their names."""
-    for record in sorted(run.glob(f"films/*/{RECORD}")):
-        yield record.parent, read_film_record(record.parent)
+    for path in sorted(run.glob(f"films/*/{RECORD}")):
+        record = whole_record(path.parent)
+        if record is not None:
+            yield path.parent, record
 
 
 def write_map(path: Path, heatmap: NDArray[np.float32]) -> None:

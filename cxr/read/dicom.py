@@ -156,6 +156,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
             pixel_intensity_relationship=tags.text("PixelIntensityRelationship"),
             presentation_intent=tags.text("PresentationIntentType"),
             spacing_mm=tags.spacing(),
+            sop_instance=tags.text("SOPInstanceUID"),
         )
 
 

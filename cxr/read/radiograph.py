@@ -1,7 +1,7 @@
 """A film in memory: its stored pixels and the grayscale pipeline that turns them into a picture (PS3.3 C.11)."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,6 +111,8 @@ class Radiograph:
         presentation_intent: "FOR PRESENTATION", "FOR PROCESSING" or "".
         spacing_mm: (row, column) distance of pixel centers: PixelSpacing, else ImagerPixelSpacing (at the detector,
             so larger than in the patient), else None.
+        sop_instance: SOPInstanceUID, "" where absent. It leads to the film in an archive, and from there to the
+            patient: it stays out of everything but a key that only its owner can read.
     """
 
     path: Path
@@ -130,6 +132,7 @@ class Radiograph:
     pixel_intensity_relationship: str = ""
     presentation_intent: str = ""
     spacing_mm: tuple[float, float] | None = None
+    sop_instance: str = field(default="", repr=False)
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cxr.detect.prediction import printed_threshold
 from cxr.detect.triage import OperatingPoint
 
 
@@ -30,7 +31,7 @@ class Algorithm:
         reached = point.sensitivity_on_validation
         return [
             *shown,
-            f"screening: abnormal from score {point.threshold:.6g} up",
+            f"screening: abnormal from score {printed_threshold(point.threshold):.6g} up",
             f"screening: chosen on {point.films} {point.split} films for sensitivity {point.wanted_sensitivity:g}, "
             f"there {reached.value:.3f} ({reached.low:.3f}..{reached.high:.3f})",
             *(["screening: too few abnormal films to be sure of the wanted sensitivity"] if point.limited else []),

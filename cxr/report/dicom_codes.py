@@ -8,7 +8,17 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
+from cxr.read.chest_films import Reason
+
 PRIVATE_SCHEME = "99CXR"  # PS3.16 8.2: a private scheme's designator begins with 99
+
+REASON_NOT_ASSESSED = CodedConcept("REASON", PRIVATE_SCHEME, "Reason for not being assessed")
+_REFUSALS = {
+    "too_small": CodedConcept("TOO_SMALL", PRIVATE_SCHEME, "Too few pixels for the detector"),
+    "other_part": CodedConcept("OTHER_PART", PRIVATE_SCHEME, "Not a film of the chest"),
+    "lateral": CodedConcept("LATERAL", PRIVATE_SCHEME, "Not a frontal view"),
+    "not_finite": CodedConcept("NOT_FINITE", PRIVATE_SCHEME, "The detector's answer is not finite"),
+}
 
 _FINDINGS = {
     "cardiac_hypertrophy": ("8186001", "Cardiomegaly"),
@@ -55,6 +65,11 @@ def finding_site(name: str) -> CodedConcept | None:
 def map_quantity(method: str) -> CodedConcept:
     """Return what the values of a method's maps are."""
     return _QUANTITIES.get(method, _SALIENCY)
+
+
+def refusal_code(reason: Reason) -> CodedConcept:
+    """Return the private code of why a film is not assessed; the standard has none for these reasons."""
+    return _REFUSALS[reason.cause]
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:

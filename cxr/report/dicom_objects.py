@@ -10,35 +10,31 @@ The polylines are in pixels of the film, (column, row), with 0, 0 at the outer c
 frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' are the same.
 """
 
-import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import highdicom as hd
 import numpy as np
-from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.sr.codedict import codes
 
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
+from cxr.read.chest_films import Reason
 from cxr.read.dicom import ReadError
 from cxr.report.algorithm import Algorithm
-from cxr.report.dicom_codes import PRIVATE_SCHEME, finding_code, finding_site, private_scheme
 from cxr.report.dicom_maps import parametric_map
+from cxr.report.dicom_origin import NOTICE, origin, polyline
+from cxr.report.dicom_report import refusal_report, structured_report
 from cxr.report.figures import Marks
+from cxr.report.whole_file import whole_file
 
-_MAKER = "cxr"
-_NOTICE = "Research software, not a diagnosis"
-_SERIES = {"sr": 9901, "pr": 9902, "sc": 9903, "pm": 9904}  # numbers far from those a modality gives
-_PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
+_Maker = Callable[[Dataset], Dataset]
+
 _REQUIRED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
 # Of type 2 in every object (PS3.3 C.7.1.1, C.7.2.1): empty where the film does not know them.
 _MAY_BE_EMPTY = (
@@ -71,64 +67,45 @@ def write_objects(
 
     Raises ``ReadError`` where the film is no DICOM file or lacks what an object must refer to.
     """
+    makers: dict[str, _Maker] = {
+        "sr": lambda source: structured_report(source, marks, abnormal, algorithm),
+        "pr": lambda source: presentation_state(source, marks, algorithm, findings),
+        "sc": lambda source: secondary_capture(source, picture, algorithm),
+    }
+    for method, some in maps.items():
+        makers[f"pm-{method}"] = partial(
+            parametric_map, marks=marks, method=method, maps=some, origin=origin(algorithm, "pm")
+        )
+    _write_all(film, makers, stem)
+
+
+def write_refusal(film: Path, reason: Reason, picture: NDArray[np.uint8], algorithm: Algorithm, stem: Path) -> None:
+    """Write ``<stem>-sr.dcm`` and ``-sc.dcm`` of a film that is not assessed, which say so and why.
+
+    There is no presentation state: over the film itself an empty one would look as if nothing had been found. The
+    arguments, and the ``ReadError``, are those of ``write_objects``; ``picture`` has the words burnt in.
+    """
+    makers: dict[str, _Maker] = {
+        "sr": lambda source: refusal_report(source, reason, algorithm),
+        "sc": lambda source: secondary_capture(source, picture, algorithm),
+    }
+    _write_all(film, makers, stem)
+
+
+def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
+    """Write what each maker makes of the film's header, under its kind."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and highdicom quote names and dates that they find odd
         source = _read_source(film)
-        makers: dict[str, Callable[[], Dataset]] = {
-            "sr": lambda: structured_report(source, marks, abnormal, algorithm),
-            "pr": lambda: presentation_state(source, marks, algorithm, findings),
-            "sc": lambda: secondary_capture(source, picture, algorithm),
-        }
-        for method, some in maps.items():
-            makers[f"pm-{method}"] = partial(parametric_map, source, marks, method, some, _origin(algorithm, "pm"))
         for kind, make in makers.items():
             try:
-                _write_whole(make(), stem.with_name(f"{stem.name}-{kind}.dcm"))
+                made = make(source)
+                with whole_file(stem.with_name(f"{stem.name}-{kind}.dcm")) as part:
+                    made.save_as(part, enforce_file_format=True)
             except (ValueError, TypeError, AttributeError, KeyError) as error:  # a header out of standard
                 # Not the error's own words: they may quote the patient's name, and this goes into a report
                 reason = f"no DICOM {kind} can be made of its header ({type(error).__name__})"
                 raise ReadError(f"{film}: {reason}") from error
-
-
-def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm: Algorithm) -> hd.sr.ComprehensiveSR:
-    """Return the findings as a measurement report (TID 1500).
-
-    One group says how surely the film is abnormal (TID 1501), so that a film without findings has a report too; then
-    one a finding (TID 1410): its code, site, closed polyline, and the detector's score as a certainty in percent.
-    """
-    identification = hd.sr.AlgorithmIdentification(
-        _MAKER, algorithm.version, parameters=algorithm.parameters(), manufacturer=_MAKER
-    )
-    whole = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "film"),
-        finding_type=codes.SCT.Abnormal,
-        algorithm_id=identification,
-        measurements=[_certainty(abnormal)],
-        source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
-    )
-    scores = np.zeros(0, np.float32) if marks.scores is None else marks.scores
-    regions = [
-        _region(source, number, box, name, float(score), identification)
-        for number, (box, name, score) in enumerate(zip(marks.boxes, marks.findings, scores, strict=True), start=1)
-    ]
-    device = hd.sr.DeviceObserverIdentifyingAttributes(
-        uid=_device(algorithm), name=_MAKER, manufacturer_name=_MAKER, model_name="detector",
-        serial_number=algorithm.digest,
-    )  # fmt: skip
-    observer = hd.sr.ObserverContext(codes.DCM.Device, device)
-    report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=observer),
-        procedure_reported=_PLAIN_X_RAY_OF_CHEST,
-        imaging_measurements=[whole, *regions],
-    )
-    private = any(finding_code(name).scheme_designator == PRIVATE_SCHEME for name in marks.findings)
-    return hd.sr.ComprehensiveSR(
-        evidence=[source],
-        content=report,
-        is_complete=True,
-        coding_schemes=[private_scheme()] if private else None,
-        **_origin(algorithm, "sr"),
-    )
 
 
 def presentation_state(
@@ -149,7 +126,7 @@ def presentation_state(
         hd.pr.GraphicAnnotation(
             [source],
             layers[name],
-            graphic_objects=[hd.pr.GraphicObject("POLYLINE", _polyline(source, box), "PIXEL")],
+            graphic_objects=[hd.pr.GraphicObject("POLYLINE", polyline(source, box), "PIXEL")],
             text_objects=[_caption(source, box, f"{name.replace('_', ' ')} {score:.2f}")],
         )
         for box, name, score in zip(marks.boxes, marks.findings, scores, strict=True)
@@ -159,11 +136,11 @@ def presentation_state(
     made = hd.pr.GrayscaleSoftcopyPresentationState(
         [source],
         content_label="DETECTIONS",
-        content_description=_NOTICE,
+        content_description=NOTICE,
         graphic_annotations=drawn or None,
         graphic_layers=list(layers.values()) or None,
         presentation_lut_transformation=hd.PresentationLUTTransformation("INVERSE" if inverse else "IDENTITY"),
-        **_origin(algorithm, "pr"),
+        **origin(algorithm, "pr"),
     )
     _take_over(made, source, "Laterality")
     return made
@@ -178,13 +155,13 @@ def secondary_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Al
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # demanded here, and not known where the film does not say: see below
-        **_origin(algorithm, "sc"),
+        **origin(algorithm, "sc"),
     )
     _take_over(made, source, "Laterality", "PatientOrientation")
     made.ConversionType = "WSD"
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.BurnedInAnnotation = "NO"  # of who the patient is (PS3.3 C.8.6.2); boxes and findings are
-    made.DerivationDescription = _NOTICE
+    made.DerivationDescription = NOTICE
     made.ImageComments = "; ".join(algorithm.parameters())
     made.SourceImageSequence = [_reference(source)]
     return made
@@ -214,66 +191,8 @@ def _take_over(made: Dataset, source: Dataset, *names: str) -> None:
         setattr(made, name, source.get(name) or None)
 
 
-def _write_whole(made: Dataset, file: Path) -> None:
-    part = file.with_name(f".{file.name}.part")
-    made.save_as(part, enforce_file_format=True)
-    part.replace(file)
-
-
-def _origin(algorithm: Algorithm, kind: str) -> dict[str, Any]:
-    """Return what every object says of the series it is in and of what made it."""
-    return {
-        "series_instance_uid": hd.UID(),
-        "series_number": _SERIES[kind],
-        "sop_instance_uid": hd.UID(),
-        "instance_number": 1,
-        "series_description": f"{_MAKER} detections ({_NOTICE.lower()})",
-        "manufacturer": _MAKER,
-        "manufacturer_model_name": "detector",
-        "software_versions": [algorithm.version, f"checkpoint {algorithm.digest}", f"highdicom {version('highdicom')}"],
-        "device_serial_number": algorithm.digest,
-        "specific_character_set": "ISO_IR 192",
-    }
-
-
-def _device(algorithm: Algorithm) -> hd.UID:
-    """Return the model's own UID: the same checkpoint has the same one everywhere."""
-    return hd.UID.from_uuid(str(uuid.uuid5(uuid.NAMESPACE_OID, f"cxr {algorithm.digest}")))
-
-
-def _certainty(score: float) -> hd.sr.Measurement:
-    return hd.sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * score, 2), codes.UCUM.Percent)
-
-
-def _region(
-    source: Dataset,
-    number: int,
-    box: NDArray[np.float32],
-    name: str,
-    score: float,
-    algorithm: hd.sr.AlgorithmIdentification,
-) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    site = finding_site(name)
-    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{name.replace('_', ' ')} {number}"),
-        referenced_region=hd.sr.ImageRegion(
-            "POLYLINE", _polyline(source, box), hd.sr.SourceImageForRegion.from_source_image(source)
-        ),
-        finding_type=finding_code(name),
-        finding_sites=[hd.sr.FindingSite(site)] if site else None,
-        algorithm_id=algorithm,
-        measurements=[_certainty(score)],
-    )
-
-
-def _polyline(source: Dataset, box: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the corners of ``box`` (xyxy), the first one again at the end: [5, 2] of (column, row) in the film."""
-    x0, y0, x1, y1 = np.clip(box, 0, np.tile([source.Columns, source.Rows], 2)).astype(np.float64).round(2)
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)])
-
-
 def _caption(source: Dataset, box: NDArray[np.float32], text: str) -> hd.pr.TextObject:
-    x, y = _polyline(source, box)[0]
+    x, y = polyline(source, box)[0]
     return hd.pr.TextObject(text, "PIXEL", anchor_point=(float(x), float(y)), anchor_point_visible=False)
 
 

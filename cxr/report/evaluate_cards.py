@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import Evaluation
 from cxr.detect.mistakes import Alarm, Miss
+from cxr.detect.prediction import six_digits
 from cxr.detect.results import FilmResult
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
@@ -76,7 +77,8 @@ def _cleared(evaluation: Evaluation, films: RadiographDataset, film: int) -> str
     result = evaluation.results[film]
     strongest = np.argsort(-result.scores, kind="stable")[:_SHOWN_BESIDE]
     chips = [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
-    chips.append(f"<span class=quiet>score of the film {result.abnormal:.3f}</span>")
+    threshold = None if evaluation.point is None else evaluation.point.threshold
+    chips.append(f"<span class=quiet>score of the film {six_digits(result.abnormal, threshold):.6g}</span>")
     return _card(evaluation, films, film, np.arange(len(result.truth_labels)), strongest, chips)
 
 

@@ -1,6 +1,7 @@
 """One self-contained page of an evaluation: what the figures are, what they mean, and the films that went wrong."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,7 @@ from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
+from cxr.detect.prediction import printed_threshold
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
 from cxr.report.evaluate_cards import worst_films
@@ -65,6 +67,14 @@ _FIGURES = {
 }
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A line for each film that is in no figure: it could not be read, or the detector's answer is not finite."""
+
+    unreadable: Sequence[str] = ()
+    failed: Sequence[str] = ()
+
+
 def evaluate_page(
     folder: Path,
     evaluations: Evaluations,
@@ -72,7 +82,7 @@ def evaluate_page(
     films: RadiographDataset,
     about: Mapping[str, str],
     warnings: Sequence[str],
-    unreadable: Sequence[str],
+    left_out: LeftOut,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
@@ -83,7 +93,7 @@ def evaluate_page(
         films: of the results, in the same order.
         about: what the models and the data were, heading → text.
         warnings: what has to be known before any figure is believed.
-        unreadable: a line for each film that could not be read.
+        left_out: the films without figures, which are named by pseudonyms and numbers.
     """
     plots = evaluation_figures(folder / "figures", evaluations)
     body = [
@@ -97,7 +107,7 @@ def evaluate_page(
         _images(evaluations, plots),
         _mistakes(evaluations, plots),
         *(worst_films(evaluation, films, _of(name, evaluations)) for name, evaluation in evaluations.items()),
-        _about(about, unreadable),
+        _about(about, left_out),
         "</main>",
     ]
     path = folder / "index.html"
@@ -186,9 +196,8 @@ def _images(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
     parts = ["<section id=images><h2>Normal or abnormal</h2>"]
     parts.append(
         "<p>A film is abnormal where its readers marked anything at all. Screening puts films aside as normal that"
-        " score below the operating point, which was fixed before these films were looked at, unless it says otherwise"
-        " above. NPV and PPV depend on how many films are abnormal: they are stated for named"
-        " shares, not for these films.</p>"
+        " score below the operating point; whether that was chosen on these films is said under model and data. NPV and"
+        " PPV depend on how many films are abnormal: they are stated for named shares, not for these films.</p>"
     )
     for name, evaluation in evaluations.items():
         rows = {
@@ -209,9 +218,9 @@ def _point(evaluation: Evaluation) -> str:
         return "<p><strong>No operating point: screening was not measured.</strong></p>"
     promised = shown(point.sensitivity_on_validation)
     return (
-        f"<p>Operating point: films scored below {point.threshold:.4f} are put aside. Wanted was a sensitivity of"
-        f" {point.wanted_sensitivity:g}; on the {point.films} films it was chosen on ({point.abnormal} abnormal,"
-        f" {point.patients} patients) it was {promised}."
+        f"<p>Operating point: films scored below {printed_threshold(point.threshold):.6g} are put aside. Wanted was a"
+        f" sensitivity of {point.wanted_sensitivity:g}; on the {point.films} films it was chosen on ({point.abnormal}"
+        f" abnormal, {point.patients} patients) it was {promised}."
         + (
             " Too few for certainty: it is the highest threshold that missed none of them.</p>"
             if point.limited
@@ -229,15 +238,17 @@ def _mistakes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
     )
 
 
-def _about(about: Mapping[str, str], unreadable: Sequence[str]) -> str:
+def _about(about: Mapping[str, str], left_out: LeftOut) -> str:
     lines = "".join(f"<dt>{escape(heading)}</dt><dd>{escape(text)}</dd>" for heading, text in about.items())
-    listed = "".join(f"<li>{escape(line)}</li>" for line in unreadable)
-    films = (
-        f"<h3>Films that could not be read</h3><ul>{listed}</ul>"
-        if listed
-        else "<p class=quiet>Every film could be read.</p>"
-    )
+    films = _listed("Films that could not be read", left_out.unreadable)
+    films += _listed("Films that failed: their result is not finite", left_out.failed)
+    films = films or "<p class=quiet>Every film could be read and has a result.</p>"
     return f"<section id=about><h2>Model and data</h2><dl>{lines}</dl>{films}</section>"
+
+
+def _listed(heading: str, lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h3>{heading} ({len(lines)})</h3><ul>{items}</ul>" if items else ""
 
 
 def _counted(evaluation: Evaluation) -> str:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from rich.table import Column, Table
 from cxr.detect.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
+from cxr.detect.prediction import printed_threshold
+from cxr.detect.seen import Seen
 
 Evaluations = Mapping[str, Evaluation]
 
@@ -33,8 +35,20 @@ def estimates_of(own: FindingFigures) -> dict[str, Estimate]:
     return {**own.precision, "recall": own.recall, "sensitivity@1fp": sensitivity, "auc": own.auc}
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint's operating point comes from, in words, and what the films were to the checkpoint before."""
+
+    point_from: str
+    seen: Seen
+
+
 def write_tables(
-    folder: Path, evaluations: Evaluations, differences: Mapping[str, Estimate], point_from: Mapping[str, str]
+    folder: Path,
+    evaluations: Evaluations,
+    differences: Mapping[str, Estimate],
+    origins: Mapping[str, Origin],
+    films: Mapping[str, Any],
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
@@ -42,16 +56,22 @@ def write_tables(
         folder: of the run.
         evaluations: by the letter of their checkpoint.
         differences: of the second checkpoint over the first, by name; may be empty.
-        point_from: where each checkpoint's operating point comes from, in words.
+        origins: of each checkpoint's operating point, by its letter.
+        films: how many were evaluated, and a line for each that failed or could not be read.
     """
-    metrics = {name: _metrics(evaluation) for name, evaluation in evaluations.items()}
-    _write_json(folder / "metrics.json", {"checkpoints": metrics, "second_over_first": dict(differences)})
+    metrics = {
+        name: {**_metrics(evaluation), "these_films": origins[name].seen.as_dict()}
+        for name, evaluation in evaluations.items()
+    }
+    content = {"checkpoints": metrics, "second_over_first": dict(differences), "films": dict(films)}
+    _write_json(folder / "metrics.json", content)
     _write_json(
         folder / "screening.json",
         {
             name: {
                 "operating_point": evaluation.point and evaluation.point.as_dict(),
-                "from": point_from[name],
+                "from": origins[name].point_from,
+                "chosen_on_these_films": origins[name].seen.chosen_on,
                 "figures": evaluation.screening and evaluation.screening.figures,
                 "wrongly_cleared": list(evaluation.screening.wrongly_cleared) if evaluation.screening else [],
             }
@@ -121,7 +141,7 @@ def _screening_table(evaluation: Evaluation) -> Table:
     if point is None or screening is None:
         raise ValueError("there is no operating point")
     table = Table("screening", Column("", justify="right"), title_justify="left")
-    table.title = f"Films scored below {point.threshold:.4f} are put aside as normal"
+    table.title = f"Films scored below {printed_threshold(point.threshold):.6g} are put aside as normal"
     for name, estimate in screening.figures.items():
         table.add_row(screening_label(name), shown(estimate))
     table.caption = f"abnormal films put aside: {len(screening.wrongly_cleared)}"

@@ -1,6 +1,7 @@
 """One self-contained page of explained films: what the detector looked at, and how far that can be believed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -18,12 +19,21 @@ from cxr.report.words import words
 _Say = Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class NotShown:
+    """A line for each film without maps: it cannot be read, it failed, or the detector may not speak of it."""
+
+    unreadable: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
 def explain_page(
     run: Path,
     findings: FindingVocabulary,
     rows: Sequence[ScoreRow],
     about: Mapping[str, str],
-    unreadable: Sequence[str],
+    not_shown: NotShown,
     sanity: Mapping[str, Mapping[str, float]],
     language: str = "en",
 ) -> Path:
@@ -34,7 +44,7 @@ def explain_page(
         findings: their vocabulary.
         rows: how good the maps are; may be empty.
         about: what the model and the data were, heading → text.
-        unreadable: a line for each film that could not be read.
+        not_shown: the films without maps, which are named by pseudonyms and numbers.
         sanity: method → part of the detector, from the scores downwards → rank correlation of the maps with those of
             the trained detector once everything down to that part is randomised; may be empty, NaN where not measured.
         language: ``en`` or ``zh``.
@@ -52,7 +62,7 @@ def explain_page(
         scores_section(rows, findings, language),
         trust_section(methods, language),
         sanity_section(sanity, language),
-        _about(about, unreadable, say),
+        _about(about, not_shown, say),
         "</main>",
     ]
     path = run / "index.html"
@@ -125,8 +135,16 @@ def _gradient() -> str:
     return f"linear-gradient(90deg,{','.join(stops)})"
 
 
-def _about(about: Mapping[str, str], unreadable: Sequence[str], say: _Say) -> str:
+def _about(about: Mapping[str, str], not_shown: NotShown, say: _Say) -> str:
     lines = "".join(f"<dt>{escape(heading)}</dt><dd>{escape(text)}</dd>" for heading, text in about.items())
-    films = "".join(f"<li>{escape(line)}</li>" for line in unreadable)
-    listed = f"<h3>{say['unreadable']}</h3><ul>{films}</ul>" if films else f"<p class=quiet>{say['all_read']}</p>"
+    listed = "".join(
+        f"<h3>{say[heading]} ({len(films)})</h3><ul>{''.join(f'<li>{escape(line)}</li>' for line in films)}</ul>"
+        for heading, films in (
+            ("refused", not_shown.refused),
+            ("failed", not_shown.failed),
+            ("unreadable", not_shown.unreadable),
+        )
+        if films
+    )
+    listed = listed or f"<p class=quiet>{say['all_read']}</p>"
     return f"<section id=about><h2>{say['about']}</h2><dl>{lines}</dl>{listed}</section>"

@@ -14,6 +14,9 @@ from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.palette import colour
 
+_STRIP_WIDTH = 240  # px at least, of a picture with words above it
+_WARNING = "#ffb74d"
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -56,6 +59,29 @@ def film_picture(
     for corners, ink, text in seen:
         _caption(draw, corners[:2], text, ink, picture, taken)
     return picture
+
+
+def write_across(picture: Image.Image, text: str) -> Image.Image:
+    """Return ``picture`` with a dark strip at its top and ``text`` on it, on as many lines as its width asks for.
+
+    The strip stands above the film, so that also a film of a few pixels shows the words.
+    """
+    size = max(12, picture.width // 40)
+    font, width = picture_font(size), max(picture.width, _STRIP_WIDTH)
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width - size:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    height = round(1.4 * size) * len(lines) + size // 2
+    whole = Image.new("RGB", (width, picture.height + height), "black")
+    whole.paste(picture, ((width - picture.width) // 2, height))
+    draw = ImageDraw.Draw(whole)
+    for number, line in enumerate(lines):
+        draw.text((size // 2, size // 4 + round(1.4 * size) * number), line, fill=_WARNING, font=font)
+    return whole
 
 
 def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:

@@ -5,11 +5,15 @@ The file is what a run that was killed goes on from, and what all its tables are
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from cxr.detect.prediction import Prediction
+from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.read.chest_films import Reason
+from cxr.report.whole_file import whole_file
 
 JOURNAL = "films.jsonl"
 
@@ -20,10 +24,11 @@ class Done:
 
     Args:
         number: its place among the films given.
-        name: of the files about it, safe to show; "" where it failed.
-        prediction: what was said of it; None where it failed.
-        failed: why, with its number in place of its path.
+        name: of the files about it, safe to show; "" where it could not be read.
+        prediction: what was said of it; None where nothing was.
+        failed: why it failed, with its number in place of its path; "" for a film that was refused, not failed.
         note: what else could not be done for it ("" where all was), in the same manner.
+        not_assessed: of a film that was read and of which the detector says nothing.
     """
 
     number: int
@@ -31,34 +36,33 @@ class Done:
     prediction: Prediction | None = None
     failed: str = ""
     note: str = ""
+    not_assessed: NotAssessed | None = None
 
 
 class Journal:
     """The journal in a run's folder; a context manager that keeps it open.
 
-    A line that a kill cut short is dropped: its film is done again.
+    A line that a kill cut short or that is damaged is dropped: its film is done again. ``damaged`` counts these lines.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / JOURNAL
+        self.damaged = 0
         self._places: dict[int, int] = {}  # number → byte where its line begins
         self._used: set[str] = set()
-        self._file: BinaryIO | None = None
+        self._end = 0
+        self._file: FileIO | None = None
 
     def __enter__(self) -> "Journal":
         self.path.touch()
-        file = self.path.open("r+b")
-        end = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            done = json.loads(line)
-            self._places[done["number"]] = end
-            self._used.add(done["name"])
-            end += len(line)
-        file.truncate(end)
-        file.seek(end)
-        self._file = file
+        if self._take_in():
+            with whole_file(self.path) as part, part.open("wb") as mended, self.path.open("rb") as file:
+                mended.writelines(line for line in file if _read_line(line))
+            self._places, self._used = {}, set()
+            self._take_in()
+        # Without a buffer: what a full disk does not take would stay in one, and be written a second time on closing
+        self._file = self.path.open("r+b", buffering=0)
+        self._file.seek(self._end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,19 +75,31 @@ class Journal:
     def __contains__(self, number: int) -> bool:
         return number in self._places
 
-    def name(self, prediction: Prediction) -> str:
+    def name(self, film: Prediction | NotAssessed) -> str:
         """Return a name for the files about a film that no other has: its study's pseudonym, numbered if taken."""
-        name = prediction.study if prediction.study not in self._used else f"{prediction.study}-{prediction.number}"
+        name = film.study if film.study not in self._used else f"{film.study}-{film.number}"
         self._used.add(name)
         return name
 
     def add(self, done: Done) -> None:
-        """Append a film; it is on disk, as far as this process can tell, when this returns."""
+        """Append a film; it is on disk, as far as this process can tell, when this returns.
+
+        Raises ``OSError`` with the journal's path where the disk does not take it; then nothing of it is left there.
+        """
         if self._file is None:
             raise ValueError(f"{self.path} is not open")
-        self._places[done.number] = self._file.tell()
-        self._file.write(json.dumps(asdict(done), ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
+        line = json.dumps(_plain(done), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+                self._file.seek(self._end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        self._places[done.number] = self._end
+        self._end += len(line)
 
     def __iter__(self) -> Iterator[Done]:
         """Yield the films in the order they were given, one in memory at a time."""
@@ -93,16 +109,57 @@ class Journal:
                 yield _done(json.loads(file.readline()))
 
     def predictions(self) -> Iterator[tuple[str, Prediction]]:
-        """Yield name and prediction of the films that did not fail, in the order they were given."""
+        """Yield name and prediction of the films that are assessed, in the order they were given."""
         for done in self:
             if done.prediction is not None:
                 yield done.name, done.prediction
 
+    def _take_in(self) -> bool:
+        """Note where each film's line begins; return whether there are damaged ones, which are counted."""
+        place = damaged = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                done = _read_line(line)
+                if done is None:
+                    damaged += 1
+                else:
+                    self._places[done.number] = place
+                    self._used.add(done.name)
+                place += len(line)
+        self._end = place
+        self.damaged += damaged
+        return damaged > 0
+
+
+def _read_line(line: bytes) -> Done | None:
+    """Return the film of a whole line, None for a damaged one."""
+    if not line.endswith(b"\n"):
+        return None
+    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        done = _done(json.loads(line))
+        return done if isinstance(done.number, int) and isinstance(done.name, str) else None
+    return None
+
+
+def _plain(done: Done) -> dict[str, Any]:
+    """Return a film as the journal keeps it: without its SOPInstanceUID, which stands in the key alone."""
+    plain = asdict(done)
+    for part in ("prediction", "not_assessed"):
+        if plain[part] is not None:
+            del plain[part]["sop_instance"]
+    return plain
+
 
 def _done(fields: dict[str, Any]) -> Done:
-    plain = fields.pop("prediction")
-    if plain is None:
-        return Done(**fields)
+    prediction, refused = fields.pop("prediction"), fields.pop("not_assessed", None)
+    return Done(
+        **fields,
+        prediction=None if prediction is None else _prediction(prediction),
+        not_assessed=None if refused is None else NotAssessed(**{**refused, "reason": Reason(**refused["reason"])}),
+    )
+
+
+def _prediction(plain: dict[str, Any]) -> Prediction:
     listed = {key: tuple(plain[key]) for key in ("findings", "scores")}
     boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in plain["boxes"])
-    return Done(**fields, prediction=Prediction(**{**plain, **listed, "boxes": boxes}))
+    return Prediction(**{**plain, **listed, "boxes": boxes})

@@ -1,7 +1,7 @@
 """Detections as tables: COCO's results, csv files in original pixels, and the course's submission.
 
 Each file is written film by film from an iterator, so that memory does not grow with their number, and put in place
-whole.
+whole. Scores have six digits.
 """
 
 import csv
@@ -9,65 +9,112 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from cxr.detect.prediction import Prediction
+from cxr.detect.prediction import NotAssessed, Prediction, six_digits
 from cxr.findings import FindingVocabulary
+from cxr.report.journal import Done
+from cxr.report.whole_file import whole_file
 
 SUBMISSION_COLUMNS = ("ID", "category", "score", "xmin", "xmax", "ymin", "ymax")
 
+Images = Mapping[int, str] | None
+"""Number of a film → its path relative to the folder the user named; None where tables show pseudonyms alone."""
 
-def write_coco(folder: Path, predictions: Iterable[Prediction], findings: FindingVocabulary) -> None:
+
+def write_coco(folder: Path, films: Iterable[Done], findings: FindingVocabulary, images: Images = None) -> None:
     """Write ``detections.json``, COCO's results, and ``images.json``, which says what their ids mean.
 
     A result is {image_id, category_id, bbox, score}: bbox is x, y, width, height in original pixels, category_id the
-    detector's class 1..K, image_id the film's place among those given, from 1. Images are named by pseudonyms.
+    detector's class 1..K, image_id the film's place among those given, from 1. Images have pseudonyms, and a
+    ``file_name`` from ``images``; ``assessed`` is false, with the ``reason``, for a film that the detector says nothing
+    of. A film that could not be read is no image.
     """
-    with _written(folder / "detections.json") as results, _written(folder / "images.json") as images:
-        add_result, add_image = _json_list(results, "["), _json_list(images, '{"images": [')
-        for film in predictions:
-            about = {"id": film.number, "study": film.study, "patient": film.patient}
-            add_image({**about, "width": film.width, "height": film.height})
-            for (x0, y0, x1, y1), name, score in zip(film.boxes, film.findings, film.scores, strict=True):
-                bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
-                category = findings.index(name)
-                add_result({"image_id": film.number, "category_id": category, "bbox": bbox, "score": score})
+    with _written(folder / "detections.json") as results, _written(folder / "images.json") as about:
+        add_result, add_image = _json_list(results, "["), _json_list(about, '{"images": [')
+        for done in films:
+            film = done.prediction or done.not_assessed
+            if film is not None:
+                add_image(_coco_image(film, images))
+            for result in _coco_results(done.prediction, findings):
+                add_result(result)
         categories = [{"id": findings.index(name), "name": name} for name in findings.names]
         results.write("\n]\n")
-        images.write(f'\n], "categories": {json.dumps(categories)}}}\n')
+        about.write(f'\n], "categories": {json.dumps(categories)}}}\n')
 
 
-def write_detections(path: Path, predictions: Iterable[Prediction]) -> None:
+def _coco_image(film: Prediction | NotAssessed, images: Images) -> dict[str, Any]:
+    named = {} if images is None else {"file_name": images[film.number]}
+    size = {"width": film.width, "height": film.height}
+    refused = {"assessed": False, "reason": film.reason.text} if isinstance(film, NotAssessed) else {"assessed": True}
+    return {"id": film.number, **named, "study": film.study, "patient": film.patient, **size, **refused}
+
+
+def _coco_results(film: Prediction | None, findings: FindingVocabulary) -> Iterator[dict[str, Any]]:
+    if film is not None:
+        for (x0, y0, x1, y1), name, score in zip(film.boxes, film.findings, film.scores, strict=True):
+            bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
+            category = findings.index(name)
+            yield {"image_id": film.number, "category_id": category, "bbox": bbox, "score": six_digits(score)}
+
+
+def write_detections(
+    path: Path, predictions: Iterable[Prediction], threshold: float | None = None, images: Images = None
+) -> None:
     """Write a row a box: pseudonym, finding, score, corners in original pixels, and what is said of the whole film.
 
-    ``finding_score`` and ``abnormal`` are the film's: how surely it bears that finding, and any.
+    ``finding_score`` and ``abnormal`` are the film's: how surely it bears that finding, and any. ``threshold`` is that
+    of screening, see ``six_digits``. With ``images`` the first column is ``image``.
     """
-    columns = ("study", "finding", "score", "xmin", "ymin", "xmax", "ymax", "finding_score", "abnormal")
+    columns = ["study", "finding", "score", "xmin", "ymin", "xmax", "ymax", "finding_score", "abnormal"]
     with _written(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(columns)
+        rows.writerow([*_image_column(images), *columns])
         for film in predictions:
+            abnormal = six_digits(film.abnormal, threshold)
             for box, name, score in zip(film.boxes, film.findings, film.scores, strict=True):
-                rows.writerow([film.study, name, score, *box, film.finding_scores[name], film.abnormal])
+                whole = (six_digits(film.finding_scores[name]), abnormal)
+                rows.writerow([*_image(film.number, images), film.study, name, six_digits(score), *box, *whole])
 
 
 def write_films(
-    path: Path, predictions: Iterable[Prediction], findings: FindingVocabulary, threshold: float | None
+    path: Path,
+    films: Iterable[Done],
+    findings: FindingVocabulary,
+    threshold: float | None,
+    images: Images = None,
 ) -> None:
-    """Write a row a film, those without a box too: pseudonyms, size, how surely it is abnormal, and by which finding.
+    """Write a row a film that was given: pseudonyms, size, how surely it is abnormal, and by which finding.
 
-    ``cleared`` is yes where ``abnormal`` lies below ``threshold``, the operating point of screening, else no; empty
-    without one.
+    ``assessed`` is yes, or no with the ``reason``: the film could not be read, the detector may not speak of it, or its
+    answer is not finite. Such a film has no scores and is never cleared. ``cleared`` is yes where ``abnormal`` lies
+    below ``threshold``, the operating point of screening, else no; empty without one. It is told from the exact score,
+    and the score that is shown never says otherwise (``six_digits``).
     """
     with _written(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["image_id", "study", "patient", "width", "height", "abnormal", "cleared", *findings.names])
-        for film in predictions:
-            cleared = "" if threshold is None else "yes" if film.abnormal < threshold else "no"
-            scores = [film.finding_scores[name] for name in findings.names]
-            rows.writerow(
-                [film.number, film.study, film.patient, film.width, film.height, film.abnormal, cleared, *scores]
-            )
+        columns = ["study", "patient", "width", "height", "assessed", "reason", "abnormal", "cleared"]
+        rows.writerow(["image_id", *_image_column(images), *columns, *findings.names])
+        for done in films:
+            about = [done.number, *_image(done.number, images)]
+            if done.prediction is not None:
+                rows.writerow([*about, *_assessed(done.prediction, findings, threshold)])
+            else:
+                rows.writerow([*about, *_not_assessed(done), *[""] * len(findings.names)])
+
+
+def _assessed(film: Prediction, findings: FindingVocabulary, threshold: float | None) -> list[Any]:
+    cleared = "" if threshold is None else "yes" if film.abnormal < threshold else "no"
+    scores = [six_digits(film.finding_scores[name]) for name in findings.names]
+    about = (film.study, film.patient, film.width, film.height)
+    return [*about, "yes", "", six_digits(film.abnormal, threshold), cleared, *scores]
+
+
+def _not_assessed(done: Done) -> list[Any]:
+    film = done.not_assessed
+    if film is None:  # it could not be read
+        return ["", "", "", "", "no", done.failed.removeprefix(f"film {done.number}: "), "", "no"]
+    return [film.study, film.patient, film.width, film.height, "no", film.reason.text, "", "no"]
 
 
 def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping[int, str]) -> None:
@@ -84,7 +131,15 @@ def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping
         for film in predictions:
             for (x0, y0, x1, y1), name, score in zip(film.boxes, film.findings, film.scores, strict=True):
                 fractions = (x0 / film.width, x1 / film.width, y0 / film.height, y1 / film.height)
-                rows.writerow([ids[film.number], name, score, *(f"{side:.6f}" for side in fractions)])
+                rows.writerow([ids[film.number], name, six_digits(score), *(f"{side:.6f}" for side in fractions)])
+
+
+def _image_column(images: Images) -> list[str]:
+    return [] if images is None else ["image"]
+
+
+def _image(number: int, images: Images) -> list[str]:
+    return [] if images is None else [images[number]]
 
 
 def _json_list(file: TextIO, opening: str) -> Callable[[Mapping[str, object]], None]:
@@ -101,7 +156,5 @@ def _json_list(file: TextIO, opening: str) -> Callable[[Mapping[str, object]], N
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
     """Open a file that stands at ``path`` when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         yield file
-    part.replace(path)

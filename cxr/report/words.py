@@ -1,5 +1,6 @@
 """The fixed words of pictures and pages of explanations, English and Chinese side by side."""
 
+from cxr.read.chest_films import Reason
 from cxr.report.methods import language_index
 
 WORDS: dict[str, tuple[str, str]] = {
@@ -103,6 +104,14 @@ WORDS: dict[str, tuple[str, str]] = {
     "about": ("Model and data", "模型與資料"),
     "unreadable": ("Films that could not be read", "無法讀取的影像"),
     "all_read": ("Every film could be read.", "所有影像皆可讀取。"),
+    # films that the detector does not speak of
+    "not_assessed": ("not assessed", "未解讀"),
+    "failed": ("Films that failed", "無法解釋的影像"),
+    "refused": ("Films that were not assessed", "未解讀的影像"),
+    "reason_too_small": ("too few pixels", "像素比偵測器所用的少"),
+    "reason_other_part": ("not the chest", "不是胸部影像"),
+    "reason_lateral": ("not a frontal view", "是側面影像，不是正面影像"),
+    "reason_not_finite": ("the detector's answer is not finite", "偵測器的結果不是有限的數"),
 }
 
 
@@ -110,3 +119,10 @@ def words(language: str) -> dict[str, str]:
     """Return the fixed words by key in one language, ``en`` or ``zh``."""
     which = language_index(language)
     return {key: pair[which] for key, pair in WORDS.items()}
+
+
+def not_assessed_words(reason: Reason, language: str) -> str:
+    """Return that a film is not assessed and why: in English with what its file states, in Chinese the cause alone."""
+    say = words(language)
+    why = reason.text if language == "en" else say[f"reason_{reason.cause}"]
+    return f"{say['not_assessed']}: {why}"

@@ -1,11 +1,15 @@
 """Films that do not tell of everything have a part only in the figures they tell of."""
 
+import json
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cxr.detect.evaluation import POOLED, Settings, evaluate
-from cxr.detect.kept_results import as_plain, from_plain
+from cxr.detect.kept_results import as_plain, from_kept, from_plain, read_kept
 from cxr.detect.results import telling
 
 BOX = [0, 0, 100, 100]
@@ -38,3 +42,25 @@ def test_figures_of_a_finding_count_the_films_that_tell_of_it(result, vocabulary
     assert found.per_finding[POOLED].all_films == 8
     assert (found.films, found.normal) == (8, 1)
     assert found.image_precision.n == 3  # five films of which nobody knows whether they are normal are left out
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_told_when_it_comes_back(result) -> None:
+    broken = replace(result(), abnormal=math.nan, finding_scores=np.full(3, np.nan, np.float32))
+    assert result().finite
+    assert not broken.finite
+    kept = json.loads(json.dumps(as_plain(broken), allow_nan=False))
+    assert not from_plain(kept).finite
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": [', "\x00\x00", "[" * 9999])
+def test_a_damaged_file_of_kept_results_is_as_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "detections.json").write_text(content)
+    assert read_kept(tmp_path / "detections.json") == {}
+
+
+def test_kept_results_that_are_damaged_or_too_few_are_detected_again(result) -> None:
+    whole = [as_plain(result()), as_plain(result())]
+    assert from_kept(whole, 2) is not None
+    assert from_kept(None, 2) is None
+    for damaged in (whole[:1], [whole[0], {}], [whole[0], {**whole[1], "boxes": [[1.0]]}], 7, "films"):
+        assert from_kept(damaged, 2) is None

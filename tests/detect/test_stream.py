@@ -10,16 +10,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.folder import read_folder
 from cxr.data.inputs import Decode, read_inputs
 from cxr.detect import detectors
-from cxr.detect.prediction import Prediction
-from cxr.detect.stream import predict_films
+from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
+from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import Intensity, VoiWindow
 
@@ -46,7 +49,55 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
-def predictions(task: DetectionTask, folder: Path, batch: int) -> dict[int, Prediction | ReadError]:
+def test_a_film_of_few_pixels_or_another_part_is_not_assessed(
+    task: DetectionTask, folder: Path, write_dicom: Callable[..., Path]
+) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((16, 16), np.uint8))
+    write_dicom(folder / "b.dcm", BodyPartExamined="EXTREMITY")
+    write_dicom(folder / "c.dcm", BodyPartExamined="CHEST", ViewPosition="LL")
+    write_dicom(folder / "d.dcm", BodyPartExamined="CHEST", ViewPosition="PA")
+    said = predictions(task, folder, batch=2)
+    causes = {number: film.reason.cause for number, film in said.items() if isinstance(film, NotAssessed)}
+    assert causes == {1: "too_small", 2: "other_part", 3: "lateral"}
+    assert isinstance(said[4], Prediction)
+    assert (said[2].width, said[2].height, said[2].sop_instance) == (80, 96, "1.2.3.4")
+    assert said[4].sop_instance == "1.2.3.4"
+
+
+def test_a_film_whose_prediction_is_not_finite_is_not_assessed(task: DetectionTask, folder: Path) -> None:
+    task.detector.roi_heads.box_predictor.cls_score.bias.data[1] = float("nan")
+    said = predictions(task, folder, batch=3)
+    assert isinstance(said.pop(4), ReadError)
+    assert len(said) == 5
+    for film in said.values():
+        assert isinstance(film, NotAssessed)
+        assert film.reason == NOT_FINITE
+
+
+@pytest.fixture
+def write_dicom() -> Callable[..., Path]:
+    """Write a film of 80 × 96 noise."""
+
+    def write(path: Path, **elements: str) -> Path:
+        film = Dataset()
+        film.SOPClassUID, film.SOPInstanceUID, film.StudyInstanceUID = ComputedRadiographyImageStorage, "1.2.3.4", "1.2"
+        film.Modality, film.PatientID, film.PhotometricInterpretation = "CR", "7", "MONOCHROME2"
+        film.Rows, film.Columns, film.SamplesPerPixel, film.PixelRepresentation = 96, 80, 1, 0
+        film.BitsAllocated, film.BitsStored, film.HighBit = 16, 12, 11
+        film.PixelData = np.random.default_rng(0).integers(0, 4096, (96, 80), np.uint16).tobytes()
+        for name, value in elements.items():
+            setattr(film, name, value)
+        film.file_meta = FileMetaDataset()
+        film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        film.save_as(path, enforce_file_format=True)
+        return path
+
+    return write
+
+
+def predictions(task: DetectionTask, folder: Path, batch: int) -> dict[int, Outcome]:
     said = predict_films(task, read_inputs(folder), Decode(INTENSITY, SIZE), batch, workers=1)
     return {film.number: outcome for film, outcome in said}
 

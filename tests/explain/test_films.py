@@ -1,18 +1,22 @@
 """Films explained into folders: what is kept, what goes on after a kill, what a film that cannot be read does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
-from cxr.explain.cam import BoxCam, EigenCam
+from cxr.detect.finite import NotFiniteError
+from cxr.explain.cam import BoxCam, Cam, EigenCam
+from cxr.explain.candidates import Candidate
 from cxr.explain.films import Explainer, explain_films, folder_names, representative, sanity_check
+from cxr.explain.reading import FilmReading
 from cxr.explain.record import read_film_record, read_map, read_records
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -124,6 +128,46 @@ def test_a_film_that_cannot_be_read_is_told_and_the_others_go_on(
     list(explain_films(dataset, explainer, tmp_path, True, lambda film, error: failed.update({film.study: str(error)})))
     assert list(failed) == ["p1"]
     assert [record.study for _, record in read_records(tmp_path)] == ["p2"]
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"study": "p1", "pat', b"[]", b"{}", b"\x00\xff"])
+def test_a_film_whose_record_is_damaged_is_explained_again(
+    dataset: RadiographDataset, explainer: Explainer, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(explain_films(dataset, explainer, tmp_path, True, none_failed))
+    record = tmp_path / "films" / "p1" / "film.json"
+    whole = record.read_bytes()
+    record.write_bytes(damage)
+    assert [film.study for _, film in read_records(tmp_path)] == ["p2"]
+    list(explain_films(dataset, explainer, tmp_path, True, none_failed))
+    assert "p1/film.json is damaged: the film is explained again" in caplog.text
+    assert record.read_bytes() == whole
+
+
+def test_a_film_of_which_the_detector_computes_nan_is_told_and_has_no_record(
+    dataset: RadiographDataset, explainer: Explainer, tmp_path: Path
+) -> None:
+    explainer.detector.roi_heads.box_predictor.cls_score.bias.data[1] = float("nan")
+    failed: dict[str, Exception] = {}
+    list(explain_films(dataset, explainer, tmp_path, True, lambda film, error: failed.update({film.study: error})))
+    assert set(failed) == {"p1", "p2"}
+    assert all(isinstance(error, NotFiniteError) for error in failed.values())
+    assert not list(read_records(tmp_path))
+
+
+class Broken(Cam):
+    """A method whose maps hold a NaN."""
+
+    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+        return torch.full((len(candidates), *film.size), float("nan"))
+
+
+def test_a_map_that_is_not_finite_is_no_map(dataset: RadiographDataset, explainer: Explainer, tmp_path: Path) -> None:
+    explainer = replace(explainer, methods={**explainer.methods, "broken": Broken()})
+    failed: dict[str, str] = {}
+    list(explain_films(dataset, explainer, tmp_path, True, lambda film, error: failed.update({film.study: str(error)})))
+    assert failed["p1"] == "a map of Broken is not finite: NaN or infinity in its evidence"
+    assert not list(read_records(tmp_path))
 
 
 def test_two_films_of_one_study_have_two_folders(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.detect.triage import Estimate, OperatingPoint
 from cxr.findings import FindingVocabulary
+from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.read.dicom import ReadError
 from cxr.report import dicom_codes
 from cxr.report.algorithm import Algorithm
-from cxr.report.dicom_objects import write_objects
+from cxr.report.dicom_objects import write_objects, write_refusal
 from cxr.report.figures import Marks
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +165,40 @@ def test_a_film_without_findings_has_objects_too(tmp_path: Path) -> None:
     assert "GraphicAnnotationSequence" not in made["pr"]
 
 
+FOOT = Reason("other_part", "BodyPartExamined is FOOT, not the chest")
+
+
+@pytest.mark.parametrize(("reason", "outcome"), [(FOOT, "111225"), (NOT_FINITE, "111224")], ids=["foot", "nan"])
+def test_a_film_that_is_not_assessed_has_a_report_that_says_so_and_why(
+    tmp_path: Path, reason: Reason, outcome: str
+) -> None:
+    write_refusal(film(tmp_path / "film.dcm"), reason, PICTURE, ALGORITHM, tmp_path / "p0")
+    assert {path.name for path in tmp_path.glob("p0*")} == {"p0-sr.dcm", "p0-sc.dcm"}  # no empty presentation state
+    report = dcmread(tmp_path / "p0-sr.dcm")
+    assert not items(report, "SCOORD")
+    assert not items(report, "NUM")  # no certainty of anything
+    coded = {item.ConceptNameCodeSequence[0].CodeValue: item.ConceptCodeSequence[0] for item in items(report, "CODE")}
+    summary = coded["111064"]  # PS3.16: Summary of Detections; CID 6042: Not Attempted, Failed
+    assert (summary.CodeValue, summary.CodingSchemeDesignator) == (outcome, "DCM")
+    assert coded["REASON"].CodeValue == reason.cause.upper()
+    assert report.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99CXR"
+    assert f"not assessed: {reason.text}" in [item.TextValue for item in items(report, "TEXT")]
+    assert coded["121058"].CodeValue == ("168537006" if reason == FOOT else "399208008")  # procedure reported
+
+
+def test_the_report_does_not_contradict_the_threshold_it_names(tmp_path: Path) -> None:
+    point = replace(POINT, threshold=0.1234569)
+    algorithm = replace(ALGORITHM, operating_point=point)
+    for abnormal, cleared in ((0.1234568, True), (0.1234569, False)):
+        write_objects(film(tmp_path / "film.dcm"), NOTHING, abnormal, PICTURE, algorithm, FINDINGS, tmp_path / "p0")
+        report = dcmread(tmp_path / "p0-sr.dcm")
+        (number,) = items(report, "NUM")
+        percent = float(number.MeasuredValueSequence[0].NumericValue)
+        (line,) = [item.TextValue for item in items(report, "TEXT") if "abnormal from score" in item.TextValue]
+        printed = float(line.split("score ")[1].split(" ")[0])
+        assert (round(percent / 100, 6) < printed) == cleared
+
+
 def test_what_the_film_does_not_know_stays_empty(tmp_path: Path) -> None:
     unknown = dict.fromkeys(["PatientName", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "WindowCenter"])
     made = objects(tmp_path, **unknown, WindowWidth=None)
@@ -226,6 +262,7 @@ def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards()
     for value, _ in dicom_codes._FINDINGS.values():
         assert verhoeff(value), value
     assert verhoeff("399208008")
+    assert verhoeff("168537006")
     standard = {codes.SCT.ThoracicAorta, codes.SCT.Heart, codes.SCT.Pleura, codes.SCT.Lung, codes.SCT.Spine}
     assert set(dicom_codes._SITES.values()) <= standard | {codes.SCT.ThoracicSpine}
     assert set(dicom_codes._SITES) == set(FINDINGS.names)

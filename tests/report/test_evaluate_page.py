@@ -14,17 +14,19 @@ from cxr.data.dataset import RadiographDataset
 from cxr.detect.evaluation import POOLED, Evaluation, Settings, compare, evaluate
 from cxr.detect.intervals import Estimate
 from cxr.detect.results import FilmResult
+from cxr.detect.seen import FROZEN, seen
 from cxr.findings import FindingVocabulary
-from cxr.report.evaluate_page import evaluate_page
-from cxr.report.evaluate_tables import print_comparison, print_evaluations, shown, verdict, write_tables
+from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
 
 FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
+LEFT_OUT = LeftOut(["file 1: <pixels>"], ["p7: not finite"])
 WORSE = {"ap50": Estimate(-0.25, -0.5, -0.1, 4), "roc_auc": Estimate(0.1, -0.1, 0.3, 4)}
 
 
 def page(folder: Path, evaluations: dict[str, Evaluation], **differences: Estimate) -> str:
     warnings = ["chosen on <these> films"]
-    path = evaluate_page(folder, evaluations, differences, FILMS, {"Films": "a <b>"}, warnings, ["x.dcm: <pixels>"])
+    path = evaluate_page(folder, evaluations, differences, FILMS, {"Films": "a <b>"}, warnings, LEFT_OUT)
     return path.read_text(encoding="utf-8")
 
 
@@ -51,7 +53,7 @@ def test_words_from_outside_are_escaped_and_warnings_are_bold(evaluation: Evalua
     text = page(tmp_path, {"A": evaluation})
     assert "<strong>chosen on &lt;these&gt; films</strong>" in text
     assert "a &lt;b&gt;" in text
-    assert "x.dcm: &lt;pixels&gt;" in text
+    assert "file 1: &lt;pixels&gt;" in text
 
 
 def test_figures_known_by_hand_stand_in_the_tables(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -101,8 +103,12 @@ def test_without_an_operating_point_the_page_says_so(
 
 
 def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
-    write_tables(tmp_path, {"A": evaluation}, {}, {"A": "chosen now"})
-    metrics: Any = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["checkpoints"]["A"]
+    films = {"evaluated": 4, "failed": ["p7: not finite"], "unreadable": ["file 1: is empty"]}
+    write_tables(tmp_path, {"A": evaluation}, {}, {"A": Origin(FROZEN, seen("foreign", "all", FROZEN))}, films)
+    content: Any = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert content["films"] == films
+    metrics = content["checkpoints"]["A"]
+    assert metrics["these_films"]["trained_on"] == metrics["these_films"]["operating_point_chosen_on"] == "none"
     assert metrics["findings"]["nodule"]["ap50"]["value"] == pytest.approx(1.0)
     assert metrics["findings"]["finding_3"]["ap50"]["value"] is None
     assert metrics["image"]["roc_auc"]["value"] == 0.75
@@ -117,7 +123,17 @@ def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
         assert [row["finding"] for row in csv.DictReader(file)] == [POOLED, *evaluation.names]
     screening: Any = json.loads((tmp_path / "screening.json").read_text(encoding="utf-8"))["A"]
     assert screening["wrongly_cleared"] == ["p1"]
-    assert screening["from"] == "chosen now"
+    assert screening["from"] == FROZEN
+    assert screening["chosen_on_these_films"] == "none"
+
+
+def test_a_film_without_a_finite_result_is_named_and_counted_on_the_page(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    text = page(tmp_path, {"A": evaluation})
+    assert "Films that failed: their result is not finite (1)" in text
+    assert "<li>p7: not finite</li>" in text
+    assert "Every film" not in text
 
 
 def test_the_terminal_loses_no_figure_at_80_columns(evaluation: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:

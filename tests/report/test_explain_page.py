@@ -16,17 +16,18 @@ from selenium.webdriver.support.select import Select
 from cxr.explain.record import ExplainedFilm, Marked, read_film_record
 from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
-from cxr.report.explain_page import explain_page
-from cxr.report.words import WORDS
+from cxr.read.chest_films import Reason
+from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.words import WORDS, not_assessed_words
 
 ABOUT = {"model": "tiny <b>detector</b>", "data": "drawn films"}
-UNREADABLE = ["broken.dcm: <pixels> missing"]
+NOT_SHOWN = NotShown(["file 1: <pixels> missing"], ["p8: not finite"], ["p9: not assessed: a foot"])
 SANITY = {"gradcam": {"scores": 0.4, "features": 0.0}, "box": {"scores": float("nan"), "features": 0.1}}
 
 
 @pytest.fixture
 def page(explained_run: Path, findings: FindingVocabulary, score_rows: list[ScoreRow]) -> Path:
-    return explain_page(explained_run, findings, score_rows, ABOUT, UNREADABLE, SANITY)
+    return explain_page(explained_run, findings, score_rows, ABOUT, NOT_SHOWN, SANITY)
 
 
 # --- what the file says ---
@@ -63,7 +64,9 @@ def test_names_of_findings_and_films_are_escaped(explained_run: Path) -> None:
     ExplainedFilm(**{**vars(record), "study": "<s>", "truth": marks, "boxes": ()}).write(folder)
     shutil.rmtree(explained_run / "films" / "p0two")
     shutil.rmtree(explained_run / "films" / "p1alarm")
-    text = explain_page(explained_run, FindingVocabulary([{"name": name}]), [], {}, [], {}).read_text(encoding="utf-8")
+    text = explain_page(explained_run, FindingVocabulary([{"name": name}]), [], {}, NotShown(), {}).read_text(
+        encoding="utf-8"
+    )
     assert "<s>" not in text
     assert name not in text
     assert "&lt;i&gt;&amp;&#x27;&quot;" in text
@@ -83,7 +86,7 @@ def test_the_tables_say_values_with_intervals_and_what_could_not_be_measured(pag
 
 
 def test_a_run_without_films_scores_or_checks_says_so(tmp_path: Path, findings: FindingVocabulary) -> None:
-    text = explain_page(tmp_path, findings, [], {}, [], {}).read_text(encoding="utf-8")
+    text = explain_page(tmp_path, findings, [], {}, NotShown(), {}).read_text(encoding="utf-8")
     for words in ("No film was explained.", "Nothing could be scored", "could not be measured", "Every film could be"):
         assert words in text
 
@@ -92,7 +95,7 @@ def test_films_without_marks_have_no_hits_and_no_false_alarms(explained_run: Pat
     for folder in (explained_run / "films").iterdir():
         record = read_film_record(folder)
         ExplainedFilm(**{**vars(record), "truth_known": False, "truth": ()}).write(folder)
-    text = explain_page(explained_run, findings, [], {}, [], {}).read_text(encoding="utf-8")
+    text = explain_page(explained_run, findings, [], {}, NotShown(), {}).read_text(encoding="utf-8")
     assert "· detected</label>" in text
     assert "· hit</label>" not in text
     assert "false alarm" not in text
@@ -100,7 +103,7 @@ def test_films_without_marks_have_no_hits_and_no_false_alarms(explained_run: Pat
 
 
 def test_it_is_written_in_chinese_with_a_font_of_its_own(explained_run: Path, findings: FindingVocabulary) -> None:
-    text = explain_page(explained_run, findings, [], {}, [], {}, "zh").read_text(encoding="utf-8")
+    text = explain_page(explained_run, findings, [], {}, NotShown(), {}, "zh").read_text(encoding="utf-8")
     assert '<html lang="zh-Hant">' in text
     assert "浸潤 0.87 · 命中" in text
     assert "研究用軟體，不是診斷" in text
@@ -304,3 +307,21 @@ def test_motion_can_be_refused(browser: webdriver.Chrome) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", calm)
     assert style(seen(browser, "img.map")[0], "transition-duration") == "0s"
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_films_without_maps_are_listed_with_the_reason_in_both_languages(
+    explained_run: Path, findings: FindingVocabulary
+) -> None:
+    for language, headings in (
+        ("en", ("Films that were not assessed (1)", "Films that failed (1)", "Films that could not be read (1)")),
+        ("zh", ("未解讀的影像 (1)", "無法解釋的影像 (1)", "無法讀取的影像 (1)")),
+    ):
+        text = explain_page(explained_run, findings, [], {}, NOT_SHOWN, {}, language).read_text(encoding="utf-8")
+        assert all(heading in text for heading in headings)
+        assert "<li>p9: not assessed: a foot</li>" in text
+
+
+def test_a_reason_is_told_in_both_languages() -> None:
+    reason = Reason("other_part", "BodyPartExamined is FOOT, not the chest")
+    assert not_assessed_words(reason, "en") == "not assessed: BodyPartExamined is FOOT, not the chest"
+    assert not_assessed_words(reason, "zh") == "未解讀: 不是胸部影像"

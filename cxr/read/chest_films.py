@@ -1,0 +1,88 @@
+"""Which films a detector of chest films may speak of: frontal films of the chest that have pixels enough.
+
+A detector says something of every picture, also of a foot. A film that this rule refuses is "not assessed": nothing is
+told of it, and it is never put aside as normal. The rule knows only what a file states. A film that states neither
+body part nor view, as every PNG or JPEG, is judged by its pixels alone.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+from cxr.read.preprocessing import RADIOGRAPH
+
+Cause = Literal["too_small", "other_part", "lateral", "not_finite"]
+
+# BodyPartExamined is free text in practice ("PORT CHEST", "CHEST_TO_PELVIS", "Thorax PA"): one of these words in it is
+# the chest. PS3.16 Annex L has CHEST, CHESTABDOMEN, CHESTABDPELVIS, NECKCHEST, …, LUNG and RIB; hospitals add THORAX,
+# TORAX and 胸部. The table of kinds in conf/intensity/by_modality.yaml takes the standard's parts, too.
+_CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "胸")
+# Terms of PS3.16 Annex L for other parts. Only these are repeated in a reason: what else stands there may be a name.
+_OTHER_PARTS = re.compile(
+    "ABDOMEN(PELVIS)?|ANKLE|AORTA|ARM|BACK|BLADDER|BRAIN|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|COLON|ELBOW|ESOPHAGUS"
+    "|EXTREMITY|EYE|FACE|FEMUR|FINGER|FOOT|FOREARM|HAND|HEAD|HEADNECK|HEART|HIP|HUMERUS|JAW|KIDNEY|KNEE|LEG|LIVER"
+    "|MANDIBLE|MAXILLA|MEDIASTINUM|NECK|NOSE|ORBIT|PATELLA|PELVIS|RADIUS|SCAPULA|SCJOINT|SHOULDER|SINUS|SKULL"
+    "|(C|CT|T|TL|L|LS|S)?SPINE|STERNUM|STOMACH|THIGH|THUMB|TIBIA|TOE|ULNA|WHOLEBODY|WRIST|ZYGOMA"
+)
+# ViewPosition (PS3.3 C.8.7.1.1.3, C.8.11.5): LL and RL are lateral, LLO and RLO lateral oblique views; ML and LM are
+# the lateral views of mammography. LLD and RLD say how the patient lay, on the side: their beam is horizontal and the
+# film is a frontal one, so they are taken.
+_LATERAL = frozenset({"LL", "RL", "LLO", "RLO", "ML", "LM"})
+_DECUBITUS = "DECUB"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a film is not assessed: the cause, for programs, and a text that names no person."""
+
+    cause: Cause
+    text: str
+
+
+NOT_FINITE = Reason("not_finite", "the detector's answer is not finite: NaN or infinity in its layers or its scores")
+
+
+@dataclass(frozen=True)
+class ChestFilms:
+    """The films that a detector may speak of.
+
+    Args:
+        size: longest side in pixels of the frame the detector takes a film in.
+        kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell. A detector of CT or
+            MR slices has its own body parts and no ViewPosition: for it only the pixels count.
+    """
+
+    size: int
+    kind: str | None = None
+
+    def refusal(self, rows: int, columns: int, body_part: str, view_position: str) -> Reason | None:
+        """Return why a film is not assessed, or None for one that may be.
+
+        A film has too few pixels where its longest side is shorter than half of the detector's frame, so that it would
+        be enlarged more than twice, or where its shortest side is shorter than a quarter: a strip of a film.
+
+        Args:
+            rows: of the original film.
+            columns: of the original film.
+            body_part: BodyPartExamined as its file states it, "" where it states none.
+            view_position: ViewPosition in the same manner.
+        """
+        if max(rows, columns) < self.size / 2 or min(rows, columns) < self.size / 4:
+            return Reason("too_small", f"{columns} x {rows} px are too few for a detector of {self.size} px")
+        if self.kind not in (None, RADIOGRAPH):
+            return None
+        part = _letters(body_part)
+        if part and not any(word in part for word in _CHEST):
+            named = f"is {part}" if _OTHER_PARTS.fullmatch(part) else "names another part"
+            return Reason("other_part", f"BodyPartExamined {named}, not the chest")
+        view = _letters(view_position)
+        if _DECUBITUS not in view and (view in _LATERAL or "LAT" in view):
+            named = view if view in _LATERAL else "lateral"
+            return Reason("lateral", f"ViewPosition is {named}, not frontal")
+        return None
+
+
+def _letters(value: str) -> str:
+    """Return the letters of a value in upper case and without accents: "Chest_to pelvis" becomes CHESTTOPELVIS."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", value.upper()) if letter.isalpha())

@@ -1,0 +1,92 @@
+"""``key.csv``: which film of a prediction is which file and object. It holds identities, for its owner alone.
+
+A row a film is appended before the film enters the journal, so that each film of the journal has its row after a kill,
+too. At the end the file is put in order, a row a film.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from cxr.data.inputs import Input
+from cxr.report.whole_file import whole_file
+
+KEY = "key.csv"
+_COLUMNS = ("number", "path", "SOPInstanceUID", "study", "patient")
+_OWNER_ALONE = 0o600  # read and written by whoever ran the prediction; nobody else may look
+
+
+class FilmKey:
+    """The key in a run's folder; a context manager that keeps it open for appending."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / KEY
+        self._file: io.FileIO | None = None
+
+    def __enter__(self) -> "FilmKey":
+        # Without a buffer: what a full disk does not take would stay in one, and be written again on closing
+        self._file = open(self.path, "a+b", buffering=0, opener=_open_for_owner)
+        end = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
+        whole = self._file.read().rfind(b"\n") + 1
+        if whole < end:  # a row that a kill cut short; its film is not in the journal
+            self._file.truncate(whole)
+        if not whole:
+            self._append([_COLUMNS])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, film: Input, sop_instance: str = "", study: str = "", patient: str = "") -> None:
+        """Append a film: its path as given, and what its file says where it could be read.
+
+        Raises ``OSError`` with the key's path where the disk does not take it; then nothing of it is left there.
+        """
+        self._append([(str(film.number), str(film), sop_instance, study, patient)])
+
+    def put_in_order(self) -> None:
+        """Rewrite the file with the last row of each film, by number."""
+        text = self.path.read_bytes().decode("utf-8", "surrogateescape")
+        found = csv.reader(io.StringIO(text, newline=""))
+        rows = {int(row[0]): row for row in found if len(row) == len(_COLUMNS) and row[0].isdecimal()}
+        with whole_file(self.path) as part, open(part, "wb", opener=_open_for_owner) as file:
+            file.write(_as_csv([_COLUMNS, *(rows[number] for number in sorted(rows))]))
+
+    def _append(self, rows: Iterable[Sequence[str]]) -> None:
+        if self._file is None:
+            raise ValueError(f"{self.path} is not open")
+        content, end = _as_csv(rows), self._file.seek(0, os.SEEK_END)
+        try:
+            written = 0
+            while written < len(content):
+                written += self._file.write(content[written:])
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+
+def image_name(path: Path, images: Path) -> str:
+    """Return a film's path relative to ``images`` as the user typed it: a folder, or a table or film in one."""
+    folder = images if images.is_dir() else images.parent
+    for own, above in ((path, folder), (path.absolute(), folder.absolute())):
+        if own.is_relative_to(above):
+            return own.relative_to(above).as_posix()
+    return path.as_posix()
+
+
+def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")  # a path need not be UTF-8: its bytes come through
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    handle = os.open(path, flags, _OWNER_ALONE)
+    Path(path).chmod(_OWNER_ALONE)  # also where the file was there before
+    return handle

@@ -1,0 +1,34 @@
+"""What stands in reports in place of a path: folders and files are often named after patients."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr.read.radiograph import pseudonym
+
+_MAY_NAME_A_PATIENT = ("images", "root", "cache", "dir", "run_dir")  # the last word of a setting that holds a path
+
+
+def folder_pseudonym(path: Path | str) -> str:
+    """Return the pseudonym of a path's base name: the same folder has the same one wherever it stands."""
+    return pseudonym(Path(path).absolute().name)
+
+
+def without_path(error: BaseException | str, path: Path | str, instead: str) -> str:
+    """Return the text of an error with ``instead`` in place of ``path``, and of its name where that stands alone."""
+    path, text = Path(path), str(error)
+    for said in (str(path), str(path.absolute()), path.name):
+        if said:
+            text = text.replace(said, instead)
+    return text
+
+
+def overrides_without_paths(overrides: Sequence[str]) -> list[str]:
+    """Return what was typed, ``key=value`` each, with a pseudonym in place of each folder or file of films."""
+    return [_without_path(override) for override in overrides]
+
+
+def _without_path(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if equals and value and key.rpartition(".")[2] in _MAY_NAME_A_PATIENT:
+        return f"{key}={folder_pseudonym(value.strip(chr(39) + chr(34)))}"
+    return override

@@ -1,0 +1,79 @@
+"""Which films a detector of chest films may speak of."""
+
+import pytest
+
+from cxr.read.chest_films import ChestFilms, Reason
+from cxr.read.dicom import ReadError, find_dicoms, read_film
+
+RULE = ChestFilms(512)
+
+
+def cause(body_part: str = "", view: str = "", rows: int = 1000, columns: int = 1000, rule: ChestFilms = RULE) -> str:
+    reason = rule.refusal(rows, columns, body_part, view)
+    return "" if reason is None else reason.cause
+
+
+# PS3.16 Annex L, and what stands in files
+@pytest.mark.parametrize(
+    "part",
+    ["", " ", "CHEST", "Chest", "CHEST ", "CHESTABDOMEN", "CHEST_TO_PELVIS", "Chest, Abdomen", "NECKCHEST",
+     "PORT CHEST", "THORAX", "Thorax PA", "TORAX", "Tórax", "LUNG", "LUNGS", "RIB", "胸部", "-"],
+)  # fmt: skip
+def test_the_chest_and_what_is_not_stated_is_taken(part: str) -> None:
+    assert cause(part) == ""
+
+
+@pytest.mark.parametrize(
+    "part", ["EXTREMITY", "HAND", "foot", "CSPINE", "TSPINE", "ABDOMEN", "BREAST", "SKULL", "PELVIS", "WHOLEBODY", "手"]
+)
+def test_another_part_is_refused(part: str) -> None:
+    assert cause(part) == "other_part"
+
+
+@pytest.mark.parametrize("view", ["", "PA", "AP", "AP SUPINE", "LLD", "RLD", "LATERAL DECUBITUS", "Left lateral decub"])
+def test_frontal_views_are_taken_and_a_patient_on_the_side_is_seen_from_the_front(view: str) -> None:
+    assert cause("CHEST", view) == ""
+
+
+@pytest.mark.parametrize("view", ["LL", "RL", "ll ", "LLO", "RLO", "LATERAL", "Lat", "LEFT LATERAL", "L_LAT", "ML"])
+def test_lateral_views_are_refused(view: str) -> None:
+    assert cause("CHEST", view) == "lateral"
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "enough"),
+    [(256, 256, True), (255, 255, False), (300, 200, True), (16, 16, False), (2000, 127, False), (2000, 128, True)],
+)
+def test_a_film_of_less_than_half_the_frame_is_refused(rows: int, columns: int, enough: bool) -> None:
+    assert cause(rows=rows, columns=columns) == ("" if enough else "too_small")
+    assert cause(rows=columns, columns=rows) == ("" if enough else "too_small")
+
+
+def test_the_reason_says_what_was_found_but_repeats_no_name() -> None:
+    assert RULE.refusal(9, 7, "", "") == Reason("too_small", "7 x 9 px are too few for a detector of 512 px")
+    assert RULE.refusal(900, 900, "Extremity", "").text == "BodyPartExamined is EXTREMITY, not the chest"
+    assert RULE.refusal(900, 900, "WANG^MING", "").text == "BodyPartExamined names another part, not the chest"
+    assert RULE.refusal(900, 900, "CHEST", "LL").text == "ViewPosition is LL, not frontal"
+    assert RULE.refusal(900, 900, "CHEST", "LAT WANG").text == "ViewPosition is lateral, not frontal"
+
+
+def test_a_detector_of_ct_slices_has_its_own_parts_and_no_view() -> None:
+    of_ct = ChestFilms(512, "CT")
+    assert cause("HEAD", "LL", rule=of_ct) == ""
+    assert cause("HEAD", rows=64, columns=64, rule=of_ct) == "too_small"
+    assert cause("HEAD", rule=ChestFilms(512, "radiograph")) == "other_part"
+
+
+def test_the_real_chest_films_pass_and_the_others_do_not(real_dicoms) -> None:
+    said = {}
+    for path in find_dicoms(real_dicoms):
+        try:
+            film = read_film(path)
+        except ReadError:
+            continue
+        said[path.relative_to(real_dicoms).as_posix()] = cause(film.body_part, film.view_position, *film.pixels.shape)
+    chest = {name: why for name, why in said.items() if name.startswith("chest/")}
+    assert len(chest) == 8
+    assert not any(chest.values())
+    others = {name: why for name, why in said.items() if name.startswith(("radiograph_other/", "edge/"))}
+    assert set(others.values()) == {"other_part", "too_small"}

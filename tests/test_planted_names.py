@@ -1,0 +1,122 @@
+"""A patient's name, id, birth date and institution, in headers and in paths, are in no file that the scripts leave.
+
+But for those that exist to hold them: ``key.csv``, the DICOM objects, which belong to the patient's study, and what was
+typed (``command.json``, ``.hydra``, logs).
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+CKPT = "ckpt=run/checkpoints/best.ckpt"
+NAME, NUMBER, BORN, HOSPITAL = "Lin^Yu-Ting", "H12345678", "19400305", "Planted Memorial"
+FOLDER = "Lin_Yu-Ting"
+PLANTED = (NAME, "Lin Yu-Ting", FOLDER, "LINYUTING", NUMBER, BORN, HOSPITAL)
+
+
+def call(script: str, place: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *words],
+        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector, and films and a data set of a patient in folders of her name; some films are broken or no chest's."""
+    place = tmp_path_factory.mktemp("place")
+    call("train.py", place, "experiment=smoke", "hydra.run.dir=run")
+    films = sorted((place / "data" / "phantom_smoke" / "test").rglob("*.dcm"))
+    (place / FOLDER).mkdir()
+    for n, changes in enumerate(({}, {"BodyPartExamined": "LIN YUTING"}, {"ViewPosition": "LAT LINYUTING"}, {})):
+        shutil.copy(films[n], place / FOLDER / f"{FOLDER} {n}.dcm")
+        plant(place / FOLDER / f"{FOLDER} {n}.dcm", **changes)
+    (place / FOLDER / f"{FOLDER} broken.dcm").write_bytes(films[0].read_bytes()[:900])
+    shutil.copytree(place / "data" / "phantom_smoke", place / f"{FOLDER}_course")
+    for film in sorted((place / f"{FOLDER}_course" / "test").rglob("*.dcm")):
+        plant(film)
+    film.write_bytes(film.read_bytes()[:900])
+    return place
+
+
+def plant(path: Path, **changes: str) -> None:
+    film = dcmread(path)
+    film.PatientName, film.PatientID, film.PatientBirthDate, film.InstitutionName = NAME, NUMBER, BORN, HOSPITAL
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    film.StudyDescription = film.ImageComments = "Lin Yu-Ting"
+    for name, value in changes.items():
+        setattr(film, name, value)
+    film.save_as(path)
+
+
+def named(run: Path) -> dict[str, list[str]]:
+    """Return the files of a run that hold a planted word, or have one in their own name, and which."""
+    typed = {"command.json", "key.csv"}
+    found = {}
+    for path in sorted(run.rglob("*")):
+        below = path.relative_to(run)
+        words = [word for word in PLANTED if word in str(below)]
+        if path.is_file() and path.name not in typed and ".hydra" not in below.parts and path.suffix != ".log":
+            content = path.read_bytes() if path.parent.name != "dicom" else b""
+            words += [word for word in PLANTED for text in (word, json.dumps(word)[1:-1]) if text.encode() in content]
+        if words:
+            found[str(below)] = words
+    return found
+
+
+def test_a_prediction_names_nobody(place: Path) -> None:
+    dicom = importlib.util.find_spec("highdicom") is not None
+    words = (CKPT, f"images={FOLDER}", "pictures=true", f"dicom={dicom}", "names=pseudonyms", "hydra.run.dir=predicted")
+    call("predict.py", place, *words)
+    run = place / "predicted"
+    assert named(run) == {}
+    assert FOLDER in (run / "key.csv").read_text(encoding="utf-8")
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    assert (result["films"], result["failed"], result["not_assessed"]) == (2, 1, {"lateral": 1, "other_part": 1})
+    for path in (run / "films.jsonl", run / "films.csv", run / "images.json"):
+        assert "1.2.826.0.1.3680043.8.498" not in path.read_text(encoding="utf-8")  # pydicom's root: the planted UIDs
+
+
+def test_a_prediction_with_paths_names_them_in_the_tables_alone(place: Path) -> None:
+    call("predict.py", place, CKPT, f"images={FOLDER}", "hydra.run.dir=paths")
+    assert set(named(place / "paths")) == {"detections.csv", "films.csv", "images.json"}
+
+
+def test_an_explanation_names_nobody(place: Path) -> None:
+    words = (CKPT, f"images={FOLDER}", "cam=box", "sanity_films=0", "threshold=0.05", "hydra.run.dir=explained")
+    out = call("explain.py", place, *words)
+    assert named(place / "explained") == {}
+    result = json.loads((place / "explained/result.json").read_text(encoding="utf-8"))
+    assert (result["films"], len(result["unreadable"]), len(result["not_assessed"])) == (2, 1, 2)
+    assert f"{FOLDER} broken.dcm" in out  # for whoever typed the folder
+    assert named(place / ".cache") == {}
+
+
+def test_an_evaluation_names_nobody(place: Path) -> None:
+    words = (CKPT, "data=course", f"data.root={FOLDER}_course", "split=all", "samples=20", "hydra.run.dir=evaluated")
+    call("evaluate.py", place, *words)
+    run = place / "evaluated"
+    assert named(run) == {}
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    assert len(metrics["films"]["unreadable"]) == 1
+    seen = metrics["checkpoints"]["A"]["these_films"]
+    assert seen["operating_point_chosen_on"] == "none"  # of another root: neither trained nor chosen on them
+    assert seen["trained_on"] == "none"
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert seen["in_words"] in page
+    assert "flatter" not in page
