@@ -84,6 +84,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             except Exception as error:
                 if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
                     raise KeyboardInterrupt from error
+                if isinstance(error, OSError) and error.filename is None and job_folder is not None:
+                    error.filename = str(job_folder)  # several libraries do not say which file they could not write
                 if job_folder is not None:  # also where it failed before it held its folder
                     note_failure(job_folder, error, time.time() - started)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:

@@ -32,7 +32,6 @@ from cxr.detect.prediction import printed_threshold
 from cxr.detect.results import FilmResult
 from cxr.detect.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
-from cxr.disk import writing
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
@@ -114,9 +113,8 @@ def detect(parts: Parts, folder: Path) -> None:
     no film is left.
     """
     kept = folder / DETECTIONS
-    with writing(folder):
-        for model in parts.models:
-            model.results = _results(model, parts.cfg["split"], kept)
+    for model in parts.models:
+        model.results = _results(model, parts.cfg["split"], kept)
     _leave_out_failed(parts)
     for model in parts.models:
         model.point, model.point_from = _operating_point(model, parts.cfg, kept)
@@ -156,11 +154,6 @@ def measure(parts: Parts) -> None:
 
 def report(parts: Parts, folder: Path) -> None:
     """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
-    with writing(folder):
-        _report(parts, folder)
-
-
-def _report(parts: Parts, folder: Path) -> None:
     evaluations = {model.name: _evaluation(model) for model in parts.models}
     unreadable = _unreadable(parts.models[0].data)
     films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": unreadable}

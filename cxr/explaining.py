@@ -28,7 +28,6 @@ from cxr.config import ConfigError
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.data.folder import read_folder
-from cxr.disk import writing
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import RECORD, read_records
 from cxr.explain.scores import (
@@ -159,24 +158,18 @@ def instantiate(cfg: DictConfig) -> Parts:
 
 
 def explain(parts: Parts, folder: Path) -> None:
-    """Explain each film that the folder does not hold yet. Raises ``ConfigError`` where the disk is full."""
+    """Explain each film that the folder does not hold yet. Raises ``OSError`` where the disk is full."""
 
     def failed(film: Film, error: Exception) -> None:
         parts.left_out.add_failed(film.study, film.path, error)
 
     films = explain_films(parts.films, parts.explainer, folder, parts.truth_known, failed)
-    with writing(folder):
-        for _ in _progress("explaining", films, len(parts.films)):
-            pass
+    for _ in _progress("explaining", films, len(parts.films)):
+        pass
 
 
 def score(parts: Parts, folder: Path) -> None:
     """Tabulate how good the maps are, over all films of the folder, and check that they follow the weights."""
-    with writing(folder):
-        _score(parts, folder)
-
-
-def _score(parts: Parts, folder: Path) -> None:
     records = [record for _, record in read_records(folder)]
     samples, seed = parts.cfg["samples"], parts.cfg["seed"]
     parts.rows = score_rows(records, samples, seed)
@@ -198,11 +191,6 @@ def _score(parts: Parts, folder: Path) -> None:
 
 def report(parts: Parts, folder: Path) -> None:
     """Draw the pictures and write the page and ``result.json``."""
-    with writing(folder):
-        _report(parts, folder)
-
-
-def _report(parts: Parts, folder: Path) -> None:
     language, findings = parts.cfg["language"], parts.checkpoint.findings
     records = list(read_records(folder))
     pictures = [(home, record, method) for home, record in records for method in parts.explainer.methods]

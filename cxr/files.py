@@ -44,6 +44,17 @@ def part_of(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` to write under; at the end of the block it takes the place of ``path``.
+
+    Where the block raises, what was at ``path`` stays. For libraries that write a file by its name.
+    """
+    with part_of(path) as part:
+        yield part
+        part.replace(path)
+
+
 def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
     """Put ``content`` (text as UTF-8) at ``path`` in one step: a reader sees all of it, or what was there before.
 

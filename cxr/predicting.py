@@ -34,7 +34,6 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint
-from cxr.disk import writing
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
 from cxr.read.chest_films import NOT_FINITE
@@ -102,13 +101,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 def predict(parts: Parts, folder: Path) -> None:
     """Predict each film that the folder does not hold yet, and write the files about it.
 
-    Raises ``ConfigError`` where the disk does not take them; what is done stays, and the same command goes on.
+    Raises ``OSError`` where the disk does not take them; what is done stays, and the same command goes on.
     """
-    with writing(folder):
-        _predict(parts, folder)
-
-
-def _predict(parts: Parts, folder: Path) -> None:
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
             (folder / name).mkdir(exist_ok=True)
@@ -129,9 +123,9 @@ def _predict(parts: Parts, folder: Path) -> None:
 def report(parts: Parts, folder: Path) -> None:
     """Write the tables and ``result.json``, and say what was found, what was not assessed and which films failed.
 
-    Raises ``ConfigError`` where the disk does not take them.
+    Raises ``OSError`` where the disk does not take them.
     """
-    with writing(folder), Journal(folder) as journal:
+    with Journal(folder) as journal:
         FilmKey(folder).put_in_order()
         _write_tables(parts, journal, folder)
         result = _result(parts, journal, folder)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
 from cxr.read.chest_films import Reason
@@ -31,7 +32,6 @@ from cxr.report.dicom_maps import parametric_map
 from cxr.report.dicom_origin import NOTICE, origin, polyline
 from cxr.report.dicom_report import refusal_report, structured_report
 from cxr.report.figures import Marks
-from cxr.report.whole_file import whole_file
 
 _Maker = Callable[[Dataset], Dataset]
 

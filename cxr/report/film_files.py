@@ -10,11 +10,11 @@ from PIL import Image
 
 from cxr.data.inputs import Input
 from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.read.dicom import ReadError, read_film
 from cxr.report.algorithm import Algorithm
 from cxr.report.figures import Marks, film_picture, write_across
-from cxr.report.whole_file import whole_file
 from cxr.report.words import not_assessed_words
 
 PICTURES, OBJECTS = "pictures", "dicom"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cxr.data.inputs import Input
-from cxr.report.whole_file import whole_file
+from cxr.files import whole_file
 
 KEY = "key.csv"
 _COLUMNS = ("number", "path", "SOPInstanceUID", "study", "patient")

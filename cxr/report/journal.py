@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.files import whole_file
 from cxr.read.chest_films import Reason
-from cxr.report.whole_file import whole_file
 
 JOURNAL = "films.jsonl"
 

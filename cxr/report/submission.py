@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cxr.detect.prediction import NotAssessed, Prediction, six_digits
+from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.report.journal import Done
-from cxr.report.whole_file import whole_file
 
 SUBMISSION_COLUMNS = ("ID", "category", "score", "xmin", "xmax", "ymin", "ymax")
 
