@@ -29,8 +29,8 @@ def numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
     """
     if not any(cells):
         return None
-    if not all(cells):
-        raise ValueError(f"{sum(not cell for cell in cells)} of the {len(cells)} cells of its box are empty, expected none, or all")
+    if missing := sum(not cell for cell in cells):
+        raise ValueError(f"{missing} of the {len(cells)} cells of its box are empty, expected none, or all")
     return tuple(map(number, cells))
 
 
@@ -96,4 +96,3 @@ def _finite(values: Sequence[float]) -> tuple[float, ...]:
 
 def _text(values: Sequence[float] | NDArray[np.float64]) -> str:
     return f"[{', '.join(f'{value:.6g}' for value in values)}]"
-

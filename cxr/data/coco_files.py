@@ -56,9 +56,7 @@ def check_annotations(table: Path, coco: Coco) -> None:
     _raise("annotations", table, coco.annotations, lambda entry: _wrong_annotation(entry, known))
 
 
-def _raise(
-    key: str, table: Path, entries: list[Any], wrong: Callable[[Any], str], unique: Iterable[str] = ()
-) -> None:
+def _raise(key: str, table: Path, entries: list[Any], wrong: Callable[[Any], str], unique: Iterable[str] = ()) -> None:
     """Raise one ``TableError`` for all entries of a list that lack a field or that ``wrong`` says something of."""
     problems = []
     for number, entry in enumerate(entries, start=1):

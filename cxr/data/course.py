@@ -153,10 +153,7 @@ def _boxes(rows: Sequence[_Row], marks: Mapping[Path, NDArray[np.float64]]) -> l
     """Return (finding, box) of the rows of one film. A row that stands there twice counts once."""
     return list(
         dict.fromkeys(
-            (row.category, (x0, y0, x1, y1))
-            for row in rows
-            if row.mark
-            for x0, y0, x1, y1 in marks[row.mark].tolist()
+            (row.category, (x0, y0, x1, y1)) for row in rows if row.mark for x0, y0, x1, y1 in marks[row.mark].tolist()
         )
     )
 
@@ -168,4 +165,3 @@ def _note_sizes(table: Path, films: Iterable[tuple[Film, _Row]]) -> None:
             "%s: Width and Height of %d films (first: row %d) are not those of the file; the file is believed.",
             table, len(other), other[0],
         )  # fmt: skip
-

@@ -24,10 +24,10 @@ def read_course_test(root: Path | str) -> list[Film]:
     base = locate(Path(root))
     place, table = Root(base), base / "test.csv"
     records = read_csv(place.check(table, CourseError), _COLUMNS)
-    films = [(number, record, find(base / "test", record["ImagePath"])) for number, record in records.items()]
+    films = [(line, record, find(base / "test", record["ImagePath"])) for line, record in records.items()]
     lost = (
-        f"row {number}: ImagePath {shown(record['ImagePath'])} {refusal}"
-        for number, record, path in films
+        f"row {line}: ImagePath {shown(record['ImagePath'])} {refusal}"
+        for line, record, path in films
         if (refusal := place.refusal(path) if path else "leads to no file")
     )
     raise_problems(table, [*lost, *_repeated(records)])
@@ -49,14 +49,14 @@ def list_course_test(table: Path) -> list[tuple[str, Path]]:
     place, folder = Root(table.parent), table.parent / "test"
     problems = _repeated(records)
     films = []
-    for number, record in records.items():
+    for line, record in records.items():
         listed = record["ImagePath"]
         if problem := wrong_name(listed):
-            problems.append(f"row {number}: ImagePath {problem}")
+            problems.append(f"row {line}: ImagePath {problem}")
             continue
         path = find(folder, listed) or folder.joinpath(*path_parts(folder, listed))
         if refusal := place.refusal(path):
-            problems.append(f"row {number}: ImagePath {shown(listed)} {refusal}")
+            problems.append(f"row {line}: ImagePath {shown(listed)} {refusal}")
         films.append((record["ID"], path))
     raise_problems(table, problems)
     return films
@@ -92,9 +92,7 @@ def with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) 
     return _with_rows(films, table, rows)
 
 
-def _with_rows(
-    films: Sequence[Film], table: Path, rows: Mapping[str, Mapping[tuple[str, Box], int]]
-) -> list[Film]:
+def _with_rows(films: Sequence[Film], table: Path, rows: Mapping[str, Mapping[tuple[str, Box], int]]) -> list[Film]:
     """Return the films with the boxes of the rows that are theirs, cut to the film."""
     places = [(film, finding, box, line) for film in films for (finding, box), line in rows.get(film.id, {}).items()]
     # a film whose header cannot be read has no size: its fractions are checked on the largest there can be

@@ -85,7 +85,9 @@ class FilmFile:
     patient: str = ""
 
 
-def marked_film(file: FilmFile, name: str, patient: str, marks: Marks, findings: FindingVocabulary, **more: Any) -> Film:
+def marked_film(
+    file: FilmFile, name: str, patient: str, marks: Marks, findings: FindingVocabulary, **more: Any
+) -> Film:
     """Return a film with its marks; ``patient`` is an identifier, not yet a pseudonym, for where the file names none.
 
     A finding it has without a box is none it could teach: it is not labelled for it.

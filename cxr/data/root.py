@@ -18,15 +18,16 @@ class Root:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._real = os.path.realpath(folder)
-        self._real_folders: dict[str, str] = {}  # a data set has many files and few folders
+        self._real = _real(folder)
+        self._inside = str(self._real).rstrip(os.sep) + os.sep
+        self._real_folders: dict[Path, Path] = {}  # a data set has many files and few folders
 
     def refusal(self, path: Path) -> str:
         """Say why ``path`` is not to be read, "" where it lies in the folder. The file need not be there."""
         real = self._real_path(path)
-        if _is_below(real, self._real):
+        if real == self._real or str(real).startswith(self._inside):
             return ""
-        if _is_below(os.path.abspath(path), os.path.abspath(self.folder)):
+        if ".." not in path.parts and path.absolute().is_relative_to(self.folder.absolute()):
             return (
                 f"leads by a link to {real}, outside the data set {self.folder}, of which no link is followed out; "
                 f"put its tables into the folder of the real files and type data.root=THAT_FOLDER"
@@ -43,14 +44,13 @@ class Root:
         """Return ``path``, which lies in the folder, as a path that begins with the folder and holds no ``..``."""
         if path.is_relative_to(self.folder) and ".." not in path.parts:
             return path
-        return self.folder / os.path.relpath(self._real_path(path), self._real)
+        return self.folder / self._real_path(path).relative_to(self._real)
 
-    def _real_path(self, path: Path) -> str:
-        head, name = os.path.split(path)
-        if head not in self._real_folders:
-            self._real_folders[head] = os.path.realpath(head)
-        real = os.path.join(self._real_folders[head], name)
-        return os.path.realpath(real) if name == ".." or os.path.islink(real) else real
+    def _real_path(self, path: Path) -> Path:
+        if path.parent not in self._real_folders:
+            self._real_folders[path.parent] = _real(path.parent)
+        real = self._real_folders[path.parent] / path.name
+        return _real(real) if path.name == ".." or real.is_symlink() else real
 
 
 def wrong_name(listed: object) -> str:
@@ -69,5 +69,6 @@ def wrong_name(listed: object) -> str:
     return ""
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+def _real(path: Path) -> Path:
+    # not Path.resolve, which raises RuntimeError for a link that leads to itself
+    return Path(os.path.realpath(path))

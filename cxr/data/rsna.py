@@ -99,9 +99,13 @@ def _classes(table: Path) -> dict[str, str]:
     problems = []
     for line, record in records.items():
         if record["class"] not in (_OPACITY, _NORMAL, _OTHER):
-            problems.append(f"row {line}: class is {shown(record['class'])}, expected {_OPACITY}, {_NORMAL} or {_OTHER}")
+            problems.append(
+                f"row {line}: class is {shown(record['class'])}, expected {_OPACITY}, {_NORMAL} or {_OTHER}"
+            )
         elif classes.setdefault(record["patientId"], record["class"]) != record["class"]:
-            problems.append(f"row {line}: class is {record['class']!r}, further up {classes[record['patientId']]!r}")
+            problems.append(
+                f"row {line}: class is {shown(record['class'])}, further up {classes[record['patientId']]!r}"
+            )
     raise_problems(table, problems)
     return classes
 

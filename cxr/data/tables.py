@@ -107,9 +107,7 @@ def resolve(labels: Iterable[str], findings: FindingVocabulary, table: Path, lin
     return findings.resolve(list(labels), str(table), list(lines))
 
 
-def raise_problems(
-    table: Path, problems: Sequence[str], error: type[ValueError] = TableError, most: int = 20
-) -> None:
+def raise_problems(table: Path, problems: Sequence[str], error: type[ValueError] = TableError, most: int = 20) -> None:
     """Raise one ``error`` for all ``problems`` of a table, if there are any; it shows the first ``most``."""
     if problems:
         more = [f"and {len(problems) - most} more"] if len(problems) > most else []

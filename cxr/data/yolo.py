@@ -77,9 +77,9 @@ def _settings(table: Path) -> dict[str, Any]:
         raise TableError(f"{table} has no `names`, expected the list of its classes")
     by_number = names if isinstance(names, dict) else dict(enumerate(names))
     problems = [
-        f"names: {shown(number)}: {shown(name)}, expected a number and a text (yes, no and null need quotation marks)"
-        for number, name in by_number.items()
-        if not str(number).isdecimal() or len(str(number)) > 9 or type(name) not in (str, int) or name == ""
+        f"names: {shown(key)}: {shown(name)}, expected a number and a text (yes, no and null need quotation marks)"
+        for key, name in by_number.items()
+        if not str(key).isdecimal() or len(str(key)) > 9 or type(name) not in (str, int) or name == ""
     ]
     places = {split: settings.get(split) or [] for split in _SPLITS}
     places = {split: given if isinstance(given, list) else [given] for split, given in places.items()}
@@ -89,7 +89,7 @@ def _settings(table: Path) -> dict[str, Any]:
     path = settings.get("path") or "."
     problems += [f"path: {problem}"] if (problem := wrong_name(path)) else []
     raise_problems(table, problems)
-    return places | {"path": path, "names": {int(number): str(name) for number, name in by_number.items()}}
+    return places | {"path": path, "names": {int(key): str(name) for key, name in by_number.items()}}
 
 
 def _images(place: Root, settings: Mapping[str, Any], split: str) -> list[Path]:
@@ -125,16 +125,16 @@ def _listed(place: Root, table: Path, base: Path) -> list[Path]:
     the data set. Raises ``TableError`` for lines that lead out of it, whether anything lies there or not.
     """
     files, problems = [], []
-    for number, line in enumerate(read_text(table).splitlines(), start=1):
-        if not (listed := line.strip()):
+    for line, text in enumerate(read_text(table).splitlines(), start=1):
+        if not (listed := text.strip()):
             continue
         if problem := wrong_name(listed):
-            problems.append(f"row {number}: {problem}")
+            problems.append(f"row {line}: {problem}")
             continue
         places = [base / listed, table.parent / listed]
         inside = [path for path in places if not place.refusal(path)]
         if not inside:
-            problems.append(f"row {number}: {shown(listed)} {place.refusal(places[0])}")
+            problems.append(f"row {line}: {shown(listed)} {place.refusal(places[0])}")
             continue
         files.append(next((path for path in inside if path.is_file()), inside[0]))
     raise_problems(table, problems)
