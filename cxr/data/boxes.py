@@ -21,6 +21,8 @@ LARGEST_SIDE = 65535
 _OVERHANG_PIXELS = 1.0
 _OVERHANG_SHARE = 1 / 1000
 
+_BEYOND = 1e30  # further out than any film; what is added to it is still finite in float32
+
 
 def numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
     """Return the numbers of a row's box; None where all its cells are empty, which says that there is no box.
@@ -57,7 +59,13 @@ def corner_and_size(values: Sequence[float]) -> Box:
     x, y, width, height = _finite(values)
     if width <= 0 or height <= 0:
         raise ValueError(f"the box {_text((x, y, width, height))} has no area, expected a width and height above 0")
-    return x, y, x + width, y + height
+    x0, y0, x1, y1 = _finite((x, y, x + width, y + height))
+    return x0, y0, x1, y1
+
+
+def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values as float32 holds them, without its overflow: boxes read before stay the same to the bit."""
+    return np.clip(values, -_BEYOND, _BEYOND).astype(np.float32).astype(np.float64)
 
 
 def fit(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[NDArray[np.float32], dict[int, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.data.boxes import Box, corner_and_size, fit
+from cxr.data.boxes import Box, corner_and_size, fit, rounded
 from cxr.data.coco_files import Coco, check_annotations, load_coco
 from cxr.data.film import Film
 from cxr.data.marks import FilmFile, read_files
@@ -21,7 +21,8 @@ from cxr.read.dicom import pseudonym
 
 ANNOTATIONS = "annotations.coco.json"
 
-_Marks = dict[tuple[str, Box], int]  # of one image: (finding, box), and the number of the annotation that has it first
+# Of one image: (finding, its x, y, width, height), and the number of the annotation that has it first.
+_Marks = dict[tuple[str, Box], int]
 
 
 def read_coco(root: Path | str, findings: FindingVocabulary) -> list[Film]:
@@ -69,7 +70,7 @@ def _marks(table: Path, coco: Coco, categories: Mapping[Any, str]) -> dict[Any, 
         if finding == NORMAL or annotation.get("iscrowd"):
             continue
         try:
-            box = _box(annotation)
+            box = _checked_box(annotation)
         except ValueError as error:
             problems.append(f"annotations, number {number} of {finding}: {error}")
             continue
@@ -78,18 +79,22 @@ def _marks(table: Path, coco: Coco, categories: Mapping[Any, str]) -> dict[Any, 
     return marks
 
 
-def _box(annotation: Mapping[str, Any]) -> Box:
+def _checked_box(annotation: Mapping[str, Any]) -> Box:
+    """Return x, y, width and height. Raises ``ValueError`` where they can be no box."""
     if not annotation["bbox"]:
         raise ValueError("has no box, expected [x, y, width, height]; only a film without a finding has none")
-    return corner_and_size(annotation["bbox"])
+    corner_and_size(annotation["bbox"])
+    x, y, width, height = annotation["bbox"]
+    return x, y, width, height
 
 
 def _films(table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[Film]:
     """Return the films, their boxes cut to them. Raises one ``TableError`` for all boxes that are not on their film."""
     sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
     places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
+    given = rounded(np.array([box for _, box, _ in places], np.float64).reshape(-1, 4))
     fitted, problems = fit(
-        np.array([box for _, box, _ in places], np.float64).reshape(-1, 4),
+        np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1),
         np.array([(file.width, file.height) for file, _, _ in places], np.float64).reshape(-1, 2),
     )
     raise_problems(table, _other_sizes(coco, marks, files))

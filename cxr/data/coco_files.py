@@ -84,8 +84,8 @@ def _wrong_image(image: _Entry) -> str:
     if problem := wrong_name(image["file_name"]):
         return f"has a file_name that is none: {problem}"
     for side in ("width", "height"):
-        if not is_number(image[side]) or not 1 <= image[side] <= LARGEST_SIDE:
-            return f"has the {side} {shown(image[side])}, expected pixels, 1 to {LARGEST_SIDE}"
+        if not is_number(image[side]) or not 1 <= image[side] <= LARGEST_SIDE or image[side] % 1:
+            return f"has the {side} {shown(image[side])}, expected whole pixels, 1 to {LARGEST_SIDE}"
     for name in ("patient", "study"):
         if image.get(name) is not None and not is_key(image[name]):
             return f"has the {name} {shown(image[name])}, expected a number, a text or null"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.data.boxes import Box, fit
+from cxr.data.boxes import Box, fit, rounded
 from cxr.data.film import Film
 from cxr.data.root import Root
 from cxr.data.tables import raise_problems, shown
@@ -47,9 +47,9 @@ class Marks:
 
     def stretch(self, width: float, height: float) -> None:
         """Turn boxes in fractions of a film's width and height into pixels."""
-        self.boxes = [
-            (name, (x0 * width, y0 * height, x1 * width, y1 * height)) for name, (x0, y0, x1, y1) in self.boxes
-        ]
+        fractions = np.array([box for _, box in self.boxes], np.float64).reshape(-1, 4)
+        pixels = rounded(fractions) * (width, height, width, height)
+        self.boxes = [(name, tuple(box)) for (name, _), box in zip(self.boxes, pixels.tolist(), strict=True)]
 
     @property
     def findings(self) -> tuple[str, ...]:
