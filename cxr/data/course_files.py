@@ -13,7 +13,7 @@ from cxr.data.tables import TableError, parse_rows, records_of
 
 # Smaller marks are dirt: 3000 px on a film of the size most films have, in proportion on others.
 _MIN_MARK_SHARE = 3000 / (2328 * 2344)
-_MAX_MARK_PIXELS = 100_000_000  # twice the pixels of the largest films in use
+_MAX_MARK_PIXELS = 80_000_000  # several times those of the largest radiographs
 _SHAPE_SHARE = 0.01
 _MIN_MARK_LEVEL = 64  # of 255; JPEG noise on black stays well below
 
