@@ -57,7 +57,7 @@ def read_nih(
         raise FileNotFoundError(f"{base} holds no {_ENTRIES}, expected Data_Entry_2017.csv beside {_BOXES}")
     labels, patients = _labels(place.check(entries[-1]), findings)
     if stray := sorted(boxed.keys() - labels.keys()):
-        raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {stray[0]}")
+        raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {shown(stray[0])}")
     healthy = [name for name, found in labels.items() if found == {NORMAL} and name not in boxed]
     if left_out := len(labels) - len(boxed) - len(healthy):
         _log.warning("%s: %d films have findings but no box and are left out.", entries[-1], left_out)

@@ -104,7 +104,7 @@ def _classes(table: Path) -> dict[str, str]:
             )
         elif classes.setdefault(record["patientId"], record["class"]) != record["class"]:
             problems.append(
-                f"row {line}: class is {shown(record['class'])}, further up {classes[record['patientId']]!r}"
+                f"row {line}: class is {shown(record['class'])}, further up {shown(classes[record['patientId']])}"
             )
     raise_problems(table, problems)
     return classes
@@ -113,12 +113,14 @@ def _classes(table: Path) -> dict[str, str]:
 def _check(base: Path, marks: dict[str, Marks], classes: dict[str, str]) -> None:
     """Raise ``TableError`` for films whose two tables tell different things."""
     if missing := sorted(marks.keys() - classes.keys()):
-        raise TableError(f"{base / _CLASSES}: {len(missing)} films of {_LABELS} are not in it, first {missing[0]}")
+        raise TableError(
+            f"{base / _CLASSES}: {len(missing)} films of {_LABELS} are not in it, first {shown(missing[0])}"
+        )
     marked = {name for name, of_film in marks.items() if of_film.boxes}
     if other := sorted(name for name in marks if (name in marked) != (classes[name] == _OPACITY)):
         first = other[0]
         raise TableError(
-            f"{base / _LABELS}: {len(other)} films do not fit {_CLASSES}; the first, {first}, has "
+            f"{base / _LABELS}: {len(other)} films do not fit {_CLASSES}; the first, {shown(first)}, has "
             f"{len(marks[first].boxes)} boxes and the class {classes[first]!r}"
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from cxr.data.documents import is_key, is_number, read_json, read_yaml
 from cxr.data.tables import TableError, raise_problems, read_table, shown
+from cxr.findings import FindingVocabulary, UnknownLabelError
 
 LONG = "x" * 200_000
 
@@ -93,3 +94,11 @@ def test_a_value_is_shown_short_whatever_it_is() -> None:
     for value in (LONG, 10**400, nested, [LONG] * 100, {LONG: LONG}):
         assert len(shown(value)) < 500
     assert shown("a\0\ud800") == r"'a\x00\ud800'"
+
+
+def test_unknown_labels_are_shown_short_and_twenty_of_them(findings: FindingVocabulary) -> None:
+    with pytest.raises(UnknownLabelError, match=r"'xxxx.*\(200000 characters\) in row 1") as error:
+        findings.resolve([LONG])
+    assert len(str(error.value)) < 500
+    with pytest.raises(UnknownLabelError, match=r"'l19' in row 20; and 30 more\. Known"):
+        findings.resolve([f"l{i}" for i in range(50)])
