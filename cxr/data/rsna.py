@@ -144,5 +144,7 @@ def _with_patients(films: list[Film], mappings: Path) -> list[Film]:
 
 
 def _is_mapping(entry: Any) -> bool:
-    names = [entry.get(key) for key in ("subset_img_id", "img_id")] if isinstance(entry, dict) else [None]
-    return all(isinstance(name, str) for name in names) and is_patient_number(names[1].partition("_")[0])
+    if not isinstance(entry, dict):
+        return False
+    film, original = entry.get("subset_img_id"), entry.get("img_id")
+    return isinstance(film, str) and isinstance(original, str) and is_patient_number(original.partition("_")[0])
