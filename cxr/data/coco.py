@@ -45,9 +45,9 @@ def read_coco(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     coco = load_coco(table if table == given else place.check(table))
     names = findings.resolve([c["name"] for c in coco.categories], source=f"{table}, categories")
     check_annotations(table, coco)
-    marks = _marks(table, coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
+    marks, problems = _marks(coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
     files = read_files(_paths(table, coco, place))
-    films = _films(table, coco, marks, files)
+    films = _films(table, coco, marks, files, problems)
     return _with_patients(films, [image.get("patient") is not None for image in coco.images])
 
 
@@ -61,8 +61,8 @@ def _paths(table: Path, coco: Coco, place: Root) -> dict[str, Path]:
     return paths
 
 
-def _marks(table: Path, coco: Coco, categories: Mapping[Any, str]) -> dict[Any, _Marks]:
-    """Return what is marked on each image, by its id. Raises one ``TableError`` for all boxes that can be none."""
+def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks], list[str]]:
+    """Return what is marked on each image, by its id, and what is wrong with boxes that can be none."""
     marks: dict[Any, _Marks] = defaultdict(dict)
     problems = []
     for number, annotation in enumerate(coco.annotations, start=1):
@@ -75,8 +75,7 @@ def _marks(table: Path, coco: Coco, categories: Mapping[Any, str]) -> dict[Any, 
             problems.append(f"annotations, number {number} of {finding}: {error}")
             continue
         marks[annotation["image_id"]].setdefault((finding, box), number)
-    raise_problems(table, problems)
-    return marks
+    return marks, problems
 
 
 def _checked_box(annotation: Mapping[str, Any]) -> Box:
@@ -88,17 +87,23 @@ def _checked_box(annotation: Mapping[str, Any]) -> Box:
     return x, y, width, height
 
 
-def _films(table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[Film]:
-    """Return the films, their boxes cut to them. Raises one ``TableError`` for all boxes that are not on their film."""
+def _films(
+    table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile], problems: list[str]
+) -> list[Film]:
+    """Return the films, their boxes cut to them.
+
+    Raises one ``TableError`` for all boxes that are not on their film, and for the ``problems`` of those that are none.
+    """
     sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
     places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
     given = rounded(np.array([box for _, box, _ in places], np.float64).reshape(-1, 4))
-    fitted, problems = fit(
+    fitted, misplaced = fit(
         np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1),
         np.array([(file.width, file.height) for file, _, _ in places], np.float64).reshape(-1, 2),
     )
     raise_problems(table, _other_sizes(coco, marks, files))
-    raise_problems(table, [f"annotations, number {places[i][2]}: {problem}" for i, problem in problems.items()])
+    rows = [f"annotations, number {places[i][2]}: {problem}" for i, problem in misplaced.items()]
+    raise_problems(table, [*problems, *rows])
     ends = np.cumsum([len(marks.get(image["id"], {})) for image, _ in sized])
     return [
         _film(image, file, tuple(finding for finding, _ in marks.get(image["id"], {})), boxes)

@@ -88,19 +88,23 @@ def with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) 
         for film_id in sorted(normal & rows.keys())
         for (finding, _), line in list(rows[film_id].items())[:1]
     ]
-    raise_problems(table, problems)
-    return _with_rows(films, table, rows)
+    return _with_rows(films, table, rows, problems)
 
 
-def _with_rows(films: Sequence[Film], table: Path, rows: Mapping[str, Mapping[tuple[str, Box], int]]) -> list[Film]:
-    """Return the films with the boxes of the rows that are theirs, cut to the film."""
+def _with_rows(
+    films: Sequence[Film], table: Path, rows: Mapping[str, Mapping[tuple[str, Box], int]], problems: list[str]
+) -> list[Film]:
+    """Return the films with the boxes of the rows that are theirs, cut to the film.
+
+    Raises one ``CourseError`` for all rows whose box is not on the film, and for the ``problems`` of others.
+    """
     places = [(film, finding, box, line) for film in films for (finding, box), line in rows.get(film.id, {}).items()]
     # a film whose header cannot be read has no size: its fractions are checked on the largest there can be
     sizes = np.array([(film.width or LARGEST_SIDE, film.height or LARGEST_SIDE) for film, *_ in places], np.float64)
     frames = np.tile(sizes.reshape(-1, 2), 2)
     fractions = np.array([box for _, _, box, _ in places], np.float64).reshape(-1, 4)
-    _, problems = fit(fractions * frames, sizes.reshape(-1, 2))
-    raise_problems(table, [f"row {places[i][3]}: {problem}" for i, problem in problems.items()])
+    _, misplaced = fit(fractions * frames, sizes.reshape(-1, 2))
+    raise_problems(table, [*problems, *(f"row {places[i][3]}: {problem}" for i, problem in misplaced.items())])
     cut = np.clip(fractions, 0, 1).tolist()
     boxes: dict[str, list[tuple[str, Box]]] = defaultdict(list)
     for (film, finding, _, _), (x0, y0, x1, y1) in zip(places, cut, strict=True):

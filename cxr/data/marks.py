@@ -31,11 +31,13 @@ class Marks:
         boxes: in the order of the rows.
         unboxed: findings that a row names without a box, where the table allows that.
         rows: where the table has each box, for messages: "row 5".
+        problems: of rows that can be no box; ``fit_marks`` raises those of all films together.
     """
 
     boxes: list[tuple[str, Box]] = field(default_factory=list)
     unboxed: set[str] = field(default_factory=set)
     rows: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def add(self, finding: str, box: Box | None, row: str) -> None:
         """Add a row of a table; ``box`` is None where the row says that the film has the finding without a box."""
@@ -139,13 +141,16 @@ def fit_marks(table: Path, marks: Iterable[tuple[str, Marks]], files: Mapping[st
     """Cut the boxes of (film, marks) that overhang the border of their film by a hair (``cxr.data.boxes.fit``).
 
     Of films that are not in ``files``, and of those whose header cannot be read, the size is not known: their boxes are
-    held to the largest a film can have. Raises one ``TableError`` for all boxes that are not on their films.
+    held to the largest a film can have. Raises one ``TableError`` for all boxes that are not on their films and all
+    rows that can be no box.
     """
+    marks = list(marks)
     places = [(of_film, i, files.get(name)) for name, of_film in marks for i in range(len(of_film.boxes))]
     boxes = np.array([of_film.boxes[i][1] for of_film, i, _ in places], np.float64).reshape(-1, 4)
     sizes = np.array([(file.width, file.height) if file else (0, 0) for _, _, file in places], np.float64)
-    fitted, problems = fit(boxes, sizes.reshape(-1, 2))
-    raise_problems(table, [f"{places[n][0].rows[places[n][1]]}: {problem}" for n, problem in problems.items()])
+    fitted, misplaced = fit(boxes, sizes.reshape(-1, 2))
+    rows = [f"{places[n][0].rows[places[n][1]]}: {problem}" for n, problem in misplaced.items()]
+    raise_problems(table, [problem for _, of_film in marks for problem in of_film.problems] + rows)
     for (of_film, i, _), box in zip(places, fitted.tolist(), strict=True):
         of_film.boxes[i] = (of_film.boxes[i][0], tuple(box))
 

@@ -106,14 +106,12 @@ def _boxed(table: Path, findings: FindingVocabulary) -> dict[str, Marks]:
     ])  # fmt: skip
     names = resolve((row[1] for _, row in rows), findings, table, (line for line, _ in rows))
     marks: dict[str, Marks] = defaultdict(Marks)
-    problems = []
     for (line, row), name in zip(rows, names, strict=True):
         try:
             values = numbers(row[2:6])
             marks[row[0]].add(name, None if values is None else corner_and_size(values), f"row {line}")
         except ValueError as error:
-            problems.append(f"row {line}: {error}; a finding without a box has four empty cells")
-    raise_problems(table, problems)
+            marks[row[0]].problems.append(f"row {line}: {error}; a finding without a box has four empty cells")
     note_unboxed(table, marks.values())
     return marks
 

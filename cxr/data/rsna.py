@@ -68,22 +68,20 @@ def is_rsna(root: Path) -> bool:
 
 def _marks(table: Path, opacity: str) -> dict[str, Marks]:
     marks: dict[str, Marks] = defaultdict(Marks)
-    problems = []
-    for line, record in read_table(table, ["patientId", *_BOX, "Target"]).items():
+    records = read_table(table, ["patientId", *_BOX, "Target"])
+    raise_problems(table, [f"row {line}: no patientId" for line, record in records.items() if not record["patientId"]])
+    for line, record in records.items():
         of_film = marks[record["patientId"]]
         try:
             if (box := _box(record)) is not None:
                 of_film.add(opacity, box, f"row {line}")
         except ValueError as error:
-            problems.append(f"row {line}: {error}")
-    raise_problems(table, problems)
+            of_film.problems.append(f"row {line}: {error}")
     return marks
 
 
 def _box(record: Mapping[str, str]) -> Box | None:
     """Return the box of a row, None where Target 0 says that there is none. Raises ``ValueError``."""
-    if not record["patientId"]:
-        raise ValueError("no patientId")
     target = number(record["Target"])
     if target not in (0, 1):
         raise ValueError(f"Target is {shown(record['Target'])}, expected 0 or 1")
@@ -116,8 +114,9 @@ def _check(base: Path, marks: dict[str, Marks], classes: dict[str, str]) -> None
         raise TableError(
             f"{base / _CLASSES}: {len(missing)} films of {_LABELS} are not in it, first {shown(missing[0])}"
         )
-    marked = {name for name, of_film in marks.items() if of_film.boxes}
-    if other := sorted(name for name in marks if (name in marked) != (classes[name] == _OPACITY)):
+    # what is wrong with a film's own rows is told with those of the others, later
+    boxed = {name: bool(of_film.boxes) for name, of_film in marks.items() if not of_film.problems}
+    if other := sorted(name for name, marked in boxed.items() if marked != (classes[name] == _OPACITY)):
         first = other[0]
         raise TableError(
             f"{base / _LABELS}: {len(other)} films do not fit {_CLASSES}; the first, {shown(first)}, has "

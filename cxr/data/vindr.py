@@ -85,11 +85,11 @@ def _tables(base: Path) -> list[tuple[Path, str]]:
 
 
 def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _Readers]:
-    """Return what each reader marked on each film; one who found nothing has empty marks."""
+    """Return what each reader marked on each film, still unchecked; one who found nothing has empty marks."""
     records = read_table(place.check(table), _COLUMNS, optional=["rad_id"])
     names = resolve((record["class_name"] for record in records.values()), findings, table, records)
     marks: dict[str, _Readers] = defaultdict(lambda: defaultdict(Marks))
-    problems = _unnamed(records)
+    raise_problems(table, _unnamed(records))
     for (line, record), name in zip(records.items(), names, strict=True):
         of_reader = marks[record["image_id"]][record["rad_id"] or _CONSENSUS]
         try:
@@ -97,8 +97,7 @@ def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _
                 values = numbers([record[column] for column in _COLUMNS[2:]])
                 of_reader.add(name, None if values is None else corners(values), f"row {line}")
         except ValueError as error:
-            problems.append(f"row {line}: {error}; a finding without a box has four empty corners")
-    raise_problems(table, problems)
+            of_reader.problems.append(f"row {line}: {error}; a finding without a box has four empty corners")
     for image, rater, _ in _image_labels(place, table):
         marks[image].setdefault(rater, Marks())  # read by a reader who marked nothing
     note_unboxed(table, (of_reader for readers in marks.values() for of_reader in readers.values()))

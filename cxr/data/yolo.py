@@ -153,30 +153,25 @@ def _label_file(image: Path, root: Path) -> Path:
 
 
 def _all_marks(place: Root, images: Iterable[Path], classes: Mapping[int, str]) -> dict[str, Marks]:
-    """Return the marks of every image by its name, still as fractions of width and height.
-
-    Raises one ``TableError`` for all rows of all txt files that can be no box.
-    """
-    problems: list[str] = []
+    """Return the marks of every image by its name, still as fractions of width and height and unchecked."""
     marks = {}
     for image in images:
         table = _label_file(image, place.folder)
         of_film = marks[_name(image, place.folder)] = Marks()
         if refusal := place.refusal(table):
-            problems.append(f"{table} {refusal}")
+            of_film.problems.append(f"{table} {refusal}")
         elif table.is_file():
-            problems += _add_rows(of_film, table, _name(table, place.folder), classes)
-    raise_problems(place.folder, problems)
+            _add_rows(of_film, table, _name(table, place.folder), classes)
     return marks
 
 
-def _add_rows(marks: Marks, table: Path, name: str, classes: Mapping[int, str]) -> list[str]:
-    """Add the boxes of a txt to a film's marks; return what is wrong with its rows."""
+def _add_rows(marks: Marks, table: Path, name: str, classes: Mapping[int, str]) -> None:
+    """Add the boxes of a txt to a film's marks, and what is wrong with its rows."""
     try:
         rows = read_text(table).splitlines()
     except TableError as error:
-        return [str(error)]
-    problems = []
+        marks.problems.append(str(error))
+        return
     for line, row in enumerate(rows, start=1):
         try:
             if row.strip():
@@ -187,8 +182,7 @@ def _add_rows(marks: Marks, table: Path, name: str, classes: Mapping[int, str]) 
                 marks.add(finding, box, f"{name}, row {line}")
         except (ValueError, KeyError):
             expected = f"class x y width height, class one of {', '.join(map(str, classes))}, sizes above 0 and finite"
-            problems.append(f"{name}, row {line}: {shown(row)}, expected {expected}")
-    return problems
+            marks.problems.append(f"{name}, row {line}: {shown(row)}, expected {expected}")
 
 
 def _name(file: Path, root: Path) -> str:

@@ -78,7 +78,8 @@ def test_all_boxes_that_can_be_none_are_counted(save: Callable[..., Path], findi
     coco["annotations"] = [
         {"image_id": 1, "category_id": 4, "bbox": [10, 20, 30, 40 if i % 2 else 0]} for i in range(100)
     ]
-    with pytest.raises(TableError, match=r"50 problems\n  annotations, number 1 of scoliosis.*\n(.*\n)+  and 30 more"):
+    coco["annotations"].append({"image_id": 1, "category_id": 4, "bbox": [900, 0, 1, 1]})
+    with pytest.raises(TableError, match=r"51 problems\n  annotations, number 1 of scoliosis.*\n(.*\n)+  and 31 more"):
         read_coco(save(coco), findings)
 
 

@@ -302,3 +302,27 @@ def test_a_json_of_nothing_is_no_data_set(published: Any, tmp_path: Path) -> Non
         (root / "ChestX_Det_train.json").write_text(json.dumps(content))
         with pytest.raises(TableError, match=r"ChestX_Det_train\.json holds .*, expected a list of films"):
             read("chestxdet", root)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "edits"),
+    [
+        ("vindr", "train.csv", [("20.5,40,80,90", "nan,40,80,90"), ("10,10,30,20", "900,10,930,20")]),
+        ("nih", "BBox_List_2017.csv", [("10.5,20.25,50,40", "nan,20.25,50,40"), ("30,30,10,20", "900,30,10,20")]),
+        (
+            "rsna",
+            "stage_2_train_labels.csv",
+            [("10.0,20.0,30.0", "10.0,20.0,0"), ("60.0,20.0,30.0", "600.0,20.0,30.0")],
+        ),
+        ("chestxdet", "ChestX_Det_train.json", [("[79, 66, 93", "[79, 66, 79"), ("[10, 20, 40", "[10, 20, 900")]),
+        ("yolo", "labels/train/a.txt", [("1 0.5 0.5 0.25", "1 0.5 0.5 nan"), ("0 0.25", "0 2.25")]),
+    ],
+)
+def test_rows_that_are_no_box_and_rows_off_the_film_are_told_together(
+    published: Any, name: str, file: str, edits: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    root = getattr(published, name)(tmp_path)
+    for old, new in edits:
+        edit(root / file, old, new)
+    with pytest.raises(TableError, match=r": 2 problems\n"):
+        read(name, root)
