@@ -118,7 +118,8 @@ class FindingVocabulary:
 
     def _unknown_message(self, unknown: Mapping[str, Iterable[int]], source: str) -> str:
         where = f"{source}: " if source else ""
-        labels = "; ".join(f"{label!r} in row {_rows(list(rows))}" for label, rows in unknown.items())
+        labels = "; ".join(f"{_shown(label)} in row {_rows(list(rows))}" for label, rows in list(unknown.items())[:20])
+        labels += f"; and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         known = ", ".join(f"{f.name} ({f.chinese})" if f.chinese else f.name for f in (self.normal, *self.findings))
         return f"{where}unknown finding {labels}. Known: {known}. Add a spelling under `aliases` in conf/findings/."
 
@@ -130,6 +131,11 @@ def _finding(fields: Mapping[str, Any]) -> Finding:
 def _fold(label: str) -> str:
     """Fold what differs between spellings but not between findings: width, case, blanks, hyphens, underscores."""
     return re.sub(r"[\s_\-]+", "_", unicodedata.normalize("NFKC", label).strip().casefold())
+
+
+def _shown(label: str, most: int = 60) -> str:
+    """Return a label as a message shows it: a damaged table may hold one of any length."""
+    return repr(label) if len(label) <= most else f"{label[:most]!r}... ({len(label)} characters)"
 
 
 def _rows(rows: list[int], most: int = 5) -> str:

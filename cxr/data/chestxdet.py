@@ -8,15 +8,17 @@
 of the 1024 × 1024 PNG. Source: Lian et al. 2021, arXiv:2104.10326; Liu et al. 2020, arXiv:2006.10550.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from cxr.data.boxes import corners
+from cxr.data.documents import is_number, read_json
 from cxr.data.film import Film
-from cxr.data.marks import Marks, find_images, marked_film, note_unusable, told, with_headers
+from cxr.data.marks import Marks, find_images, fit_marks, marked_film, read_files, told
 from cxr.data.nih import patient_name
-from cxr.data.tables import TableError, corners, raise_problems
+from cxr.data.root import Root
+from cxr.data.tables import TableError, raise_problems, shown
 from cxr.findings import FindingVocabulary
 
 _SPLITS = ("train", "test")
@@ -32,12 +34,12 @@ def read_chestxdet(root: Path | str, findings: FindingVocabulary) -> list[Film]:
 
     Raises ``FileNotFoundError``, ``UnknownLabelError`` and ``TableError``.
     """
-    base = Path(root)
+    base, place = Path(root), Root(Path(root))
     tables = [(base / name.format(split), split) for name in (_THIRTEEN, _TEN) for split in _SPLITS]
     tables = [(table, split) for table, split in tables if table.is_file()]
     if not tables:
         raise FileNotFoundError(f"{base} holds neither {_THIRTEEN.format('train')} nor {_TEN.format('train')}")
-    return [film for table, split in tables for film in _read(table, split, findings)]
+    return [film for table, split in tables for film in _read(place, table, split, findings)]
 
 
 def is_chestxdet(root: Path) -> bool:
@@ -48,36 +50,43 @@ def is_chestxdet(root: Path) -> bool:
     return ten.is_file() and b'"syms"' in ten.read_bytes()[:10_000]
 
 
-def _read(table: Path, split: str, findings: FindingVocabulary) -> list[Film]:
-    entries = _entries(table)
+def _read(place: Root, table: Path, split: str, findings: FindingVocabulary) -> list[Film]:
+    entries = _entries(place.check(table))
     labels = sorted({label for entry in entries for label in entry["syms"]})
     names = dict(zip(labels, findings.resolve(labels, str(table)), strict=True))
-    marks: dict[str, Marks] = {}
-    for entry in entries:
-        of_film = marks.setdefault(entry["file_name"], Marks())
-        for label, box in zip(entry["syms"], entry["boxes"], strict=True):
-            of_film.add(names[label], corners([str(value) for value in box]))
-    note_unusable(table, marks)
+    marks = {entry["file_name"]: _marks(n, entry, names) for n, entry in enumerate(entries, start=1)}
     folder = table.parent
-    images = find_images(table, marks, [folder / f"{split}_data", folder / f"{split}_data" / split, folder / split])
+    folders = [folder / f"{split}_data", folder / f"{split}_data" / split, folder / split]
+    files = read_files(find_images(place, table, marks, folders))
+    fit_marks(table, marks.items(), files)
     never = _not_looked_for(table, findings)
-    return with_headers([
+    return [
         marked_film(
-            path, name, _patient(name), marks[name], findings,
-            split="test" if split == "test" else "", labelled=told(findings, marks[name].unboxed | never),
+            file, name, _patient(name), marks[name], findings,
+            split="test" if split == "test" else "", labelled=told(findings, never),
         )
-        for name, path in images.items()
-    ])  # fmt: skip
+        for name, file in files.items()
+    ]  # fmt: skip
+
+
+def _marks(number: int, entry: dict[str, Any], names: dict[str, str]) -> Marks:
+    marks = Marks()
+    for label, box in zip(entry["syms"], entry["boxes"], strict=True):
+        try:
+            marks.add(names[label], corners(box), f"film {number}")
+        except ValueError as error:
+            marks.problems.append(f"film {number}: {error}")
+    return marks
 
 
 def _entries(table: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(table.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TableError(f"{table} is not a json file: {error}") from error
-    if not isinstance(entries, list):
-        raise TableError(f"{table} holds a {type(entries).__name__}, expected a list of films")
+    entries = read_json(table)
+    if not isinstance(entries, list) or not entries:
+        raise TableError(f"{table} holds {shown(entries)}, expected a list of films")
     raise_problems(table, [f"film {n}: {why}" for n, entry in enumerate(entries, 1) if (why := _wrong(entry))])
+    first: dict[str, int] = {}
+    numbered = ((n, first.setdefault(entry["file_name"], n)) for n, entry in enumerate(entries, 1))
+    raise_problems(table, [f"film {n}: the same file_name as film {other}" for n, other in numbered if n != other])
     return entries
 
 
@@ -85,10 +94,17 @@ def _wrong(entry: Any) -> str:
     """Say what is wrong with a film of the json, "" for nothing."""
     if not isinstance(entry, dict) or not {"file_name", "syms", "boxes"} <= entry.keys():
         return "expected file_name, syms and boxes"
-    if len(entry["syms"]) != len(entry["boxes"]):
-        return f"{len(entry['syms'])} syms for {len(entry['boxes'])} boxes, expected one a box"
-    damaged = [box for box in entry["boxes"] if len(box) != 4 or not all(isinstance(v, int | float) for v in box)]
-    return f"the box {damaged[0]}, expected [x1, y1, x2, y2]" if damaged else ""
+    name, syms, boxes = entry["file_name"], entry["syms"], entry["boxes"]
+    if not isinstance(name, str) or not name:
+        return f"file_name is {shown(name)}, expected the name of a file"
+    if not isinstance(syms, list) or not isinstance(boxes, list) or not all(isinstance(sym, str) for sym in syms):
+        return f"syms is {shown(syms)} and boxes is {shown(boxes)}, expected a list of names and a list of boxes"
+    if len(syms) != len(boxes):
+        return f"{len(syms)} syms for {len(boxes)} boxes, expected one a box"
+    for box in boxes:
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+            return f"the box {shown(box)}, expected [x1, y1, x2, y2]"
+    return ""
 
 
 def _not_looked_for(table: Path, findings: FindingVocabulary) -> set[str]:

@@ -11,36 +11,43 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from cxr.data.boxes import Box
 from cxr.data.course_files import CourseError, raise_problems, read_csv, read_mark
+from cxr.data.course_films import ReadCopy, listed_size, make_film, read_headers, with_boxes
+from cxr.data.course_places import category_folders, find, locate
+from cxr.data.course_test_set import read_course_test, with_truth
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
-from cxr.findings import NORMAL, FindingVocabulary, UnknownLabelError
-from cxr.read.dicom import Header, ReadError, pseudonym, read_header
+from cxr.data.root import Root
+from cxr.data.tables import shown
+from cxr.findings import NORMAL, FindingVocabulary
 
 _log = logging.getLogger(__name__)
 
 _TRAIN_COLUMNS = ("ID", "category", "Width", "Height", "ImagePath", "MarkPath")
-_TEST_COLUMNS = ("ID", "Width", "Height", "ImagePath")
-_TRUTH_COLUMNS = ("ID", "category", "xmin", "xmax", "ymin", "ymax")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Row:
-    """One record of train.csv: a film and, unless ``category`` is normal, one finding on it."""
+    """One record of train.csv: a film and, unless ``category`` is normal, one finding on it.
+
+    ``image`` and ``mark`` are None where the paths that are listed lead to no file, or to one that is not to be read.
+    """
 
     number: int
     id: str
     category: str
     size: tuple[int, int]
-    image: Path | None
-    mark: Path | None
+    image: Path | None = None
+    mark: Path | None = None
+    problems: list[str] = field(default_factory=list)
 
 
 def read_course(root: Path | str, findings: FindingVocabulary) -> list[Film]:
@@ -52,134 +59,64 @@ def read_course(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     pixels reports it.
 
     Raises ``FileNotFoundError`` without ``train.csv``, ``UnknownLabelError`` for labels outside ``findings`` and
-    ``CourseError`` for missing columns, files and marks.
+    ``CourseError`` for missing columns, files and marks, for marks that cannot be those of their film, for boxes of the
+    test films that are not on them, and for files outside the folder of ``train.csv``.
     """
-    base = _locate(Path(root))
+    base = locate(Path(root))
     films = _read_train(base, findings)
     if (base / "test.csv").is_file() and (base / "test_truth.csv").is_file():
-        films += _with_truth(read_course_test(base), base / "test_truth.csv", findings)
+        truth = Root(base).check(base / "test_truth.csv", CourseError)
+        films += with_truth(read_course_test(base), truth, findings)
     return without_placeholders(films)
-
-
-def read_course_test(root: Path | str) -> list[Film]:
-    """Return the films of ``test.csv`` in its order, without boxes, ``split="test"``. Raises as ``read_course``."""
-    base = _locate(Path(root))
-    table = base / "test.csv"
-    records = read_csv(table, _TEST_COLUMNS)
-    paths = [_find(base / "test", record["ImagePath"], ()) for record in records.values()]
-    first: dict[str, int] = {}
-    problems = []
-    for (number, record), path in zip(records.items(), paths, strict=True):
-        if path is None:
-            problems.append(f"row {number}: ImagePath {record['ImagePath']!r} leads to no file")
-        if first.setdefault(record["ID"], number) != number:
-            problems.append(f"row {number}: the same ID as row {first[record['ID']]}, expected one row a film")
-    raise_problems(table, problems)
-    found = [path for path in paths if path is not None]
-    return [
-        _film(record["ID"], [path], read, _size(record), split="test")
-        for record, path, read in zip(records.values(), found, _read_headers([path] for path in found), strict=True)
-    ]
-
-
-def list_course_test(table: Path) -> list[tuple[str, Path]]:
-    """Return (ID, file) of each row of ``test.csv``, in its order; of it only ``ID`` and ``ImagePath`` are needed.
-
-    A row whose film is missing keeps the path it should have: whoever reads it reports it. Raises ``CourseError`` for
-    missing columns and where an ID stands twice.
-    """
-    records = read_csv(table, ("ID", "ImagePath"))
-    folder = table.parent / "test"
-    rows: dict[str, int] = {}
-    for number, record in records.items():
-        rows.setdefault(record["ID"], number)
-    raise_problems(table, [
-        f"row {number}: the same ID as row {rows[record['ID']]}, expected one row a film"
-        for number, record in records.items() if rows[record["ID"]] != number
-    ])  # fmt: skip
-    return [
-        (record["ID"], _find(folder, record["ImagePath"], ()) or folder / record["ImagePath"].lstrip("/\\"))
-        for record in records.values()
-    ]
-
-
-def _locate(root: Path) -> Path:
-    """Return the one folder at, just below or just above ``root`` that holds train.csv."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder, expected one that holds train.csv")
-    below = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
-    for folders in ([root], below, [root.absolute().parent]):
-        found = [folder for folder in folders if (folder / "train.csv").is_file()]
-        if len(found) > 1:
-            raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in found)}; name one of them")
-        if found:
-            return found[0]
-    raise FileNotFoundError(f"{root} holds no train.csv, nor does a folder just below or above it")
 
 
 def _read_train(base: Path, findings: FindingVocabulary) -> list[Film]:
     table = base / "train.csv"
-    rows = _train_rows(table, findings)
     by_id: dict[str, list[_Row]] = defaultdict(list)
-    for row in rows:
+    for row in (rows := _train_rows(Root(base), table, findings)):
         by_id[row.id].append(row)
-    problems = _missing(rows) + _contradictions(by_id.values())
-    marks, bad_marks = _read_marks(rows)
-    raise_problems(table, problems + bad_marks)
-    copies = [list(dict.fromkeys(row.image for row in same if row.image)) for same in by_id.values()]
+    copies = {film_id: list(dict.fromkeys(r.image for r in same if r.image)) for film_id, same in by_id.items()}
+    copies = {film_id: paths for film_id, paths in copies.items() if paths}
+    headers = dict(zip(copies, read_headers(copies.values()), strict=True))
+    marks, bad_marks = _read_marks(rows, headers)
+    problems = [problem for row in rows for problem in row.problems]
+    raise_problems(table, problems + _contradictions(by_id.values()) + bad_marks)
     films = [
-        _with_boxes(_film(film_id, paths, read, same[0].size), _boxes(same, marks))
-        for (film_id, same), paths, read in zip(by_id.items(), copies, _read_headers(copies), strict=True)
+        with_boxes(make_film(film_id, copies[film_id], headers[film_id], same[0].size), _boxes(same, marks))
+        for film_id, same in by_id.items()
     ]
     _note_sizes(table, zip(films, (same[0] for same in by_id.values()), strict=True))
     return films
 
 
-def _train_rows(table: Path, findings: FindingVocabulary) -> list[_Row]:
-    records = read_csv(table, _TRAIN_COLUMNS)
+def _train_rows(place: Root, table: Path, findings: FindingVocabulary) -> list[_Row]:
+    records = read_csv(place.check(table, CourseError), _TRAIN_COLUMNS)
+    if not records:
+        raise CourseError(f"{table} has column names and no row, expected a row a film and finding")
     categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
     train = table.parent / "train"
-    folders = _category_folders(train, findings)
-    return [
-        _Row(
-            number,
-            record["ID"],
-            category,
-            _size(record),
-            _find(train, record["ImagePath"], folders[category]),
-            _find(train, record["MarkPath"], folders[category]),
-        )
-        for (number, record), category in zip(records.items(), categories, strict=True)
-    ]
+    folders = category_folders(train, findings)
+    rows = []
+    for (number, record), category in zip(records.items(), categories, strict=True):
+        row = _Row(number, record["ID"], category, listed_size(record))
+        row.image = _look_up(row, "ImagePath", record["ImagePath"], place, train, folders[category])
+        if category != NORMAL:  # a normal film needs no mark, whatever its row lists
+            row.mark = _look_up(row, "MarkPath", record["MarkPath"], place, train, folders[category])
+        rows.append(row)
+    return rows
 
 
-def _category_folders(train: Path, findings: FindingVocabulary) -> Mapping[str, list[Path]]:
-    """Return the folders on disk of each category, by canonical name, whatever language they are named in."""
-    folders: dict[str, list[Path]] = defaultdict(list)
-    for folder in sorted(train.iterdir()) if train.is_dir() else []:
-        try:
-            folders[findings.canonical(folder.name)].append(folder)
-        except UnknownLabelError:
-            continue  # __MACOSX and the like; a category that is missed comes up as missing files
-    return folders
-
-
-def _find(folder: Path, listed: str, category_folders: Iterable[Path]) -> Path | None:
-    """Return the file that a csv lists as ``<category>/image/<name>``, with or without a leading slash or split."""
-    parts = [part for part in listed.replace("\\", "/").split("/") if part]
-    if parts[:1] == [folder.name]:
-        parts = parts[1:]
-    candidates = [folder.joinpath(*parts), *(other.joinpath(*parts[1:]) for other in category_folders)]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _missing(rows: Sequence[_Row]) -> list[str]:
-    """Say which rows lack their film, and which rows with a finding lack their mark; a normal film needs none."""
-    films = [f"row {row.number}: ImagePath leads to no file" for row in rows if row.image is None]
-    marked = [row for row in rows if row.category != NORMAL]
-    return films + [
-        f"row {row.number}: {row.category}, but MarkPath leads to no file" for row in marked if not row.mark
-    ]
+def _look_up(row: _Row, column: str, listed: str, place: Root, train: Path, folders: Iterable[Path]) -> Path | None:
+    """Return the file that a row lists; None, and a problem of the row, where there is none or it is not to be read."""
+    path = find(train, listed, folders)
+    # the course's tables list a mark for every row, so the category says why this one is missed
+    which = f"row {row.number}: {f'{row.category}, but ' if column == 'MarkPath' else ''}{column}"
+    if path is None:
+        row.problems.append(f"{which} leads to no file: {shown(listed)}")
+    elif refusal := place.refusal(path):
+        row.problems.append(f"{which} {shown(listed)} {refusal}")
+        path = None
+    return path
 
 
 def _contradictions(films: Iterable[Sequence[_Row]]) -> list[str]:
@@ -191,14 +128,17 @@ def _contradictions(films: Iterable[Sequence[_Row]]) -> list[str]:
     ]
 
 
-def _read_marks(rows: Sequence[_Row]) -> tuple[dict[Path, NDArray[np.float64]], list[str]]:
+def _read_marks(
+    rows: Sequence[_Row], headers: Mapping[str, ReadCopy]
+) -> tuple[dict[Path, NDArray[np.float64]], list[str]]:
     """Return the boxes of every mark that is there, as fractions, and what is wrong with the others."""
-    marked = [(row, row.mark) for row in rows if row.category != NORMAL and row.mark]
+    marked = [(row, row.mark) for row in rows if row.mark]
 
     def boxes(item: tuple[_Row, Path]) -> NDArray[np.float64] | str:
         row, mark = item
+        _, header = headers.get(row.id, (mark, None))
         try:
-            found = read_mark(mark)
+            found = read_mark(mark, (header.columns, header.rows) if header else None)
         except CourseError as error:
             return f"row {row.number}: {error}"
         return found if len(found) else f"row {row.number}: {mark} shows no white rectangle"
@@ -209,75 +149,13 @@ def _read_marks(rows: Sequence[_Row]) -> tuple[dict[Path, NDArray[np.float64]], 
     return marks, [problem for problem in read if isinstance(problem, str)]
 
 
-def _boxes(rows: Sequence[_Row], marks: Mapping[Path, NDArray[np.float64]]) -> list[tuple[str, Sequence[float]]]:
+def _boxes(rows: Sequence[_Row], marks: Mapping[Path, NDArray[np.float64]]) -> list[tuple[str, Box]]:
     """Return (finding, box) of the rows of one film. A row that stands there twice counts once."""
     return list(
-        dict.fromkeys((row.category, tuple(box)) for row in rows if row.mark for box in marks.get(row.mark, ()))
+        dict.fromkeys(
+            (row.category, (x0, y0, x1, y1)) for row in rows if row.mark for x0, y0, x1, y1 in marks[row.mark].tolist()
+        )
     )
-
-
-def _film(
-    film_id: str, copies: Sequence[Path], read: tuple[Path, Header | None], listed: tuple[int, int], split: str = ""
-) -> Film:
-    """Return a film without boxes; ``read`` is the copy that was read and its header, ``listed`` the csv's size."""
-    path, header = read
-    named = header is not None and header.patient != header.study  # without PatientID the study stands for it
-    return Film(
-        path=path,
-        id=film_id,
-        study=header.study if header else pseudonym(film_id),
-        patient=header.patient if header and named else pseudonym(film_id),
-        boxes=np.zeros((0, 4), np.float32),
-        findings=(),
-        width=header.columns if header else listed[0],
-        height=header.rows if header else listed[1],
-        split=split,
-        copies=tuple(copy for copy in copies if copy != path),
-    )
-
-
-def _with_boxes(film: Film, boxes: Sequence[tuple[str, Sequence[float]]]) -> Film:
-    """Return ``film`` with boxes given as (finding, xyxy as fractions of its width and height)."""
-    fractions = np.array([box for _, box in boxes], np.float64).reshape(-1, 4)
-    pixels = (fractions * (film.width, film.height, film.width, film.height)).astype(np.float32)
-    return replace(film, boxes=pixels, findings=tuple(finding for finding, _ in boxes))
-
-
-def _with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) -> list[Film]:
-    """Return the test films with the boxes of test_truth.csv, whose coordinates are fractions of width and height."""
-    records = read_csv(table, _TRUTH_COLUMNS)
-    categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
-    known = {film.id for film in films}
-    boxes: dict[str, list[tuple[str, Sequence[float]]]] = defaultdict(list)
-    problems = []
-    for (number, record), category in zip(records.items(), categories, strict=True):
-        if record["ID"] not in known:
-            problems.append(f"row {number}: its ID is not in test.csv")
-        if category == NORMAL:
-            continue
-        try:
-            box = [float(record[column]) for column in ("xmin", "ymin", "xmax", "ymax")]
-        except ValueError as error:
-            problems.append(f"row {number}: {error}, expected fractions of the width and height")
-            continue
-        boxes[record["ID"]].append((category, box))
-    raise_problems(table, problems)
-    return [_with_boxes(film, boxes[film.id]) for film in films]
-
-
-def _read_headers(films: Iterable[Sequence[Path]]) -> list[tuple[Path, Header | None]]:
-    """Return of each film its first copy that can be read with its header, or its first copy and None."""
-
-    def first_readable(copies: Sequence[Path]) -> tuple[Path, Header | None]:
-        for path in copies:
-            try:
-                return path, read_header(path)
-            except ReadError:
-                continue
-        return copies[0], None
-
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(first_readable, films))
 
 
 def _note_sizes(table: Path, films: Iterable[tuple[Film, _Row]]) -> None:
@@ -287,9 +165,3 @@ def _note_sizes(table: Path, films: Iterable[tuple[Film, _Row]]) -> None:
             "%s: Width and Height of %d films (first: row %d) are not those of the file; the file is believed.",
             table, len(other), other[0],
         )  # fmt: skip
-
-
-def _size(record: Mapping[str, str]) -> tuple[int, int]:
-    """Return Width and Height as the csv has them, 0 where it has no number: they only stand in for a broken file."""
-    width, height = (int(record[c]) if record[c].isdecimal() else 0 for c in ("Width", "Height"))
-    return width, height

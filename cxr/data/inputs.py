@@ -1,7 +1,5 @@
 """Films to be looked at, as a user names them, and as a detector takes them. Imports no torch: it goes to readers."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.data.course import list_course_test
+from cxr.data.course_test_set import list_course_test
 from cxr.data.folder import film_paths
+from cxr.data.root import wrong_name
+from cxr.data.tables import parse_rows, raise_problems, read_text
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import read_film
 from cxr.read.frame import at_working_size, to_longest_side
@@ -99,7 +99,8 @@ def read_inputs(path: Path) -> list[Input]:
 
     A folder with the course's ``test.csv`` in it gives the films of that table, in its order. Any other ``csv`` or
     ``txt`` is the same table under another name, known by its columns ``ID`` and ``ImagePath``, or holds one path a
-    line, relative to its own folder. Raises ``ValueError`` where there are no films or the table does not fit.
+    line, relative to its own folder. The course's table is part of a data set, whose folder none of its paths may
+    leave; a list of paths is the user's own. Raises ``ValueError`` where there are no films or the table does not fit.
     """
     table = path / _COURSE if path.is_dir() else path
     if table.is_file() and _is_table(table):
@@ -132,9 +133,8 @@ def _is_course(table: Path) -> bool:
 
 
 def _listed(table: Path) -> list[Path]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table}: is not UTF-8 text, expected one path a line ({error})") from error
-    lines = (row[0].strip() for row in csv.reader(io.StringIO(text)) if row)
-    return [table.parent / line for line in lines if line]
+    """Return the films of a list. It is the user's own, so that its paths may lead anywhere. Raises ``TableError``."""
+    rows = {line: row[0] for line, row in parse_rows(table, read_text(table)).items() if row[0]}
+    problems = {line: wrong_name(listed) for line, listed in rows.items()}
+    raise_problems(table, [f"row {line}: {problem}" for line, problem in problems.items() if problem])
+    return [table.parent / listed for listed in rows.values()]

@@ -5,11 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cxr.data.chestxdet import is_chestxdet, read_chestxdet
 from cxr.data.coco import ANNOTATIONS, read_coco
 from cxr.data.course import read_course
+from cxr.data.documents import read_yaml
 from cxr.data.film import Film
 from cxr.data.merge import Joined, Source, join
 from cxr.data.nih import is_nih, read_nih
@@ -53,7 +52,7 @@ def read_vocabulary(path: Path) -> FindingVocabulary:
     path = shipped(path)
     if not path.is_file():
         raise ValueError(f"{path} is not there, expected a file of conf/findings/")
-    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fields = read_yaml(path)
     if not isinstance(fields, dict) or "findings" not in fields:
         raise ValueError(f"{path} has no key `findings`, expected a file of conf/findings/")
     return FindingVocabulary(**{key: value for key, value in fields.items() if key in ("findings", "normal")})
@@ -64,7 +63,7 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
 
     ``roots`` gives folders of sources over those in the file. Raises ``ValueError`` where the file joins nothing.
     """
-    fields = yaml.safe_load(shipped(path).read_text(encoding="utf-8"))
+    fields = read_yaml(shipped(path))
     nodes = fields.get("read", {}).get("sources") if isinstance(fields, dict) else None
     if not isinstance(nodes, dict):
         raise ValueError(f"{path} has no read.sources, expected a file such as conf/data/merge.yaml")

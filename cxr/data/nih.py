@@ -12,12 +12,15 @@ Source: Wang et al. 2017, CVPR, arXiv:1705.02315.
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
+from cxr.data.boxes import corner_and_size, numbers
 from cxr.data.film import Film
-from cxr.data.marks import Marks, find_images, marked_film, note_unusable, told, with_headers
-from cxr.data.tables import TableError, corner_and_size, raise_problems, read_rows, read_table, resolve
+from cxr.data.marks import Marks, find_images, fit_marks, marked_film, note_unboxed, read_files, told
+from cxr.data.root import Root
+from cxr.data.tables import TableError, raise_problems, read_rows, read_table, read_text, resolve, shown, shown_names
 from cxr.findings import NORMAL, FindingVocabulary
 
 _log = logging.getLogger(__name__)
@@ -47,34 +50,41 @@ def read_nih(
 
     Raises ``FileNotFoundError``, ``UnknownLabelError`` and ``TableError``.
     """
-    base = Path(root)
-    boxed = _boxed(base / _BOXES, findings)
+    base, place = Path(root), Root(Path(root))
+    boxed = _boxed(place.check(base / _BOXES), findings)
     entries = sorted(base.glob(_ENTRIES))
     if not entries:
         raise FileNotFoundError(f"{base} holds no {_ENTRIES}, expected Data_Entry_2017.csv beside {_BOXES}")
-    labels, patients = _labels(entries[-1], findings)
+    labels, patients = _labels(place.check(entries[-1]), findings)
     if stray := sorted(boxed.keys() - labels.keys()):
-        raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {stray[0]}")
+        raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {shown(stray[0])}")
     healthy = [name for name, found in labels.items() if found == {NORMAL} and name not in boxed]
     if left_out := len(labels) - len(boxed) - len(healthy):
         _log.warning("%s: %d films have findings but no box and are left out.", entries[-1], left_out)
     marks = boxed | {name: Marks() for name in sorted(healthy, key=_by_chance)[:normals]}
-    images = find_images(entries[-1], marks, [base / "images", *sorted(base.glob("images_*/images")), base])
+    images = find_images(place, entries[-1], marks, [base / "images", *sorted(base.glob("images_*/images")), base])
     never = set(findings.names) - set(findings.resolve(_BOXED))
-    held_back = _listed(base / "test_list.txt") if test_list else set()
-    return with_headers([
+    held_back = _listed(place.check(base / "test_list.txt")) if test_list else set()
+    files = read_files(images)
+    fit_marks(base / _BOXES, boxed.items(), files)
+    return [
         marked_film(
-            path, name, patient_name(patients[name]), marks[name], findings,
+            file, name, patient_name(patients[name]), marks[name], findings,
             split="test" if name in held_back else "",
             labelled=told(findings, (labels[name] | marks[name].unboxed | never) - set(marks[name].findings)),
         )
-        for name, path in images.items()
-    ])  # fmt: skip
+        for name, file in files.items()
+    ]  # fmt: skip
 
 
 def is_nih(root: Path) -> bool:
     """Whether ``root`` holds the table of boxes of this data set."""
     return (root / _BOXES).is_file()
+
+
+def is_patient_number(text: str) -> bool:
+    """Whether ``text`` is a patient's number in ChestX-ray14, such as 1 or 00000001."""
+    return text.isdecimal() and len(text) <= 12
 
 
 def patient_name(number: str) -> str:
@@ -85,31 +95,51 @@ def patient_name(number: str) -> str:
 def _boxed(table: Path, findings: FindingVocabulary) -> dict[str, Marks]:
     (_, header), *rows = read_rows(table).items()
     if header[:2] != ["Image Index", "Finding Label"] or len(header) < 6:
-        raise TableError(f"{table} begins with {','.join(header)}, expected Image Index,Finding Label,Bbox [x,y,w,h]")
+        raise TableError(
+            f"{table} begins with {shown_names(header)}, expected Image Index, Finding Label, Bbox [x, y, w, h]"
+        )
+    if not rows:
+        raise TableError(f"{table} has column names and no row, expected a row a box")
+    raise_problems(table, [
+        f"row {line}: {len(row)} cells, expected Image Index, Finding Label, x, y, w, h"
+        for line, row in rows if len(row) < 6 or any(row[6:]) or not row[0]
+    ])  # fmt: skip
     names = resolve((row[1] for _, row in rows), findings, table, (line for line, _ in rows))
     marks: dict[str, Marks] = defaultdict(Marks)
-    problems = []
     for (line, row), name in zip(rows, names, strict=True):
         try:
-            marks[row[0]].add(name, corner_and_size((row + [""] * 4)[2:6]))
+            values = numbers(row[2:6])
+            marks[row[0]].add(name, None if values is None else corner_and_size(values), f"row {line}")
         except ValueError as error:
-            problems.append(f"row {line}: {error}")
-    raise_problems(table, problems)
-    note_unusable(table, marks)
+            marks[row[0]].problems.append(f"row {line}: {error}; a finding without a box has four empty cells")
+    note_unboxed(table, marks.values())
     return marks
 
 
 def _labels(table: Path, findings: FindingVocabulary) -> tuple[dict[str, set[str]], dict[str, str]]:
     """Return of each film the findings of its report that can have boxes (or the normal one), and its Patient ID."""
     records = read_table(table, ["Image Index", "Finding Labels", "Patient ID"])
-    unnumbered = [line for line, record in records.items() if not record["Patient ID"].isdecimal()]
-    raise_problems(table, [f"row {line}: Patient ID is {records[line]['Patient ID']!r}" for line in unnumbered])
+    _check_entries(table, records)
     spelt = {label for record in records.values() for label in record["Finding Labels"].split("|")}
     boxable = sorted(spelt - set(_NEVER_BOXED))
     # one that is never boxed keeps its name: its film is not normal
     names = dict(zip(boxable, findings.resolve(boxable, str(table)), strict=True)) | {n: n for n in _NEVER_BOXED}
     labels = {r["Image Index"]: {names[label] for label in r["Finding Labels"].split("|")} for r in records.values()}
     return labels, {record["Image Index"]: record["Patient ID"] for record in records.values()}
+
+
+def _check_entries(table: Path, records: Mapping[int, Mapping[str, str]]) -> None:
+    """Raise ``TableError`` for rows without a film or a patient, and for films that stand twice."""
+    first: dict[str, int] = {}
+    problems = []
+    for line, record in records.items():
+        if not is_patient_number(record["Patient ID"]):
+            problems.append(f"row {line}: Patient ID is {shown(record['Patient ID'])}, expected a number")
+        if not record["Image Index"]:
+            problems.append(f"row {line}: no Image Index")
+        elif (other := first.setdefault(record["Image Index"], line)) != line:
+            problems.append(f"row {line}: the same Image Index as row {other}, expected one row a film")
+    raise_problems(table, problems)
 
 
 def _by_chance(name: str) -> bytes:
@@ -119,4 +149,4 @@ def _by_chance(name: str) -> bytes:
 def _listed(table: Path) -> set[str]:
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected the official test films; or type test_list=false")
-    return set(table.read_text(encoding="utf-8-sig").split())
+    return set(read_text(table).split())

@@ -1,14 +1,16 @@
-"""The tables that public data sets come with: csv, one row a mark, and what is wrong with them told at once."""
+"""The tables that data sets come with: csv, one row a mark, and what is wrong with them told at once."""
 
 import csv
 import io
-import math
-from collections.abc import Iterable, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cxr.findings import FindingVocabulary
 
-Box = tuple[float, float, float, float]
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 3  # a value of a damaged json may be nested a thousandfold
 
 
 class TableError(ValueError):
@@ -23,31 +25,81 @@ def read_rows(table: Path) -> dict[int, list[str]]:
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected a csv of the data set as it is published")
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError(f"{table} is not UTF-8: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
-    numbered = ((reader.line_num, [value.strip() for value in row]) for row in reader)
-    rows = {line: row for line, row in numbered if any(row)}
+    rows = parse_rows(table, read_text(table))
     if not rows:
         raise TableError(f"{table} is empty, expected a csv with column names")
+    return rows
+
+
+def read_text(table: Path) -> str:
+    """Return a text in UTF-8, without its byte order mark. Raises ``TableError`` for what is none."""
+    try:
+        return table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{table} is not UTF-8: {error}") from error
+
+
+def parse_rows(table: Path, text: str, error: type[ValueError] = TableError) -> dict[int, list[str]]:
+    """Return the rows of ``text``, the content of the csv ``table``, as ``read_rows`` does. Raises ``error``."""
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise error(f"{table}: line {line} holds a NUL byte; expected a csv as text, saved as UTF-8 and not as UTF-16")
+    # strict: a quotation mark that is not closed would make one cell of all rows that follow
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: dict[int, list[str]] = {}
+    begin = 1
+    try:
+        for row in reader:
+            values = [value.strip() for value in row]
+            if any(values):
+                rows[reader.line_num] = values
+            begin = reader.line_num + 1
+    except csv.Error as problem:
+        raise error(
+            f"{table}: row {begin} is not a row of a csv ({problem}); expected closed quotation marks and cells of at "
+            f"most {csv.field_size_limit():,} characters"
+        ) from problem
     return rows
 
 
 def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[int, dict[str, str]]:
     """Return the records of a csv by line: ``columns``, of which none may lack, and ``optional`` ones, "" without.
 
-    Raises as ``read_rows``.
+    Raises as ``read_rows``, and ``TableError`` for a table of column names alone.
     """
-    (_, header), *rows = read_rows(table).items()
+    records = records_of(table, read_rows(table), columns, optional)
+    if not records:
+        raise TableError(f"{table} has column names and no row, expected a row a film or mark")
+    return records
+
+
+def records_of(
+    table: Path,
+    rows: Mapping[int, Sequence[str]],
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    error: type[ValueError] = TableError,
+) -> dict[int, dict[str, str]]:
+    """Return the records of the rows below the column names, as ``read_table`` does.
+
+    Raises ``error`` for columns that are missing or stand twice, and for rows that are too short to have them all or
+    have more cells than there are columns: a comma too many shifts all that follows it.
+    """
+    header, body = next(iter(rows.values()), []), list(rows.items())[1:]
     if missing := [column for column in columns if column not in header]:
-        raise TableError(
-            f"{table} has no column {', '.join(missing)}; it has {', '.join(header)}, expected {', '.join(columns)}"
+        raise error(
+            f"{table} has no column {', '.join(missing)}; it has {shown_names(header)}, expected {', '.join(columns)}"
         )
-    kept = [column for column in (*columns, *optional) if column in header]
+    kept = {column: header.index(column) for column in (*columns, *optional) if column in header}
+    if double := [column for column in kept if header.count(column) > 1]:
+        raise error(f"{table} has the column {', '.join(double)} twice, expected it once")
+    least = 1 + max(kept[column] for column in columns)
+    raise_problems(table, [
+        f"row {line}: {len(row)} cells for the {len(header)} columns"
+        for line, row in body if len(row) < least or any(row[len(header):])
+    ], error)  # fmt: skip
     nothing = dict.fromkeys(optional, "")
-    return {line: nothing | {column: _cell(row, header.index(column)) for column in kept} for line, row in rows}
+    return {line: nothing | {name: _cell(row, column) for name, column in kept.items()} for line, row in body}
 
 
 def resolve(labels: Iterable[str], findings: FindingVocabulary, table: Path, lines: Iterable[int]) -> list[str]:
@@ -55,38 +107,23 @@ def resolve(labels: Iterable[str], findings: FindingVocabulary, table: Path, lin
     return findings.resolve(list(labels), str(table), list(lines))
 
 
-def corners(values: Sequence[str]) -> Box | None:
-    """Return the box with two given opposite corners, None where they enclose no area or a number is missing.
-
-    Raises ``ValueError`` for what is no number.
-    """
-    x0, y0, x1, y1 = (_number(value) for value in values)
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x0 == x1 or y0 == y1:
-        return None
-    return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
-
-
-def corner_and_size(values: Sequence[str]) -> Box | None:
-    """Return the box with the given x, y, width and height, None where a size is not positive or a number is missing.
-
-    Raises ``ValueError`` for what is no number.
-    """
-    x, y, width, height = (_number(value) for value in values)
-    if not all(map(math.isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-        return None
-    return x, y, x + width, y + height
-
-
-def raise_problems(table: Path, problems: Sequence[str], most: int = 20) -> None:
-    """Raise one ``TableError`` for all ``problems`` of a table, if there are any."""
+def raise_problems(table: Path, problems: Sequence[str], error: type[ValueError] = TableError, most: int = 20) -> None:
+    """Raise one ``error`` for all ``problems`` of a table, if there are any; it shows the first ``most``."""
     if problems:
         more = [f"and {len(problems) - most} more"] if len(problems) > most else []
-        raise TableError("\n  ".join([f"{table}: {len(problems)} problems", *problems[:most], *more]))
+        raise error("\n  ".join([f"{table}: {len(problems)} problems", *problems[:most], *more]))
+
+
+def shown(value: object) -> str:
+    """Return a value of a table as a message shows it: its ``repr``, at most some 60 characters of a text."""
+    return _SHORT.repr(value)
+
+
+def shown_names(names: Sequence[str], most: int = 20) -> str:
+    """Return column names as a message shows them."""
+    listed = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most])
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed or "none"
 
 
 def _cell(row: Sequence[str], column: int) -> str:
     return row[column] if column < len(row) else ""
-
-
-def _number(value: str) -> float:
-    return float(value) if value else math.nan

@@ -12,13 +12,16 @@ Source: Nguyen et al. 2022, Scientific Data 9:429; doi:10.13026/3akn-b287.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
+from cxr.data.boxes import corners, numbers
 from cxr.data.film import Film, Reading
-from cxr.data.marks import Marks, find_images, marked_film, note_unusable, told, with_headers
+from cxr.data.marks import FilmFile, Marks, find_images, fit_marks, marked_film, note_unboxed, read_files, told
 from cxr.data.patients import without_placeholders
 from cxr.data.readers import fuse, unite
-from cxr.data.tables import corners, raise_problems, read_table, resolve
+from cxr.data.root import Root
+from cxr.data.tables import raise_problems, read_table, resolve, shown
 from cxr.findings import NORMAL, FindingVocabulary
 
 _COLUMNS = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
@@ -31,7 +34,8 @@ def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wb
     """Return the films of ``root`` with boxes [N, 4] xyxy in original pixels; PhysioNet's test films ``split="test"``.
 
     A film is normal where every reader says "No finding". Where one says so and another marks something, the film has
-    what was marked. ``Film.readings`` has what each of several readers marked.
+    what was marked. ``Film.readings`` has what each of several readers marked. A row of a finding whose corners are all
+    empty says that the film has it without a box.
 
     Args:
         root: the folder of ``train.csv``, or that of ``annotations``.
@@ -43,8 +47,8 @@ def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wb
     Raises ``FileNotFoundError`` without table or images, ``UnknownLabelError`` for other findings, ``TableError`` for
     damaged rows and ``ValueError`` for a reader that is none.
     """
-    base = Path(root)
-    read = [(table, split, _marks(table, findings)) for table, split in _tables(base)]
+    base, place = Path(root), Root(Path(root))
+    read = [(table, split, _marks(place, table, findings)) for table, split in _tables(base)]
     if not read:
         raise FileNotFoundError(
             f"{base} holds neither train.csv with rad_id (Kaggle) nor annotations/annotations_train.csv (PhysioNet)"
@@ -54,14 +58,15 @@ def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wb
         raise ValueError(f"{base}: readers is {readers!r}, expected 'wbf', 'union' or one of {', '.join(known)}")
     films = []
     for table, split, marks in read:
-        marks = {name: _chosen(of_film, readers) for name, of_film in marks.items() if _chosen(of_film, readers)}
-        images = find_images(table, marks, [base / split])
-        abnormal = _abnormal(table)
+        chosen = {name: of_film for name, every in marks.items() if (of_film := _chosen(every, readers))}
+        files = read_files(find_images(place, table, chosen, [base / split]))
+        fit_marks(table, ((name, one) for name, every in marks.items() for one in every.values()), files)
+        abnormal = _abnormal(place, table)
         held_back = "test" if split == "test" else ""
-        for name, path in images.items():
-            ill = any((name, rater) in abnormal for rater in marks[name])
-            films.append(_film(path, name, marks[name], ill, findings, readers, iou, held_back))
-    return without_placeholders(with_headers(films))
+        for name, file in files.items():
+            ill = any((name, rater) in abnormal for rater in chosen[name])
+            films.append(_film(file, name, chosen[name], ill, findings, readers, iou, held_back))
+    return without_placeholders(films)
 
 
 def is_vindr(root: Path) -> bool:
@@ -79,38 +84,53 @@ def _tables(base: Path) -> list[tuple[Path, str]]:
     return [(table, split) for table, split in places if table.is_file()]
 
 
-def _marks(table: Path, findings: FindingVocabulary) -> dict[str, _Readers]:
-    """Return what each reader marked on each film; one who found nothing has empty marks."""
-    records = read_table(table, _COLUMNS, optional=["rad_id"])
+def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _Readers]:
+    """Return what each reader marked on each film, still unchecked; one who found nothing has empty marks."""
+    records = read_table(place.check(table), _COLUMNS, optional=["rad_id"])
     names = resolve((record["class_name"] for record in records.values()), findings, table, records)
     marks: dict[str, _Readers] = defaultdict(lambda: defaultdict(Marks))
-    problems = []
+    raise_problems(table, _unnamed(records))
     for (line, record), name in zip(records.items(), names, strict=True):
         of_reader = marks[record["image_id"]][record["rad_id"] or _CONSENSUS]
         try:
             if name != NORMAL:
-                of_reader.add(name, corners([record[column] for column in _COLUMNS[2:]]))
+                values = numbers([record[column] for column in _COLUMNS[2:]])
+                of_reader.add(name, None if values is None else corners(values), f"row {line}")
         except ValueError as error:
-            problems.append(f"row {line}: {error}")
-    raise_problems(table, problems)
-    for image, rater, _ in _image_labels(table):
+            of_reader.problems.append(f"row {line}: {error}; a finding without a box has four empty corners")
+    for image, rater, _ in _image_labels(place, table):
         marks[image].setdefault(rater, Marks())  # read by a reader who marked nothing
-    note_unusable(table, {(image, rater): m for image, readers in marks.items() for rater, m in readers.items()})
+    note_unboxed(table, (of_reader for readers in marks.values() for of_reader in readers.values()))
     return marks
 
 
-def _image_labels(annotations: Path) -> list[tuple[str, str, bool]]:
+def _unnamed(records: Mapping[int, Mapping[str, str]]) -> list[str]:
+    """Say which rows lack their film, or their reader where other rows have one."""
+    raters = any(record["rad_id"] for record in records.values())
+    return [
+        f"row {line}: no {' and no '.join(lacking)}"
+        for line, record in records.items()
+        if (lacking := [c for c in ("image_id", "rad_id")[: 1 + raters] if not record[c]])
+    ]
+
+
+def _image_labels(place: Root, annotations: Path) -> list[tuple[str, str, bool]]:
     """Return (film, reader, whether this reader found nothing) of PhysioNet's table of whole films."""
     table = annotations.with_name(annotations.name.replace("annotations_", "image_labels_"))
     if table == annotations or not table.is_file():
         return []
-    records = read_table(table, ["image_id", "No finding"], optional=["rad_id"]).values()
-    return [(r["image_id"], r["rad_id"] or _CONSENSUS, r["No finding"] in ("1", "1.0")) for r in records]
+    records = read_table(place.check(table), ["image_id", "No finding"], optional=["rad_id"])
+    known = {"0": False, "0.0": False, "1": True, "1.0": True}
+    raise_problems(table, _unnamed(records) + [
+        f"row {line}: No finding is {shown(record['No finding'])}, expected 0 or 1"
+        for line, record in records.items() if record["No finding"] not in known
+    ])  # fmt: skip
+    return [(r["image_id"], r["rad_id"] or _CONSENSUS, known[r["No finding"]]) for r in records.values()]
 
 
-def _abnormal(annotations: Path) -> set[tuple[str, str]]:
+def _abnormal(place: Root, annotations: Path) -> set[tuple[str, str]]:
     """Return (film, reader) where the reader says that the film is not without a finding."""
-    return {(image, rater) for image, rater, nothing in _image_labels(annotations) if not nothing}
+    return {(image, rater) for image, rater, nothing in _image_labels(place, annotations) if not nothing}
 
 
 def _chosen(of_film: _Readers, readers: str) -> _Readers:
@@ -121,7 +141,7 @@ def _chosen(of_film: _Readers, readers: str) -> _Readers:
 
 
 def _film(
-    path: Path, name: str, of_film: _Readers, abnormal: bool, findings: FindingVocabulary, readers: str, iou: float,
+    file: FilmFile, name: str, of_film: _Readers, abnormal: bool, findings: FindingVocabulary, readers: str, iou: float,
     split: str,
 ) -> Film:  # fmt: skip
     readings = tuple(Reading(rater, marks.corners, marks.findings) for rater, marks in sorted(of_film.items()))
@@ -137,5 +157,5 @@ def _film(
     rater = readings[0].rater if len(readings) == 1 else ""
     several = readings if len(readings) > 1 else ()
     return marked_film(
-        path, name, name, together, findings, split=split, rater=rater, readings=several, labelled=labelled
+        file, name, name, together, findings, split=split, rater=rater, readings=several, labelled=labelled
     )

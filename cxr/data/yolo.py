@@ -6,22 +6,23 @@ labels/train/<film>.txt          class x_center y_center width height     one ro
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
+from cxr.data.boxes import LARGEST_SIDE, corner_and_size, number
+from cxr.data.documents import read_yaml
 from cxr.data.film import Film
-from cxr.data.marks import Marks, marked_film, note_unusable, with_headers
+from cxr.data.marks import Marks, fit_marks, marked_film, read_files
 from cxr.data.patients import without_placeholders
-from cxr.data.tables import TableError, corner_and_size, raise_problems
+from cxr.data.root import Root, wrong_name
+from cxr.data.tables import TableError, raise_problems, read_text, shown
 from cxr.findings import FindingVocabulary
 
 _log = logging.getLogger(__name__)
 
 _SETTINGS = "data.yaml"
+_SPLITS = ("train", "val", "test")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", "")
 
 
@@ -31,18 +32,29 @@ def read_yolo(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     ``train`` and ``val`` are one pool: the project splits by patient. An image whose txt is empty or missing is normal,
     as the format has it; the missing ones are counted in a warning. Patients are known of DICOM files only.
 
+    Folders, lists and links lead to files below ``root`` alone, also where a list holds absolute paths.
+
     Raises ``FileNotFoundError``, ``UnknownLabelError`` for names outside ``findings`` and ``TableError``.
     """
-    settings = _settings(Path(root) / _SETTINGS)
-    names = findings.resolve(list(settings["names"].values()), str(Path(root) / _SETTINGS))
+    base = Path(root)
+    place, table = Root(base), base / _SETTINGS
+    settings = _settings(place.check(table))
+    names = findings.resolve(list(settings["names"].values()), str(table))
     classes = dict(zip(settings["names"], names, strict=True))
-    films = [
-        film for split in ("train", "val", "test") for film in _read(Path(root), settings, split, classes, findings)
-    ]
-    films = list({film.path: film for film in films}.values())  # a folder named for two splits: once, as the last says
-    if not films:
-        raise FileNotFoundError(f"{Path(root) / _SETTINGS}: no image lies in its train, val and test folders")
-    return without_placeholders(films)
+    # an image that is named for two splits is in the last
+    splits = {image: split for split in _SPLITS for image in _images(place, settings, split)}
+    if not splits:
+        raise FileNotFoundError(f"{table}: no image lies in its train, val and test folders")
+    files = read_files({_name(image, base): image for image in splits})
+    marks = _all_marks(place, splits, classes)
+    for name, file in files.items():
+        # of a header that cannot be read the size is not known, and the film will not be either
+        marks[name].stretch(file.width or LARGEST_SIDE, file.height or LARGEST_SIDE)
+    fit_marks(base, marks.items(), files)
+    return without_placeholders([
+        marked_film(file, name, name, marks[name], findings, split="test" if splits[file.path] == "test" else "")
+        for name, file in files.items()
+    ])  # fmt: skip
 
 
 def is_yolo(root: Path) -> bool:
@@ -56,86 +68,122 @@ def yolo_vocabulary(root: Path) -> FindingVocabulary:
 
 
 def _settings(table: Path) -> dict[str, Any]:
-    """Return the settings with ``names`` by class number."""
+    """Return the settings with ``names`` by class number, and of each split the list of its places."""
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected the settings of a YOLO data set (names, train, val)")
-    settings = yaml.safe_load(table.read_text(encoding="utf-8-sig"))
+    settings = read_yaml(table)
     names = settings.get("names") if isinstance(settings, dict) else None
     if not isinstance(names, list | dict) or not names:
         raise TableError(f"{table} has no `names`, expected the list of its classes")
     by_number = names if isinstance(names, dict) else dict(enumerate(names))
-    return {**settings, "names": {int(number): str(name) for number, name in by_number.items()}}
+    problems = [
+        f"names: {shown(key)}: {shown(name)}, expected a number and a text (yes, no and null need quotation marks)"
+        for key, name in by_number.items()
+        if not str(key).isdecimal() or len(str(key)) > 9 or type(name) not in (str, int) or name == ""
+    ]
+    places = {split: settings.get(split) or [] for split in _SPLITS}
+    places = {split: given if isinstance(given, list) else [given] for split, given in places.items()}
+    problems += [
+        f"{split}: {problem}" for split, given in places.items() for one in given if (problem := wrong_name(one))
+    ]
+    path = settings.get("path") or "."
+    problems += [f"path: {problem}"] if (problem := wrong_name(path)) else []
+    raise_problems(table, problems)
+    return places | {"path": path, "names": {int(key): str(name) for key, name in by_number.items()}}
 
 
-def _read(
-    root: Path, settings: Mapping[str, Any], split: str, classes: Mapping[int, str], findings: FindingVocabulary
-) -> list[Film]:
-    images = _images(root, settings, split)
-    marks = {image: _marks(_label_file(image), classes) for image in images}
-    note_unusable(root / _SETTINGS, marks)
-    if missing := sum(not _label_file(image).is_file() for image in images):
-        _log.warning("%s: %d of %d images of %s have no txt and are normal.", root, missing, len(images), split)
-    held_back = "test" if split == "test" else ""
-    films = with_headers([
-        marked_film(image, name := _name(image, root), name, found, findings, split=held_back)
-        for image, found in marks.items()
-    ])  # fmt: skip
-    return [_in_pixels(film) for film in films]
+def _images(place: Root, settings: Mapping[str, Any], split: str) -> list[Path]:
+    """Return the images of a split: those of a folder, of several, or of a txt that lists them.
 
-
-def _images(root: Path, settings: Mapping[str, Any], split: str) -> list[Path]:
-    """Return the images of a split: those of a folder, of several, or of a txt that lists them."""
-    given = settings.get(split) or []
-    base = root / str(settings.get("path") or ".")
-    images = []
-    for entry in given if isinstance(given, list) else [given]:
+    Raises ``FileNotFoundError`` for a folder that is not there, and ``TableError`` for what lies outside the data set.
+    """
+    root, images = place.folder, []
+    base = root / settings["path"]
+    for entry in settings[split]:
         # exports of Roboflow say ../train/images of folders that lie beside data.yaml
-        place = next((p for p in (base / entry, root / entry, root / entry.removeprefix("../")) if p.exists()), None)
-        if place is None:
+        places = [base / entry, root / entry, root / entry.removeprefix("../")]
+        there = [path for path in places if path.exists()]
+        inside = [path for path in there if not place.refusal(path)]
+        if there and not inside:
+            raise TableError(f"{root / _SETTINGS}: {split} is {shown(entry)}, which {place.refusal(there[0])}")
+        if not there:
             raise FileNotFoundError(f"{root / _SETTINGS}: {split} is {entry!r}, which is not in {base}")
-        files = _listed(place, base) if place.is_file() else sorted(place.rglob("*"))
+        files = _listed(place, inside[0], base) if inside[0].is_file() else sorted(inside[0].rglob("*"))
         images += [file for file in files if file.suffix.lower() in _IMAGES and not file.name.startswith(".")]
-    return [image for image in dict.fromkeys(images) if image.is_file()]
+    refusals = [(image, place.refusal(image)) for image in dict.fromkeys(images) if image.is_file()]
+    raise_problems(root, [f"the image {image} {refusal}" for image, refusal in refusals if refusal])
+    images = [place.below(image) for image, _ in refusals]
+    if missing := sum(not _label_file(image, root).is_file() for image in images):
+        _log.warning("%s: %d of %d images of %s have no txt and are normal.", root, missing, len(images), split)
+    return images
 
 
-def _listed(table: Path, base: Path) -> list[Path]:
-    """Return the images that a txt lists, one a line; names may hold blanks. Those that are missing are told."""
-    lines = [line.strip() for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    files = [base / line if (base / line).is_file() else table.parent / line for line in lines]
+def _listed(place: Root, table: Path, base: Path) -> list[Path]:
+    """Return the images that a txt lists, one a line; names may hold blanks. Those that are missing are told.
+
+    A line is a path from the data set's folder or from that of the list. An absolute one is good where it leads into
+    the data set. Raises ``TableError`` for lines that lead out of it, whether anything lies there or not.
+    """
+    files, problems = [], []
+    for line, text in enumerate(read_text(table).splitlines(), start=1):
+        if not (listed := text.strip()):
+            continue
+        if problem := wrong_name(listed):
+            problems.append(f"row {line}: {problem}")
+            continue
+        places = [base / listed, table.parent / listed]
+        inside = [path for path in places if not place.refusal(path)]
+        if not inside:
+            problems.append(f"row {line}: {shown(listed)} {place.refusal(places[0])}")
+            continue
+        files.append(next((path for path in inside if path.is_file()), inside[0]))
+    raise_problems(table, problems)
     if lost := sum(not file.is_file() for file in files):
         _log.warning("%s: %d of %d images of it are missing and left out.", table, lost, len(files))
     return files
 
 
-def _label_file(image: Path) -> Path:
-    """Return …/labels/x.txt of …/images/x.png, of the last folder called images."""
-    parts = list(image.parts)
+def _label_file(image: Path, root: Path) -> Path:
+    """Return …/labels/x.txt of …/images/x.png, of the last folder below ``root`` that is called images."""
+    parts = list(image.relative_to(root).parts)
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
         parts[last] = "labels"
-    return Path(*parts).with_suffix(".txt")
+    return root.joinpath(*parts).with_suffix(".txt")
 
 
-def _marks(table: Path, classes: Mapping[int, str]) -> Marks:
-    """Return the boxes of a txt, still as fractions of width and height."""
-    marks, problems = Marks(), []
-    for line, row in enumerate(table.read_text(encoding="utf-8-sig").splitlines() if table.is_file() else (), start=1):
-        try:
-            number, x, y, width, height = row.split() or ("", *"0000")
-            if number:
-                corner = (float(x) - float(width) / 2, float(y) - float(height) / 2)
-                marks.add(classes[int(number)], corner_and_size([*map(repr, corner), width, height]))
-        except (ValueError, KeyError):
-            expected = f"class x y width height, class one of {', '.join(map(str, classes))}"
-            problems.append(f"row {line}: {row!r}, expected {expected}")
-    raise_problems(table, problems)
+def _all_marks(place: Root, images: Iterable[Path], classes: Mapping[int, str]) -> dict[str, Marks]:
+    """Return the marks of every image by its name, still as fractions of width and height and unchecked."""
+    marks = {}
+    for image in images:
+        table = _label_file(image, place.folder)
+        of_film = marks[_name(image, place.folder)] = Marks()
+        if refusal := place.refusal(table):
+            of_film.problems.append(f"{table} {refusal}")
+        elif table.is_file():
+            _add_rows(of_film, table, _name(table, place.folder), classes)
     return marks
 
 
-def _in_pixels(film: Film) -> Film:
-    film.boxes[:] = (film.boxes * np.tile([film.width, film.height], 2)).astype(np.float32)
-    return film
+def _add_rows(marks: Marks, table: Path, name: str, classes: Mapping[int, str]) -> None:
+    """Add the boxes of a txt to a film's marks, and what is wrong with its rows."""
+    try:
+        rows = read_text(table).splitlines()
+    except TableError as error:
+        marks.problems.append(str(error))
+        return
+    for line, row in enumerate(rows, start=1):
+        try:
+            if row.strip():
+                label, x, y, width, height = row.split()
+                finding = classes[int(label)]
+                w, h = number(width), number(height)
+                box = corner_and_size([number(x) - w / 2, number(y) - h / 2, w, h])
+                marks.add(finding, box, f"{name}, row {line}")
+        except (ValueError, KeyError):
+            expected = f"class x y width height, class one of {', '.join(map(str, classes))}, sizes above 0 and finite"
+            marks.problems.append(f"{name}, row {line}: {shown(row)}, expected {expected}")
 
 
-def _name(image: Path, root: Path) -> str:
-    return str(image.relative_to(root)) if image.is_relative_to(root) else image.name
+def _name(file: Path, root: Path) -> str:
+    return str(file.relative_to(root))

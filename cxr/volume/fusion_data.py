@@ -1,9 +1,11 @@
 """Patients with a film, a series or both, and what is known of each as a whole: a table, ``patients.csv``."""
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.data.root import Root, wrong_name
+from cxr.data.tables import TableError, read_rows, records_of, shown
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import pseudonym
 from cxr.volume.study import Study
@@ -46,34 +48,37 @@ def read_patients(root: Path | str, findings: FindingVocabulary) -> list[Patient
 
     Raises:
         FileNotFoundError: the table, a film or a series is not there.
-        ValueError: a column is missing, a row has neither film nor series, or a split is unknown.
+        ValueError: a column is missing, a path leads out of ``root``, a row has neither film nor series, or a split is
+            unknown.
         UnknownLabelError: a finding is not in the vocabulary.
     """
     root = Path(root)
     table = root / TABLE
     if not table.is_file():
         raise FileNotFoundError(f"{table}: there is no such file, expected a table with {', '.join(_COLUMNS)}")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        if lacking := [name for name in _COLUMNS if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"{table}: has no column {', '.join(lacking)}; found {', '.join(reader.fieldnames or ())}")
-        return [_patient(root, table, number, row, findings) for number, row in enumerate(reader, start=2)]
+    place = Root(root)
+    records = records_of(table, read_rows(place.check(table)), _COLUMNS, ("patient", "split"))
+    return [_patient(place, table, line, record, findings) for line, record in records.items()]
 
 
-def _patient(root: Path, table: Path, number: int, row: dict[str, str], findings: FindingVocabulary) -> Patient:
-    film, series = (root / row[name].strip() if row[name].strip() else None for name in ("film", "series"))
+def _patient(place: Root, table: Path, number: int, row: Mapping[str, str], findings: FindingVocabulary) -> Patient:
+    film, series = (place.folder / row[name] if row[name] else None for name in ("film", "series"))
     if film is None and series is None:
         raise ValueError(f"{table}: row {number} has neither film nor series, expected one at least")
     for path in (film, series):
-        if path is not None and not path.exists():
+        if path is None:
+            continue
+        if problem := wrong_name(str(path)) or place.refusal(path):
+            raise TableError(f"{table}: row {number}: {shown(str(path))} {problem}")
+        if not path.exists():
             raise FileNotFoundError(f"{table}: row {number}: {path} is not there")
-    split = (row.get("split") or "").strip()
+    split = row["split"]
     if split not in ("", "test"):
         raise ValueError(f"{table}: row {number}: split is {split!r}, expected test or nothing")
     labels = [label for label in row["findings"].split("|") if label.strip()]
     names = findings.resolve(labels, str(table), [number] * len(labels))
     found = tuple(dict.fromkeys(name for name in names if name != NORMAL))
     study = pseudonym(f"{row['film']} {row['series']}")
-    patient = pseudonym((row.get("patient") or "").strip() or f"{row['film']} {row['series']}")
-    volume = None if series is None else Study(series, row["series"].strip(), study, patient, found)
+    patient = pseudonym(row["patient"] or f"{row['film']} {row['series']}")
+    volume = None if series is None else Study(series, row["series"], study, patient, found)
     return Patient(film, volume, study, patient, found, split)

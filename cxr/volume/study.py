@@ -1,7 +1,5 @@
 """Volumes with what is known of each as a whole: a table of series and findings, ``studies.csv``."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -9,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from cxr.data.patients import without_placeholders
+from cxr.data.root import Root, wrong_name
+from cxr.data.tables import raise_problems, read_rows, records_of, shown, shown_names
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import Header, ReadError, find_dicoms, pseudonym, read_header
 from cxr.read.tags import open_tags
@@ -63,7 +63,8 @@ def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = F
     ``stacked`` says that folders hold films of a patient, to be laid upon each other (``cxr.volume.stack``).
 
     Raises ``FileNotFoundError`` without the table or for folders that are missing, ``UnknownLabelError`` for unknown
-    findings and ``ValueError`` for a table that does not fit itself; all rows concerned stand in one message.
+    findings and ``ValueError`` for a table that does not fit itself or leads out of ``root``; all rows concerned stand
+    in one message.
     """
     root = Path(root)
     table = root / TABLE
@@ -91,22 +92,15 @@ def _rows(table: Path) -> dict[int, dict[str, str]]:
     """Return the records of the table by their line in it, counted from 1; absent columns are ""."""
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected a csv with the columns {', '.join(_COLUMNS)}")
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{table} is not UTF-8: {error}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", restkey="")
-    names = [name.strip() for name in reader.fieldnames or ()]
-    reader.fieldnames = names
+    rows = read_rows(Root(table.parent).check(table))
+    names = next(iter(rows.values()))
     missing, unknown = ([c for c in _COLUMNS if c not in names], [c for c in names if c not in _COLUMNS + _OPTIONAL])
     if missing or unknown:
         raise ValueError(
-            f"{table} has the columns {', '.join(names) or 'none'}; expected {', '.join(_COLUMNS)} and if wanted "
+            f"{table} has the columns {shown_names(names)}; expected {', '.join(_COLUMNS)} and if wanted "
             f"{', '.join(_OPTIONAL)}"
         )
-    columns = _COLUMNS + _OPTIONAL
-    lines = ((reader.line_num, record) for record in reader)
-    return {line: {c: record.get(c, "").strip() for c in columns} for line, record in lines}
+    return records_of(table, rows, _COLUMNS, _OPTIONAL)
 
 
 def _labels(row: dict[str, str]) -> list[str]:
@@ -116,18 +110,20 @@ def _labels(row: dict[str, str]) -> list[str]:
 def _check(table: Path, rows: dict[int, dict[str, str]], found: dict[int, tuple[str, ...]]) -> None:
     """Raise one ``ValueError`` for all rows that do not fit the table."""
     problems = []
+    place = Root(table.parent)
     first: dict[tuple[str, str], int] = {}
     for number, row in rows.items():
         if not row["series"]:
             problems.append(f"row {number}: no series")
+        elif problem := wrong_name(row["series"]) or place.refusal(table.parent / row["series"]):
+            problems.append(f"row {number}: the series {shown(row['series'])} {problem}")
         if (other := first.setdefault((row["series"], row["series_pseudonym"]), number)) != number:
             problems.append(f"row {number}: the same series as row {other}, expected one row a series")
         if row["split"] not in _SPLITS:
             problems.append(f"row {number}: split is {row['split']!r}, expected test, train or nothing")
         if NORMAL in found[number] and len(found[number]) > 1:
             problems.append(f"row {number}: both normal and {', '.join(n for n in found[number] if n != NORMAL)}")
-    if problems:
-        raise ValueError("\n  ".join([f"{table}: {len(problems)} problems", *problems[:30]]))
+    raise_problems(table, problems)
 
 
 def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: Header | None, stacked: bool) -> Study:

@@ -163,3 +163,16 @@ def test_a_wrong_command_line_is_one_line(
         audit_module.main()
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_command_refuses_what_lies_outside_the_data_set(
+    course: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    course.row("A", "normal")
+    course.rows[0]["ImagePath"] = "../../secret.dcm"
+    (course.root.parent / "secret.dcm").write_bytes(b"not yours")
+    monkeypatch.setattr(sys, "argv", ["audit", str(course.save())])
+    with pytest.raises(SystemExit) as end:
+        audit_module.main()
+    assert end.value.code == 2
+    assert "row 2: ImagePath '../../secret.dcm' leads to" in capsys.readouterr().err

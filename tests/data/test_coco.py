@@ -64,13 +64,13 @@ def test_the_root_may_be_the_json_itself(tmp_path: Path, findings: FindingVocabu
         ({"images": [{"id": 1, "file_name": "x.png", "width": 1, "height": 1}], "annotations": []},
          FileNotFoundError, "1 of 1 images are missing, first .*x.png"),
         ({"images": [{"id": 1, "file_name": "x.png"}, {"id": 2}]}, ValueError,
-         r"annotations\.coco\.json: 2 of 2 images are damaged; the first, number 1 has no width, height"),
+         r"annotations\.coco\.json: 2 problems\n  images, number 1 has no width, height\n  images, number 2 "),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [0, 0, 1, 1]}, {"id": 2}]}, ValueError,
-         "1 of 2 annotations are damaged; the first, number 2 has no image_id, category_id, bbox"),
+         "1 problems\n  annotations, number 2 has no image_id, category_id, bbox"),
         ({"annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [0, 0, 1]}]}, ValueError,
          r"number 1 has the bbox \[0, 0, 1\], expected \[x, y, width, height\]"),
-        ({"categories": ["scoliosis"]}, ValueError, "1 of 1 categories are damaged; the first, number 1 has no id"),
-        ({"images": {}}, ValueError, "images is a dict, expected a list"),
+        ({"categories": ["scoliosis"]}, ValueError, "categories, number 1 is 'scoliosis', expected an object"),
+        ({"images": {}}, ValueError, "images is {}, expected a list"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from cxr.data.coco import read_coco
-from cxr.data.course import read_course, read_course_test
+from cxr.data.course import read_course
 from cxr.data.course_files import CourseError, read_mark
+from cxr.data.course_test_set import read_course_test
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.findings import FindingVocabulary, UnknownLabelError

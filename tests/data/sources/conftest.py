@@ -19,9 +19,9 @@ a1,No finding,14,R10,,,,
 b2,Cardiomegaly,3,R9,20.5,40,80,90
 b2,Cardiomegaly,3,R8,22.5,40,82,90
 b2,Cardiomegaly,3,R8,22.5,40,82,90
-b2,Nodule/Mass,8,R8,30,10,10,20
+b2,Nodule/Mass,8,R8,10,10,30,20
 b2,No finding,14,R10,,,,
-c3,Other lesion,9,R9,5,5,5,50
+c3,Other lesion,9,R9,,,,
 c3,No finding,14,R8,,,,
 c3,No finding,14,R10,,,,
 d4,ILD,5,R9,0,0,1,1
@@ -32,7 +32,7 @@ NIH_BOXES = """Image Index,Finding Label,Bbox [x,y,w,h],,,
 00000001_001.png,Infiltrate,5,6,20,10,,,
 00000001_001.png,Infiltrate,5,6,20,10,,,
 00000002_000.png,Effusion,30,30,10,20
-00000002_000.png,Mass,30,30,0,20
+00000002_000.png,Mass,,,,
 """
 
 NIH_ENTRIES = (

@@ -58,7 +58,7 @@ def test_three_readers_of_vindr_are_fused_by_finding(
     film = films["b2"]
     assert (film.path.name, film.width, film.height) == ("b2.dcm", 120, 100)
     assert film.findings == ("cardiomegaly", "nodule_mass")
-    np.testing.assert_allclose(film.boxes, [[21.5, 40, 81, 90], [10, 10, 30, 20]])  # corners the wrong way round too
+    np.testing.assert_allclose(film.boxes, [[21.5, 40, 81, 90], [10, 10, 30, 20]])
     assert [(r.rater, r.findings) for r in film.readings] == [
         ("R10", ()), ("R8", ("cardiomegaly", "nodule_mass")), ("R9", ("cardiomegaly",)),
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_vindr_film_is_normal_where_all_readers_find_nothing(published: Any, t
     films = by_id(read_vindr(published.vindr(tmp_path), VINDR))
     assert films["a1"].normal
     assert len(films["a1"].readings) == 3
-    # one reader marked a lesion with a box without width: no box to learn, and no normal film
+    # one reader named a lesion and left its corners empty: no box to learn, and no normal film
     assert not films["c3"].normal
     assert films["c3"].labelled == set(VINDR.names) - {"other_lesion"}
 
@@ -130,7 +130,7 @@ def test_what_a_nih_report_names_without_a_box_is_not_labelled(published: Any, t
     infiltrate = films["00000001_001.png"]
     assert infiltrate.findings == ("infiltration",)  # "Infiltrate" in one table, "Infiltration" in the other; once
     assert infiltrate.labelled == set(NIH.names) - {"effusion"}
-    assert films["00000002_000.png"].labelled == set(NIH.names) - {"mass"}  # its box has no width
+    assert films["00000002_000.png"].labelled == set(NIH.names) - {"mass"}  # it has no box
 
 
 def test_normal_nih_films_are_as_many_as_asked_for_and_always_the_same(published: Any, tmp_path: Path) -> None:
@@ -177,7 +177,9 @@ def test_rsna_films_have_the_patients_of_chestxray14_where_the_mapping_is(publis
 def test_tables_of_rsna_that_disagree_are_refused(published: Any, tmp_path: Path) -> None:
     root = published.rsna(tmp_path)
     edit(root / "stage_2_detailed_class_info.csv", "u1,Normal", "u1,Lung Opacity")
-    with pytest.raises(TableError, match=r"1 films do not fit .*; the first, u1, has 0 boxes and the class 'Lung Opac"):
+    with pytest.raises(
+        TableError, match=r"1 films do not fit .*; the first, 'u1', has 0 boxes and the class 'Lung Opac"
+    ):
         read_rsna(root, RSNA)
 
 
@@ -259,7 +261,7 @@ def test_vocabularies_have_as_many_findings_as_their_data_sets() -> None:
         ("nih", "Data_Entry_2017.csv", "Patient ID", "Patient", TableError, "no column Patient ID"),
         ("rsna", "stage_2_train_labels.csv", "10.0", "ten", TableError, "row 3: .*'ten'"),
         ("rsna", "stage_2_detailed_class_info.csv", "Normal", "Sick", TableError, "class is 'Sick', expected Lung Op"),
-        ("rsna", "stage_2_detailed_class_info.csv", "u2", "u9", TableError, "1 films of .* are not in it, first u2"),
+        ("rsna", "stage_2_detailed_class_info.csv", "u2", "u9", TableError, "1 films of .* are not in it, first 'u2'"),
         ("chestxdet", "ChestX_Det_train.json", "[{", "{", TableError, "is not a json file"),
         ("chestxdet", "ChestX_Det_train.json", '["Effusion", ', "[", TableError, "film 2: 2 syms for 3 boxes"),
         ("chestxdet", "ChestX_Det_train.json", "[79, 66, ", "[79, ", TableError, "film 2: the box .*, expected .x1"),
