@@ -20,8 +20,8 @@ from cxr.read.dicom import ReadError, read_dicom, read_film, read_header
         ({"PixelData": None}, "has no Pixel Data"),
         ({"Rows": 0}, "Rows × Columns is 0 × 2, expected at least 1 × 1"),
         ({"Rows": 3}, "Pixel Data holds 8 bytes, expected 12 for 3 × 2 pixels of 16 bits"),
-        ({"Rows": 65535, "Columns": 65535}, "Rows × Columns is 65535 × 65535, expected at most 134,217,728 pixels"),
-        ({"Rows": 10000, "Columns": 10000}, "Pixel Data holds 8 bytes, expected 200,000,000"),
+        ({"Rows": 65535, "Columns": 65535}, "Rows × Columns is 65535 × 65535, expected at most 40,000,000 pixels"),
+        ({"Rows": 6000, "Columns": 6000}, "Pixel Data holds 8 bytes, expected 72,000,000"),
         ({"Rows": None}, "Rows is absent, expected one finite number"),
         ({"BitsAllocated": 32, "BitsStored": 32}, "BitsAllocated is 32, expected 8 or 16"),
         ({"BitsStored": 17}, "BitsStored is 17, expected 1..16"),
@@ -106,14 +106,6 @@ def test_folder_and_missing_file_are_read_errors(tmp_path):
             read(tmp_path)
         with pytest.raises(ReadError, match="No such file"):
             read(tmp_path / "absent.dcm")
-
-
-def test_a_deflate_bomb_is_refused_before_it_is_inflated(write_film, monkeypatch):
-    path = write_film(np.zeros((1500, 2000), np.uint16), syntax=DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr("cxr.read.tags.MAX_BYTES", 5_000_000)
-    assert path.stat().st_size < 100_000  # and 6 MB inflated
-    with pytest.raises(ReadError, match="inflates beyond 5,000,000 bytes"):
-        read_dicom(path)
 
 
 def test_a_header_that_promises_4_gb_of_pixels_does_not_allocate_them(write_film):
