@@ -217,9 +217,9 @@ def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bo
         raise ValueError(f"the codestream has {precincts:,} precincts for {height} × {width} pixels: no film is so cut")
 
 
-def without_end(stream: memoryview) -> bytes:
+def without_end(stream: memoryview) -> memoryview:
     """Return a JPEG codestream without its end marker and the padding behind it."""
-    return bytes(stream[: len(stream) - _padding(stream) - 2])
+    return stream[: len(stream) - _padding(stream) - 2]
 
 
 def _padding(stream: memoryview) -> int:

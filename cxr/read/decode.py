@@ -87,6 +87,8 @@ _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLoss
 
 _FILLER = b"\x55\xaa\x33\xcc" * 16  # codes of samples that look like nothing a decoder fills with
 
+_FILLED = 8  # samples at the end of a film that are looked at
+
 _in_use: dict[uid.UID, str] = {}
 
 SUPPORTED = (*_NATIVE, uid.RLELossless, *_CODECS)
@@ -225,7 +227,7 @@ def _lacks_data(codestream: Codestream, name: str, codec: Callable[[memoryview],
     libjpeg fills what is missing, with grey or with what it predicts, and tells nobody. So the film is decoded once
     more with some bytes in front of the end marker: a decoder that had all it needs never reads these.
     """
-    longer = memoryview(without_end(codestream.stream) + _FILLER + b"\xff\xd9")
+    longer = memoryview(b"".join((without_end(codestream.stream), _FILLER, b"\xff\xd9")))
     again = _decoded(replace(codestream, stream=longer), name, codec)
     return any(not np.array_equal(again[row : row + 64], samples[row : row + 64]) for row in range(0, len(samples), 64))
 
@@ -237,13 +239,13 @@ def _looks_filled(codestream: Codestream, samples: NDArray[Any]) -> bool:
         return False
     if codestream.process == "sequential":  # mid-grey, as a block without coefficients is
         return bool(np.all(samples[(rows - 1) // 8 * 8 :, (columns - 1) // 8 * 8 :] == 1 << (codestream.bits - 1)))
-    # What each of the predictors makes of the samples left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
-    if rows < 2 or columns < 2:
+    if rows < 2 or columns <= _FILLED:
         return True
-    last = samples[-1, -1]
-    a, b, c = (int(value) for value in (samples[-1, -2], samples[-2, -1], samples[-2, -2]))
-    predicted = (a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)
-    return int(last) in predicted
+    # What each of the predictors makes of the samples left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
+    last, above = (samples[row, -_FILLED - 1 :].astype(np.int32) for row in (-1, -2))
+    a, b, c = last[:-1], above[1:], above[:-1]
+    predictions = (a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)
+    return any(np.array_equal(last[1:], predicted) for predicted in predictions)
 
 
 def _stored_bits(words: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:

@@ -4,6 +4,7 @@ The elements in front of Pixel Data are pydicom's; Pixel Data stay where they ar
 file. So that a file cannot make pydicom build millions of objects, or inflate gigabytes, it reads through ``_Metered``.
 """
 
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.charset import default_encoding
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
@@ -32,7 +36,8 @@ _OTHER_KINDS = {b"%PDF": "a PDF", b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "gzip
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _UNDEFINED = 0xFFFFFFFF
-_OBJECT_BYTES = 256  # what pydicom keeps for an element beside its value, about
+_OBJECT_BYTES = 512  # what pydicom keeps for an element or an item beside its value, about, for each time it reads
+_MOST_VALUE = 2**14  # bytes of an element that is no sequence: numbers and names of a film take some hundred
 _PIECE = 2**14
 _MOST_FRAGMENTS = 2**16  # a view of each is kept; a film has one, or one for every few kilobytes
 _VRS = {vr.value.encode() for vr in VR}
@@ -117,13 +122,33 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
     # Always explicit VR little endian, and no shorter than it is (PS3.10 7.1); pydicom notices where it is implicit
     meta = read_dataset(source, is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
+    if not re.fullmatch(r"[0-9.]*", syntax):
+        raise DamagedError("TransferSyntaxUID is no UID")
     implicit, little = _encoding(syntax, source)
     if syntax == DeflatedExplicitVRLittleEndian:
         source = _Inflated(source.rest())
     tags: list[BaseTag | int] = [Tag(name) for name in names]
     dataset = read_dataset(source, implicit, little, stop_when=_at_pixels, specific_tags=tags)
     implicit, little = (bool(known) for known in dataset.original_encoding)
+    for element in list(dataset.elements()):
+        if isinstance(element, RawDataElement) and element.value:
+            _bound(dataset, element)
     return dataset, syntax or _name(implicit, little), _pixel_element(source, implicit, little)
+
+
+def _bound(dataset: Dataset, element: RawDataElement) -> None:
+    """Take a sequence apart within the limits of a header, and refuse other values that no film has.
+
+    pydicom would do so when somebody asks for the value, without limits: a number of the file becomes an object.
+    """
+    value = element.value or b""
+    if "SQ" in (element.VR, dictionary_VR(element.tag)):
+        source = _Metered(BytesIO(value))
+        items = read_sequence(source, element.is_implicit_VR, element.is_little_endian, len(value), default_encoding)
+        dataset[element.tag] = DataElement(element.tag, "SQ", items)
+    elif len(value) > _MOST_VALUE:
+        name = keyword_for_tag(element.tag)
+        raise DamagedError(f"{name} has {len(value):,} bytes, expected at most {_MOST_VALUE:,}")
 
 
 def _behind_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

@@ -25,6 +25,8 @@ __all__ = ["Tags", "looks_like_dicom", "open_tags"]
 
 _CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # what a Code String may be made of (PS3.5 6.2)
 
+_MOST_LUT = 2 * 2**16  # bytes of the largest table: as many entries as its 16-bit length can tell, of 16 bits
+
 
 @contextmanager
 def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterator["Tags"]:
@@ -100,7 +102,7 @@ class Tags:
         if not numbers and default is not None:
             return default
         if len(numbers) != 1 or not isfinite(numbers[0]):
-            raise ReadError(f"{self.path}: {name} is {numbers or 'absent'}, expected one finite number")
+            raise ReadError(f"{self.path}: {name} is {numbers[:4] or 'absent'}, expected one finite number")
         return numbers[0]
 
     def integer(self, name: str, default: int | None = None) -> int:
@@ -140,6 +142,10 @@ class Tags:
 
 def _lut(item: Dataset, signed: bool, little_endian: bool) -> Lut:
     """Return a lookup table from its sequence item (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
+    for name in ("LUTDescriptor", "LUTData"):
+        raw = item.get_item(name)
+        if raw is not None and isinstance(raw.value, bytes) and len(raw.value) > _MOST_LUT:
+            raise DamagedError(f"{name} has {len(raw.value):,} bytes, expected at most {_MOST_LUT:,}")
     descriptor = item["LUTDescriptor"].value
     if isinstance(descriptor, bytes):
         descriptor = _words(descriptor, little_endian)
