@@ -33,7 +33,7 @@ _NATIVE = (
 _hook_lock = threading.Lock()
 
 
-def _decode_htj2k(stream: memoryview) -> NDArray[Any]:
+def _decode_htj2k(stream: Any) -> NDArray[Any]:
     """Decode HTJ2K; raise ``RuntimeError`` for whatever OpenJPH reports."""
     with _reported_errors() as errors:
         samples = imagecodecs.htj2k_decode(stream)
@@ -69,7 +69,7 @@ def _reported_errors() -> Iterator[list[str]]:
 
 
 # One decoder a transfer syntax: the fastest of those that gave equal pixels (benchmarks/reading.py).
-_CODECS: dict[uid.UID, tuple[str, Callable[[memoryview], Any]]] = {
+_CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
     uid.JPEGBaseline8Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
     uid.JPEGExtended12Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
     uid.JPEGLossless: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
@@ -198,8 +198,9 @@ def _rle_words(frame: memoryview, layout: PixelLayout) -> NDArray[Any]:
     if layout.nbytes > 64 * len(frame):  # two bytes stand for at most 128
         raise ValueError(f"{len(frame):,} bytes of RLE cannot hold the expected {layout.nbytes:,} bytes")
     word = np.dtype(f"<u{layout.bits_allocated // 8}")
+    coded: Any = frame  # imagecodecs takes views, its type hints leave them out
     try:
-        decoded = imagecodecs.dicomrle_decode(frame, word, out=bytearray(layout.nbytes))
+        decoded = imagecodecs.dicomrle_decode(coded, word, out=bytearray(layout.nbytes))
         return np.frombuffer(decoded, word, layout.rows * layout.columns).reshape(layout.rows, layout.columns)
     except Exception as error:  # whatever a codec makes of untrusted bytes
         raise ValueError(f"the RLE pixel data cannot be decoded: {error}") from error
@@ -214,14 +215,14 @@ def _check_agreement(found: Codestream, layout: PixelLayout) -> None:
         raise ValueError(f"the codestream has {found.bits} bits a sample, expected at most {layout.bits_allocated}")
 
 
-def _decoded(codestream: Codestream, name: str, codec: Callable[[memoryview], Any]) -> NDArray[Any]:
+def _decoded(codestream: Codestream, name: str, codec: Callable[..., Any]) -> NDArray[Any]:
     try:
         return np.asarray(codec(codestream.stream))
     except Exception as error:  # whatever a codec makes of untrusted bytes
         raise ValueError(f"{name} cannot decode the pixel data: {error or type(error).__name__}") from error
 
 
-def _lacks_data(codestream: Codestream, name: str, codec: Callable[[memoryview], Any], samples: NDArray[Any]) -> bool:
+def _lacks_data(codestream: Codestream, name: str, codec: Callable[..., Any], samples: NDArray[Any]) -> bool:
     """Whether a JPEG codestream with an end marker ends before its last sample does.
 
     libjpeg fills what is missing, with grey or with what it predicts, and tells nobody. So the film is decoded once

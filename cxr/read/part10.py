@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
         raise ReadError(f"{path}: not a DICOM file{kind}; expected DICM after 128 bytes, or a bare data set")
     source = _Metered(file, 132 if start[128:132] == b"DICM" else 0)
     # Always explicit VR little endian, and no shorter than it is (PS3.10 7.1); pydicom notices where it is implicit
-    meta = read_dataset(source, is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
+    meta = read_dataset(cast(BinaryIO, source), is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
     if not re.fullmatch(r"[0-9.]*", syntax):
         raise DamagedError("TransferSyntaxUID is no UID")
@@ -128,7 +128,7 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
     if syntax == DeflatedExplicitVRLittleEndian:
         source = _Inflated(source.rest())
     tags: list[BaseTag | int] = [Tag(name) for name in names]
-    dataset = read_dataset(source, implicit, little, stop_when=_at_pixels, specific_tags=tags)
+    dataset = read_dataset(cast(BinaryIO, source), implicit, little, stop_when=_at_pixels, specific_tags=tags)
     implicit, little = (bool(known) for known in dataset.original_encoding)
     for element in list(dataset.elements()):
         if isinstance(element, RawDataElement) and element.value:
@@ -143,7 +143,7 @@ def _bound(dataset: Dataset, element: RawDataElement) -> None:
     """
     value = element.value or b""
     if "SQ" in (element.VR, dictionary_VR(element.tag)):
-        source = _Metered(BytesIO(value))
+        source = cast(BinaryIO, _Metered(BytesIO(value)))
         items = read_sequence(source, element.is_implicit_VR, element.is_little_endian, len(value), default_encoding)
         dataset[element.tag] = DataElement(element.tag, "SQ", items)
     elif len(value) > _MOST_VALUE:
@@ -178,7 +178,8 @@ def _name(implicit: bool, little: bool) -> UID:
 
 def _pixel_element(source: "_Metered", implicit: bool, little: bool) -> PixelElement | None:
     """Return the element that reading has stopped at (PS3.5 7.1.2, 7.1.3)."""
-    order, head = "little" if little else "big", source.read(8)
+    order: Literal["little", "big"] = "little" if little else "big"
+    head = source.read(8)
     tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
     if len(head) < 8 or tag not in _PIXELS:
         return None
@@ -267,7 +268,7 @@ class _Inflated(_Metered):
         while filled < count and (piece := self._more(min(count - filled, _PIECE))):
             whole[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
             filled += len(piece)
-        return memoryview(whole)[:filled]
+        return whole.data[:filled]
 
     def _more(self, limit: int) -> bytes:
         """Return the next inflated bytes, ``limit`` at most; none at the end of the data or where they are cut off."""
