@@ -12,6 +12,7 @@ import numpy as np
 
 from cxr.read.dicom import ReadError, find_dicoms, read_dicom
 from cxr.read.intensity import FullRange, Intensity, LogWindow, Percentile, VoiWindow
+from cxr.read.limits import max_pixels
 from cxr.read.workers import outcomes
 
 INTENSITIES = {
@@ -46,7 +47,8 @@ class Converter:
     def __call__(self, path: Path) -> None:
         """Write the picture of one film. Raises ``ReadError``."""
         film = read_dicom(path)
-        picture = np.rint(self.intensity(film) * 255).astype(np.uint8)
+        values = self.intensity(film) * 255
+        picture = np.rint(values, out=values).astype(np.uint8)
         scale = (self.size or max(picture.shape)) / max(picture.shape)
         if scale < 1:
             height, width = picture.shape
@@ -56,9 +58,13 @@ class Converter:
         if self.keep_names:
             name = path.relative_to(self.folder)
             name = name.with_name(name.name + self.suffix)  # 1.dcm and 1.img are two films
+        try:
+            encoded = cv2.imencode(self.suffix, picture)[1]
+        except cv2.error as error:  # a JPEG has sides of at most 65,500 px
+            raise ReadError(f"{path}: {film.pixels.shape} px cannot be written as {self.suffix}; try png") from error
         target = self.out / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(cv2.imencode(self.suffix, picture)[1].tobytes())
+        target.write_bytes(encoded.tobytes())
 
 
 def convert(folder: Path, converter: Converter) -> list[ReadError]:
@@ -83,6 +89,10 @@ def main(prog: str = "python -m cxr.data.convert") -> None:
     if given.size is not None and given.size < 1:
         parser.error(f"--size is {given.size}, expected at least 1")
     intensity = INTENSITIES[given.intensity]
+    try:
+        max_pixels()
+    except ValueError as error:
+        parser.error(str(error))
     try:
         converter = Converter(given.folder, given.out, f".{given.format}", intensity, given.size, given.keep_names)
         failures = convert(given.folder, converter)

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from cxr.data.film import Film
-from cxr.read.dicom import ReadError, find_dicoms, read_header
+from cxr.read.dicom import ReadError, read_header
+from cxr.read.files import files_below
+from cxr.read.part10 import looks_like_dicom
 from cxr.read.picture import is_picture
 
 _SAYS_DICOM = (".dcm", ".dicom")
@@ -35,16 +37,16 @@ def read_folder(path: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
 def film_paths(path: Path) -> list[Path]:
     """Return ``path`` where it is a file, else the films below it, sorted, chosen as ``read_folder`` says.
 
-    Raises ``ValueError`` where there is none.
+    A file that cannot be opened is among them: it may be a film, and who reads it is told why it is none. Raises
+    ``ValueError`` where there is none.
     """
     if path.is_file():
         return [path]
-    found = set(find_dicoms(path))
-    for file in path.rglob("*"):
-        if file.is_file() and file not in found:
-            with file.open("rb") as opened:
-                if is_picture(opened.read(132)) or file.suffix.lower() in _SAYS_DICOM:
-                    found.add(file)
-    if not found:
+    paths = sorted(file for file, start in files_below(path) if start is None or _is_film(file, start))
+    if not paths:
         raise ValueError(f"{path}: holds no film, neither DICOM nor picture")
-    return sorted(found)
+    return paths
+
+
+def _is_film(file: Path, start: bytes) -> bool:
+    return looks_like_dicom(start) or is_picture(start) or file.suffix.lower() in _SAYS_DICOM

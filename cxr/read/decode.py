@@ -5,7 +5,10 @@ before anything of that size is allocated.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +16,12 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
-from pydicom.encaps import generate_frames
+
+from cxr.read.codestream import Codestream, check_whole, open_jpeg, open_wavelet, without_end
+from cxr.read.limits import check_pixels
+from cxr.read.part10 import PixelElement
 
 log = logging.getLogger(__name__)
-
-MAX_PIXELS = 2**27
-"""Largest film accepted: 134 megapixels, four times a stitched whole-spine film of 3,000 × 10,000."""
 
 _NATIVE = (
     uid.ImplicitVRLittleEndian,
@@ -27,8 +30,46 @@ _NATIVE = (
     uid.ExplicitVRBigEndian,
 )
 
+_hook_lock = threading.Lock()
+
+
+def _decode_htj2k(stream: Any) -> NDArray[Any]:
+    """Decode HTJ2K; raise ``RuntimeError`` for whatever OpenJPH reports."""
+    with _reported_errors() as errors:
+        samples = imagecodecs.htj2k_decode(stream)
+    if errors:
+        raise RuntimeError(errors[0])
+    return np.asarray(samples)
+
+
+@contextmanager
+def _reported_errors() -> Iterator[list[str]]:
+    """Collect the errors that a decoder cannot raise.
+
+    imagecodecs takes the lines of an HTJ2K film in a function that must not raise: what OpenJPH reports there goes to
+    ``sys.unraisablehook``, and the film comes back wrong. The hook belongs to the whole process: one decoder at a time
+    sets it, and what other threads report meanwhile is handed on.
+    """
+    errors: list[str] = []
+    thread = threading.get_ident()
+    with _hook_lock:
+        before = sys.unraisablehook
+
+        def collect(report: Any) -> None:
+            if threading.get_ident() == thread:
+                errors.append(str(report.exc_value))
+            else:
+                before(report)
+
+        sys.unraisablehook = collect
+        try:
+            yield errors
+        finally:
+            sys.unraisablehook = before
+
+
 # One decoder a transfer syntax: the fastest of those that gave equal pixels (benchmarks/reading.py).
-_CODECS: dict[uid.UID, tuple[str, Callable[[bytes], Any]]] = {
+_CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
     uid.JPEGBaseline8Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
     uid.JPEGExtended12Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
     uid.JPEGLossless: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
@@ -37,12 +78,16 @@ _CODECS: dict[uid.UID, tuple[str, Callable[[bytes], Any]]] = {
     uid.JPEGLSNearLossless: ("CharLS", imagecodecs.jpegls_decode),
     uid.JPEG2000Lossless: ("OpenJPEG", imagecodecs.jpeg2k_decode),
     uid.JPEG2000: ("OpenJPEG", imagecodecs.jpeg2k_decode),
-    uid.HTJ2KLossless: ("OpenJPH", imagecodecs.htj2k_decode),
-    uid.HTJ2KLosslessRPCL: ("OpenJPH", imagecodecs.htj2k_decode),
-    uid.HTJ2K: ("OpenJPH", imagecodecs.htj2k_decode),
+    uid.HTJ2KLossless: ("OpenJPH", _decode_htj2k),
+    uid.HTJ2KLosslessRPCL: ("OpenJPH", _decode_htj2k),
+    uid.HTJ2K: ("OpenJPH", _decode_htj2k),
 }
 _LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+
+_FILLER = b"\x55\xaa\x33\xcc" * 16  # codes of samples that look like nothing a decoder fills with
+
+_FILLED = 8  # samples at the end of a film that are looked at
 
 _in_use: dict[uid.UID, str] = {}
 
@@ -62,12 +107,7 @@ class PixelLayout:
     signed: bool
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.columns < 1:
-            raise ValueError(f"Rows × Columns is {self.rows} × {self.columns}, expected at least 1 × 1")
-        if self.rows * self.columns > MAX_PIXELS:
-            raise ValueError(
-                f"Rows × Columns is {self.rows} × {self.columns}, expected at most {MAX_PIXELS:,} pixels together"
-            )
+        check_pixels(self.rows, self.columns)
         if self.bits_allocated not in (8, 16):
             raise ValueError(f"BitsAllocated is {self.bits_allocated}, expected 8 or 16")
         if not 1 <= self.bits_stored <= self.bits_allocated:
@@ -84,30 +124,36 @@ class PixelLayout:
         return self.rows * self.columns * self.bits_allocated // 8
 
 
-def decode(data: bytes, syntax: uid.UID, layout: PixelLayout, swapped_bytes: bool = False) -> NDArray[Any]:
+def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
     """Return the stored values of a single-frame film, [rows, columns], uint8/uint16 or int8/int16.
 
-    Unused high bits are dropped and the sign is applied. ``data`` is the value of Pixel Data. ``swapped_bytes``
-    tells that 8-bit pixels were written as big-endian 16-bit words (VR OW). Raises ``ValueError`` with the reason.
+    Unused high bits are dropped and the sign is applied. Beside the file's own bytes and the pixels that it returns,
+    memory goes only to the codec. Raises ``ValueError`` with the reason.
     """
+    compressed = syntax == uid.RLELossless or syntax in _CODECS
+    if not compressed and syntax not in _NATIVE:
+        raise ValueError(f"no decoder for this transfer syntax, expected one of {', '.join(s.name for s in SUPPORTED)}")
+    if element.vr not in (("OB", "OW") if compressed else ("OB", "OW", "UN", "")):
+        raise ValueError(f"the VR of Pixel Data is {element.vr or 'left out'}, expected OB or OW")
+    if element.undefined_length and not compressed:
+        raise ValueError("pixel data are compressed, expected uncompressed ones")
     if syntax in _NATIVE:
         announce({syntax: "numpy"})
-        return _stored_bits(_native_words(data, syntax.is_little_endian, layout, swapped_bytes), layout)
+        return _stored_bits(_native_words(element, syntax, layout), layout)
     if syntax == uid.RLELossless:
         announce({syntax: "imagecodecs"})
-        return _stored_bits(_rle_words(_only_frame(data), layout), layout)
-    if syntax not in _CODECS:
-        raise ValueError(f"no decoder for this transfer syntax, expected one of {', '.join(s.name for s in SUPPORTED)}")
+        return _stored_bits(_rle_words(element.frame(), layout), layout)
     name, codec = _CODECS[syntax]
     announce({syntax: name})
-    frame = _only_frame(data)
-    _check_codestream(frame, syntax, layout)
-    try:
-        samples = np.asarray(codec(frame))
-    except Exception as error:  # whatever a codec makes of untrusted bytes
-        raise ValueError(f"{name} cannot decode the pixel data: {error}") from error
+    frame = element.frame()
+    codestream = open_wavelet(frame) if syntax in _WAVELET else open_jpeg(frame)
+    _check_agreement(codestream, layout)
+    check_whole(codestream)
+    samples = _decoded(codestream, name, codec)
     if samples.shape != (layout.rows, layout.columns):
         raise ValueError(f"{name} gave pixels of shape {samples.shape}, expected {(layout.rows, layout.columns)}")
+    if _looks_filled(codestream, samples) and _lacks_data(codestream, name, codec, samples):
+        raise ValueError("the codestream ends before the last rows, which the decoder filled")
     return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
 
 
@@ -124,24 +170,27 @@ def announce(decoders: Mapping[uid.UID, str]) -> None:
             log.info("%s (%s) is decoded by %s", syntax.name, syntax, decoder)
 
 
-def _native_words(data: bytes, little_endian: bool, layout: PixelLayout, swapped_bytes: bool) -> NDArray[Any]:
-    if len(data) < layout.nbytes:
+def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
+    """Return uncompressed words; a view of the file where they lie there as they are."""
+    swapped_bytes = syntax == uid.ExplicitVRBigEndian and element.vr == "OW" and layout.bits_allocated == 8
+    needed = layout.nbytes + (layout.nbytes % 2 if swapped_bytes else 0)
+    data = element.value(needed)
+    if len(data) < needed:
         raise ValueError(
-            f"Pixel Data holds {len(data):,} bytes, expected {layout.nbytes:,} "
+            f"Pixel Data holds {len(data):,} bytes, expected {needed:,} "
             f"for {layout.rows} × {layout.columns} pixels of {layout.bits_allocated} bits"
         )
-    count = layout.rows * layout.columns
     words: NDArray[Any]
     if layout.bits_allocated == 16:
-        words = np.frombuffer(data, "<u2" if little_endian else ">u2", count).astype(np.uint16, copy=False)
-    elif swapped_bytes:
-        words = np.frombuffer(data, ">u2", len(data) // 2).astype("<u2").view(np.uint8)[:count]
+        words = np.frombuffer(data, "<u2" if syntax.is_little_endian else ">u2").astype(np.uint16, copy=False)
+    elif swapped_bytes:  # 8-bit pixels that were written as big-endian 16-bit words (PS3.5 8.1.1, Annex D)
+        words = np.frombuffer(data, ">u2").astype("<u2").view(np.uint8)[: layout.nbytes]
     else:
-        words = np.frombuffer(data, np.uint8, count)
+        words = np.frombuffer(data, np.uint8)
     return words.reshape(layout.rows, layout.columns)
 
 
-def _rle_words(frame: bytes, layout: PixelLayout) -> NDArray[Any]:
+def _rle_words(frame: memoryview, layout: PixelLayout) -> NDArray[Any]:
     """Return the words of an RLE frame (PS3.5 Annex G): one segment a byte, most significant first."""
     segments = int.from_bytes(frame[:4], "little")
     if len(frame) < 64 or segments != layout.bits_allocated // 8:
@@ -149,69 +198,67 @@ def _rle_words(frame: bytes, layout: PixelLayout) -> NDArray[Any]:
     if layout.nbytes > 64 * len(frame):  # two bytes stand for at most 128
         raise ValueError(f"{len(frame):,} bytes of RLE cannot hold the expected {layout.nbytes:,} bytes")
     word = np.dtype(f"<u{layout.bits_allocated // 8}")
+    coded: Any = frame  # imagecodecs takes views, its type hints leave them out
     try:
-        decoded = imagecodecs.dicomrle_decode(frame, word)
+        decoded = imagecodecs.dicomrle_decode(coded, word, out=bytearray(layout.nbytes))
         return np.frombuffer(decoded, word, layout.rows * layout.columns).reshape(layout.rows, layout.columns)
     except Exception as error:  # whatever a codec makes of untrusted bytes
         raise ValueError(f"the RLE pixel data cannot be decoded: {error}") from error
 
 
-def _only_frame(data: bytes) -> bytes:
-    """Return the codestream of the single frame, its fragments joined (PS3.5 A.4)."""
+def _check_agreement(found: Codestream, layout: PixelLayout) -> None:
+    """Raise ``ValueError`` unless the codestream promises what the film's header does."""
+    size, expected = (found.rows, found.columns, found.samples), (layout.rows, layout.columns, 1)
+    if size != expected:
+        raise ValueError(f"the codestream holds rows × columns × samples {size}, expected {expected}")
+    if found.bits > layout.bits_allocated:
+        raise ValueError(f"the codestream has {found.bits} bits a sample, expected at most {layout.bits_allocated}")
+
+
+def _decoded(codestream: Codestream, name: str, codec: Callable[..., Any]) -> NDArray[Any]:
     try:
-        frames = list(generate_frames(data, number_of_frames=1))
-    except Exception as error:  # whatever pydicom makes of untrusted bytes
-        raise ValueError(f"the encapsulated pixel data are damaged: {error}") from error
-    if len(frames) != 1 or not frames[0]:
-        raise ValueError(f"the encapsulated pixel data hold {len(frames)} frames, expected 1 that is not empty")
-    return frames[0]
+        return np.asarray(codec(codestream.stream))
+    except Exception as error:  # whatever a codec makes of untrusted bytes
+        raise ValueError(f"{name} cannot decode the pixel data: {error or type(error).__name__}") from error
 
 
-def _check_codestream(frame: bytes, syntax: uid.UID, layout: PixelLayout) -> None:
-    """Raise ``ValueError`` unless the codestream is whole and promises the size that the film's header does.
+def _lacks_data(codestream: Codestream, name: str, codec: Callable[..., Any], samples: NDArray[Any]) -> bool:
+    """Whether a JPEG codestream with an end marker ends before its last sample does.
 
-    Decoders fill what a cut codestream lacks with grey, or allocate whatever its header asks for.
+    libjpeg fills what is missing, with grey or with what it predicts, and tells nobody. So the film is decoded once
+    more with some bytes in front of the end marker: a decoder that had all it needs never reads these.
     """
-    found = _wavelet_size(frame) if syntax in _WAVELET else _jpeg_size(frame)
-    expected = (layout.rows, layout.columns, 1)
-    if found != expected:
-        raise ValueError(f"the codestream holds rows × columns × samples {found}, expected {expected}")
-    if not frame[-64:].rstrip(b"\0\xff").endswith(b"\xff\xd9"):  # EOI of JPEG, EOC of JPEG 2000; padding may follow
-        raise ValueError(f"the codestream of {len(frame):,} bytes is cut off, it has no end marker")
+    longer = memoryview(b"".join((without_end(codestream.stream), _FILLER, b"\xff\xd9")))
+    again = _decoded(replace(codestream, stream=longer), name, codec)
+    return any(not np.array_equal(again[row : row + 64], samples[row : row + 64]) for row in range(0, len(samples), 64))
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components from the frame header of JPEG or JPEG-LS (ISO 10918-1 B.2.2)."""
-    position = 2
-    while position + 10 <= len(frame) and frame[position] == 0xFF:
-        marker = frame[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-        elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns = (int.from_bytes(frame[position + at : position + at + 2], "big") for at in (5, 7))
-            return rows, columns, frame[position + 9]
-        else:
-            position += 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
-    return None
-
-
-def _wavelet_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components from the SIZ segment of JPEG 2000 (ISO 15444-1 A.5.1)."""
-    start = frame.find(b"\xff\x4f\xff\x51")  # not always at 0: some writers put a whole JP2 file into the item
-    if start < 0 or len(frame) < start + 42:
-        return None
-    siz = start + 8
-    x1, y1, x0, y0 = (int.from_bytes(frame[siz + at : siz + at + 4], "big") for at in (0, 4, 8, 12))
-    return y1 - y0, x1 - x0, int.from_bytes(frame[siz + 32 : siz + 34], "big")
+def _looks_filled(codestream: Codestream, samples: NDArray[Any]) -> bool:
+    """Whether the last samples are what libjpeg puts where a codestream has no data; sound films may end so too."""
+    rows, columns = samples.shape
+    if codestream.process not in ("sequential", "lossless"):
+        return False
+    if codestream.process == "sequential":  # mid-grey, as a block without coefficients is
+        return bool(np.all(samples[(rows - 1) // 8 * 8 :, (columns - 1) // 8 * 8 :] == 1 << (codestream.bits - 1)))
+    if rows < 2 or columns <= _FILLED:
+        return True
+    # What each of the predictors makes of the samples left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
+    last, above = (samples[row, -_FILLED - 1 :].astype(np.int32) for row in (-1, -2))
+    a, b, c = last[:-1], above[1:], above[:-1]
+    predictions = (a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)
+    return any(np.array_equal(last[1:], predicted) for predicted in predictions)
 
 
 def _stored_bits(words: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
     """Return the values in the stored bits of each word; the others may hold anything (PS3.5 8.1.1)."""
     signed = np.dtype(f"i{layout.bits_allocated // 8}")
     if layout.bits_stored < layout.bits_allocated:
-        words = words << (layout.bits_allocated - 1 - layout.high_bit)
+        # In place where the words are this function's own, so that there are never three films in memory
+        left, right = layout.bits_allocated - 1 - layout.high_bit, layout.bits_allocated - layout.bits_stored
+        words = np.left_shift(words, left, out=words if words.flags.writeable else None)
         words = words.view(signed) if layout.signed else words
-        return words >> (layout.bits_allocated - layout.bits_stored)  # arithmetic where signed: extends the sign
+        words >>= right  # arithmetic where signed: extends the sign
+        return words
     return words.view(signed) if layout.signed else words
 
 
@@ -223,6 +270,8 @@ def _samples_to_stored(samples: NDArray[Any], layout: PixelLayout, lossy: bool) 
     low = -(2 ** (layout.bits_stored - 1)) if layout.signed else 0
     sign_lost = layout.signed and np.issubdtype(samples.dtype, np.unsignedinteger)
     if lossy and not sign_lost:
-        samples = np.clip(samples, low, low + 2**layout.bits_stored - 1)
-    words = samples.astype(f"u{layout.bits_allocated // 8}")
+        whole = np.iinfo(samples.dtype)
+        np.clip(samples, max(low, whole.min), min(low + 2**layout.bits_stored - 1, whole.max), out=samples)
+    unsigned = np.dtype(f"u{layout.bits_allocated // 8}")
+    words = samples.view(unsigned) if samples.itemsize == unsigned.itemsize else samples.astype(unsigned)
     return _stored_bits(words, replace(layout, high_bit=layout.bits_stored - 1))

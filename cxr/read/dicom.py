@@ -4,19 +4,20 @@ Only the elements in ``_HEADER`` are read. Names, dates and institutions never l
 are needed to keep a patient's films together leave it as pseudonyms.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom.uid import ExplicitVRBigEndian
 
 from cxr.read.decode import PixelLayout, decode
+from cxr.read.files import content_digest, file_bytes, files_below, first_bytes
+from cxr.read.part10 import looks_like_dicom
 from cxr.read.picture import is_picture, picture_size, read_picture
 from cxr.read.radiograph import Radiograph, ReadError, Window, pseudonym
-from cxr.read.tags import MAX_BYTES, Tags, looks_like_dicom, open_tags
+from cxr.read.tags import Tags, open_tags
 
 __all__ = [
     "Header",
@@ -41,7 +42,6 @@ _HEADER = [
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "LUTDescriptor", "LUTData",
 ]
 # fmt: on
-_PIXELS = ["PixelData", "FloatPixelData", "DoubleFloatPixelData"]
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,17 @@ def read_dicom(path: Path | str) -> Radiograph:
 def read_header(path: Path | str) -> Header:
     """Return size and pseudonyms of a film without reading its pixels. Raises ``ReadError``."""
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-            file.seek(0)
-            if not is_picture(start) or looks_like_dicom(start):
-                with open_tags(path, file, _HEADER) as tags:
-                    return _header(tags)
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
+    start = first_bytes(path)
+    if not is_picture(start) or looks_like_dicom(start):
+        with open_tags(path, _HEADER) as tags:
+            return _header(tags)
     data = file_bytes(path)
     study = pseudonym(blake2b(data).hexdigest())
     return Header(*picture_size(path, data), study=study, patient=study)
 
 
 def _header(tags: Tags) -> Header:
-    study, patient = _pseudonyms(tags)
+    study, patient = _pseudonyms(tags, lambda: content_digest(tags.path))
     return Header(
         tags.integer("Rows"),
         tags.integer("Columns"),
@@ -104,35 +99,16 @@ def _header(tags: Tags) -> Header:
 
 
 def find_dicoms(folder: Path | str) -> list[Path]:
-    """Return the DICOM files under ``folder``, sorted; known by content, so names and extensions do not matter."""
-    found = []
-    for path in Path(folder).rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                if looks_like_dicom(file.read(132)):
-                    found.append(path)
-    return sorted(found)
+    """Return the DICOM files under ``folder``, sorted; known by content, so names and extensions do not matter.
 
-
-def file_bytes(path: Path) -> bytes:
-    """Return the content of a file of a film's size. Raises ``ReadError``."""
-    try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise ReadError(f"{path}: is a folder, expected a file")
-        if size > MAX_BYTES:
-            raise ReadError(f"{path}: has {size:,} bytes, expected at most {MAX_BYTES:,} for one film")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
-    if not data:
-        raise ReadError(f"{path}: is empty")
-    return data
+    A file that cannot be opened may be one: it is among them, and reading it tells why.
+    """
+    return sorted(path for path, start in files_below(Path(folder)) if start is None or looks_like_dicom(start))
 
 
 def _parse_dicom(path: Path, data: bytes) -> Radiograph:
-    with open_tags(path, BytesIO(data), [*_HEADER, *_PIXELS]) as tags:
-        study, patient = _pseudonyms(tags)
+    with open_tags(path, _HEADER, data) as tags:
+        study, patient = _pseudonyms(tags, lambda: blake2b(data).hexdigest())
         signed = tags.integer("PixelRepresentation", 0) == 1
         modality_luts = tags.luts("ModalityLUTSequence", signed)
         slope, intercept = (tags.number("RescaleSlope", 1.0), tags.number("RescaleIntercept", 0.0))
@@ -141,7 +117,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
         return Radiograph(
             path=path,
             pixels=_pixels(tags, signed),
-            photometric_interpretation=tags.text("PhotometricInterpretation"),
+            photometric_interpretation=tags.code("PhotometricInterpretation"),
             bits_stored=tags.integer("BitsStored"),
             study=study,
             patient=patient,
@@ -162,7 +138,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
 
 def _pixels(tags: Tags, signed: bool) -> NDArray[Any]:
     """Check that this is one grayscale frame of a size that its bytes can hold, and decode it."""
-    photometric, frames = tags.text("PhotometricInterpretation"), tags.integer("NumberOfFrames", 1)
+    photometric, frames = tags.code("PhotometricInterpretation"), tags.integer("NumberOfFrames", 1)
     samples = tags.integer("SamplesPerPixel", 1)
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ReadError(
@@ -171,12 +147,9 @@ def _pixels(tags: Tags, signed: bool) -> NDArray[Any]:
         )
     if frames != 1:
         raise ReadError(f"{tags.path}: NumberOfFrames is {frames}, expected 1")
-    if "PixelData" not in tags.dataset:
-        other = next((name for name in _PIXELS if name in tags.dataset), None)
-        raise ReadError(f"{tags.path}: has {f'{other}, expected integer' if other else 'no'} Pixel Data")
-    syntax, element = tags.syntax, tags.dataset["PixelData"]
-    if element.is_undefined_length and not syntax.is_encapsulated:
-        raise ReadError(f"{tags.path}: {syntax.name} ({syntax}): pixel data are compressed, expected uncompressed ones")
+    syntax, element = tags.syntax, tags.pixels
+    if element is None or element.name != "PixelData":
+        raise ReadError(f"{tags.path}: has {f'{element.name}, expected integer' if element else 'no'} Pixel Data")
     try:
         layout = PixelLayout(
             rows=tags.integer("Rows"),
@@ -186,16 +159,17 @@ def _pixels(tags: Tags, signed: bool) -> NDArray[Any]:
             high_bit=tags.integer("HighBit", tags.integer("BitsStored") - 1),
             signed=signed,
         )
-        return decode(element.value or b"", syntax, layout, syntax == ExplicitVRBigEndian and element.VR == "OW")
+        return decode(element, syntax, layout)
     except ReadError:
         raise
     except ValueError as error:
         raise ReadError(f"{tags.path}: {syntax.name} ({syntax}): {error}") from error
+    except MemoryError as error:
+        raise ReadError(f"{tags.path}: {syntax.name} ({syntax}): there is not enough memory to decode it") from error
 
 
-def _pseudonyms(tags: Tags) -> tuple[str, str]:
-    """Return pseudonyms of study and patient; what the file does not identify stands for itself."""
-    study = tags.text("StudyInstanceUID") or tags.text("SOPInstanceUID")
-    study = pseudonym(study or blake2b(file_bytes(tags.path)).hexdigest())
+def _pseudonyms(tags: Tags, content: Callable[[], str]) -> tuple[str, str]:
+    """Return pseudonyms of study and patient; what the file does not identify stands for itself, by its ``content``."""
+    study = pseudonym(tags.text("StudyInstanceUID") or tags.text("SOPInstanceUID") or content())
     patient = tags.text("PatientID")
     return study, pseudonym(patient) if patient else study

@@ -6,16 +6,20 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cxr.read.decode import MAX_PIXELS
+from cxr.read.codestream import check_jpeg_data
+from cxr.read.limits import check_pixels
 from cxr.read.radiograph import Radiograph, ReadError, pseudonym
 
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I")
+_BAND = 64  # rows
 
 
 def is_picture(data: bytes) -> bool:
@@ -26,15 +30,16 @@ def is_picture(data: bytes) -> bool:
 def read_picture(path: Path, data: bytes) -> Radiograph:
     """Return the picture in ``data`` as a MONOCHROME2 radiograph; colour becomes luminance. Raises ``ReadError``."""
     with _opened(path, data) as image:
-        if image.mode in _SIXTEEN_BITS:
-            values = np.asarray(image)
-            if values.min() < 0 or values.max() > 65535:
+        deep = image.mode in _SIXTEEN_BITS
+        pixels: NDArray[Any] = np.empty((image.height, image.width), np.uint16 if deep else np.uint8)
+        for top in range(0, image.height, _BAND):  # Pillow copies a picture twice where it makes an array of it
+            band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+            values = np.asarray(band if deep else band.convert("L"))
+            if deep and (values.min() < 0 or values.max() > 65535):
                 raise ReadError(f"{path}: holds values {values.min()}..{values.max()}, expected 0..65535")
-            pixels, bits = values.astype(np.uint16), 16
-        else:
-            pixels, bits = np.asarray(image.convert("L")), 8
+            pixels[top : top + _BAND] = values
     study = pseudonym(blake2b(data).hexdigest())
-    return Radiograph(path, pixels, "MONOCHROME2", bits, study=study, patient=study)
+    return Radiograph(path, pixels, "MONOCHROME2", 16 if deep else 8, study=study, patient=study)
 
 
 def picture_size(path: Path, data: bytes) -> tuple[int, int]:
@@ -47,21 +52,22 @@ def picture_size(path: Path, data: bytes) -> tuple[int, int]:
 def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's size warning; the limit here is MAX_PIXELS
+            warnings.simplefilter("ignore")  # Pillow's size warning; the limit here is that of all films
             with Image.open(BytesIO(data), formats=sorted(set(_MAGIC.values()))) as image:
                 _check(path, image)
+                if image.format == "JPEG":
+                    check_jpeg_data(memoryview(data))
                 yield image
     except ReadError:
         raise
     except UnidentifiedImageError as error:
         raise ReadError(f"{path}: begins like a picture, but its header is damaged") from error
     except Exception as error:  # whatever Pillow makes of untrusted bytes
-        raise ReadError(f"{path}: not a readable picture: {error}") from error
+        raise ReadError(f"{path}: not a readable picture: {error or type(error).__name__}") from error
 
 
 def _check(path: Path, image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ReadError(f"{path}: is {image.height} × {image.width}, expected at most {MAX_PIXELS:,} pixels together")
+    check_pixels(image.height, image.width)
     if getattr(image, "n_frames", 1) != 1:
         raise ReadError(f"{path}: holds {getattr(image, 'n_frames', 1)} pictures, expected 1")
     if image.mode not in (*_EIGHT_BITS, *_SIXTEEN_BITS):

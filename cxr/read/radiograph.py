@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
+LARGEST, SMALLEST = 1e18, 1e-18
+"""Bounds of a film's values, and of the width of a window: a quotient of two such numbers is still one of float32,
+whose largest is 3.4e38. Beyond them a picture would hold infinities, or none-numbers."""
+
+_FLOAT32_STEPS = 2**24  # whole numbers that float32 tells apart
+
 
 class ReadError(ValueError):
     """A film that cannot be read. The message names the file, what was found and what is allowed."""
@@ -39,7 +45,7 @@ class Window:
     """A VOI window in units of the values after the modality step (PS3.3 C.11.2.1.2, C.11.2.1.3).
 
     Args:
-        center, width: may be decimal; the width is positive.
+        center, width: may be decimal; the center is within ±1e18, the width 1e-18 to 1e18.
         function: "LINEAR", "LINEAR_EXACT" or "SIGMOID".
     """
 
@@ -50,8 +56,11 @@ class Window:
     def __post_init__(self) -> None:
         if self.function not in VOI_FUNCTIONS:
             raise ValueError(f"VOILUTFunction is {self.function!r}, expected one of {', '.join(VOI_FUNCTIONS)}")
-        if not (np.isfinite(self.center) and np.isfinite(self.width) and self.width > 0):
-            raise ValueError(f"window {self.center}/{self.width} needs a finite center and a finite width above 0")
+        if not (abs(self.center) <= LARGEST and SMALLEST <= self.width <= LARGEST):  # not so for NaN either
+            raise ValueError(
+                f"window {self.center}/{self.width} needs a center within ±{LARGEST:g} and a width of {SMALLEST:g} to "
+                f"{LARGEST:g}"
+            )
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``values`` mapped to float32 in 0..1 by the window's function."""
@@ -85,7 +94,8 @@ class Lut:
 
     def look_up(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return the entries for ``values`` [H, W] as float32, in the table's own units."""
-        index = np.clip(np.rint(values).astype(np.int32) - self.first, 0, len(self.entries) - 1)
+        first = np.float32(self.first)
+        index = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int32)  # integers overflow
         return np.asarray(self.entries.astype(np.float32)[index], np.float32)
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -133,6 +143,17 @@ class Radiograph:
     presentation_intent: str = ""
     spacing_mm: tuple[float, float] | None = None
     sop_instance: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        if self.modality_lut is not None:
+            return
+        ends = self.value_range
+        size = max(abs(end) for end in ends)
+        if not (size <= LARGEST and abs(self.slope) >= max(SMALLEST, size / _FLOAT32_STEPS)):
+            raise ReadError(
+                f"{self.path}: RescaleSlope is {self.slope}, RescaleIntercept {self.intercept}: expected values within "
+                f"±{LARGEST:g} that float32 tells apart"
+            )
 
     @property
     def value_range(self) -> tuple[float, float]:

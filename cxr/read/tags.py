@@ -1,102 +1,78 @@
 """Typed access to a DICOM data set that nobody vouches for: what it is, what its elements hold, in plain errors."""
 
+import re
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import FileDataset, config, dcmread
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
+from pydicom.uid import UID, ExplicitVRBigEndian
 
-from cxr.read.decode import MAX_PIXELS
+from cxr.read.files import cannot_open
+from cxr.read.part10 import DamagedError, PixelElement, looks_like_dicom, read_data_set
 from cxr.read.radiograph import Lut, ReadError, Window
 
-MAX_BYTES = 4 * MAX_PIXELS
-"""Largest file, and largest inflated data set, accepted: 512 MiB, twice the largest film at 16 bits."""
+__all__ = ["Tags", "looks_like_dicom", "open_tags"]
 
-_OTHER_KINDS = {b"%PDF": "a PDF", b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "gzip", b"<": "an HTML or XML page"}
+_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # what a Code String may be made of (PS3.5 6.2)
 
-
-def looks_like_dicom(start: bytes) -> bool:
-    """Whether a file that starts like this (132 bytes) has PS3.10's preamble, or is a bare data set."""
-    if start[128:132] == b"DICM":
-        return True
-    if start[4:6] in (b"UL", b"UI", b"CS", b"OB"):  # explicit VR; big endian has no file meta
-        return start[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
-    # Implicit VR: the first element of file meta or of group 8 is short, and its length even
-    length = int.from_bytes(start[4:8], "little")
-    return len(start) >= 8 and start[:2] in (b"\2\0", b"\x08\0") and length < 1024 and length % 2 == 0
+_MOST_LUT = 2 * 2**16  # bytes of the largest table: as many entries as its 16-bit length can tell, of 16 bits
 
 
 @contextmanager
-def open_tags(path: Path, file: BinaryIO, names: list[str]) -> Iterator["Tags"]:
-    """Open the data set in ``file`` for reading ``names``, its pixels only if ``PixelData`` is one of them.
+def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterator["Tags"]:
+    """Open the DICOM file ``path`` for reading the elements ``names``; ``data`` is its content where that is known.
 
-    Inside, pydicom is silent and its errors become ``ReadError``: it warns of values that break their VR and repeats
-    them in its log, patients' data included; what matters here of a value is checked here. Its settings are restored
-    on leaving.
+    Inside, pydicom is silent and whatever is raised becomes one ``ReadError``: pydicom warns of values that break their
+    VR and repeats them in its log, patients' data included; what matters here of a value is checked here. Its settings
+    are restored on leaving.
     """
     try:
         with warnings.catch_warnings(), config.disable_value_validation():
             warnings.simplefilter("ignore")
-            yield Tags(path, _data_set(path, file, names))
-    except (ReadError, OSError):
+            with path.open("rb") if data is None else BytesIO(data) as file:
+                yield Tags(path, *read_data_set(path, file, names))
+    except ReadError:
         raise
-    except Exception as error:  # pydicom on untrusted bytes; its text may repeat a value, so only its kind is shown
-        raise ReadError(f"{path}: damaged DICOM data set ({type(error).__name__} on reading it)") from error
+    except DamagedError as error:
+        raise ReadError(f"{path}: {error}") from error
+    except OSError as error:
+        if error.strerror:  # the system's own, not one that pydicom raised about what stands in the file
+            raise cannot_open(path, error) from error
+        raise _damaged(path, error) from error
+    except Exception as error:
+        raise _damaged(path, error) from error
 
 
-def _data_set(path: Path, file: BinaryIO, names: list[str]) -> FileDataset:
-    start = file.read(1024)
-    if not looks_like_dicom(start):
-        text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-        kind = next((f", it begins like {kind}" for magic, kind in _OTHER_KINDS.items() if text.startswith(magic)), "")
-        raise ReadError(f"{path}: not a DICOM file{kind}; expected DICM after 128 bytes, or a bare data set")
-    if str(DeflatedExplicitVRLittleEndian).encode() in start:
-        _check_inflated_size(path, start + file.read())
-    file.seek(0)
-    return dcmread(file, force=True, stop_before_pixels="PixelData" not in names, specific_tags=list(names))
-
-
-def _check_inflated_size(path: Path, data: bytes) -> None:
-    """Refuse a deflated data set that would inflate beyond ``MAX_BYTES``, before pydicom inflates it whole."""
-    start = 144 + int.from_bytes(data[140:144], "little")  # (0002,0000), the length of the rest of the file meta
-    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], MAX_BYTES + 1)
-    if len(inflated) > MAX_BYTES:
-        raise ReadError(f"{path}: inflates beyond {MAX_BYTES:,} bytes, more than one film can have")
+def _damaged(path: Path, error: Exception) -> ReadError:
+    """Return the error for what pydicom raised on untrusted bytes: its text may repeat a value, so only its kind."""
+    return ReadError(f"{path}: damaged DICOM data set ({type(error).__name__} on reading it)")
 
 
 @dataclass(frozen=True)
 class Tags:
-    """Typed access to a data set, with errors that name file, element and value found."""
+    """Typed access to a data set, with errors that name file, element and value found.
+
+    Args:
+        path: the file.
+        dataset: the elements that were asked for.
+        syntax: the transfer syntax, as the file meta tells it, else as a bare data set shows it.
+        pixels: Pixel Data where there are any.
+    """
 
     path: Path
-    dataset: FileDataset
-
-    @property
-    def syntax(self) -> UID:
-        """The transfer syntax: as the file meta tells it, else as pydicom recognised the bare data set."""
-        syntax = self.dataset.file_meta.get("TransferSyntaxUID")
-        if syntax:
-            return UID(syntax)
-        implicit, little = self.dataset.original_encoding
-        if implicit:
-            return ImplicitVRLittleEndian
-        return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    dataset: Dataset
+    syntax: UID
+    pixels: PixelElement | None
 
     def text(self, name: str) -> str:
         """The first value of an element as text, "" where absent."""
@@ -104,13 +80,21 @@ class Tags:
         value = value[0] if isinstance(value, MultiValue) and value else value
         return str(value or "").strip()
 
+    def code(self, name: str) -> str:
+        """The first value of an element that holds a code, such as "MONOCHROME1"; "" where absent.
+
+        What is no code is not repeated, here nor in any message: in a damaged file it may be a piece of a name.
+        """
+        code = self.text(name)
+        return code if _CODE.fullmatch(code) else f"(no code, {len(code)} characters)"
+
     def numbers(self, name: str) -> list[float]:
         """The values of an element, none where absent."""
         value = self.dataset.get(name)
         try:
             return [float(v) for v in (value if isinstance(value, MultiValue) else [value]) if v not in (None, "")]
         except (TypeError, ValueError) as error:
-            raise ReadError(f"{self.path}: {name} is {value!r}, expected numbers") from error
+            raise ReadError(f"{self.path}: {name} holds something else than numbers") from error
 
     def number(self, name: str, default: float | None = None) -> float:
         """The only value of an element; it must be there unless there is a default."""
@@ -118,16 +102,19 @@ class Tags:
         if not numbers and default is not None:
             return default
         if len(numbers) != 1 or not isfinite(numbers[0]):
-            raise ReadError(f"{self.path}: {name} is {numbers or 'absent'}, expected one finite number")
+            raise ReadError(f"{self.path}: {name} is {numbers[:4] or 'absent'}, expected one finite number")
         return numbers[0]
 
     def integer(self, name: str, default: int | None = None) -> int:
         """The only value of an element, as an integer."""
-        return int(self.number(name, default))
+        number = self.number(name, default)
+        if number != int(number):
+            raise ReadError(f"{self.path}: {name} is {number}, expected a whole number")
+        return int(number)
 
     def windows(self) -> tuple[Window, ...]:
         """The VOI windows that can be applied: some files carry a width of 0 where there is no window."""
-        function = self.text("VOILUTFunction") or "LINEAR"
+        function = self.code("VOILUTFunction") or "LINEAR"
         pairs = zip(self.numbers("WindowCenter"), self.numbers("WindowWidth"), strict=False)
         try:
             return tuple(Window(center, width, function) for center, width in pairs if width > 0)
@@ -138,7 +125,7 @@ class Tags:
         """Row and column spacing in mm, where the film gives one that can be true."""
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
             spacing = self.numbers(name)
-            if len(spacing) == 2 and min(spacing) > 0:
+            if len(spacing) == 2 and all(isfinite(mm) and mm > 0 for mm in spacing):
                 return spacing[0], spacing[1]
         return None
 
@@ -147,24 +134,32 @@ class Tags:
         little = self.syntax != ExplicitVRBigEndian
         try:
             return tuple(_lut(item, signed, little) for item in self.dataset.get(name) or ())
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
+        except DamagedError as error:
             raise ReadError(f"{self.path}: {name} is damaged: {error}") from error
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise ReadError(f"{self.path}: {name} is damaged ({type(error).__name__} on reading it)") from error
 
 
 def _lut(item: Dataset, signed: bool, little_endian: bool) -> Lut:
     """Return a lookup table from its sequence item (PS3.3 C.11.1.1.1, C.11.2.1.1)."""
+    for name in ("LUTDescriptor", "LUTData"):
+        raw = item.get_item(name)
+        if raw is not None and isinstance(raw.value, bytes) and len(raw.value) > _MOST_LUT:
+            raise DamagedError(f"{name} has {len(raw.value):,} bytes, expected at most {_MOST_LUT:,}")
     descriptor = item["LUTDescriptor"].value
     if isinstance(descriptor, bytes):
         descriptor = _words(descriptor, little_endian)
     count, first, bits = (int(value) for value in descriptor)
     if bits not in range(8, 17):
-        raise ValueError(f"LUTDescriptor gives entries of {bits} bits, expected 8 to 16")
+        raise DamagedError(f"LUTDescriptor gives entries of {bits} bits, expected 8 to 16")
+    if not -32768 <= first <= 65535:
+        raise DamagedError(f"LUTDescriptor maps from {first} on, expected a value of 16 bits")
     count = count % 65536 or 65536  # 0 stands for 2^16; the count is unsigned even where the VR is SS
     entries = _words(item["LUTData"].value, little_endian)
     if len(entries) < count:  # 8-bit entries, two to a word
         entries = entries.astype("<u2" if little_endian else ">u2").view(np.uint8).astype(np.uint16)
     if len(entries) < count:
-        raise ValueError(f"LUTData holds {len(entries)} entries, LUTDescriptor promises {count}")
+        raise DamagedError(f"LUTData holds {len(entries)} entries, LUTDescriptor promises {count}")
     if signed and first > 32767:
         first -= 65536
     return Lut(first, bits, entries[:count])

@@ -128,7 +128,7 @@ def _places(folder: Path) -> tuple[list[_Slice], list[str]]:
     slices, problems = [], []
     for path in find_dicoms(folder):
         try:
-            with path.open("rb") as file, open_tags(path, file, _PLACE) as tags:
+            with open_tags(path, _PLACE) as tags:
                 if "Rows" in tags.dataset:
                     slices.append(_place(tags))
                 elif path.name != "DICOMDIR":

@@ -46,7 +46,7 @@ def stack_cube(films: Values, size: int) -> Values:
 
 
 def _when(path: Path) -> tuple[bool, str, str]:
-    with path.open("rb") as file, open_tags(path, file, _WHEN) as tags:
+    with open_tags(path, _WHEN) as tags:
         times = (tags.text(day) + tags.text(time) for day, time in zip(_WHEN[::2], _WHEN[1::2], strict=True))
         when = next((time for time in times if time), "")
     return not when, when, path.name

@@ -146,7 +146,7 @@ def _first_header(folder: Path, series: str) -> Header | None:
     for path in find_dicoms(folder):
         try:
             if series:
-                with path.open("rb") as file, open_tags(path, file, ["SeriesInstanceUID"]) as tags:
+                with open_tags(path, ["SeriesInstanceUID"]) as tags:
                     if pseudonym(tags.text("SeriesInstanceUID")) != series:
                         continue
             return read_header(path)

@@ -156,6 +156,62 @@ def test_unknown_voi_function_is_an_error(write_film):
         read_dicom(path)
 
 
+@pytest.mark.parametrize(
+    "window",
+    [
+        ("1e300", "1e300"),
+        ("-1e300", "5"),
+        ("1e38", "1e38"),
+        ("0", "1e-300"),
+        ("0", "1e-40"),
+        ("0", "1e300"),
+    ],
+)
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_beyond_what_float32_holds_is_refused(write_film, window, function):
+    # Seen: a center of 1e300 is infinite in float32, and inf - inf no number; a width of 1e-300 is 0
+    path = write_film(WindowCenter=window[0], WindowWidth=window[1], VOILUTFunction=function)
+    with pytest.raises(ReadError, match=r"film\.dcm: window .* needs a center within ±1e\+18 and a width of 1e-18"):
+        read_dicom(path)
+
+
+@pytest.mark.parametrize(
+    "window", [("1e18", "1e18"), ("-1e18", "1e-18"), ("0", "1e-18"), ("1e-300", "1"), ("3", "1e18")]
+)
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("slope", ["1", "-1e-18", "1e13"])
+def test_within_these_bounds_a_picture_is_finite(write_film, window, function, slope):
+    path = write_film(
+        [[0, 1], [40000, 65535]],
+        WindowCenter=window[0],
+        WindowWidth=window[1],
+        VOILUTFunction=function,
+        RescaleSlope=slope,
+        RescaleIntercept="0",
+    )
+    shown = read_dicom(path).display()
+    assert np.isfinite(shown).all()
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [("1e300", "0"), ("1e16", "0"), ("1e-300", "0"), ("1", "1e300"), ("1", "1e9"), ("1e-9", "1")],
+)
+def test_a_rescale_that_float32_cannot_hold_is_refused(write_film, slope, intercept):
+    # 1e9 + 1 is 1e9 in float32: the film would be one grey
+    path = write_film(RescaleSlope=slope, RescaleIntercept=intercept)
+    with pytest.raises(ReadError, match=r"film\.dcm: RescaleSlope is .*expected values within ±1e\+18 that float32"):
+        read_dicom(path)
+
+
+def test_a_lut_entered_with_values_beyond_integers_gives_its_ends(write_film, lut):
+    table = lut(0, [7, 4095], bits=12)
+    path = write_film([[0, 1], [2, 3]], RescaleSlope="1e13", VOILUTSequence=Sequence([table]), RescaleIntercept="-1e13")
+    assert_allclose(read_dicom(path).display(), [[7 / 4095, 7 / 4095], [1, 1]], rtol=1e-6)
+
+
 # --- real files
 
 

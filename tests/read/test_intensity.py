@@ -162,7 +162,7 @@ def test_mr_z_score_is_robust_and_knows_no_unit():
         (lambda: Percentile(99, 1), "percentiles are 99 and 1"),
         (lambda: Despeckle(size=4), "size is 4, expected 3 or 5"),
         (lambda: Despeckle(excess=0), "excess is 0"),
-        (lambda: CtWindow(0, 0), "width above 0"),
+        (lambda: CtWindow(0, 0), "a width of 1e-18 to"),
         (lambda: MrZScore(0), "clip is 0"),
         (lambda: Intensity([]), "at least one step"),
     ],

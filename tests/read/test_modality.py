@@ -203,7 +203,7 @@ def test_the_table_takes_a_stack_by_its_header(table):
         ([(40, 400)], "expected 2 to 4; for one there is CtWindow"),
         ([(0, 1)] * 5, "expected 2 to 4"),
         ([(40, 400), (40,)], r"expected \[center, width\]"),
-        ([(40, 400), (40, 0)], "width above 0"),
+        ([(40, 400), (40, 0)], "a width of 1e-18 to"),
     ],
 )
 def test_windows_that_no_picture_can_be_made_of_are_refused(windows, message):

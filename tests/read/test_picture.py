@@ -73,7 +73,7 @@ def test_pictures_of_many_pages_floats_and_absurd_sizes_are_refused(tmp_path, gr
     with pytest.raises(ReadError, match="mode 'F', expected 8 or 16 bit integers"):
         read_film(path)
     Image.fromarray(gray).save(path)
-    monkeypatch.setattr("cxr.read.picture.MAX_PIXELS", 599)
+    monkeypatch.setenv("CXR_MAX_PIXELS", "599")
     for read in (read_film, read_header):
         with pytest.raises(ReadError, match="is 20 × 30, expected at most 599 pixels"):
             read(path)

@@ -1,0 +1,233 @@
+"""What a compressed film says of itself before it is decoded: JPEG (ISO 10918-1), JPEG-LS (ISO 14495-1), JPEG 2000.
+
+Decoders allocate what a codestream's header asks for and fill with grey what it lacks. So a codestream is looked at
+first: its size, its bits, whether it is whole, and whether it holds enough bytes for a picture at all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+_SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # the first box of a JP2 file (ISO 15444-1 I.5.1)
+_SOC, _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
+_OTHER = "progressive or arithmetic"
+_PROCESSES = {0xC0: "sequential", 0xC1: "sequential", 0xC3: "lossless", 0xF7: "JPEG-LS"}
+_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables and the like among the markers from C0 to CF
+_MOST_SEGMENTS = 4096  # a codestream of a film has some ten
+_MOST_PARTS = 65536  # a tile is numbered by 16 bits
+_MOST_LAYERS = 256  # encoders write 1 to some 20
+_MANY_PRECINCTS = 1024
+_SMALLEST_TILE = _SMALLEST_BLOCK = 256  # pixels. OpenJPEG keeps hundreds of bytes a block, thousands a tile
+_MANY_PIXELS = 2**20
+_PIXELS_A_BYTE = 4096  # one block of 64 × 64; a byte a block is a hundredth of what the most compressed films have
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """A codestream's own header.
+
+    Args:
+        stream: the codestream, without a file format around it.
+        rows, columns, samples: of the picture.
+        bits: of a sample, 1 to 38.
+        process: "sequential" (blocks of 8 × 8, one behind the other), "lossless", "JPEG-LS", "JPEG 2000", or another of
+            JPEG's processes, which is not read.
+        scans: bytes of a JPEG codestream from its first scan on.
+    """
+
+    stream: memoryview
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+    process: str
+    scans: int = 0
+
+
+def open_jpeg(data: memoryview) -> Codestream:
+    """Return what a JPEG or JPEG-LS codestream says of itself. Raises ``ValueError`` where it says nothing."""
+    frame = _jpeg_frame(data)
+    if frame is None:
+        raise ValueError("the codestream has no header that tells rows, columns and samples")
+    return frame
+
+
+def open_wavelet(data: memoryview) -> Codestream:
+    """Return what a JPEG 2000 or HTJ2K codestream says of itself; it may stand in a JP2 file. Raises ``ValueError``."""
+    stream = _contiguous(data) if bytes(data[:12]) == _SIGNATURE else data
+    if len(stream) < 46 or _number(stream, 0, 2) != _SOC or _number(stream, 2, 2) != _SIZ:
+        raise ValueError("the codestream has no header that tells rows, columns and samples")
+    x1, y1, x0, y0 = (_number(stream, at, 4) for at in (8, 12, 16, 20))  # ISO 15444-1 A.5.1
+    bits = (stream[42] & 0x7F) + 1  # above them stands whether the samples have a sign
+    return Codestream(stream, y1 - y0, x1 - x0, _number(stream, 40, 2), bits, "JPEG 2000")
+
+
+def check_whole(codestream: Codestream) -> None:
+    """Raise ``ValueError`` for a codestream that is cut off, cannot hold its picture or makes a decoder keep too much.
+
+    Of JPEG's processes only those are taken that DICOM has: baseline, extended, lossless and JPEG-LS (PS3.5 8.2.1,
+    8.2.3). A progressive one makes the decoder keep every coefficient, three times the film.
+    """
+    if codestream.process == "JPEG 2000":
+        _check_tiles(codestream)
+        _check_parts(codestream.stream)
+        return
+    if codestream.process == _OTHER:
+        raise ValueError(f"the codestream is of a {_OTHER} process, expected a sequential or a lossless one")
+    _check_scan(codestream)
+    if not bytes(codestream.stream[-66:]).rstrip(b"\0\xff").endswith(b"\xff\xd9"):  # padding may follow
+        raise ValueError(f"the codestream of {len(codestream.stream):,} bytes is cut off, it has no end marker")
+
+
+def check_jpeg_data(data: memoryview) -> None:
+    """Raise ``ValueError`` where a picture's JPEG data cannot hold its pixels: a decoder would give a grey picture."""
+    if (frame := _jpeg_frame(data)) is not None:
+        _check_scan(frame)
+
+
+def _jpeg_frame(data: memoryview) -> Codestream | None:
+    """Return the frame header of JPEG or JPEG-LS (ISO 10918-1 B.2.2) with the scans behind it; None without both."""
+    frame: Codestream | None = None
+    for marker, start, end in _jpeg_segments(data):
+        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == 0xF7:
+            rows, columns = _number(data, start + 1, 2), _number(data, start + 3, 2)
+            process = _PROCESSES.get(marker, _OTHER)
+            frame = Codestream(data, rows, columns, _number(data, start + 5, 1), _number(data, start, 1), process)
+        elif marker == 0xDA:
+            return frame and replace(frame, scans=len(data) - end)
+    return None
+
+
+def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of the parameters of each segment up to the first scan (ISO 10918-1 B.1.1)."""
+    position = 2
+    for _ in range(_MOST_SEGMENTS):
+        if position + 4 > len(data) or data[position] != 0xFF:
+            return
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        start, end = position + 4, position + 2 + _number(data, position + 2, 2)
+        if end < start or end > len(data):
+            return
+        yield marker, start, end
+        position = end
+
+
+def _check_scan(frame: Codestream) -> None:
+    """Raise ``ValueError`` where the scans cannot hold the frame, however it was coded.
+
+    Huffman codes are at least one bit long: a block of 8 × 8 has one for its mean and, unless progressive, one for the
+    rest (ISO 10918-1 F.1.2, G.1.2); a lossless sample has one (H.1.2.2); a line of JPEG-LS takes at least one bit
+    (ISO 14495-1 A.7).
+    """
+    if frame.process == "lossless":
+        bits = frame.rows * frame.columns
+    elif frame.process == "JPEG-LS":
+        bits = frame.rows
+    else:
+        bits = ((frame.rows + 7) // 8) * ((frame.columns + 7) // 8) * (2 if frame.process == "sequential" else 1)
+    nbytes = max(0, frame.scans - 2)  # without the end marker
+    if (frame.process != _OTHER and 8 * nbytes < bits) or not nbytes:
+        raise ValueError(
+            f"the codestream holds {nbytes:,} bytes of picture, expected at least {(bits + 7) // 8:,} for "
+            f"{frame.rows} × {frame.columns} pixels: its data are missing"
+        )
+
+
+def _check_tiles(found: Codestream) -> None:
+    """Raise ``ValueError`` for tiles that are tiny, or hardly any bytes for the pixels."""
+    width, height = (_number(found.stream, at, 4) for at in (24, 28))
+    tiles = -(-found.columns // max(1, width)) * -(-found.rows // max(1, height))
+    if not (width and height) or (tiles > 1 and width * height < _SMALLEST_TILE):
+        raise ValueError(f"the codestream has {tiles:,} tiles of {height} × {width}, no film is cut so small")
+    if found.rows * found.columns > max(_MANY_PIXELS, _PIXELS_A_BYTE * len(found.stream)):
+        raise ValueError(
+            f"the codestream has {len(found.stream):,} bytes for {found.rows} × {found.columns} pixels, less than any "
+            "picture of a body"
+        )
+
+
+def _contiguous(data: memoryview) -> memoryview:
+    """Return the codestream in a JP2 file: the content of its box jp2c, wherever that stands (ISO 15444-1 I.4)."""
+    position = 0
+    for _ in range(_MOST_SEGMENTS):
+        length, kind, header = _number(data, position, 4), bytes(data[position + 4 : position + 8]), 8
+        if length == 1:  # the length stands behind the kind, in 8 bytes
+            length, header = _number(data, position + 8, 8), 16
+        elif length == 0:  # to the end of the file
+            length = len(data) - position
+        if length < header or position + length > len(data):  # also where there is no further box
+            break
+        if kind == b"jp2c":
+            return data[position + header : position + length]
+        position += length
+    raise ValueError("the JP2 file is damaged or cut off: it has no whole box jp2c, which holds the codestream")
+
+
+def _check_parts(stream: memoryview) -> None:
+    """Walk through the tile-parts of a codestream up to its end marker (ISO 15444-1 A.4). Raises ``ValueError``."""
+    position = _behind_markers(stream, 2, _SOT)
+    for _ in range(_MOST_PARTS):
+        if _number(stream, position, 2) != _SOT:
+            break
+        length = _number(stream, position + 6, 4)
+        data = _behind_markers(stream, position, _SOD) + 2
+        if length == 0:  # up to the end marker, behind which there may be padding
+            length = len(stream) - position - 2 - _padding(stream)
+        if position + length < data:
+            break
+        position += length
+    if _number(stream, position, 2) != _EOC:
+        raise ValueError(f"the codestream is damaged or cut off: no end marker, nor a tile-part, at byte {position:,}")
+
+
+def _behind_markers(stream: memoryview, position: int, last: int) -> int:
+    """Return where the marker ``last`` stands, behind segments that begin at ``position``. Raises ``ValueError``."""
+    for _ in range(_MOST_SEGMENTS):
+        marker = _number(stream, position, 2)
+        if marker == last:
+            return position
+        if marker < 0xFF00 or position + 4 > len(stream):
+            break
+        if marker == _COD:
+            _check_coding(stream, position + 9, _number(stream, position + 6, 2), bool(stream[position + 4] & 1))
+        elif marker == _COC:
+            _check_coding(stream, position + 6, 1, bool(stream[position + 5] & 1))
+        position += 2 + _number(stream, position + 2, 2)
+    raise ValueError(f"the codestream is damaged or cut off: no marker at byte {position:,}, where one is expected")
+
+
+def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bool) -> None:
+    """Raise ``ValueError`` for a coding style (COD, COC; A.6.1) that makes a decoder keep more than its pixels.
+
+    ``start`` is where the number of decomposition levels stands; the size of a block and of precincts follow it.
+    """
+    levels, *block = (_number(stream, start + n, 1) for n in range(3))
+    area = 1 << sum((exponent & 15) + 2 for exponent in block)
+    if layers > _MOST_LAYERS or levels > 32 or area < _SMALLEST_BLOCK:
+        raise ValueError(f"the codestream has {layers} layers, {levels} levels, blocks of {area} px: no film is so cut")
+    height, width = (_number(stream, at, 4) - _number(stream, at + 8, 4) for at in (12, 8))
+    precincts = 0
+    for level in range(levels + 1) if own_precincts else ():
+        size = _number(stream, start + 5 + level, 1)
+        shrunk = 1 << (levels - level)
+        precincts += -(-height // (shrunk << (size >> 4))) * -(-width // (shrunk << (size & 15)))
+    if precincts > _MANY_PRECINCTS + height * width // _SMALLEST_BLOCK:
+        raise ValueError(f"the codestream has {precincts:,} precincts for {height} × {width} pixels: no film is so cut")
+
+
+def without_end(stream: memoryview) -> memoryview:
+    """Return a JPEG codestream without its end marker and the padding behind it."""
+    return stream[: len(stream) - _padding(stream) - 2]
+
+
+def _padding(stream: memoryview) -> int:
+    """Return how many bytes of padding stand behind the end marker."""
+    end = bytes(stream[-66:])
+    return len(end) - len(end.rstrip(b"\0\xff"))
+
+
+def _number(data: memoryview, position: int, nbytes: int) -> int:
+    """Return a big-endian number; bytes that are not there count as none."""
+    return int.from_bytes(data[position : position + nbytes], "big")

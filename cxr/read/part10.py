@@ -1,0 +1,287 @@
+"""DICOM files by PS3.10 and bare data sets: where the parts of a file lie, read with bounded memory.
+
+The elements in front of Pixel Data are pydicom's; Pixel Data stay where they are, and are handed out as a view of the
+file. So that a file cannot make pydicom build millions of objects, or inflate gigabytes, it reads through ``_Metered``.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.charset import default_encoding
+from pydicom.datadict import dictionary_VR, keyword_for_tag
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset, read_sequence
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
+
+from cxr.read.limits import HEADER_BYTES
+from cxr.read.radiograph import ReadError
+
+_OTHER_KINDS = {b"%PDF": "a PDF", b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "gzip", b"<": "an HTML or XML page"}
+_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_UNDEFINED = 0xFFFFFFFF
+_OBJECT_BYTES = 512  # what pydicom keeps for an element or an item beside its value, about, for each time it reads
+_MOST_VALUE = 2**14  # bytes of an element that is no sequence: numbers and names of a film take some hundred
+_PIECE = 2**14
+_MOST_FRAGMENTS = 2**16  # a view of each is kept; a film has one, or one for every few kilobytes
+_VRS = {vr.value.encode() for vr in VR}
+
+
+class DamagedError(ValueError):
+    """What is wrong with a file, in words that repeat nothing of what stands in it and do not name it."""
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Whether a file that starts like this (132 bytes) has PS3.10's preamble, or is a bare data set."""
+    if start[128:132] == b"DICM":
+        return True
+    if start[4:6] in (b"UL", b"UI", b"CS", b"OB"):  # explicit VR; big endian has no file meta
+        return start[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
+    # Implicit VR: the first element of file meta or of group 8 is short, and its length even
+    length = int.from_bytes(start[4:8], "little")
+    return len(start) >= 8 and start[:2] in (b"\2\0", b"\x08\0") and length < 1024 and length % 2 == 0
+
+
+@dataclass(frozen=True, eq=False)
+class PixelElement:
+    """Pixel Data as they lie in a file; nothing of them is copied before somebody asks for it.
+
+    Args:
+        name: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
+        vr: of the element; "" in implicit VR.
+        undefined_length: the value is a row of items (PS3.5 A.4), as compressed ones have.
+        source: the rest of the file, which begins with the value.
+        length: of the value in bytes as the file says; there may be fewer.
+    """
+
+    name: str
+    vr: str
+    undefined_length: bool
+    length: int
+    source: "_Metered"
+
+    def value(self, nbytes: int) -> memoryview:
+        """Return the first ``nbytes`` of the value, or as many as there are."""
+        return self.source.rest(min(nbytes, self.length))
+
+    def frame(self) -> memoryview:
+        """Return the codestream of the one frame, its fragments joined (PS3.5 A.4). Raises ``DamagedError``."""
+        fragments = list(_fragments(self.source.rest(self.length)))[1:]  # the first item is the offset table
+        frame = fragments[0] if len(fragments) == 1 else memoryview(b"".join(fragments))
+        if not frame:
+            raise DamagedError("the encapsulated pixel data hold 0 frames, expected 1 that is not empty")
+        return frame
+
+
+def _fragments(value: memoryview) -> Iterator[memoryview]:
+    """Yield the values of the items up to the sequence delimiter (PS3.5 A.4)."""
+    position = 0
+    for _ in range(_MOST_FRAGMENTS):
+        if value[position : position + 4] == _DELIMITER:
+            return
+        start = position + 8
+        end = start + int.from_bytes(value[position + 4 : start], "little")
+        if value[position : position + 4] != _ITEM or end > len(value):
+            break
+        yield value[start:end]
+        position = end
+    raise DamagedError(
+        f"the encapsulated pixel data are damaged or cut off at byte {position:,} of {len(value):,}, where an item or "
+        "the delimiter is expected"
+    )
+
+
+def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dataset, UID, PixelElement | None]:
+    """Return the elements ``names`` of the data set in ``file``, its transfer syntax, and its pixels if it has any.
+
+    Only what stands in front of Pixel Data is read. Raises ``ReadError`` for what is no DICOM file; pydicom's errors
+    pass through.
+    """
+    start = file.read(1024)
+    if not looks_like_dicom(start):
+        text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+        kind = next((f", it begins like {kind}" for magic, kind in _OTHER_KINDS.items() if text.startswith(magic)), "")
+        raise ReadError(f"{path}: not a DICOM file{kind}; expected DICM after 128 bytes, or a bare data set")
+    source = _Metered(file, 132 if start[128:132] == b"DICM" else 0)
+    # Always explicit VR little endian, and no shorter than it is (PS3.10 7.1); pydicom notices where it is implicit
+    meta = read_dataset(cast(BinaryIO, source), is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
+    syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
+    if not re.fullmatch(r"[0-9.]*", syntax):
+        raise DamagedError("TransferSyntaxUID is no UID")
+    implicit, little = _encoding(syntax, source)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        source = _Inflated(source.rest())
+    tags: list[BaseTag | int] = [Tag(name) for name in names]
+    dataset = read_dataset(cast(BinaryIO, source), implicit, little, stop_when=_at_pixels, specific_tags=tags)
+    implicit, little = (bool(known) for known in dataset.original_encoding)
+    for element in list(dataset.elements()):
+        if isinstance(element, RawDataElement) and element.value:
+            _bound(dataset, element)
+    return dataset, syntax or _name(implicit, little), _pixel_element(source, implicit, little)
+
+
+def _bound(dataset: Dataset, element: RawDataElement) -> None:
+    """Take a sequence apart within the limits of a header, and refuse other values that no film has.
+
+    pydicom would do so when somebody asks for the value, without limits: a number of the file becomes an object.
+    """
+    value = element.value or b""
+    if "SQ" in (element.VR, dictionary_VR(element.tag)):
+        source = cast(BinaryIO, _Metered(BytesIO(value)))
+        items = read_sequence(source, element.is_implicit_VR, element.is_little_endian, len(value), default_encoding)
+        dataset[element.tag] = DataElement(element.tag, "SQ", items)
+    elif len(value) > _MOST_VALUE:
+        name = keyword_for_tag(element.tag)
+        raise DamagedError(f"{name} has {len(value):,} bytes, expected at most {_MOST_VALUE:,}")
+
+
+def _behind_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag >> 16 != 2
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag in _PIXELS
+
+
+def _encoding(syntax: UID, source: "_Metered") -> tuple[bool, bool]:
+    """Return whether the data set has implicit VRs and is little endian; a bare one shows it in its first element."""
+    if syntax:
+        return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    position = source.tell()
+    start = source.read(6)
+    source.seek(position)
+    # Group 8 read from the wrong end is 0x0800
+    return start[4:6] not in _VRS, start[4:6] not in _VRS or int.from_bytes(start[:2], "little") < 0x0400
+
+
+def _name(implicit: bool, little: bool) -> UID:
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _pixel_element(source: "_Metered", implicit: bool, little: bool) -> PixelElement | None:
+    """Return the element that reading has stopped at (PS3.5 7.1.2, 7.1.3)."""
+    order: Literal["little", "big"] = "little" if little else "big"
+    head = source.read(8)
+    tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    if len(head) < 8 or tag not in _PIXELS:
+        return None
+    vr, length = "", int.from_bytes(head[4:], order)
+    if not implicit and head[4:6] in _VRS:
+        vr, length = head[4:6].decode(), int.from_bytes(head[6:], order)
+        if vr in EXPLICIT_VR_LENGTH_32:
+            length = int.from_bytes(source.read(4), order)
+    return PixelElement(_PIXELS[tag], vr, length == _UNDEFINED, length, source)
+
+
+class _Metered:
+    """A file that pydicom reads elements from. Raises ``DamagedError`` where these take more than ``HEADER_BYTES``.
+
+    What pydicom skips costs nothing. A length in the file that is larger than the file makes nobody allocate it.
+    """
+
+    def __init__(self, file: BinaryIO, position: int = 0) -> None:
+        self._file = file
+        self._size = file.seek(0, 2)
+        self._spent = 0
+        self.seek(position)
+
+    def read(self, count: int) -> bytes:
+        count = max(0, min(count, self._size - self.tell()))
+        self._spend(count)
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def rest(self, count: int = _UNDEFINED) -> memoryview:
+        """Return the next ``count`` bytes, or as many as there are: a view where the file lies in memory."""
+        if isinstance(self._file, BytesIO):
+            whole = memoryview(self._file.getvalue())  # the bytes that the file was made of, not a copy
+            return whole[self.tell() :][:count]
+        return memoryview(self._file.read(min(count, self._size - self.tell())))
+
+    def _spend(self, count: int) -> None:
+        self._spent += count + _OBJECT_BYTES
+        if self._spent > HEADER_BYTES:
+            raise DamagedError(f"the elements before Pixel Data take more than {HEADER_BYTES:,} bytes of memory")
+
+
+class _Inflated(_Metered):
+    """A deflated data set (PS3.5 A.5), inflated only as far as somebody reads.
+
+    What stands in front of Pixel Data is kept; that is limited, so nothing of it costs more than ``HEADER_BYTES``.
+    """
+
+    def __init__(self, deflated: memoryview) -> None:
+        self._deflated = deflated
+        self._fed = 0
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._known = bytearray()
+        self._position = 0
+        self._spent = 0
+
+    def read(self, count: int) -> bytes:
+        self._spend(0)
+        end = self._position + max(0, count)
+        while len(self._known) < min(end, HEADER_BYTES) and (piece := self._more(_PIECE)):
+            self._known += piece
+        if end > HEADER_BYTES and len(self._known) >= HEADER_BYTES:
+            raise DamagedError(f"the elements before Pixel Data inflate to more than {HEADER_BYTES:,} bytes")
+        read = bytes(self._known[self._position : end])
+        self._position += len(read)
+        return read
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (self._position if whence == 1 else 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def rest(self, count: int = _UNDEFINED) -> memoryview:
+        """Return the next ``count`` bytes, inflating them; memory that is not filled is not taken from the system."""
+        whole: NDArray[Any] = np.empty(count, np.uint8)
+        start = self._known[self._position : self._position + count]
+        whole[: len(start)] = start
+        filled = len(start)
+        while filled < count and (piece := self._more(min(count - filled, _PIECE))):
+            whole[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            filled += len(piece)
+        return whole.data[:filled]
+
+    def _more(self, limit: int) -> bytes:
+        """Return the next inflated bytes, ``limit`` at most; none at the end of the data or where they are cut off."""
+        inflated = b""
+        while not (inflated or self._inflate.eof):
+            piece = self._inflate.unconsumed_tail
+            if not piece:
+                piece = bytes(self._deflated[self._fed : self._fed + _PIECE])
+                self._fed += len(piece)
+            try:
+                inflated = self._inflate.decompress(piece, limit)
+            except zlib.error as error:
+                raise DamagedError("the deflated data set is damaged") from error
+            if not piece:
+                break
+        return inflated
