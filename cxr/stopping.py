@@ -14,8 +14,10 @@ import traceback
 from types import FrameType
 
 _LATEST_S = 20.0  # a library that does not return is not waited for any longer
+_SOON_S = 0.05
 
 _received: list[int] = []
+_lost: list[int] = []  # signals whose KeyboardInterrupt came where Python drops it
 _said: list[str] = []
 
 
@@ -26,6 +28,7 @@ def install() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _stop)
+    sys.unraisablehook = _unraisable
 
 
 def installed() -> bool:
@@ -56,7 +59,21 @@ def end(error: BaseException) -> SystemExit:
     return SystemExit(128 + _received[0])
 
 
+def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
+    """Raise again soon what came into a destructor or a callback of the interpreter, which drop it; tell the rest."""
+    if not (_received and isinstance(arguments.exc_value, KeyboardInterrupt)):
+        sys.__unraisablehook__(arguments)
+        return
+    _lost.append(_received[0])
+    again = threading.Timer(_SOON_S, os.kill, [os.getpid(), _received[0]])  # also ends a wait, as the first did
+    again.daemon = True
+    again.start()
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
+    if _lost:
+        _lost.clear()
+        raise KeyboardInterrupt
     if _received:
         if signum == signal.SIGINT:
             os._exit(128 + signum)

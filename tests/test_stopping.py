@@ -107,6 +107,23 @@ def test_what_is_told_is_what_is_kept(tmp_path: Path, kept: str, told: str) -> N
     assert process.returncode == 143
 
 
+def test_a_signal_that_comes_into_a_destructor_is_not_lost(tmp_path: Path) -> None:
+    """Python drops what is raised there, and prints it."""
+    body = """
+class Slow:
+    def __del__(self):
+        Path("begun").touch()
+        time.sleep(60)
+Slow()
+time.sleep(60)
+"""
+    process = started(tmp_path, body)
+    wait_for(tmp_path, "begun")
+    process.send_signal(signal.SIGINT)
+    assert "stopped before the first epoch was whole" in ended(process)
+    assert process.returncode == 130
+
+
 def test_a_second_ctrl_c_ends_on_the_spot(tmp_path: Path) -> None:
     body = "try: Path('begun').touch(); time.sleep(60)\nfinally: Path('ending').touch(); time.sleep(60)"
     process = started(tmp_path, body)
