@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_opened_is_among_the_films_and_named(folder):
     assert film_paths(folder) == find_dicoms(folder)
     films, failures = read_folder(folder)
     assert [film.id for film in films] == ["a.dcm", "b.dcm"]
-    assert [str(failure) for failure in failures] == [
+    assert [str(error) for _, error in failures] == [
         f"{folder / 'gone.dcm'}: cannot be opened: No such file or directory"
     ]
 
