@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -118,5 +119,5 @@ def test_an_evaluation_names_nobody(place: Path) -> None:
     assert seen["operating_point_chosen_on"] == "none"  # of another root: neither trained nor chosen on them
     assert seen["trained_on"] == "none"
     page = (run / "index.html").read_text(encoding="utf-8")
-    assert seen["in_words"] in page
+    assert escape(seen["in_words"]) in page
     assert "flatter" not in page

@@ -36,8 +36,12 @@ class Seen:
     best_epoch_on: Share
 
     def in_words(self) -> str:
-        """Return both answers as a sentence."""
+        """Return both answers as a sentence; of foreign films no more than that they come from elsewhere is known."""
         trained = f"The detector was trained on {_WORDS[self.trained_on]} these films"
+        if self.relation == "foreign":
+            trained = (
+                f"These films are of another data set than the training's. Unless they are copies, {_lower(trained)}"
+            )
         if self.chosen_on is None:
             return f"{trained}; it has no operating point."
         if self.trained_on == self.chosen_on:
@@ -67,6 +71,10 @@ class Seen:
     def as_dict(self) -> dict[str, str | None]:
         """Return plain values, for json."""
         return {"trained_on": self.trained_on, "operating_point_chosen_on": self.chosen_on, "in_words": self.in_words()}
+
+
+def _lower(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]
 
 
 _WORDS: dict[Share, str] = {"all": "all of", "some": "some of", "none": "none of", "unknown": "perhaps some of"}

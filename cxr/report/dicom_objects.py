@@ -10,6 +10,7 @@ The polylines are in pixels of the film, (column, row), with 0, 0 at the outer c
 frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' are the same.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -94,6 +95,7 @@ def write_refusal(film: Path, reason: Reason, picture: NDArray[np.uint8], algori
 
 def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
     """Write what each maker makes of the film's header, under its kind."""
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # at INFO it tells each film's SOPInstanceUID
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and highdicom quote names and dates that they find odd
         source = _read_source(film)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cxr.detect.finite import NotFiniteError
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.fonts.page import font_face
@@ -66,10 +67,13 @@ def explain_studies(
     count: int | None = 16,
     findings_per_study: int = 2,
     language: str = "en",
+    failed: Callable[[str, Exception], None] | None = None,
 ) -> list[ExplainedStudy]:
     """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``, and ``index.html`` of them all.
 
-    Explained are the findings with the highest scores. Where ``study.json`` stands the study is done and read again.
+    Explained are the findings with the highest scores. Where ``study.json`` stands the study is done and read again;
+    one that is damaged is explained again. A study whose scores or whose map are not finite is handed to ``failed``,
+    if given, and has no record.
 
     Args:
         task: trained.
@@ -80,6 +84,7 @@ def explain_studies(
         count: of studies, taken in turn from each finding and normal; None: all.
         findings_per_study: explained at most.
         language: en or zh.
+        failed: called with a study's pseudonym and why it could not be explained.
     """
     done = []
     for index in in_turn(studies, findings, count):
@@ -87,10 +92,19 @@ def explain_studies(
         if earlier := sum(study.study == name for study in studies[:index]):  # another series of the same study
             name = f"{name}-{earlier + 1}"
         own = folder / "studies" / name
-        if not (own / "study.json").exists():
+        record = _read(own)
+        if record is None:
             own.mkdir(parents=True, exist_ok=True)
-            _explain(task, dataset[index], studies[index], own, findings, findings_per_study, language)
-        done.append((own, _read(own)))
+            (own / "study.json").unlink(missing_ok=True)  # a damaged one
+            try:
+                _explain(task, dataset[index], studies[index], own, findings, findings_per_study, language)
+            except NotFiniteError as error:
+                if failed is None:
+                    raise
+                failed(studies[index].study, error)
+            record = _read(own)
+        if record is not None:
+            done.append((own, record))
     (folder / "index.html").write_text(_page(done, findings, language), encoding="utf-8")
     return [study for _, study in done]
 
@@ -143,11 +157,15 @@ def _explain(
 ) -> None:
     batch = {name: values[None].to(task.device) for name, values in sample.items()}
     scores = task.eval().classify(batch)[0].cpu()
+    if not bool(torch.isfinite(scores).all()):
+        raise NotFiniteError("the network's scores are not finite: NaN or infinity")
     explained = []
     for label in (torch.argsort(scores, descending=True)[:most] + 1).tolist():
         name, score = findings.name(label), float(scores[label - 1])
         caption = f"{study.study} · {findings.label(name, language)} {score:.2f}"
         picture, heat = study_picture(task, sample, label, caption)
+        if not np.isfinite(heat).all():
+            raise NotFiniteError(f"the map of {name} is not finite: NaN or infinity")
         picture.save(folder / f"{name}.png")
         np.save(folder / f"{name}.npy", np.uint8(heat * 255 + 0.5))
         explained.append(ExplainedFinding(name, score, name in study.findings, f"{name}.png", peak_of(heat)))
@@ -158,12 +176,17 @@ def _explain(
     part.replace(folder / "study.json")
 
 
-def _read(folder: Path) -> ExplainedStudy:
-    fields = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    explained = tuple(
-        ExplainedFinding(**{**one, "peak": tuple(one["peak"]) if one["peak"] else None}) for one in fields["explained"]
-    )
-    return ExplainedStudy(**{**fields, "marked": tuple(fields["marked"]), "explained": explained})
+def _read(folder: Path) -> ExplainedStudy | None:
+    """Return the record of a study; None where there is none, or where it is damaged."""
+    try:
+        fields = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        explained = tuple(
+            ExplainedFinding(**{**one, "peak": tuple(one["peak"]) if one["peak"] else None})
+            for one in fields["explained"]
+        )
+        return ExplainedStudy(**{**fields, "marked": tuple(fields["marked"]), "explained": explained})
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _page(studies: Sequence[tuple[Path, ExplainedStudy]], findings: FindingVocabulary, language: str) -> str:

@@ -33,7 +33,8 @@ def test_foreign_films_are_said_to_be_so_and_warn_of_nothing() -> None:
     films = seen("foreign", "all", FROZEN)
     assert not list(films.warnings("this checkpoint"))
     assert films.in_words() == (
-        "The detector was trained on none of these films, and its operating point was chosen on none of them."
+        "These films are of another data set than the training's. Unless they are copies, the detector was trained on"
+        " none of these films, and its operating point was chosen on none of them."
     )
 
 

@@ -1,5 +1,6 @@
 """DICOM objects read back: where their boxes are, what they refer to, who they name, and what a validator says."""
 
+import logging
 import shutil
 import subprocess
 import warnings
@@ -158,6 +159,12 @@ def test_all_are_new_series_of_the_films_study_and_patient(tmp_path: Path) -> No
     assert len({data.SOPInstanceUID for data in made.values()} | {"1.2.3.4.5"}) == 4
 
 
+def test_no_log_repeats_what_the_film_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        objects(tmp_path)
+    assert "1.2.3.4.5" not in caplog.text
+
+
 def test_a_film_without_findings_has_objects_too(tmp_path: Path) -> None:
     made = objects(tmp_path, NOTHING)
     assert not items(made["sr"], "SCOORD")
@@ -235,6 +242,18 @@ def test_an_independent_validator_finds_no_error(tmp_path: Path, marks: Marks) -
         pytest.skip("no dciodvfy here: apt-get install dicom3tools")
     objects(tmp_path, marks, PatientName="Wang^Xiaoming")
     for kind in KINDS:
+        said = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
+        told = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
+        assert not told, f"{kind}: {told}"
+
+
+@pytest.mark.parametrize("reason", [FOOT, NOT_FINITE], ids=["foot", "nan"])
+def test_an_independent_validator_finds_no_error_in_a_refusal(tmp_path: Path, reason: Reason) -> None:
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("no dciodvfy here: apt-get install dicom3tools")
+    write_refusal(film(tmp_path / "film.dcm", PatientName="Wang"), reason, PICTURE, ALGORITHM, tmp_path / "p0")
+    for kind in ("sr", "sc"):
         said = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
         told = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
         assert not told, f"{kind}: {told}"
