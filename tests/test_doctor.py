@@ -3,6 +3,7 @@
 import importlib.metadata
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from cxr.doctor import __main__ as doctor
 from cxr.doctor import decoders, machine, packages
 from cxr.doctor.check import Check, guarded
 from cxr.read.decode import SUPPORTED
+from cxr.read.radiograph import Radiograph
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **changed: str | None) -> None:
@@ -108,15 +110,15 @@ def test_every_transfer_syntax_is_tried() -> None:
 
 
 def test_a_codec_that_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = decoders.decode
+    true = decoders.parse_film
 
-    def broken(data: bytes, syntax: object, *rest: object, **options: object) -> object:
-        if getattr(syntax, "keyword", "") == "HTJ2K":
+    def broken(path: Path, data: bytes) -> Radiograph:
+        if path.name == "HTJ2K":
             raise ImportError("no libopenjph")
-        seen = true(data, syntax, *rest, **options)  # type: ignore[arg-type]
-        return seen + 9 if getattr(syntax, "keyword", "") == "RLELossless" else seen
+        film = true(path, data)
+        return replace(film, pixels=film.pixels + 9) if path.name == "RLELossless" else film
 
-    monkeypatch.setattr(decoders, "decode", broken)
+    monkeypatch.setattr(decoders, "parse_film", broken)
     wrong = {check.name: check.found for check in decoders.decoders() if check.state == "wrong"}
     assert wrong == {"RLELossless": "imagecodecs is off by 9", "HTJ2K": "ImportError: no libopenjph"}
 

@@ -1,17 +1,21 @@
 """The decoder of each transfer syntax, tried on a small film that is made for it."""
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import dcmwrite, uid
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 
 from cxr.doctor.check import Check
-from cxr.read.decode import SUPPORTED, PixelLayout, decode, decoders_in_use
+from cxr.read.decode import SUPPORTED, decoders_in_use
+from cxr.read.dicom import parse_film
 
 _Pixels = NDArray[np.uint16]
 _STEP = 3  # values that a lossy codec may be off by
@@ -22,7 +26,7 @@ def decoders() -> Iterator[Check]:
     film = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint16) * 8  # 0..240: 8 bits hold it
     for syntax in SUPPORTED:
         try:
-            seen = decode(_encoded(film, syntax), syntax, _layout(syntax), swapped_bytes=False)
+            seen = parse_film(Path(syntax.keyword), _file(film, syntax)).pixels
         except Exception as error:  # whatever a codec that is built without its library raises
             reason = f"{type(error).__name__}: {error}"
             yield Check(syntax.keyword, reason, "wrong", "pip install --force-reinstall imagecodecs")
@@ -35,17 +39,29 @@ def decoders() -> Iterator[Check]:
             yield Check(syntax.keyword, name)
 
 
-def _layout(syntax: uid.UID) -> PixelLayout:
-    if syntax == uid.JPEGBaseline8Bit:
-        return PixelLayout(16, 16, bits_allocated=8, bits_stored=8, high_bit=7, signed=False)
-    return PixelLayout(16, 16, bits_allocated=16, bits_stored=12, high_bit=11, signed=False)
+def _file(film: _Pixels, syntax: uid.UID) -> bytes:
+    """Return a DICOM file that holds ``film``."""
+    bits = 8 if syntax == uid.JPEGBaseline8Bit else 16
+    dataset = Dataset()
+    dataset.Rows, dataset.Columns = film.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+    dataset.BitsAllocated, dataset.BitsStored = bits, min(bits, 12)
+    dataset.HighBit = dataset.BitsStored - 1
+    compressed = syntax in _ENCODERS
+    value = encapsulate([_ENCODERS[syntax](film)]) if compressed else _words(film, syntax)
+    dataset.add_new("PixelData", "OB" if compressed else "OW", value)
+    dataset["PixelData"].is_undefined_length = compressed
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, uid.DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+    dataset.file_meta = meta
+    file = BytesIO()
+    dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
 
 
-def _encoded(film: _Pixels, syntax: uid.UID) -> bytes:
-    """Return the value of Pixel Data that holds ``film``."""
-    if syntax not in _ENCODERS:  # not compressed
-        return film.astype("<u2" if syntax.is_little_endian else ">u2").tobytes()
-    return bytes(encapsulate([_ENCODERS[syntax](film)]))
+def _words(film: _Pixels, syntax: uid.UID) -> bytes:
+    return film.astype("<u2" if syntax.is_little_endian else ">u2").tobytes()
 
 
 def _jpeg(**options: Any) -> Callable[[_Pixels], bytes]:

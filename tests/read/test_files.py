@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scan)
     _, failures = read_folder(folder)
-    assert f"{closed}: cannot be opened: Permission denied" in map(str, failures)
+    assert f"{closed}: cannot be opened: Permission denied" in [str(error) for _, error in failures]
 
 
 def test_convert_counts_what_cannot_be_opened_and_goes_on(folder):
