@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cxr.chatter import silence_libraries
 from cxr.signatures import signature
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -72,8 +73,13 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             if rank() == 0:
                 (folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
+            silence_libraries()
+            from cxr import progress  # here, not above: a misspelt word need not wait for it
+
+            if rank() > 0:
+                progress.be_quiet()
             try:
-                return job(cfg)
+                return progress.working(f"{config_name}.py is at work")(job)(cfg)
             except Exception as error:
                 in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
                 if not in_sweep and isinstance(error, ConfigError):

@@ -26,7 +26,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
-from cxr import config
+from cxr import config, progress
 from cxr.config import ConfigError, SweepError
 from cxr.read.workers import usable_cores
 from cxr.sweep import job_status, print_report, read_jobs, write_report
@@ -88,7 +88,7 @@ def sweep(given: Given, arguments: Sequence[str]) -> None:
         SweepError: a job did not complete.
     """
     folder = Path(given.config.hydra.sweep.dir)
-    with _held(folder):
+    with _held(folder), progress.working(f"sweep {folder} is at work"):
         jobs = _search(given, given.study, arguments) if given.study else _grid(given, arguments)
         write_report(folder)
     print_report(folder)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder may import from itself and from what stands behind it.
-ORDER = ["findings", "fonts", "palette", "read", "data", "training", "detect", "explain", "report"]
+ORDER = ["findings", "fonts", "palette", "progress", "read", "data", "training", "detect", "explain", "report"]
 BESIDE = {"volume": "detect", "suppress": "detect"}  # rooms beside another: they may use what it may, and itself
 KNOW_HYDRA = {"config.py", "run.py", "restore.py", "sweeping.py"}
 KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py"}

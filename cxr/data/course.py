@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from cxr.data.course_files import CourseError, raise_problems, read_csv, read_mark
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.findings import NORMAL, FindingVocabulary, UnknownLabelError
+from cxr.progress import track
 from cxr.read.dicom import Header, ReadError, pseudonym, read_header
 
 _log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def _read_marks(rows: Sequence[_Row]) -> tuple[dict[Path, NDArray[np.float64]], 
         return found if len(found) else f"row {row.number}: {mark} shows no white rectangle"
 
     with ThreadPoolExecutor() as pool:  # threads: OpenCV decodes without holding the interpreter
-        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked), transient=True))
+        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked)))
     marks = {mark: found for (_, mark), found in zip(marked, read, strict=True) if not isinstance(found, str)}
     return marks, [problem for problem in read if isinstance(problem, str)]
 

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
+from cxr.progress import track
 from cxr.volume.cam import grad_cam
 from cxr.volume.task import StudyTask
 from cxr.volume.views import planes
@@ -81,7 +82,7 @@ def explain_studies(
         language: en or zh.
     """
     done = []
-    for index in in_turn(studies, findings, count):
+    for index in track(in_turn(studies, findings, count), "explaining"):
         name = studies[index].study
         if earlier := sum(study.study == name for study in studies[:index]):  # another series of the same study
             name = f"{name}-{earlier + 1}"

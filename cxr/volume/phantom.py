@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from rich.progress import track
 
 from cxr.data.phantom import PhantomError
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.progress import track
 from cxr.read.workers import start_worker
 from cxr.volume.phantom_files import write_series
 from cxr.volume.study import TABLE, Study, read_volume
