@@ -1,4 +1,4 @@
-"""What libraries say on the terminal that tells a user of this program nothing: left out, each by name and for a reason.
+"""What libraries say on the terminal that tells a user nothing: left out, each by name and for a reason.
 
 Our own warnings, and everything of a library that is not listed here, are shown.
 """

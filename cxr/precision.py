@@ -53,7 +53,9 @@ class Bfloat16:
         if not self.instructions:
             return "this processor has no bfloat16 instructions"
         enough = "" if self.faster else f", and less than {WORTH_IT:g} times is not worth it"
-        return f"products in bfloat16 are {self.times_as_fast:.2g} times as fast as in float32 on this processor{enough}"
+        return (
+            f"products in bfloat16 are {self.times_as_fast:.2g} times as fast as in float32 on this processor{enough}"
+        )
 
 
 @functools.cache

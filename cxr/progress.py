@@ -13,8 +13,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _Item = TypeVar("_Item")
 
@@ -91,9 +98,7 @@ def in_words(seconds: float) -> str:
 
 
 @contextmanager
-def working(
-    what: str, total: int | None = None, done: int = 0, unit: str = "", end: bool = True
-) -> Iterator[Work]:
+def working(what: str, total: int | None = None, done: int = 0, unit: str = "", end: bool = True) -> Iterator[Work]:
     """Say how far the work in this block is, until the block ends.
 
     Args:

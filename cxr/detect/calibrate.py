@@ -37,7 +37,8 @@ def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: f
         film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
-    results = list(track(film_results(task, validation), "calibrating", len(validation)))  # to the bit as detect gives them
+    detected = track(film_results(task, validation), "calibrating", len(validation))
+    results = list(detected)  # to the bit as detect gives them
     return choose_operating_point(telling(results), sensitivity)
 
 
