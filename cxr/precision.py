@@ -53,9 +53,7 @@ class Bfloat16:
         if not self.instructions:
             return "this processor has no bfloat16 instructions"
         enough = "" if self.faster else f", and less than {WORTH_IT:g} times is not worth it"
-        return (
-            f"products in bfloat16 are {self.times_as_fast:.2g} times as fast as in float32 on this processor{enough}"
-        )
+        return f"products in bfloat16 are {self.times_as_fast:.2g} times as fast as in float32 here{enough}"
 
 
 @functools.cache
@@ -101,7 +99,7 @@ def tell(used: str, resumed: bool) -> None:
         _log.info("trainer.precision is %s%s: %s", used, begun, bfloat16())
         return
     _log.log(
-        logging.WARNING if used == BFLOAT16 else logging.INFO,  # the one can be 100 times as slow, the other a few times
+        logging.WARNING if used == BFLOAT16 else logging.INFO,  # which can be 100 times as slow
         "trainer.precision is %s%s, the slower one here: %s. To train in the faster one from the start, type "
         "trainer.precision=%s (and another hydra.run.dir, where you type one)",
         used, begun, bfloat16(), faster(),
@@ -127,7 +125,7 @@ def _wait_for(file: Path) -> None:
 
 def _has_instructions() -> bool:
     # No public name says it (seen in torch 2.11 to 2.15); builds without oneDNN lack this one too
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
 
 
 def _seconds_of_products(dtype: torch.dtype) -> float:

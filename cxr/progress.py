@@ -101,9 +101,8 @@ def in_words(seconds: float) -> str:
 def working(what: str, total: int | None = None, done: int = 0, unit: str = "", end: bool = True) -> Iterator[Work]:
     """Say how far the work in this block is, until the block ends.
 
-    Args:
-        what, total, done, unit: see ``Work``.
-        end: say at the end how long it took; only of work with a total.
+    ``what``, ``total``, ``done`` and ``unit`` are those of ``Work``; ``end`` says at the end how long it took, if there
+    is a total.
     """
     work = Work(what, total, done, unit)
     _voice.begin(work)
@@ -116,7 +115,7 @@ def working(what: str, total: int | None = None, done: int = 0, unit: str = "", 
 
 
 def track(items: Iterable[_Item], what: str, total: int | None = None, end: bool = True) -> Iterator[_Item]:
-    """Yield ``items`` and say how many of them are done; ``total`` where they have no length, ``end`` as ``working``."""
+    """Yield ``items`` and say how many are done; ``total`` where they have no length, ``end`` as in ``working``."""
     length = total if total is not None or not isinstance(items, Sized) else len(items)
     with working(what, length, end=end) as work:
         for item in items:

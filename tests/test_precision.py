@@ -115,7 +115,9 @@ def test_other_processes_take_what_the_first_has_chosen(
 
 
 def test_another_accelerator_is_refused_with_what_to_type(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="trainer.accelerator is gpu; type trainer.precision=bf16-mixed or 32-true"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.accelerator is gpu; type trainer\.precision=bf16-mixed or 32-true"
+    ):
         precision.settled("gpu", tmp_path, None, rank=0)
 
 
@@ -168,7 +170,7 @@ def test_a_run_is_kept_with_what_it_uses_and_goes_on_with_it_on_the_other_machin
     with run.opened(again):
         assert again.trainer.precision == "bf16-mixed"  # what the trainer is built with, and every checkpoint keeps
     with (
-        pytest.raises(ConfigError, match="trainer.precision: bf16-mixed there, 32-true now"),
+        pytest.raises(ConfigError, match=r"trainer\.precision: bf16-mixed there, 32-true now"),
         run.opened(composed(tmp_path / "run", "trainer.precision=32-true")),
     ):
         pass

@@ -17,8 +17,8 @@ from cxr.progress import Work, in_words
 from cxr.training import Training
 
 VALIDATION_STEP = 2 / 3
-"""Seconds of a batch of validation in seconds of a step, until one is measured: two passes forward (losses, detections),
-where a step has one and a backward pass, which takes about as long as two."""
+"""Seconds of a batch of validation in seconds of a step, until one is measured: two passes forward (losses,
+detections), where a step has one and a backward pass, which takes about as long as two."""
 LONG_S = 3600.0
 _FIRST_LOOK_S = 5.0  # of steps, before the time that all of them take is told
 
@@ -41,7 +41,7 @@ class Pace:
     _first: bool = True
 
     def stepped(self, seconds: float) -> None:
-        """Note what a step took; the first one, which also allocates and starts readers, counts until there is another."""
+        """Note what a step took; the first one, which also starts readers, counts only until there is another."""
         if len(self._step_s) == 1 and self._first:
             self._step_s.clear()
             self._first = False

@@ -117,11 +117,13 @@ def test_a_training_of_minutes_tells_its_time_and_nothing_more(
 
 
 @pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers")
-def test_a_training_that_fails_leaves_nothing_that_speaks(clock: list[float], tmp_path: Path) -> None:
+def test_a_training_that_fails_leaves_nothing_that_speaks(
+    clock: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise FloatingPointError("the loss is not finite")
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(FloatingPointError):
-        patch.setattr(Slow, "validation_step", fail)
+    monkeypatch.setattr(Slow, "validation_step", fail)
+    with pytest.raises(FloatingPointError):
         fit(clock, tmp_path, step_s=1.0, most=80, epochs=2)
     assert progress._voice._works == []
