@@ -1,6 +1,7 @@
 """AblationCAM against grad-cam's: seconds and likeness, side by side, in one run.
 
     python benchmarks/ablation.py --out ablation.json [--films 10] [--size 256]
+    make bench: --out {json} --films 3
 
 Films are drawn by the phantom; detectors are those of conf/model with random weights, their class layer scaled up so
 that scores move. Same film, same pyramid level, same channels, same ablation value, same score: the log-odds of one

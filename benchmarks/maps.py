@@ -1,6 +1,7 @@
 """Why the classical maps are poor on detectors, step by step: hit rate and energy inside the true box.
 
     python benchmarks/maps.py CKPT --out maps.json        CKPT: of `make demo`, or any of train.py on boxes
+    make bench: {demo} --out {json} --films 30
 
 On the checkpoint's own test films, for each true finding that was found (score 0.3 and up, IoU 0.5 and up). Each method
 twice: as a classifier's (`paper`: the formula on the box's own level), and as shipped (`read`: weighted by how much of
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 from torchvision.ops import box_iou
@@ -27,6 +27,7 @@ from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency
 from cxr.explain.scores import baseline_maps, localisation
+from cxr.progress import track
 from cxr.restore import load_data, load_task
 
 Cells = Callable[[FilmReading, Candidate], Tensor]

@@ -1,6 +1,7 @@
 """Peak memory and time of a training step, with and without recomputing the backbone's stages.
 
     python benchmarks/memory.py --model fasterrcnn --size 1024 --batch 1 --json memory.json
+    make bench: --size 512 --turns 2 --json {json}
 
 Each step runs in a process of its own, in turns (as it is, recomputed, …), on the GPU where there is one. Memory is
 the peak above what stands before the step, the detector with its weights: of the process's resident memory on a CPU

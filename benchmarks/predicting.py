@@ -1,6 +1,7 @@
 """predict.py's stream against the bare detector on the same films in the same run, and its memory at 100 and 500 films.
 
-    python benchmarks/predicting.py outputs/…/checkpoints/best.ckpt [--films 500] [--size 512]
+    python benchmarks/predicting.py outputs/…/checkpoints/best.ckpt [--films 500] [--size 512] [--json FILE]
+    make bench: {demo} --films 200 --turns 5 --json {json}
 
 Films are drawn by the phantom and written as DICOM. The detector alone gets tensors made before, in batches of
 eight; the stream begins with the files and ends with the journal. Its processes stand by when it begins, as they do in
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=500)
     parser.add_argument("--size", type=int, default=512, help="px of a film")
     parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     words = parser.parse_args()
     task, decode = restored(words.checkpoint)
@@ -113,6 +115,16 @@ def main() -> None:
     console.print(f"the stream's first film after {first:.1f} s")
     for peak in memory:
         console.print(f"{peak['films']} films: peak {peak['mib']} MiB")
+    if words.json:
+        figures = {
+            "detector_films_per_second": alone,
+            "stream_films_per_second": whole,
+            "ratio of stream to detector": whole / alone,
+            "ratio of turns": {"lowest": ratios[0], "highest": ratios[-1]},
+            "first_film_s": first,
+            "memory": memory,
+        }
+        words.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr import stopping
+from cxr.chatter import silence_libraries
 from cxr.command_line import nearest as _nearest
 from cxr.files import DamagedFileError, read_mapping, why_not_written
 from cxr.files import write_json as write_json  # where most of those who write a run's files look for it
@@ -79,8 +80,13 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             if job_folder is not None:
                 (job_folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
+            silence_libraries()
+            from cxr import progress  # here, not above: a misspelt word need not wait for it
+
+            if rank() > 0:
+                progress.be_quiet()
             try:
-                return job(cfg)
+                return progress.working(f"{config_name}.py is at work")(job)(cfg)
             except Exception as error:
                 if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
                     raise KeyboardInterrupt from error

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxr import config, run
 from cxr.checkpoint import Checkpoint, entry_at, read_checkpoint
@@ -33,6 +32,7 @@ from cxr.detect.results import FilmResult
 from cxr.detect.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
+from cxr.progress import track
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
 from cxr.report.without_paths import overrides_without_paths, without_path
@@ -143,7 +143,7 @@ def measure(parts: Parts) -> None:
     """Compute every figure with its interval, and the differences between two checkpoints."""
     cfg = parts.cfg
     settings = Settings(cfg["rule"], tuple(cfg["screening"]["prevalences"]), cfg["worst"], cfg["samples"], cfg["seed"])
-    for model in _progress("measuring", parts.models, len(parts.models)):
+    for model in track(parts.models, "measuring"):
         findings = model.checkpoint.findings
         model.evaluation = evaluate(model.results, findings, parts.chosen, model.point, settings)
     if len(parts.models) == 2:
@@ -287,9 +287,7 @@ def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
         return results
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
-    before[key] = [
-        as_plain(result) for result in _progress(f"detecting {model.checkpoint.path.name}", found, len(films))
-    ]
+    before[key] = [as_plain(result) for result in track(found, f"detecting {model.checkpoint.path.name}", len(films))]
     config.write_json(kept, before)
     return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
 
@@ -377,9 +375,3 @@ def _about(parts: Parts) -> dict[str, str]:
     about["A detection is right"] = RULES[parts.cfg["rule"]]
     about["Intervals"] = f"95 %, bootstrap over patients, {parts.cfg['samples']} resamples, seed {parts.cfg['seed']}"
     return about
-
-
-def _progress(what: str, work: Any, total: int) -> Iterator[Any]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(work, total=total)

@@ -20,7 +20,6 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxr import config, run
 from cxr.checkpoint import Checkpoint, read_checkpoint
@@ -40,6 +39,7 @@ from cxr.explain.scores import (
     write_scores,
 )
 from cxr.findings import FindingVocabulary
+from cxr.progress import track
 from cxr.read.cache import FilmCache
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import ReadError, read_header
@@ -164,7 +164,7 @@ def explain(parts: Parts, folder: Path) -> None:
         parts.left_out.add_failed(film.study, film.path, error)
 
     films = explain_films(parts.films, parts.explainer, folder, parts.truth_known, failed)
-    for _ in _progress("explaining", films, len(parts.films)):
+    for _ in track(films, "explaining", len(parts.films)):
         pass
 
 
@@ -194,7 +194,7 @@ def report(parts: Parts, folder: Path) -> None:
     language, findings = parts.cfg["language"], parts.checkpoint.findings
     records = list(read_records(folder))
     pictures = [(home, record, method) for home, record in records for method in parts.explainer.methods]
-    for home, record, method in _progress("drawing", pictures, len(pictures)):
+    for home, record, method in track(pictures, "drawing"):
         film_figure(home, record, method, findings, language)
     for method in parts.explainer.methods:
         category_page(folder, method, findings, language)
@@ -300,12 +300,6 @@ def _test_scores(checkpoint: Path) -> str:
         return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return ""
-
-
-def _progress(what: str, work: Any, total: int) -> Iterator[Any]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(work, total=total)
 
 
 def _measured(sanity: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -14,7 +14,6 @@ from rich.table import Table
 from cxr import config
 from cxr.checkpoint import Checkpoint
 from cxr.config import ConfigError
-from cxr.disk import writing
 from cxr.restore import load_study_data, load_study_task
 from cxr.volume.explain import ExplainedStudy, explain_studies
 
@@ -39,9 +38,8 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
     def note(study: str, error: Exception) -> None:
         failed.append(f"{study}: {error}")
 
-    with writing(folder):
-        explained = explain_studies(task, dataset, studies, folder, checkpoint.findings, *most, failed=note)
-        config.write_json(folder / config.RESULT, {"status": "completed", "studies": len(explained), "failed": failed})
+    explained = explain_studies(task, dataset, studies, folder, checkpoint.findings, *most, failed=note)
+    config.write_json(folder / config.RESULT, {"status": "completed", "studies": len(explained), "failed": failed})
     for line in failed:
         Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     Console().print(_table(explained), f"{len(explained)} studies · open {folder / 'index.html'}")

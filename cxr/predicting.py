@@ -23,7 +23,6 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cxr import config, run
@@ -36,6 +35,7 @@ from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
+from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
@@ -106,18 +106,16 @@ def predict(parts: Parts, folder: Path) -> None:
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
             (folder / name).mkdir(exist_ok=True)
-    columns = (TextColumn("predicting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with (
         Journal(folder) as journal,
         FilmKey(folder) as key,
-        Progress(*columns, console=Console(stderr=True)) as progress,
+        working("predicting", len(parts.films), done=len(journal)) as work,
     ):
         if journal.damaged:
             _say(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
-        bar = progress.add_task("", total=len(parts.films), completed=len(journal))
         for done in _done(parts, journal, key):
             journal.add(done)
-            progress.advance(bar)
+            work.advance()
 
 
 def report(parts: Parts, folder: Path) -> None:

@@ -22,12 +22,14 @@ import hydra
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from cxr import config, installation, stopping
+from cxr import config, installation, precision, stopping
+from cxr.chatter import silence_libraries
 from cxr.config import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.detect.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
@@ -181,15 +183,25 @@ def opened(cfg: DictConfig) -> Iterator[RunFolder]:
     first = config.rank() == 0
     if not first:
         logging.getLogger().setLevel(logging.ERROR)
+    _settle_precision(cfg)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
         yield RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+
+
+def _settle_precision(cfg: DictConfig) -> None:
+    """Put the precision in place of ``auto``, so that what keeps the config (command.json, checkpoints) names it."""
+    if cfg.trainer.precision == precision.AUTO:
+        job = HydraConfig.get()
+        sweep = Path(job.sweep.dir) if job.mode is RunMode.MULTIRUN else None
+        accelerator = str(cfg.trainer.accelerator)
+        cfg.trainer.precision = precision.settled(accelerator, Path(cfg.run_dir), sweep, config.rank())
 
 
 def instantiate(cfg: DictConfig) -> Parts:
     """Build detector, data and trainer of a checked config; the optimizer is tried before any data are read."""
     plain = config.plain(cfg)
-    for chatty in ("lightning.pytorch", "lightning.fabric"):  # what it says at INFO, the epoch lines say shorter
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    silence_libraries()  # again: Lightning sets the level of its own when it is imported
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).handlers.clear()  # Hydra's handlers print it already
     lightning.seed_everything(plain["seed"], workers=True, verbose=False)
     try:
@@ -213,6 +225,9 @@ def instantiate(cfg: DictConfig) -> Parts:
             f"trainer.devices: {processes} processes are asked for and this is the only one; type torchrun"
             f" --nproc_per_node {trainer.num_devices} {script} … instead of {command} … (or srun, under SLURM)"
         )
+    if trainer.strategy.root_device.type == "cpu" and config.rank() == 0:
+        resumed = (Path(cfg.run_dir) / "checkpoints" / "last.ckpt").exists()
+        precision.tell(plain["trainer"]["precision"], resumed)
     pruning = _pruning(Path(cfg.run_dir), plain["monitor"])
     if pruning is not None:
         trainer.callbacks.append(pruning)
@@ -433,10 +448,12 @@ def _provenance(parts: Parts) -> dict[str, Any]:
         "films": {split: len(films) for split, films in parts.data.films.items()},
         "unreadable": [str(e) for e in parts.data.unreadable],
         "seed": parts.cfg["seed"],
+        "precision": parts.cfg["trainer"]["precision"],
         "hardware": {
             "processor": platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "bfloat16": str(precision.bfloat16()),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
     }

@@ -25,7 +25,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 
-from cxr import config, stopping
+from cxr import config, progress, stopping
 from cxr.config import ConfigError, SweepError
 from cxr.read.workers import usable_cores
 from cxr.run_folder import occupied
@@ -89,7 +89,7 @@ def sweep(given: Given, arguments: Sequence[str]) -> None:
     """
     config.check_name(OmegaConf.select(given.config, "name", default=""))
     folder = Path(given.config.hydra.sweep.dir)
-    with _held(folder):
+    with _held(folder), progress.working(f"sweep {folder} is at work"):
         jobs = _search(given, given.study, arguments) if given.study else _grid(given, arguments)
         write_report(folder)
     print_report(folder)

@@ -64,6 +64,8 @@ class Training(L.LightningModule, ABC):
         self.card: dict[str, Any] = dict(card or {})
         self.lr_scaling = lr_scaling
         self.reference_batch = reference_batch
+        self.last_losses: Mapping[str, Tensor] = {}
+        """Of the last step, without gradient, by name."""
         self._losses: list[Tensor] = []  # of the steps of this epoch
 
     @abstractmethod
@@ -122,6 +124,7 @@ class Training(L.LightningModule, ABC):
         # GPU: a detector's own sampling waits for it many times a step
         if not self.trainer.strategy.reduce(torch.isfinite(loss).float(), reduce_op="min"):
             raise NonFiniteLossError(self._non_finite(losses))
+        self.last_losses = {name: value.detach() for name, value in losses.items()}
         self._log_train_losses({**losses, "loss": loss}, batch_idx)
         return loss
 
@@ -214,7 +217,7 @@ class Training(L.LightningModule, ABC):
         values = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
         values += f" (process {self.global_rank} of {self.trainer.world_size})" if self.trainer.world_size > 1 else ""
         return (
-            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}): {values}."
+            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch + 1}): {values}."
             " Lower optimizer.lr, warm up longer, or clip gradients (trainer.gradient_clip_val)"
         )
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from cxr.data.boxes import Box
 from cxr.data.course_files import CourseError, raise_problems, read_csv, read_mark
@@ -28,6 +27,7 @@ from cxr.data.patients import without_placeholders
 from cxr.data.root import Root
 from cxr.data.tables import shown
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.progress import track
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _read_marks(
         return found if len(found) else f"row {row.number}: {mark} shows no white rectangle"
 
     with ThreadPoolExecutor() as pool:  # threads: OpenCV decodes without holding the interpreter
-        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked), transient=True))
+        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked)))
     marks = {mark: found for (_, mark), found in zip(marked, read, strict=True) if not isinstance(found, str)}
     return marks, [problem for problem in read if isinstance(problem, str)]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cxr.data.film import Film
+from cxr.progress import track
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
 
@@ -32,7 +33,7 @@ def of_one_kind(films: Sequence[Film], cache: FilmCache, modality: Sequence[str]
     kept: list[Film] = []
     counts: Counter[str] = Counter()
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for film in films:
+    for film in track(films, "reading headers", end=False):
         told, kind = _told(film, cache)
         counts[told or ""] += told is not None
         if told is None or modality is None or told in modality:

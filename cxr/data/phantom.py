@@ -12,7 +12,6 @@ from types import MappingProxyType
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from rich.progress import track
 
 from cxr.data.anatomy import FINDINGS, Thorax, draw_findings, draw_thorax
 from cxr.data.canvas import Map, Pose
@@ -21,6 +20,7 @@ from cxr.data.course_write import TABLES, write_film, write_mark, write_tables
 from cxr.data.exposure import attenuate, draw_pose, expose
 from cxr.data.film import Film
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.progress import track
 from cxr.read.workers import in_order
 
 _DRAWING = 1  # counts up when the same seed gives other films

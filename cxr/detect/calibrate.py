@@ -15,6 +15,7 @@ from cxr.detect.inference import film_results
 from cxr.detect.results import FilmResult, telling
 from cxr.detect.task import DetectionTask
 from cxr.detect.triage import OperatingPoint, choose_operating_point, roc_auc
+from cxr.progress import track
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +34,14 @@ def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: f
     if head is not None:
         head.box_weight.fill_(0)  # the boxes as they are
         head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
-        apart = _finite(film_results(task, validation))
+        apart = _finite(track(film_results(task, validation), "choosing the mixture", len(validation)))
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
         known = telling(apart)
         film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
-    results = _finite(film_results(task, validation))  # to the bit as detect gives them
+    detected = track(film_results(task, validation), "calibrating", len(validation))
+    results = _finite(detected)  # to the bit as detect gives them
     return choose_operating_point(telling(results), sensitivity)
 
 

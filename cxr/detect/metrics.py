@@ -1,7 +1,5 @@
 """Figures of a detector on a set of films: average precision and recall, per finding by name, and false alarms."""
 
-import logging
-
 import numpy as np
 import torch
 from torch import Tensor, distributed
@@ -10,8 +8,6 @@ from torchmetrics.functional.classification import binary_auroc
 
 from cxr.detect import froc
 from cxr.findings import FindingVocabulary
-
-logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it tells its progress in some 30 INFO lines a time
 
 Boxes = list[dict[str, Tensor]]
 _Film = tuple[dict[str, Tensor], dict[str, Tensor]]  # what was detected on it, what is true

@@ -5,19 +5,17 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 
 import torch
 import torchvision
-from torch import Tensor
 
 from cxr.doctor.check import Check
 from cxr.fonts import picture_font
+from cxr.precision import bfloat16, faster
 from cxr.read.workers import usable_cores
 
 _GB = 1e9
 _ENOUGH = 5.0  # GB: films of the demo, their cache and a dozen runs take less than one; real films need more
-_SIDE = 1024  # of the matrices whose product is timed
 _OF_A_RUN = {".cache": "decoded films", "outputs": "runs", "data": "drawn films"}
 
 
@@ -26,33 +24,7 @@ def processor() -> Iterator[Check]:
     name, cores = _processor_name(), usable_cores()
     yield Check("processor", f"{name}, {cores} of {os.cpu_count()} cores usable, {torch.get_num_threads()} threads")
     yield _memory()
-    pays, single, half = bfloat16_pays()
-    rates = f"{half:,.1f} GFLOP/s against {single:,.1f} in float32"
-    yield Check("bfloat16", f"{rates}: it pays on this CPU" if pays else f"{rates}: float32 is what to use on this CPU")
-
-
-def bfloat16_pays() -> tuple[bool, float, float]:
-    """Return whether bfloat16 is the faster on this CPU, and the GFLOP/s of a product in float32 and in bfloat16.
-
-    oneDNN says yes from AVX-512 on, also where it is slow: a product of some milliseconds tells.
-    """
-    single = _rate(torch.rand(_SIDE, _SIDE))
-    small = torch.rand(_SIDE // 4, _SIDE // 4)  # without instructions for it the whole takes seconds
-    half = _rate(small.bfloat16())
-    supported = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if supported:
-        half = _rate(torch.rand(_SIDE, _SIDE).bfloat16())
-    return supported and half > single, single, half
-
-
-def _rate(matrix: Tensor) -> float:
-    """GFLOP/s of the product of ``matrix`` [n, n] with itself, the better of three."""
-    times = []
-    for _ in range(4):  # the first one warms up
-        begun = perf_counter()
-        matrix @ matrix
-        times.append(perf_counter() - begun)
-    return float(2 * len(matrix) ** 3 / min(times[1:]) / 1e9)
+    yield Check("bfloat16", f"{bfloat16()}; trainer=cpu trains in {faster()}")
 
 
 def gpu() -> Iterator[Check]:

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 import cv2
 from pydicom.uid import UID
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cxr.progress import track
 from cxr.read.decode import announce, decoders_in_use
 from cxr.read.radiograph import ReadError
 
@@ -55,12 +55,8 @@ def outcomes(
     Any other exception ends the run, with a note of its film. A film whose process dies gets a ``ReadError``. An item
     is what the task takes; as a string it is the film's path.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not (progress and items)) as bar:
-        films = bar.add_task("Decoding films", total=len(items))
-        for outcome in streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1):
-            bar.advance(films)
-            yield outcome
+    found = streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1)
+    yield from track(found, "Decoding films", len(items)) if progress and items else found
 
 
 def streamed(

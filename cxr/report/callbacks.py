@@ -50,14 +50,14 @@ class EpochTable(Callback):
             writer.writeheader()
             writer.writerows(self.rows)
         part.replace(self.path)
-        trainer.print(_line(self.rows[-1], time.monotonic() - self._started))
+        trainer.print(_line(self.rows[-1], trainer.max_epochs, time.monotonic() - self._started))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the clock."""
         self._started = time.monotonic()
 
 
-def _line(row: Mapping[str, float], seconds: float) -> str:
+def _line(row: Mapping[str, float], epochs: int | None, seconds: float) -> str:
     shown = [
         f"{word} {row[key]:.3f}"
         for word, key in (
@@ -71,7 +71,8 @@ def _line(row: Mapping[str, float], seconds: float) -> str:
         )
         if key in row
     ]
-    return f"epoch {row['epoch'] + 1:3.0f}  {seconds:5.1f} s  " + "  ".join(shown)
+    of = f" of {epochs}" if epochs and epochs > 0 else ""
+    return f"epoch {row['epoch'] + 1:.0f}{of}  {seconds:5.1f} s  " + "  ".join(shown)
 
 
 def read_epochs(path: Path) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ from cxr.detect.finite import NotFiniteError
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.fonts.page import font_face
+from cxr.progress import track
 from cxr.volume.cam import grad_cam
 from cxr.volume.task import StudyTask
 from cxr.volume.views import planes
@@ -87,7 +88,7 @@ def explain_studies(
         failed: called with a study's pseudonym and why it could not be explained.
     """
     done = []
-    for index in in_turn(studies, findings, count):
+    for index in track(in_turn(studies, findings, count), "explaining"):
         name = studies[index].study
         if earlier := sum(study.study == name for study in studies[:index]):  # another series of the same study
             name = f"{name}-{earlier + 1}"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from rich.progress import track
 
 from cxr.data.course_write import write_film
 from cxr.data.phantom import PhantomError, draw_phantom, undrawn
 from cxr.findings import FindingVocabulary
+from cxr.progress import track
 from cxr.read.workers import in_order
 from cxr.volume.fusion_data import TABLE, Patient, read_patients
 from cxr.volume.phantom_files import write_series

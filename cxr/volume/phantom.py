@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from rich.progress import track
 
 from cxr.data.phantom import PhantomError, undrawn
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.progress import track
 from cxr.read.workers import in_order
 from cxr.volume.phantom_files import write_series
 from cxr.volume.study import TABLE, Study, read_volume

@@ -46,7 +46,7 @@ def films(pairs: list[tuple[bool, float, float]]) -> Callable[..., list[FilmResu
 
 def test_a_head_that_knows_better_gets_weight(task: DetectionTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "film_results", films([(False, 0.5, 0.99), (False, 0.6, 0.98), (True, 0.8, 0.01)]))
-    calibrate(task, None)  # type: ignore[arg-type]
+    calibrate(task, [])  # type: ignore[arg-type]
     assert task.image_head is not None
     assert task.image_head.box_weight > 0  # the false alarm of .8 falls below both true boxes
     assert task.image_head.film_weight > 0
@@ -54,7 +54,7 @@ def test_a_head_that_knows_better_gets_weight(task: DetectionTask, monkeypatch: 
 
 def test_a_head_that_adds_nothing_gets_none(task: DetectionTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "film_results", films([(False, 0.9, 0.5), (False, 0.8, 0.5), (True, 0.1, 0.5)]))
-    point = calibrate(task, None)  # type: ignore[arg-type]
+    point = calibrate(task, [])  # type: ignore[arg-type]
     assert task.image_head is not None
     assert (task.image_head.box_weight, task.image_head.film_weight) == (0, 0)
     assert point.threshold == pytest.approx(0.8)  # misses none, clears the normal film

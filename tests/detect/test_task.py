@@ -280,7 +280,7 @@ def test_a_finding_too_small_for_the_image_counts_as_missed(make_task, film, tmp
 
 def test_a_loss_that_is_not_finite_names_step_and_losses(make_task, films, tmp_path):
     losses = {"loss_box_reg": torch.tensor(float("nan")), "loss_objectness": torch.tensor(0.5)}
-    with pytest.raises(NonFiniteLossError, match=r"step 0 \(epoch 0\): loss_box_reg nan, loss_objectness 0.5"):
+    with pytest.raises(NonFiniteLossError, match=r"step 0 \(epoch 1\): loss_box_reg nan, loss_objectness 0.5"):
         fit(make_task(partial(Stub, losses=losses)), films, tmp_path)
 
 

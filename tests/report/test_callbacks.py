@@ -20,7 +20,8 @@ BOXES = np.array([[4, 4, 24, 24]], np.float32)
 
 def epoch(table: EpochTable, number: int, printed: list[str], **figures: float) -> None:
     metrics = {name.replace("_", "/", 1): torch.tensor(value) for name, value in figures.items()}
-    trainer = SimpleNamespace(current_epoch=number, callback_metrics=metrics, print=printed.append, is_global_zero=True)
+    trainer = SimpleNamespace(current_epoch=number, callback_metrics=metrics, print=printed.append)
+    trainer.is_global_zero, trainer.max_epochs = True, 3
     table.on_train_epoch_start(cast(Trainer, trainer), cast(LightningModule, None))
     table.on_train_epoch_end(cast(Trainer, trainer), cast(LightningModule, None))
 
@@ -40,7 +41,7 @@ def test_a_resumed_run_goes_on_in_the_same_table(tmp_path: Path) -> None:
     table = begin(path, 1)
     epoch(table, 1, printed, train_loss=3.5, val_loss=2.0)
     assert read_epochs(path) == [{"epoch": 0, "train/loss": 4}, {"epoch": 1, "train/loss": 3.5, "val/loss": 2}]
-    assert "epoch   2" in printed[-1]
+    assert "epoch 2 of 3" in printed[-1]
     assert "validation loss 2.000" in printed[-1]
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
 
