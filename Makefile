@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type check clean
+.PHONY: help setup demo test lint type check bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ type: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
 check: lint type test ## everything CI runs
+
+bench: $(STAMP) ## what this machine reaches, held against its own figures (30 minutes; a quiet machine, please)
+	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and caches; outputs/ and data/ stay
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -295,7 +295,9 @@ def show(figures: dict[str, Any]) -> None:
     for key in figures["cxr"]:
         values = (figures[name][key] for name in ("torchvision", "cxr"))
         table.add_row(key.replace("_", " "), *("–" if value is None else f"{value:.3g}" for value in values))
-    table.add_row("exported, inference films per second", "", str(figures["exported_films_per_second"]))
+    exported = figures["exported_films_per_second"]
+    told = exported if isinstance(exported, str) else f"{exported:.3g}"
+    table.add_row("exported, inference films per second", "", told)
     Console().print(table)
 
 

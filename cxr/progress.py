@@ -144,6 +144,7 @@ class _Voice:
         self.quiet = False
         self._works: list[Work] = []
         self._last = 0.0  # when something was said
+        self._terminal = False
         self._bars: Progress | None = None
         self._speaker: threading.Thread | None = None
         self._done = threading.Event()
@@ -152,8 +153,10 @@ class _Voice:
         self._works.append(work)
         if self.quiet:
             return
-        if _on_a_terminal():
-            self._begin_bar(work)
+        if len(self._works) == 1:
+            self._terminal = _on_a_terminal()
+        if self._terminal:
+            self.show(work)
         elif len(self._works) == 1:
             self._last = _clock()
             self._done = threading.Event()
@@ -171,9 +174,13 @@ class _Voice:
             self._done.set()
 
     def show(self, work: Work) -> None:
-        if self._bars is not None and work._bar is not None:
+        if self.quiet or not self._terminal or work.total is None:
+            return
+        if self._bars is None or work._bar is None:
+            self._begin_bar(work)
+        else:
             self._bars.update(
-                work._bar, description=work.what, total=work.total, completed=work.done, detail=work.detail
+                work._bar, description=work.what, total=work.total, completed=work.done, detail=_short(work.detail)
             )
 
     def say(self, text: str) -> None:
@@ -190,8 +197,6 @@ class _Voice:
             self.say(works[0].line())
 
     def _begin_bar(self, work: Work) -> None:
-        if work.total is None:
-            return
         if self._bars is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             detail = TextColumn("{task.fields[detail]}")
@@ -200,11 +205,15 @@ class _Voice:
                 redirect_stdout=sys.stdout.isatty(),  # else lines on their way into a file would be shown here instead
             )  # fmt: skip
             self._bars.start()
-        work._bar = self._bars.add_task(work.what, total=work.total, completed=work.done, detail=work.detail)
+        work._bar = self._bars.add_task(work.what, total=work.total, completed=work.done, detail=_short(work.detail))
 
     def _speak(self, done: threading.Event) -> None:
         while not done.wait(_POLL_S):
             self.tick()
+
+
+def _short(detail: str) -> str:
+    return detail.partition(" (")[0]  # beside a bar there is no room for what is in brackets
 
 
 def _on_a_terminal() -> bool:

@@ -122,7 +122,8 @@ def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
     monkeypatch.setattr(
         progress, "Console", lambda **words: Console(**words, force_terminal=True, width=100, color_system=None)
     )
-    with progress.working("epoch 1 of 2", total=2, unit="step", end=False) as epoch:
+    with progress.working("training", unit="step", end=False) as epoch:
+        epoch.restart("epoch 1 of 2", 2)
         with progress.working("validating", total=4) as look:
             look.advance(4)
             bars = progress._voice._bars

@@ -217,4 +217,4 @@ def _detail(losses: Mapping[str, Any], left: float | None) -> str:
     values = {name.removeprefix("loss_"): float(value) for name, value in losses.items()}
     named = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
     loss = f"loss {sum(values.values()):.3f}" + (f" ({named})" if len(values) > 1 else "")
-    return loss if left is None else f"{loss}, about {in_words(left)} left"
+    return loss if left is None else f"about {in_words(left)} left, {loss}"
