@@ -134,7 +134,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
 def test_a_browser_draws_chinese_with_the_font_of_the_page(
     chromium: webdriver.Chrome, explained_run: Path, findings: FindingVocabulary
 ) -> None:
-    chromium.get(explain_page(explained_run, findings, [], {}, [], {}, "zh").as_uri())
+    chromium.get(explain_page(explained_run, findings, [], {}, NotShown(), {}, "zh").as_uri())
     for domain in ("DOM", "CSS"):
         chromium.execute_cdp_cmd(f"{domain}.enable", {})
     document = chromium.execute_cdp_cmd("DOM.getDocument", {})["root"]["nodeId"]

@@ -16,8 +16,8 @@ from cxr.detect.evaluation import Evaluation
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
-from cxr.report.evaluate_page import evaluate_page
-from cxr.report.explain_page import explain_page
+from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.explain_page import NotShown, explain_page
 from cxr.report.html import FilmCard, test_page
 from cxr.report.sweep_jobs import Job, compare
 from cxr.report.sweep_page import sweep_page
@@ -65,11 +65,13 @@ def pages(
 
     def evaluated() -> str:
         film = (torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})
-        page = evaluate_page(tmp_path, {"A": evaluation}, {}, [film] * 4, {}, [], [])  # type: ignore[arg-type]
+        page = evaluate_page(tmp_path, {"A": evaluation}, {}, [film] * 4, {}, [], LeftOut([], []))  # type: ignore[arg-type]
         return page.read_text(encoding="utf-8")
 
     def explained(language: str) -> str:
-        return explain_page(explained_run, findings, score_rows, {"Films": WORD}, [], {}, language).read_text("utf-8")
+        return explain_page(explained_run, findings, score_rows, {"Films": WORD}, NotShown(), {}, language).read_text(
+            "utf-8"
+        )
 
     def swept() -> str:
         jobs = [Job(Path(f"lr={lr}"), (f"findings={WORD}", f"lr={lr}"), "completed", 0.5) for lr in (1, 2)]
