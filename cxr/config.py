@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,12 +75,11 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 (folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
             silence_libraries()
-            from cxr import progress  # here, not above: a misspelt word need not wait for it
+            from cxr.progress import working  # here, not above: a misspelt word need not wait for it
 
-            if rank() > 0:
-                progress.be_quiet()
             try:
-                return progress.working(f"{config_name}.py is at work")(job)(cfg)
+                with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
+                    return job(cfg)
             except Exception as error:
                 in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
                 if not in_sweep and isinstance(error, ConfigError):
