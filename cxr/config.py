@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -81,12 +82,11 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 (job_folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
             silence_libraries()
-            from cxr import progress  # here, not above: a misspelt word need not wait for it
+            from cxr.progress import working  # here, not above: a misspelt word need not wait for it
 
-            if rank() > 0:
-                progress.be_quiet()
             try:
-                return progress.working(f"{config_name}.py is at work")(job)(cfg)
+                with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
+                    return job(cfg)
             except Exception as error:
                 if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
                     raise KeyboardInterrupt from error

@@ -1,7 +1,8 @@
 """How far a long piece of work is: a bar on a terminal; elsewhere (a log file, CI, SLURM) a line at least every 30 s.
 
 Pieces of work may be nested: elsewhere than on a terminal the innermost one is told. All of it goes to standard error,
-so that standard output keeps the results. Of several processes of one run only the first says anything (``be_quiet``).
+so that standard output keeps the results. Of several processes of one run the first one tells of what each does; what
+one of them does for all, as drawing films, is told by that one.
 """
 
 import sys
@@ -128,11 +129,6 @@ def say(text: str) -> None:
     _voice.say(text)
 
 
-def be_quiet() -> None:
-    """Say nothing more in this process: another one of the same run does."""
-    _voice.quiet = True
-
-
 def _clock() -> float:
     return time.monotonic()
 
@@ -141,7 +137,6 @@ class _Voice:
     """What is being done in this process, and how it is said."""
 
     def __init__(self) -> None:
-        self.quiet = False
         self._works: list[Work] = []
         self._last = 0.0  # when something was said
         self._terminal = False
@@ -151,8 +146,6 @@ class _Voice:
 
     def begin(self, work: Work) -> None:
         self._works.append(work)
-        if self.quiet:
-            return
         if len(self._works) == 1:
             self._terminal = _on_a_terminal()
         if self._terminal:
@@ -174,7 +167,7 @@ class _Voice:
             self._done.set()
 
     def show(self, work: Work) -> None:
-        if self.quiet or not self._terminal or work.total is None:
+        if work not in self._works or not self._terminal or work.total is None:
             return
         if self._bars is None or work._bar is None:
             self._begin_bar(work)
@@ -184,8 +177,6 @@ class _Voice:
             )
 
     def say(self, text: str) -> None:
-        if self.quiet:
-            return
         self._last = _clock()
         console = self._bars.console if self._bars is not None else Console(stderr=True)
         console.print(text, highlight=False, markup=False, soft_wrap=True)

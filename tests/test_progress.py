@@ -1,7 +1,11 @@
 """Where the program is, told on a terminal and in a log file."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -84,14 +88,6 @@ def test_work_that_fails_is_no_longer_told(said: Callable[[float], list[str]]) -
     assert said(100) == []
 
 
-def test_of_several_processes_the_others_say_nothing(said: Callable[[float], list[str]]) -> None:
-    progress.be_quiet()
-    with progress.working("Decoding films", total=2) as work:
-        work.advance(2)
-        progress.say("epoch 1")
-    assert said(100) == []
-
-
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (3590, "1 h"), (4800, "1 h 20 min"), (49 * 3600, "2 d 1 h")],
@@ -134,3 +130,23 @@ def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
         assert [(task.completed, task.fields["detail"]) for task in bars.tasks] == [(1, "loss 0.5")]
     assert progress._voice._bars is None
     assert "validating: 4 of 4 in 0 s" in capsys.readouterr().err
+
+
+def test_a_script_that_says_nothing_else_says_that_it_is_at_work(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from cxr import config, progress\n"
+        "progress.EVERY_S, progress._POLL_S = 0.05, 0.01\n"
+        "sys.argv = ['predict.py', 'ckpt=a', 'images=b']\n"
+        "config.entry('predict')(lambda cfg: time.sleep(2))()\n"
+    )
+    silent = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "predict.py is at work, 0 s" in silent.stderr
+    assert silent.stdout == ""  # which keeps the results
+    other = {**os.environ, "RANK": "1"}  # another process of the same run
+    silent = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60, env=other
+    )
+    assert silent.stderr == ""

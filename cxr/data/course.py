@@ -144,7 +144,7 @@ def _read_marks(
         return found if len(found) else f"row {row.number}: {mark} shows no white rectangle"
 
     with ThreadPoolExecutor() as pool:  # threads: OpenCV decodes without holding the interpreter
-        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked)))
+        read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked), end=False))
     marks = {mark: found for (_, mark), found in zip(marked, read, strict=True) if not isinstance(found, str)}
     return marks, [problem for problem in read if isinstance(problem, str)]
 

@@ -95,7 +95,6 @@ class RunProgress(ProgressBar):
     def disable(self) -> None:
         """Say nothing; Lightning asks for it in all processes but the first."""
         self.is_enabled = False
-        progress.be_quiet()
 
     def enable(self) -> None:
         """Be as from the start."""
@@ -109,8 +108,8 @@ class RunProgress(ProgressBar):
         """Say what is to be done."""
         self._told, self._begun = False, time.monotonic()
         self._pace = _pace(trainer)
-        self._work = self._open.enter_context(progress.working("training", end=False, unit="step"))
         if self.is_enabled:
+            self._work = self._open.enter_context(progress.working("training", end=False, unit="step"))
             progress.say(self._plan(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -139,7 +138,8 @@ class RunProgress(ProgressBar):
         """Begin to count batches of validation."""
         total = int(sum(trainer.num_val_batches))
         words = f"validating after {_epoch(trainer)}" if trainer.training or trainer.validating else "validating"
-        self._looking = self._look.enter_context(progress.working(words, total, unit="batch", end=False))
+        if self.is_enabled:
+            self._looking = self._look.enter_context(progress.working(words, total, unit="batch", end=False))
         self._mark = time.monotonic()
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
@@ -159,7 +159,8 @@ class RunProgress(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count batches of the test."""
         total = int(sum(trainer.num_test_batches))
-        self._work = self._open.enter_context(progress.working("testing", total, unit="batch", end=False))
+        if self.is_enabled:
+            self._work = self._open.enter_context(progress.working("testing", total, unit="batch", end=False))
 
     def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Count a batch."""

@@ -128,3 +128,12 @@ def test_a_training_that_fails_leaves_nothing_that_speaks(
     with pytest.raises(FloatingPointError):
         fit(clock, tmp_path, step_s=1.0, most=80, epochs=2)
     assert progress._voice._works == []
+
+
+@pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers")
+def test_of_several_processes_the_others_say_nothing_of_the_training(
+    clock: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(L.Trainer, "is_global_zero", property(lambda _: False))
+    fit(clock, tmp_path, step_s=30.0, most=5, epochs=20)
+    assert "epoch" not in capsys.readouterr().err
