@@ -130,6 +130,10 @@ def ratios(figures: Any, key: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(figures, dict):
         for name, value in figures.items():
             yield from ratios(value, f"{key} · {name}" if key else str(name))
+    elif isinstance(figures, list):  # rows of a table: the words of each say which it is
+        for row in figures:
+            words = ", ".join(value for value in row.values() if isinstance(value, str))
+            yield from ratios(row, f"{key} · {words}" if key else words)
     elif isinstance(figures, int | float) and not isinstance(figures, bool) and any(word in key for word in _RATIO):
         yield key, float(figures)
 

@@ -233,9 +233,9 @@ def test_fill_decodes_only_what_is_missing_and_shows_progress(tmp_path, write_fi
     films.get(paths[1])
     assert films.fill(paths) == {}
     assert decodings == [paths[1], paths[0], paths[2]]
-    assert "2/2" in capsys.readouterr().out
+    assert "Decoding films: 2 of 2" in capsys.readouterr().err
     assert films.fill(paths) == {}
-    assert capsys.readouterr().out.strip() == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_fill_works_in_processes(tmp_path, write_film):
