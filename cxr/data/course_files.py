@@ -74,7 +74,9 @@ def _picture(path: Path) -> NDArray[np.uint8]:
         # not cv2.imread: it cannot open Chinese paths on Windows
         encoded = np.fromfile(path, np.uint8)
         picture = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    except (OSError, Image.DecompressionBombError, cv2.error) as error:
+    except CourseError:
+        raise
+    except Exception as error:  # of Pillow and OpenCV; ultralytics, where it is imported, makes another of Pillow's
         raise CourseError(f"{path} is not a picture that can be read, expected JPEG or PNG") from error
     if picture is None:
         raise CourseError(f"{path} is not a picture that can be read, expected JPEG or PNG")

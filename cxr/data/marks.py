@@ -16,7 +16,7 @@ from cxr.data.film import Film
 from cxr.data.root import Root
 from cxr.data.tables import raise_problems, shown
 from cxr.findings import FindingVocabulary
-from cxr.read.dicom import ReadError, pseudonym, read_header
+from cxr.read.dicom import pseudonym, read_header
 from cxr.read.picture import is_picture
 from cxr.read.tags import looks_like_dicom
 
@@ -169,7 +169,7 @@ def _read_file(path: Path) -> FilmFile:
             with Image.open(path) as image:  # reads the header only
                 return FilmFile(path, image.width, image.height)
         header = read_header(path)
-    except (OSError, ValueError, Image.DecompressionBombError, ReadError):
+    except Exception:  # of Pillow too; ultralytics, where it is imported, makes another one of Pillow's
         return FilmFile(path)
     # without PatientID the study stands for the patient
     patient = "" if header.patient == header.study else header.patient

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxr.chatter import silence_libraries
 from cxr.detect.metrics import DetectionMetrics
 
 HEART = [0.0, 0.0, 100.0, 100.0]
@@ -144,6 +145,7 @@ def test_reset_forgets(vocabulary):
 
 def test_says_nothing_of_its_own(measure, caplog, capfd):
     caplog.set_level(logging.INFO)
+    silence_libraries()  # as every command does
     measure([detected(*[(HEART, 1, 0.9)] * 150)], [true((HEART, 1))])
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
