@@ -5,10 +5,7 @@ before anything of that size is allocated.
 """
 
 import logging
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 
 from cxr.read.codestream import Codestream, check_whole, open_jpeg, open_wavelet, without_end
+from cxr.read.htj2k import decode_htj2k
 from cxr.read.limits import check_pixels
 from cxr.read.part10 import PixelElement
 
@@ -30,44 +28,6 @@ _NATIVE = (
     uid.ExplicitVRBigEndian,
 )
 
-_hook_lock = threading.Lock()
-
-
-def _decode_htj2k(stream: Any) -> NDArray[Any]:
-    """Decode HTJ2K; raise ``RuntimeError`` for whatever OpenJPH reports."""
-    with _reported_errors() as errors:
-        samples = imagecodecs.htj2k_decode(stream)
-    if errors:
-        raise RuntimeError(errors[0])
-    return np.asarray(samples)
-
-
-@contextmanager
-def _reported_errors() -> Iterator[list[str]]:
-    """Collect the errors that a decoder cannot raise.
-
-    imagecodecs takes the lines of an HTJ2K film in a function that must not raise: what OpenJPH reports there goes to
-    ``sys.unraisablehook``, and the film comes back wrong. The hook belongs to the whole process: one decoder at a time
-    sets it, and what other threads report meanwhile is handed on.
-    """
-    errors: list[str] = []
-    thread = threading.get_ident()
-    with _hook_lock:
-        before = sys.unraisablehook
-
-        def collect(report: Any) -> None:
-            if threading.get_ident() == thread:
-                errors.append(str(report.exc_value))
-            else:
-                before(report)
-
-        sys.unraisablehook = collect
-        try:
-            yield errors
-        finally:
-            sys.unraisablehook = before
-
-
 # One decoder a transfer syntax: the fastest of those that gave equal pixels (benchmarks/reading.py).
 _CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
     uid.JPEGBaseline8Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
@@ -78,9 +38,9 @@ _CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
     uid.JPEGLSNearLossless: ("CharLS", imagecodecs.jpegls_decode),
     uid.JPEG2000Lossless: ("OpenJPEG", imagecodecs.jpeg2k_decode),
     uid.JPEG2000: ("OpenJPEG", imagecodecs.jpeg2k_decode),
-    uid.HTJ2KLossless: ("OpenJPH", _decode_htj2k),
-    uid.HTJ2KLosslessRPCL: ("OpenJPH", _decode_htj2k),
-    uid.HTJ2K: ("OpenJPH", _decode_htj2k),
+    uid.HTJ2KLossless: ("OpenJPH", decode_htj2k),
+    uid.HTJ2KLosslessRPCL: ("OpenJPH", decode_htj2k),
+    uid.HTJ2K: ("OpenJPH", decode_htj2k),
 }
 _LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)

@@ -1,19 +1,17 @@
 """DICOM files by PS3.10 and bare data sets: where the parts of a file lie, read with bounded memory.
 
-The elements in front of Pixel Data are pydicom's; Pixel Data stay where they are, and are handed out as a view of the
-file. So that a file cannot make pydicom build millions of objects, or inflate gigabytes, it reads through ``_Metered``.
+The elements in front of Pixel Data are pydicom's, which reads them through ``cxr.read.metered``: so a file cannot make it
+build millions of objects, or inflate gigabytes. Pixel Data stay where they are; they are handed out as a view of the
+file.
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.charset import default_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement, RawDataElement
@@ -29,22 +27,15 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
-from cxr.read.limits import HEADER_BYTES
+from cxr.read.metered import UNDEFINED, DamagedError, Inflated, Metered
 from cxr.read.radiograph import ReadError
 
 _OTHER_KINDS = {b"%PDF": "a PDF", b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "gzip", b"<": "an HTML or XML page"}
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_UNDEFINED = 0xFFFFFFFF
-_OBJECT_BYTES = 512  # what pydicom keeps for an element or an item beside its value, about, for each time it reads
 _MOST_VALUE = 2**14  # bytes of an element that is no sequence: numbers and names of a film take some hundred
-_PIECE = 2**14
 _MOST_FRAGMENTS = 2**16  # a view of each is kept; a film has one, or one for every few kilobytes
 _VRS = {vr.value.encode() for vr in VR}
-
-
-class DamagedError(ValueError):
-    """What is wrong with a file, in words that repeat nothing of what stands in it and do not name it."""
 
 
 def looks_like_dicom(start: bytes) -> bool:
@@ -74,7 +65,7 @@ class PixelElement:
     vr: str
     undefined_length: bool
     length: int
-    source: "_Metered"
+    source: Metered
 
     def value(self, nbytes: int) -> memoryview:
         """Return the first ``nbytes`` of the value, or as many as there are."""
@@ -118,7 +109,7 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
         text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
         kind = next((f", it begins like {kind}" for magic, kind in _OTHER_KINDS.items() if text.startswith(magic)), "")
         raise ReadError(f"{path}: not a DICOM file{kind}; expected DICM after 128 bytes, or a bare data set")
-    source = _Metered(file, 132 if start[128:132] == b"DICM" else 0)
+    source = Metered(file, 132 if start[128:132] == b"DICM" else 0)
     # Always explicit VR little endian, and no shorter than it is (PS3.10 7.1); pydicom notices where it is implicit
     meta = read_dataset(cast(BinaryIO, source), is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
@@ -126,7 +117,7 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
         raise DamagedError("TransferSyntaxUID is no UID")
     implicit, little = _encoding(syntax, source)
     if syntax == DeflatedExplicitVRLittleEndian:
-        source = _Inflated(source.rest())
+        source = Inflated(source.rest())
     tags: list[BaseTag | int] = [Tag(name) for name in names]
     dataset = read_dataset(cast(BinaryIO, source), implicit, little, stop_when=_at_pixels, specific_tags=tags)
     implicit, little = (bool(known) for known in dataset.original_encoding)
@@ -143,7 +134,7 @@ def _bound(dataset: Dataset, element: RawDataElement) -> None:
     """
     value = element.value or b""
     if "SQ" in (element.VR, dictionary_VR(element.tag)):
-        source = cast(BinaryIO, _Metered(BytesIO(value)))
+        source = cast(BinaryIO, Metered(BytesIO(value)))
         items = read_sequence(source, element.is_implicit_VR, element.is_little_endian, len(value), default_encoding)
         dataset[element.tag] = DataElement(element.tag, "SQ", items)
     elif len(value) > _MOST_VALUE:
@@ -159,7 +150,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag in _PIXELS
 
 
-def _encoding(syntax: UID, source: "_Metered") -> tuple[bool, bool]:
+def _encoding(syntax: UID, source: Metered) -> tuple[bool, bool]:
     """Return whether the data set has implicit VRs and is little endian; a bare one shows it in its first element."""
     if syntax:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
@@ -176,7 +167,7 @@ def _name(implicit: bool, little: bool) -> UID:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _pixel_element(source: "_Metered", implicit: bool, little: bool) -> PixelElement | None:
+def _pixel_element(source: Metered, implicit: bool, little: bool) -> PixelElement | None:
     """Return the element that reading has stopped at (PS3.5 7.1.2, 7.1.3)."""
     order: Literal["little", "big"] = "little" if little else "big"
     head = source.read(8)
@@ -188,100 +179,4 @@ def _pixel_element(source: "_Metered", implicit: bool, little: bool) -> PixelEle
         vr, length = head[4:6].decode(), int.from_bytes(head[6:], order)
         if vr in EXPLICIT_VR_LENGTH_32:
             length = int.from_bytes(source.read(4), order)
-    return PixelElement(_PIXELS[tag], vr, length == _UNDEFINED, length, source)
-
-
-class _Metered:
-    """A file that pydicom reads elements from. Raises ``DamagedError`` where these take more than ``HEADER_BYTES``.
-
-    What pydicom skips costs nothing. A length in the file that is larger than the file makes nobody allocate it.
-    """
-
-    def __init__(self, file: BinaryIO, position: int = 0) -> None:
-        self._file = file
-        self._size = file.seek(0, 2)
-        self._spent = 0
-        self.seek(position)
-
-    def read(self, count: int) -> bytes:
-        count = max(0, min(count, self._size - self.tell()))
-        self._spend(count)
-        return self._file.read(count)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def rest(self, count: int = _UNDEFINED) -> memoryview:
-        """Return the next ``count`` bytes, or as many as there are: a view where the file lies in memory."""
-        if isinstance(self._file, BytesIO):
-            whole = memoryview(self._file.getvalue())  # the bytes that the file was made of, not a copy
-            return whole[self.tell() :][:count]
-        return memoryview(self._file.read(min(count, self._size - self.tell())))
-
-    def _spend(self, count: int) -> None:
-        self._spent += count + _OBJECT_BYTES
-        if self._spent > HEADER_BYTES:
-            raise DamagedError(f"the elements before Pixel Data take more than {HEADER_BYTES:,} bytes of memory")
-
-
-class _Inflated(_Metered):
-    """A deflated data set (PS3.5 A.5), inflated only as far as somebody reads.
-
-    What stands in front of Pixel Data is kept; that is limited, so nothing of it costs more than ``HEADER_BYTES``.
-    """
-
-    def __init__(self, deflated: memoryview) -> None:
-        self._deflated = deflated
-        self._fed = 0
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._known = bytearray()
-        self._position = 0
-        self._spent = 0
-
-    def read(self, count: int) -> bytes:
-        self._spend(0)
-        end = self._position + max(0, count)
-        while len(self._known) < min(end, HEADER_BYTES) and (piece := self._more(_PIECE)):
-            self._known += piece
-        if end > HEADER_BYTES and len(self._known) >= HEADER_BYTES:
-            raise DamagedError(f"the elements before Pixel Data inflate to more than {HEADER_BYTES:,} bytes")
-        read = bytes(self._known[self._position : end])
-        self._position += len(read)
-        return read
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (self._position if whence == 1 else 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def rest(self, count: int = _UNDEFINED) -> memoryview:
-        """Return the next ``count`` bytes, inflating them; memory that is not filled is not taken from the system."""
-        whole: NDArray[Any] = np.empty(count, np.uint8)
-        start = self._known[self._position : self._position + count]
-        whole[: len(start)] = start
-        filled = len(start)
-        while filled < count and (piece := self._more(min(count - filled, _PIECE))):
-            whole[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
-            filled += len(piece)
-        return whole.data[:filled]
-
-    def _more(self, limit: int) -> bytes:
-        """Return the next inflated bytes, ``limit`` at most; none at the end of the data or where they are cut off."""
-        inflated = b""
-        while not (inflated or self._inflate.eof):
-            piece = self._inflate.unconsumed_tail
-            if not piece:
-                piece = bytes(self._deflated[self._fed : self._fed + _PIECE])
-                self._fed += len(piece)
-            try:
-                inflated = self._inflate.decompress(piece, limit)
-            except zlib.error as error:
-                raise DamagedError("the deflated data set is damaged") from error
-            if not piece:
-                break
-        return inflated
+    return PixelElement(_PIXELS[tag], vr, length == UNDEFINED, length, source)

@@ -18,7 +18,8 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from cxr.read.files import cannot_open
-from cxr.read.part10 import DamagedError, PixelElement, looks_like_dicom, read_data_set
+from cxr.read.metered import DamagedError
+from cxr.read.part10 import PixelElement, looks_like_dicom, read_data_set
 from cxr.read.radiograph import Lut, ReadError, Window
 
 __all__ = ["Tags", "looks_like_dicom", "open_tags"]

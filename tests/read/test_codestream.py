@@ -14,6 +14,7 @@ from pydicom import uid
 
 from cxr.read import decode
 from cxr.read.dicom import ReadError, read_dicom
+from cxr.read.htj2k import decode_htj2k, reported_errors
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_htj2k_errors_belong_to_the_thread_that_decodes(film):
     def decode_often(stream, expected_error):
         for _ in range(20):
             try:
-                same = np.array_equal(decode._decode_htj2k(stream), film)
+                same = np.array_equal(decode_htj2k(stream), film)
                 wrong.extend([] if same and not expected_error else ["a damaged film was returned"])
             except RuntimeError as error:
                 wrong.extend([] if expected_error else [f"a sound film was refused: {error}"])
@@ -88,7 +89,7 @@ def test_what_other_threads_report_meanwhile_is_handed_on(monkeypatch):
     def die():
         Dying()
 
-    with decode._reported_errors() as errors:
+    with reported_errors() as errors:
         thread = threading.Thread(target=die)
         thread.start()
         thread.join()
