@@ -1,8 +1,8 @@
 """DICOM files by PS3.10 and bare data sets: where the parts of a file lie, read with bounded memory.
 
-The elements in front of Pixel Data are pydicom's, which reads them through ``cxr.read.metered``: so a file cannot make it
-build millions of objects, or inflate gigabytes. Pixel Data stay where they are; they are handed out as a view of the
-file.
+The elements in front of Pixel Data are pydicom's, which reads them through ``cxr.read.metered``: so a file cannot make
+it build millions of objects, or inflate gigabytes. Pixel Data stay where they are; they are handed out as a view of
+the file.
 """
 
 import re
@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
+from cxr.read.limits import HEADER_BYTES
 from cxr.read.metered import UNDEFINED, DamagedError, Inflated, Metered
 from cxr.read.radiograph import ReadError
 
@@ -117,7 +118,8 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
         raise DamagedError("TransferSyntaxUID is no UID")
     implicit, little = _encoding(syntax, source)
     if syntax == DeflatedExplicitVRLittleEndian:
-        source = Inflated(source.rest())
+        # On the disk only the header is asked for: of a file of gigabytes no more is read than that can take
+        source = Inflated(source.rest(UNDEFINED if isinstance(file, BytesIO) else 2 * HEADER_BYTES))
     tags: list[BaseTag | int] = [Tag(name) for name in names]
     dataset = read_dataset(cast(BinaryIO, source), implicit, little, stop_when=_at_pixels, specific_tags=tags)
     implicit, little = (bool(known) for known in dataset.original_encoding)

@@ -1,5 +1,6 @@
 """What a film may cost: pixels, bytes of its file, of its header and of what it inflates to."""
 
+import os
 import struct
 import time
 import tracemalloc
@@ -130,6 +131,13 @@ def test_a_deflate_bomb_in_front_of_the_pixels_is_refused(write_film):
     for read in (read_dicom, read_header):
         with within(60_000_000), pytest.raises(ReadError, match="the elements before Pixel Data inflate to more than"):
             read(path)
+
+
+def test_the_header_of_a_huge_deflated_file_is_read_without_the_rest(write_film):
+    path = write_film(syntax=DeflatedExplicitVRLittleEndian)
+    os.truncate(path, 3 * 10**9)  # with a hole at its end
+    with within(100_000_000):
+        assert read_header(path).rows == 2
 
 
 def test_damaged_and_cut_deflated_data_are_named(write_film):
