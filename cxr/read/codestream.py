@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 _SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # the first box of a JP2 file (ISO 15444-1 I.5.1)
 _SOC, _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90, 0xFF93, 0xFFD9
+_QCD, _QCC = 0xFF5C, 0xFF5D
 _OTHER = "progressive or arithmetic"
 _PROCESSES = {0xC0: "sequential", 0xC1: "sequential", 0xC3: "lossless", 0xF7: "JPEG-LS"}
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables and the like among the markers from C0 to CF
@@ -16,6 +17,7 @@ _MOST_SEGMENTS = 4096  # a codestream of a film has some ten
 _MOST_PARTS = 65536  # a tile is numbered by 16 bits
 _MOST_LAYERS = 256  # encoders write 1 to some 20
 _MANY_PRECINCTS = 1024
+_MOST_BITS = 30  # of a coefficient; those of 16-bit films have 18 to 22
 _SMALLEST_TILE = _SMALLEST_BLOCK = 256  # pixels. OpenJPEG keeps hundreds of bytes a block, thousands a tile
 _MANY_PIXELS = 2**20
 _PIXELS_A_BYTE = 4096  # one block of 64 × 64; a byte a block is a hundredth of what the most compressed films have
@@ -194,6 +196,9 @@ def _behind_markers(stream: memoryview, position: int, last: int) -> int:
             _check_coding(stream, position + 9, _number(stream, position + 6, 2), bool(stream[position + 4] & 1))
         elif marker == _COC:
             _check_coding(stream, position + 6, 1, bool(stream[position + 5] & 1))
+        elif marker in (_QCD, _QCC):
+            length = _number(stream, position + 2, 2)
+            _check_quantisation(stream[position + (4 if marker == _QCD else 5) : position + 2 + length])
         position += 2 + _number(stream, position + 2, 2)
     raise ValueError(f"the codestream is damaged or cut off: no marker at byte {position:,}, where one is expected")
 
@@ -215,6 +220,17 @@ def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bo
         precincts += -(-height // (shrunk << (size >> 4))) * -(-width // (shrunk << (size & 15)))
     if precincts > _MANY_PRECINCTS + height * width // _SMALLEST_BLOCK:
         raise ValueError(f"the codestream has {precincts:,} precincts for {height} × {width} pixels: no film is so cut")
+
+
+def _check_quantisation(segment: memoryview) -> None:
+    """Raise ``ValueError`` for coefficients of more bits than decoders have room for (QCD, QCC; ISO 15444-1 A.6.4).
+
+    A band has as many bits as its exponent and the guard bits say, less one (equation E-2). OpenJPH 0.26 dies of 31.
+    """
+    style, guard = _number(segment, 0, 1) & 31, _number(segment, 0, 1) >> 5
+    exponents = [byte >> 3 for byte in bytes(segment[1 :: 2 if style else 1])]
+    if (bits := guard + max(exponents, default=0) - 1) > _MOST_BITS:
+        raise ValueError(f"the codestream has coefficients of {bits} bits, expected at most {_MOST_BITS}")
 
 
 def without_end(stream: memoryview) -> memoryview:

@@ -245,6 +245,17 @@ def test_a_coding_style_that_costs_more_than_a_film_is_refused(write_film, film,
         read_dicom(write_film(film, syntax=uid.JPEG2000Lossless, codestream=codestream))
 
 
+@pytest.mark.parametrize("guard", [1, 3, 7])
+def test_coefficients_of_more_bits_than_a_decoder_has_are_refused(write_film, film, guard):
+    # Found by tests/fuzz.py: OpenJPH ends the process
+    codestream = bytearray(imagecodecs.htj2k_encode(film, reversible=False))
+    at = codestream.index(b"\xff\x5c")
+    codestream[at + 4] = guard << 5 | 2
+    codestream[at + 7] = (32 - guard) << 3  # 31 bits, of the second band
+    with pytest.raises(ReadError, match="has coefficients of 31 bits, expected at most 30"):
+        read_dicom(write_film(film, syntax=uid.HTJ2K, codestream=bytes(codestream)))
+
+
 def test_hardly_any_bytes_for_megapixels_are_no_film(write_film):
     blank = np.zeros((6000, 6000), np.uint8)  # OpenJPEG would take 5 bytes a pixel for it
     path = write_film(blank, syntax=uid.JPEG2000Lossless, codestream=j2k(blank))
