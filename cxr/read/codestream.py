@@ -138,11 +138,15 @@ def _check_scan(frame: Codestream) -> None:
 
 
 def _check_tiles(found: Codestream) -> None:
-    """Raise ``ValueError`` for tiles that are tiny, or hardly any bytes for the pixels."""
-    width, height = (_number(found.stream, at, 4) for at in (24, 28))
-    tiles = -(-found.columns // max(1, width)) * -(-found.rows // max(1, height))
-    if not (width and height) or (tiles > 1 and width * height < _SMALLEST_TILE):
+    """Raise ``ValueError`` for a grid that no film has (SIZ, ISO 15444-1 A.5.1), or hardly any bytes for the pixels."""
+    x1, y1, x0, y0, width, height, left, top = (_number(found.stream, 8 + 4 * n, 4) for n in range(8))
+    if not (left <= x0 < left + width and top <= y0 < top + height):  # B.3: the first tile holds the first pixel
+        raise ValueError(f"the codestream has tiles of {height} × {width} that do not begin where its picture does")
+    tiles = -(-(x1 - left) // width) * -(-(y1 - top) // height)
+    if tiles > 1 and width * height < _SMALLEST_TILE:
         raise ValueError(f"the codestream has {tiles:,} tiles of {height} × {width}, no film is cut so small")
+    if bytes(found.stream[43:45]) != b"\1\1":
+        raise ValueError("the codestream has pixels of another size than its picture, expected as many as it says")
     if found.rows * found.columns > max(_MANY_PIXELS, _PIXELS_A_BYTE * len(found.stream)):
         raise ValueError(
             f"the codestream has {len(found.stream):,} bytes for {found.rows} × {found.columns} pixels, less than any "

@@ -215,6 +215,24 @@ def test_tiles_are_read_and_tiny_ones_are_not(write_film, film):
         read_dicom(write_film(film, syntax=uid.JPEG2000Lossless, codestream=bytes(tiny)))
 
 
+@pytest.mark.parametrize(("at", "value"), [(32, 1), (36, 32), (24, 0), (28, 0), (36, 2**32 - 1)])
+@pytest.mark.parametrize("reversible", [True, False])
+def test_tiles_that_do_not_begin_with_the_picture_are_refused(write_film, film, at, value, reversible):
+    # Found by tests/fuzz.py: OpenJPH hangs where the first tile begins behind the first pixel
+    codestream = bytearray(imagecodecs.htj2k_encode(film, reversible=reversible))
+    codestream[at : at + 4] = struct.pack(">I", value)  # XTOsiz, YTOsiz, XTsiz or YTsiz
+    path = write_film(film, syntax=uid.HTJ2K, codestream=bytes(codestream), BitsStored=12)
+    with pytest.raises(ReadError, match="that do not begin where its picture does"):
+        read_dicom(path)
+
+
+def test_subsampled_pixels_are_refused(write_film, film):
+    codestream = bytearray(j2k(film))
+    codestream[43] = 2
+    with pytest.raises(ReadError, match="pixels of another size than its picture"):
+        read_dicom(write_film(film, syntax=uid.JPEG2000Lossless, codestream=bytes(codestream)))
+
+
 def coding_style(codestream, **changes):
     """Return a codestream whose COD segment says something else: layers, block (its exponents - 2), precincts."""
     changed = bytearray(codestream)
