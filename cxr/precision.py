@@ -87,8 +87,8 @@ def settled(accelerator: str, run: Path, sweep: Path | None, rank: int) -> str:
     begun = run / COMMAND
     if rank > 0:
         _wait_for(begun)
-    if begun.exists():
-        return str(json.loads(begun.read_text(encoding="utf-8"))["config"]["trainer"]["precision"])
+    if (before := _precision_of(begun)) is not None:
+        return before
     return faster() if sweep is None else _of_sweep(sweep)
 
 
@@ -104,6 +104,14 @@ def tell(used: str, resumed: bool) -> None:
         "trainer.precision=%s (and another hydra.run.dir, where you type one)",
         used, begun, bfloat16(), faster(),
     )  # fmt: skip
+
+
+def _precision_of(begun: Path) -> str | None:
+    """Return what a run was begun with; None where it tells nothing: whoever holds its folder says what is wrong."""
+    try:
+        return str(json.loads(begun.read_text(encoding="utf-8"))["config"]["trainer"]["precision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _of_sweep(folder: Path) -> str:

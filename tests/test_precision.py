@@ -99,6 +99,14 @@ def test_a_resumed_run_keeps_the_precision_of_the_machine_it_was_begun_on(
     assert precision.settled("cpu", begun(tmp_path / "run", there), None, rank=0) == there
 
 
+@pytest.mark.parametrize("text", ["", '{"ove', "[]", '{"config": {}}'])
+def test_a_torn_note_of_a_run_is_left_to_whoever_holds_the_folder(machine: Machine, tmp_path: Path, text: str) -> None:
+    """run_folder says in one message what is wrong with it; a traceback from here would come before."""
+    machine.play("avx2")
+    (tmp_path / "command.json").write_text(text)
+    assert precision.settled("cpu", tmp_path, None, rank=0) == "32-true"
+
+
 def test_the_jobs_of_a_sweep_train_in_what_its_first_job_chose(machine: Machine, tmp_path: Path) -> None:
     machine.play("amx")
     assert precision.settled("cpu", tmp_path / "sweep" / "a", tmp_path / "sweep", rank=0) == "bf16-mixed"
