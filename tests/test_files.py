@@ -14,6 +14,7 @@ from cxr.files import (
     digest_of,
     part_of,
     place_with_digest,
+    whole_file,
     why_not_written,
     write_whole,
 )
@@ -37,6 +38,17 @@ def test_a_full_disk_leaves_what_was_there_and_names_the_file(tmp_path: Path, mo
     assert f"{path} could not be written, the disk is full" in str(why_not_written(error.value))
     assert path.read_text() == "before"
     assert names(tmp_path) == {"result.json"}
+
+
+def test_a_library_that_fails_while_it_writes_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    with whole_file(path) as part:
+        part.write_text("before")
+    with pytest.raises(ValueError, match="no number"), whole_file(path) as part:
+        part.write_text("half")
+        raise ValueError("no number")
+    assert path.read_text() == "before"
+    assert names(tmp_path) == {"scores.csv"}
 
 
 def test_an_error_of_another_kind_is_not_told_as_one_of_the_disk() -> None:

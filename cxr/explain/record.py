@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr.files import write_whole
+
 Box = tuple[float, float, float, float]
 RECORD = "film.json"
 PICTURE = "film.jpg"
@@ -78,13 +80,7 @@ class ExplainedFilm:
 
     def write(self, folder: Path) -> None:
         """Write ``film.json`` into the film's folder, whole or not at all."""
-        part = folder / f".{RECORD}.part"
-        try:
-            part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-            part.replace(folder / RECORD)
-        except BaseException:  # a full disk: nothing half is left
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(folder / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def read_film_record(folder: Path) -> ExplainedFilm:

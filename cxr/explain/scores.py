@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cxr.explain.record import Box, Explained, ExplainedFilm
+from cxr.files import whole_file
 
 FIGURES = {"hit": "↑", "energy": "↑", "iou": "↑", "deletion": "↓", "insertion": "↑"}
 """Every figure, and whether high (↑) or low (↓) is good."""
@@ -173,13 +174,11 @@ def paired_difference(
 
 def write_scores(path: Path, rows: Sequence[ScoreRow]) -> None:
     """Write the rows as csv, a column each field; what could not be measured is empty. Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(ScoreRow))
         for row in rows:
             writer.writerow(_cell(value) for value in astuple(row))
-    part.replace(path)
 
 
 def print_scores(rows: Sequence[ScoreRow], console: Console) -> None:

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import imagecodecs
@@ -27,13 +28,18 @@ def reported_errors() -> Iterator[list[str]]:
     """Collect the errors that a decoder cannot raise.
 
     imagecodecs takes the lines of an HTJ2K film in a function that must not raise: what OpenJPH reports there goes to
-    ``sys.unraisablehook``, and the film comes back wrong. The hook belongs to the whole process: one decoder at a time
-    sets it, and what other threads report meanwhile is handed on.
+    ``sys.excepthook``, which would print it, and then to ``sys.unraisablehook``, and the film comes back wrong. The
+    hooks belong to the whole process: one decoder at a time sets them, and what other threads report meanwhile is
+    handed on.
     """
     errors: list[str] = []
     thread = threading.get_ident()
     with _hook_lock:
-        before = sys.unraisablehook
+        before, printing = sys.unraisablehook, sys.excepthook
+
+        def be_quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if threading.get_ident() != thread:
+                printing(kind, error, trace)
 
         def collect(report: Any) -> None:
             if threading.get_ident() == thread:
@@ -41,8 +47,8 @@ def reported_errors() -> Iterator[list[str]]:
             else:
                 before(report)
 
-        sys.unraisablehook = collect
+        sys.unraisablehook, sys.excepthook = collect, be_quiet
         try:
             yield errors
         finally:
-            sys.unraisablehook = before
+            sys.unraisablehook, sys.excepthook = before, printing

@@ -4,7 +4,6 @@ Of several processes the first one writes them. Figures are those of all films, 
 """
 
 import csv
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from cxr.data.film import Film
 from cxr.detect.task import Batch, DetectionTask
+from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.report.figures import Marks, epoch_curves, film_picture
 from cxr.report.html import FilmCard, test_page
@@ -44,12 +44,10 @@ class EpochTable(Callback):
             return
         self.rows.append({"epoch": float(trainer.current_epoch), **figures})
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        part.replace(self.path)
         trainer.print(_line(self.rows[-1], trainer.max_epochs, time.monotonic() - self._started))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -14,6 +14,7 @@ from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
 from cxr.detect.prediction import printed_threshold
+from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
 from cxr.report.evaluate_cards import worst_films
@@ -111,9 +112,7 @@ def evaluate_page(
         "</main>",
     ]
     path = folder / "index.html"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(_document("\n".join(body)), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, _document("\n".join(body)))
     return path
 
 

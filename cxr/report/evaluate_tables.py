@@ -16,6 +16,7 @@ from cxr.detect.froc import FP_RATES
 from cxr.detect.intervals import Estimate
 from cxr.detect.prediction import printed_threshold
 from cxr.detect.seen import Seen
+from cxr.files import whole_file, write_whole
 
 Evaluations = Mapping[str, Evaluation]
 
@@ -223,13 +224,11 @@ def _finding_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(rows[0])
         for row in rows:
             writer.writerow(_cell(value) for value in row.values())
-    part.replace(path)
 
 
 def _cell(value: Any) -> str:
@@ -243,9 +242,7 @@ def _number(value: float) -> str:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(node: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cxr.explain.record import ExplainedFilm, read_records
 from cxr.explain.scores import ScoreRow
+from cxr.files import write_whole
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts.page import font_face
 from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, card, pairs
@@ -66,7 +67,7 @@ def explain_page(
         "</main>",
     ]
     path = run / "index.html"
-    path.write_text(_document(say["title"], "\n".join(body), language), encoding="utf-8")
+    write_whole(path, _document(say["title"], "\n".join(body), language))
     return path
 
 

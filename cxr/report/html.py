@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
 from cxr.palette import colour
@@ -79,7 +80,7 @@ Research software: a score here describes this data set, not a patient.</p>
 <div class="films">{shown}</div>
 </html>
 """
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _table(findings: FindingVocabulary, boxes: Mapping[str, int], metrics: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from cxr.files import write_whole
 from cxr.fonts.page import font_face
 from cxr.report.explain_cards import data_uri
 from cxr.report.sweep_figures import sweep_figures
@@ -65,9 +66,7 @@ def sweep_page(path: Path, sweep: Sweep, best: str) -> None:
 {body}
 </body></html>
 """
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, page)
 
 
 def _table(sweep: Sweep) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr import installation
+from cxr.files import whole_file
 from cxr.report.sweep_jobs import SEED, Arm, Job, Sweep, short, shown
 
 
@@ -88,8 +89,7 @@ def command(job: Job, threads: int | None, config_dir: str | None = None) -> str
 def write_csv(path: Path, sweep: Sweep) -> None:
     """Write a row a job, the best first; what is unknown is empty."""
     keys = _columns(sweep)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["folder", "status", "score", "epochs", "seconds", *keys, "reason"])
         damaged = [job for job in sweep.jobs if job.status == "damaged"]
@@ -97,7 +97,6 @@ def write_csv(path: Path, sweep: Sweep) -> None:
             seconds = "" if math.isnan(job.seconds) else job.seconds
             values = [job.value(key) for key in keys]
             writer.writerow([job.folder.name, job.status, job.score, job.epochs, seconds, *values, job.reason])
-    part.replace(path)
 
 
 def _columns(sweep: Sweep) -> tuple[str, ...]:

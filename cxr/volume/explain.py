@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cxr.detect.finite import NotFiniteError
+from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.fonts.page import font_face
@@ -106,7 +107,7 @@ def explain_studies(
             record = _read(own)
         if record is not None:
             done.append((own, record))
-    (folder / "index.html").write_text(_page(done, findings, language), encoding="utf-8")
+    write_whole(folder / "index.html", _page(done, findings, language))
     return [study for _, study in done]
 
 
@@ -172,9 +173,7 @@ def _explain(
         explained.append(ExplainedFinding(name, score, name in study.findings, f"{name}.png", peak_of(heat)))
     by_name = dict(zip(findings.names, scores.tolist(), strict=True))
     record = ExplainedStudy(study.study, study.patient, tuple(study.findings), by_name, tuple(explained))
-    part = folder / ".study.json.part"
-    part.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    part.replace(folder / "study.json")
+    write_whole(folder / "study.json", json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def _read(folder: Path) -> ExplainedStudy | None:

@@ -44,7 +44,7 @@ def decoy(side):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_htj2k_with_garbage_in_its_body_is_refused(write_film, film, seed):
+def test_htj2k_with_garbage_in_its_body_is_refused_and_nothing_is_printed(write_film, film, seed, capfd):
     codestream = bytearray(imagecodecs.htj2k_encode(film, reversible=True))
     middle = len(codestream) // 2
     codestream[middle : middle + 4000] = np.random.default_rng(seed).bytes(4000)
@@ -53,6 +53,7 @@ def test_htj2k_with_garbage_in_its_body_is_refused(write_film, film, seed):
         ReadError, match=r"film\.dcm: High-Throughput.*OpenJPH cannot decode the pixel data: ojph error"
     ):
         read_dicom(path)
+    assert capfd.readouterr().err == ""
 
 
 def test_htj2k_errors_belong_to_the_thread_that_decodes(film):
