@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.task import in_original
@@ -23,23 +23,27 @@ class ExportedDetector:
     """
 
     device = torch.device("cpu")
+    detector = nn.Module()  # who looks for its layers finds none: what they compute is not to be seen from here
 
     def __init__(self, sidecar: Sidecar, runtime: Runtime) -> None:
         self.sidecar = sidecar
         self.findings = FindingVocabulary(**sidecar.findings)
         self._runtime = runtime
 
-    def eval(self) -> "ExportedDetector":
-        """Return itself: it knows no other mode."""
-        return self
-
     def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Return what ``DetectionTask.detect`` returns, on the CPU."""
+        """Return what ``DetectionTask.detect`` returns, on the CPU.
+
+        Of a film of which the network computed NaN or infinity there are no boxes, and all its scores are NaN.
+        """
         films, sizes = self._canvas(images)
         found = {name: torch.from_numpy(value) for name, value in self._runtime(films, sizes).items()}
         return [self._of_film({k: v[n] for k, v in found.items()}, target) for n, target in enumerate(targets)]
 
     def _of_film(self, found: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not torch.isfinite(found["scores"]).all():
+            nothing = {"boxes": found["boxes"][:0], "labels": found["labels"][:0], "scores": found["scores"][:0]}
+            unknown = torch.full((len(self.findings.names) + 1,), torch.nan)
+            return {**nothing, "finding_scores": unknown[1:], "abnormal": unknown[0]}
         kept = found["labels"] != BACKGROUND
         boxes = in_original({name: found[name][kept] for name in ("boxes", "labels", "scores")}, target)
         image = found.get(IMAGE_OUTPUT)

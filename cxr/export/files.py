@@ -1,12 +1,13 @@
 """A graph as files that other programs run: ONNX, OpenVINO's, TorchScript."""
 
 import copy
-import importlib
+import importlib.util
+import io
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _example(graph: Graph) -> tuple[Tensor, Tensor]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what torch says of its own tracing, which it calls old, away from the user."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # where it fails it prints the whole graph
         warnings.simplefilter("ignore")
         yield
 

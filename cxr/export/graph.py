@@ -1,5 +1,7 @@
 """A detector as one graph: tensors in, tensors out, no lists of films and no loop over them."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
@@ -63,7 +65,9 @@ class Graph(nn.Module):
 
         Boxes are xyxy in pixels of the canvas, within their film, the strongest first. Label 0 and score 0 stand where
         a film has fewer than D detections, and in place of what a single-stage detector calls background.
-        ``image_scores`` are 0..1: of each finding in the order of its class, and of any at last.
+        ``image_scores`` are 0..1: of each finding in the order of its class, and of any at last. All scores of a film
+        are NaN where its pixels, or what the backbone makes of them, are not finite: such
+        a film is not one without findings.
         """
         pyramid = self.backbone((films - self.transform.mean) / self.transform.std)
         boxes, labels, scores = self.detections(pyramid, sizes, films.shape[2])
@@ -71,9 +75,16 @@ class Graph(nn.Module):
         labels = torch.where(found, labels, torch.zeros_like(labels))
         scores = torch.where(found, scores, torch.zeros_like(scores))
         boxes = torch.where(found[..., None], boxes, torch.zeros_like(boxes))
+        scores = torch.where(_finite(films, *pyramid.values())[:, None], scores, torch.full_like(scores, math.nan))
         if self.image_head is None:
             return boxes, labels, scores
         return boxes, labels, scores, self.image_head(pyramid).sigmoid()
+
+
+def _finite(*maps: Tensor) -> Tensor:
+    """Return for each film whether its maps hold finite numbers only, bool [B]: of NaN every comparison is false."""
+    sums = [level.abs().flatten(1).sum(1) for level in maps]
+    return torch.stack(sums).sum(0) < torch.finfo(torch.float32).max
 
 
 def _detections(detector: nn.Module, side: int) -> nn.Module:

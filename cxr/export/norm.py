@@ -32,9 +32,9 @@ class ChannelsLastNorm(nn.Module):
 def with_channels_last_norms(module: nn.Module) -> None:
     """Put a ``ChannelsLastNorm`` in place of every GroupNorm inside ``module``."""
     for name, child in module.named_children():
-        if isinstance(child, nn.GroupNorm) and child.affine:
+        if isinstance(child, nn.GroupNorm):
             setattr(module, name, ChannelsLastNorm(child))
-        else:
+        elif not isinstance(child, ChannelsLastNorm):  # a part that stands in two places is met twice
             with_channels_last_norms(child)
 
 

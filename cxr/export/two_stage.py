@@ -70,7 +70,7 @@ class TwoStage(nn.Module):
             anchors = grid_of_cells(cells, height, width, side)[places]
             found = clipped(decoded(rows(moves, places), anchors, self.rpn.box_coder), sizes)
             valid = (values > -math.inf) & _large(found, _SMALLEST_PROPOSAL)
-            boxes.append(found)
+            boxes.append(torch.where(valid[..., None], found, torch.zeros_like(found)))  # NaN is no place to pool from
             scores.append(torch.where(valid, values.sigmoid(), torch.full_like(values, ABSENT)))
         every, batch = torch.stack(boxes, 1), levels[0].shape[0]  # [B, L, n, 4]
         groups = every.view(-1, wanted, 4), torch.stack(scores, 1).view(-1, 1, wanted)
