@@ -18,8 +18,8 @@ def grid_of_cells(cell: Tensor, height: Any, width: Any, side: Any) -> Tensor:
     y = torch.arange(height, device=cell.device) * (side // height)
     x = torch.arange(width, device=cell.device) * (side // width)
     rows, columns = torch.meshgrid(y, x, indexing="ij")
-    shifts = torch.stack([columns, rows, columns, rows], 2).view(-1, 1, 4).to(cell)
-    return (shifts + cell).view(-1, 4)
+    shifts = torch.stack([columns, rows, columns, rows], 2).reshape(-1, 1, 4).to(cell)
+    return (shifts + cell).reshape(-1, 4)
 
 
 def decoded(offsets: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:

@@ -50,6 +50,9 @@ class Graph(nn.Module):
         self.channels = channels
         self.detections = _detections(detector, self.side)
 
+        holder = detector.get_submodule("roi_heads") if isinstance(detector, FasterRCNN) else detector
+        self.score_thresh, self.detections_per_img = float(holder.score_thresh), int(holder.detections_per_img)
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of what it returns, in order."""

@@ -25,7 +25,7 @@ class ChannelsLastNorm(nn.Module):
     def _of_group(self, means: Tensor) -> Tensor:
         """Return for each channel [B, C] the mean of its group."""
         size = self.norm.num_channels // self.norm.num_groups
-        groups = means.view(means.shape[0], self.norm.num_groups, size).mean(2, keepdim=True)
+        groups = means.reshape(means.shape[0], self.norm.num_groups, size).mean(2, keepdim=True)
         return groups.expand(-1, -1, size).reshape(means.shape[0], -1)
 
 

@@ -85,11 +85,11 @@ class Ssd(nn.Module):
         batch, classes, _ = scores.shape
         count = detector.topk_candidates
         scores, places = _thresholded(scores.flatten(0, 1), detector, count)  # [B · K, count]
-        boxes = rows(boxes, places.view(batch, -1)).view(-1, count, 4)
+        boxes = rows(boxes, places.reshape(batch, -1)).reshape(-1, count, 4)
         kept = suppressed(boxes, scores[:, None], detector.nms_thresh, detector.detections_per_img)
-        values, chosen = best(kept.view(batch, -1), detector.detections_per_img)
+        values, chosen = best(kept.reshape(batch, -1), detector.detections_per_img)
         labels = torch.div(chosen, count, rounding_mode="floor") + 1
-        return rows(boxes.view(batch, -1, 4), chosen), labels, values
+        return rows(boxes.reshape(batch, -1, 4), chosen), labels, values
 
     def _anchors(self, levels: list[Tensor], side: Any) -> Tensor:
         """Return the default boxes [A, 4] xyxy of a canvas: fractions of it around the centre of each cell."""
@@ -97,9 +97,9 @@ class Ssd(nn.Module):
         for level, pairs in zip(levels, self.detector.anchor_generator._wh_pairs, strict=True):
             x, y = (((torch.arange(count, device=level.device) + 0.5) / count) for count in reversed(level.shape[2:]))
             down, across = torch.meshgrid(y, x, indexing="ij")
-            centres = torch.stack([across, down], 2).view(-1, 1, 2).to(level)
+            centres = torch.stack([across, down], 2).reshape(-1, 1, 2).to(level)
             half = 0.5 * pairs.clamp(0, 1).to(level)
-            boxes.append(torch.cat([centres - half, centres + half], 2).view(-1, 4))
+            boxes.append(torch.cat([centres - half, centres + half], 2).reshape(-1, 4))
         return torch.cat(boxes) * side
 
 

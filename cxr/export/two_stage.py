@@ -41,17 +41,17 @@ class TwoStage(nn.Module):
         pooled = self.pool(pyramid, proposals)
         logits, offsets = self.heads.box_predictor(pooled)
         batch, count = objectness.shape
-        scores = logits.view(batch, count, -1).softmax(2)[..., 1:]
-        offsets = offsets.view(batch, count, -1, 4)[:, :, 1:]
+        scores = logits.reshape(batch, count, -1).softmax(2)[..., 1:]
+        offsets = offsets.reshape(batch, count, -1, 4)[:, :, 1:]
         classes = scores.shape[2]
         boxes = decoded(offsets, proposals[:, :, None], self.heads.box_coder)
-        boxes = clipped(boxes.reshape(batch, count * classes, 4), sizes).view(batch, count, classes, 4)
+        boxes = clipped(boxes.reshape(batch, count * classes, 4), sizes).reshape(batch, count, classes, 4)
         valid = (scores > self.heads.score_thresh) & (objectness > ABSENT)[..., None] & _large(boxes, _SMALLEST_BOX)
         scores = torch.where(valid, scores, torch.full_like(scores, ABSENT)).transpose(1, 2)  # [B, K, R]
         boxes = boxes.transpose(1, 2)
         groups = (boxes.reshape(batch * classes, count, 4), scores.reshape(batch * classes, 1, count))
         most = self.heads.detections_per_img
-        kept = suppressed(*groups, self.heads.nms_thresh, most).view(batch, classes * count)
+        kept = suppressed(*groups, self.heads.nms_thresh, most).reshape(batch, classes * count)
         values, places = best(kept, most)
         chosen = rows(boxes.reshape(batch, classes * count, 4), places)
         return chosen, torch.div(places, count, rounding_mode="floor") + 1, values
@@ -64,7 +64,7 @@ class TwoStage(nn.Module):
         for cells, raw, moves in zip(self.rpn.anchor_generator.cell_anchors, objectness, offsets, strict=True):
             batch, shapes, height, width = raw.shape
             logits = raw.permute(0, 2, 3, 1).reshape(batch, -1)
-            moves = moves.view(batch, shapes, 4, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
+            moves = moves.reshape(batch, shapes, 4, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
             # by probability, not by logit, would be torchvision's later order; of a level it takes the highest logits
             values, places = best_logits(logits, wanted)
             anchors = grid_of_cells(cells, height, width, side)[places]
@@ -73,10 +73,10 @@ class TwoStage(nn.Module):
             boxes.append(torch.where(valid[..., None], found, torch.zeros_like(found)))  # NaN is no place to pool from
             scores.append(torch.where(valid, values.sigmoid(), torch.full_like(values, ABSENT)))
         every, batch = torch.stack(boxes, 1), levels[0].shape[0]  # [B, L, n, 4]
-        groups = every.view(-1, wanted, 4), torch.stack(scores, 1).view(-1, 1, wanted)
+        groups = every.reshape(-1, wanted, 4), torch.stack(scores, 1).reshape(-1, 1, wanted)
         kept = suppressed(*groups, self.rpn.nms_thresh, self.rpn.post_nms_top_n())
-        values, places = best(kept.view(batch, -1), self.rpn.post_nms_top_n())
-        return rows(every.view(batch, -1, 4), places), values
+        values, places = best(kept.reshape(batch, -1), self.rpn.post_nms_top_n())
+        return rows(every.reshape(batch, -1, 4), places), values
 
 
 def best_logits(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -117,8 +117,8 @@ class RegionPool(nn.Module):
         """Return the box head's vectors [B · R, H] of regions [B, R, 4] xyxy on the canvas."""
         batch, count, _ = regions.shape
         films = torch.arange(batch, device=regions.device).to(regions)[:, None, None].expand(-1, count, 1)
-        rois = torch.cat([films, regions], 2).view(-1, 5)
-        levels = self.level_of(regions).view(-1)
+        rois = torch.cat([films, regions], 2).reshape(-1, 5)
+        levels = self.level_of(regions).reshape(-1)
         pooled, order = [], []
         for level, (name, stride) in enumerate(zip(self.names, self.strides, strict=True)):
             here = torch.nonzero(levels == level)[:, 0] if len(self.names) > 1 else torch.arange(rois.shape[0])
@@ -139,7 +139,7 @@ class CellPool(RegionPool):
     def __init__(self, detector: FasterRCNN, names: list[str], strides: list[int]) -> None:
         super().__init__(detector, names, strides)
         first: nn.Linear = self.head.fc6
-        weights = first.weight.detach().view(first.out_features, -1, self.bins**2)  # [H, C, bins]
+        weights = first.weight.detach().reshape(first.out_features, -1, self.bins**2)  # [H, C, bins]
         self.register_buffer("by_cell", weights.permute(1, 2, 0).reshape(weights.shape[1], -1))  # [C, bins · H]
 
     def forward(self, pyramid: Mapping[str, Tensor], regions: Tensor) -> Tensor:
@@ -150,9 +150,9 @@ class CellPool(RegionPool):
         for level, (name, stride) in enumerate(zip(self.names, self.strides, strict=True)):
             channels, height, width = pyramid[name].shape[1:]
             cells = pyramid[name].flatten(2).transpose(1, 2)  # [B, cells, C]
-            parts.append((cells.reshape(-1, channels) @ self.by_cell).view(batch, -1, self.head.fc6.out_features))
+            parts.append((cells.reshape(-1, channels) @ self.by_cell).reshape(batch, -1, self.head.fc6.out_features))
             shares.append(self._shares(regions / stride, (levels == level).to(regions), height, width))
-        summed = torch.bmm(torch.cat(shares, 2), torch.cat(parts, 1)).view(batch * count, -1)
+        summed = torch.bmm(torch.cat(shares, 2), torch.cat(parts, 1)).reshape(batch * count, -1)
         return torch.relu(self.head.fc7(torch.relu(summed + self.head.fc6.bias)))
 
     def _shares(self, regions: Tensor, here: Tensor, height: Any, width: Any) -> Tensor:
