@@ -1,6 +1,7 @@
 """A detector as one graph: tensors in, tensors out, no lists of films and no loop over them."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from cxr.findings import BACKGROUND
 
 OUTPUTS = ("boxes", "labels", "scores")
 IMAGE_OUTPUT = "image_scores"  # behind these where the detector has an image head
+
+_ONE_STAGE: dict[type[nn.Module], Any] = {RetinaNet: Retina, FCOS: Fcos, SSD: Ssd, YOLOv8: Yolo, RTDETR: Queries}
 
 
 class UnsupportedError(ValueError):
@@ -39,6 +42,7 @@ class Graph(nn.Module):
 
     def __init__(self, detector: nn.Module, side: int, channels: int = 1) -> None:
         super().__init__()
+        _refuse_unknown(detector)
         transform = detector.get_submodule("transform")
         if not isinstance(transform, PadAndNormalize):
             raise UnsupportedError(f"its transform is {type(transform).__name__}, expected PadAndNormalize")
@@ -49,8 +53,7 @@ class Graph(nn.Module):
         self.side = -(-side // STRIDE) * STRIDE
         self.channels = channels
         self.detections = _detections(detector, self.side)
-
-        holder = detector.get_submodule("roi_heads") if isinstance(detector, FasterRCNN) else detector
+        holder: Any = detector.roi_heads if isinstance(detector, FasterRCNN) else detector
         self.score_thresh, self.detections_per_img = float(holder.score_thresh), int(holder.detections_per_img)
 
     @property
@@ -69,8 +72,8 @@ class Graph(nn.Module):
         Boxes are xyxy in pixels of the canvas, within their film, the strongest first. Label 0 and score 0 stand where
         a film has fewer than D detections, and in place of what a single-stage detector calls background.
         ``image_scores`` are 0..1: of each finding in the order of its class, and of any at last. All scores of a film
-        are NaN where its pixels, or what the backbone makes of them, are not finite: such
-        a film is not one without findings.
+        are NaN where its pixels, or what the backbone makes of them, are not finite: such a film is not one without
+        findings.
         """
         pyramid = self.backbone((films - self.transform.mean) / self.transform.std)
         boxes, labels, scores = self.detections(pyramid, sizes, films.shape[2])
@@ -90,14 +93,16 @@ def _finite(*maps: Tensor) -> Tensor:
     return torch.stack(sums).sum(0) < torch.finfo(torch.float32).max
 
 
+def _refuse_unknown(detector: nn.Module) -> None:
+    if type(detector) is not FasterRCNN and not isinstance(detector, tuple(_ONE_STAGE)):  # one with masks is no such
+        known = "FasterRCNN, RetinaNet, FCOS and SSD of torchvision, YOLOv8 and RTDETR of this project"
+        raise UnsupportedError(f"{type(detector).__name__} has no graph; those that have are {known}")
+
+
 def _detections(detector: nn.Module, side: int) -> nn.Module:
     if isinstance(detector, FasterRCNN):
         return TwoStage(detector, _strides(detector, side), side)
-    for kind, graph in ((RetinaNet, Retina), (FCOS, Fcos), (SSD, Ssd), (YOLOv8, Yolo), (RTDETR, Queries)):
-        if isinstance(detector, kind):
-            return graph(detector)
-    known = "FasterRCNN, RetinaNet, FCOS and SSD of torchvision, YOLOv8 and RTDETR of this project"
-    raise UnsupportedError(f"{type(detector).__name__} has no graph; those that have are {known}")
+    return next(graph(detector) for kind, graph in _ONE_STAGE.items() if isinstance(detector, kind))
 
 
 @torch.no_grad()
