@@ -25,6 +25,7 @@ from torch import Tensor
 from cxr.data.phantom import draw_phantom
 from cxr.detect.task import DetectionTask
 from cxr.export.detector import ExportedDetector
+from cxr.export.graph import IMAGE_OUTPUT
 
 BOX_PX = 0.1
 SCORE = 1e-4
@@ -124,7 +125,9 @@ def _with_film(
     excused = (alone <= lowest + SCORE) | ((alone <= shaky + SCORE) & (alone.size <= 2 * count))
     apart = [np.abs(own["boxes"][i] - other["boxes"][j]).max() for i, j in pairs]
     scores = [abs(own["scores"][i] - other["scores"][j]) for i, j in pairs]
-    scores += _apart_as_a_whole(own, other, shaky)
+    scores += _apart_as_a_whole(
+        own, other, 0.0 if IMAGE_OUTPUT in exported.card.outputs else max(shaky, lowest) + SCORE
+    )
     if unlike := alone[~excused].size:  # what they come closest to, so that the largest difference is told
         nearest = _nearest(own, other, pairs)
         apart, scores = [*apart, *(box for box, _ in nearest)], [*scores, *(score for _, score in nearest)]
@@ -143,7 +146,9 @@ def paired(own: Detections, other: Detections) -> list[tuple[int, int]]:
     """Return the places of detections that are alike: of one finding, within ``BOX_PX`` and ``SCORE``; each once."""
     if not (len(own["scores"]) and len(other["scores"])):
         return []
-    cost = np.maximum(*(difference / most for difference, most in zip(_apart(own, other), (BOX_PX, SCORE), strict=True)))
+    cost = np.maximum(
+        *(difference / most for difference, most in zip(_apart(own, other), (BOX_PX, SCORE), strict=True))
+    )
     cost[own["labels"][:, None] != other["labels"]] = np.inf
     pairs, free = [], np.ones(cost.shape[1], bool)
     for i in np.argsort(-own["scores"], kind="stable"):
@@ -199,12 +204,14 @@ def _lowest_kept(own: Detections, other: Detections, exported: ExportedDetector)
     return float(max([card.score_thresh, *full]))
 
 
-def _apart_as_a_whole(own: Detections, other: Detections, shaky: float) -> list[float]:
-    """Return the differences of the scores of the whole film, but for those that an undecided box may have made."""
+def _apart_as_a_whole(own: Detections, other: Detections, least: float) -> list[float]:
+    """Return the differences of the scores of the whole film, from ``least`` up: an undecided box may have made others.
+
+    With an image head, they are that one's, and all of them count.
+    """
     both = [np.append(side["finding_scores"], side["abnormal"]) for side in (own, other)]
-    settled = np.maximum(*both) > shaky + SCORE if shaky else np.ones(len(both[0]), bool)
     apart = np.nan_to_num(np.abs(both[0] - both[1]), nan=np.inf)  # NaN is like nothing
-    return [float(value) for value in apart[settled | np.isinf(apart)]]
+    return [float(value) for value in apart[(np.maximum(*both) >= least) | np.isinf(apart)]]
 
 
 def _batches(films: int, sides: tuple[int, ...], channels: int) -> Iterator[list[Tensor]]:

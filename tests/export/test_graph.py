@@ -31,7 +31,9 @@ def assert_alike(found: dict[str, Tensor], boxes: Tensor, labels: Tensor, scores
     assert all(first >= second for first, second in pairwise(scores[there].tolist()))
     used = torch.zeros(int(there.sum()), dtype=torch.bool)
     for box, label, score in zip(*(found[name][kept] for name in ("boxes", "labels", "scores")), strict=True):
-        apart = (boxes[there] - box).abs().amax(1) + 1e4 * (scores[there] - score).abs() + 1e6 * (labels[there] != label)
+        apart = (
+            (boxes[there] - box).abs().amax(1) + 1e4 * (scores[there] - score).abs() + 1e6 * (labels[there] != label)
+        )
         apart[used] = torch.inf
         assert apart.min() < 0.01
         used[apart.argmin()] = True
@@ -100,7 +102,9 @@ def test_pooling_cells_after_the_first_layer_is_pooling_before_it(build: Callabl
     regions = RegionPool(detector, cells.names, cells.strides)
     pyramid = detector.backbone(torch.rand(2, 3, 128, 128))
     corners = torch.rand(2, 30, 2, 2, generator=torch.Generator().manual_seed(0)).sort(2).values * 128
-    boxes = torch.cat([corners.flatten(2), torch.tensor([[[0.0, 0, 128, 128], [127, 127, 128, 128]]]).expand(2, -1, -1)], 1)
+    boxes = torch.cat(
+        [corners.flatten(2), torch.tensor([[[0.0, 0, 128, 128], [127, 127, 128, 128]]]).expand(2, -1, -1)], 1
+    )
     torch.testing.assert_close(cells(pyramid, boxes), regions(pyramid, boxes), atol=1e-4, rtol=1e-4)
 
 
