@@ -9,11 +9,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder may import from itself and from what stands behind it.
 ORDER = ["findings", "fonts", "palette", "read", "data", "training", "detect", "explain", "report"]
-BESIDE = {
-    "volume": "detect",
-    "suppress": "detect",
-    "export": "detect",
-}  # rooms beside another: they may use what it may, and itself
+# Rooms beside another: they may use what it may, and themselves.
+BESIDE = {"volume": "detect", "suppress": "detect", "export": "detect"}
 KNOW_HYDRA = {"config.py", "run.py", "restore.py", "sweeping.py"}
 KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py", "exporting.py"}
 

@@ -1,4 +1,4 @@
-"""Non-maximum suppression and the choice of the best as a graph has them: whole batches, sizes fixed, no loop of Python.
+"""Non-maximum suppression and the choice of the best as a graph has them: whole batches, fixed sizes, no loop.
 
 torchvision goes film by film and keeps lists of any length. A graph holds tensors of fixed length instead, in which a
 score of ``ABSENT`` marks what is not there.
