@@ -4,9 +4,9 @@
     python benchmarks/exporting.py --checkpoint outputs/…/checkpoints/best.ckpt
 
 Films are drawn by the phantom, written as DICOM and read before the clock starts. As predict.py does, as many threads
-as there are cores detect side by side, each a batch at a time, for PyTorch and for every runtime alike; all of them take
-turns, so that whatever else the machine does meets each, and the ratio is the median of the turns. "journal" is the
-share of a runtime's speed that is left of predict.py's whole way, from the files to the journal.
+as there are cores detect side by side, each a batch at a time, for PyTorch and for every runtime alike. All take turns,
+so that whatever else the machine does meets each, and the ratio is the median of the turns. "journal" is the share of a
+runtime's speed that is left of predict.py's whole way, from the files to the journal.
 
 Without a checkpoint the weights are random: with frozen statistics where the published weights have such, as after
 model.weights=DEFAULT, with GroupNorm for the detectors that learn from random numbers; the class scores are shifted so

@@ -80,8 +80,10 @@ def digest_of(path: Path) -> str:
 
 
 def _entry(path: Path, content: dict[str, Any], name: str) -> Any:
-    value, kinds = content.get(name), _KINDS[name]
-    if not isinstance(value, kinds) or isinstance(value, bool):
+    value: Any = content.get(name)
+    kinds = _KINDS[name]
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if not fits:
         expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
         raise ConfigError(f"{path}: {name} is {value!r}, expected {expected}")
     if name in _LEAST and value < _LEAST[name]:

@@ -12,7 +12,8 @@ def grid_of_cells(cell: Tensor, height: Any, width: Any, side: Any) -> Tensor:
 
     Args:
         cell: [A, 4], around the origin.
-        height, width: cells of the map; numbers, or what stands for them in a graph that is traced.
+        height: cells of the map from top to bottom; a number, or what stands for it in a graph that is traced.
+        width: cells of the map from left to right.
         side: of the canvas in pixels. As in torchvision, cells lie a whole number of pixels apart.
     """
     y = torch.arange(height, device=cell.device) * (side // height)

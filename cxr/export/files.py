@@ -68,7 +68,8 @@ def _write_openvino(graph: Graph, folder: Path) -> list[Path]:
 def _write_torchscript(graph: Graph, folder: Path) -> list[Path]:
     path = folder / "model.pt"
     with _quiet(), torch.no_grad():
-        torch.jit.trace(graph, _example(graph), check_trace=False).save(str(path))
+        traced: Any = torch.jit.trace(graph, _example(graph), check_trace=False)  # type: ignore[no-untyped-call]
+        traced.save(str(path))
     return [path]
 
 

@@ -102,7 +102,8 @@ def _refuse_unknown(detector: nn.Module) -> None:
 def _detections(detector: nn.Module, side: int) -> nn.Module:
     if isinstance(detector, FasterRCNN):
         return TwoStage(detector, _strides(detector, side), side)
-    return next(graph(detector) for kind, graph in _ONE_STAGE.items() if isinstance(detector, kind))
+    made: nn.Module = next(graph(detector) for kind, graph in _ONE_STAGE.items() if isinstance(detector, kind))
+    return made
 
 
 @torch.no_grad()
@@ -110,5 +111,5 @@ def _strides(detector: nn.Module, side: int) -> list[int]:
     """Return canvas pixels a cell of each map that regions are pooled from."""
     channels = len(detector.get_submodule("transform").get_buffer("mean"))
     pyramid = detector.get_submodule("backbone")(torch.zeros(1, channels, side, side))
-    names = detector.get_submodule("roi_heads.box_roi_pool").featmap_names
-    return [side // level.shape[2] for name, level in pyramid.items() if name in names]
+    pool: Any = detector.get_submodule("roi_heads.box_roi_pool")
+    return [side // level.shape[2] for name, level in pyramid.items() if name in pool.featmap_names]

@@ -19,9 +19,9 @@ Found = tuple[Tensor, Tensor, Tensor]
 class Retina(nn.Module):
     """RetinaNet: of each level the best (anchor, class) pairs, then suppression within a class over all levels."""
 
-    def __init__(self, detector: RetinaNet) -> None:
+    def __init__(self, detector: RetinaNet | FCOS) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
@@ -55,9 +55,6 @@ class Retina(nn.Module):
 class Fcos(Retina):
     """FCOS: as RetinaNet, with a centre-ness in the score and distances to four sides for a box."""
 
-    def __init__(self, detector: FCOS) -> None:
-        super().__init__(detector)
-
     def _scores(self, read: Mapping[str, Tensor]) -> Tensor:
         return torch.sqrt(read["cls_logits"].sigmoid() * read["bbox_ctrness"].sigmoid())
 
@@ -73,7 +70,7 @@ class Ssd(nn.Module):
 
     def __init__(self, detector: SSD) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
@@ -82,7 +79,7 @@ class Ssd(nn.Module):
         boxes = decoded(read["bbox_regression"], self._anchors(levels, side), detector.box_coder)
         boxes = clipped(boxes, sizes)
         scores = read["cls_logits"].softmax(2)[..., 1:].transpose(1, 2)  # [B, K, A]
-        batch, classes, _ = scores.shape
+        batch = scores.shape[0]
         count = detector.topk_candidates
         scores, places = _thresholded(scores.flatten(0, 1), detector, count)  # [B · K, count]
         boxes = rows(boxes, places.reshape(batch, -1)).reshape(-1, count, 4)
@@ -100,7 +97,8 @@ class Ssd(nn.Module):
             centres = torch.stack([across, down], 2).reshape(-1, 1, 2).to(level)
             half = 0.5 * pairs.clamp(0, 1).to(level)
             boxes.append(torch.cat([centres - half, centres + half], 2).reshape(-1, 4))
-        return torch.cat(boxes) * side
+        every: Tensor = torch.cat(boxes) * side
+        return every
 
 
 class Yolo(nn.Module):
@@ -108,7 +106,7 @@ class Yolo(nn.Module):
 
     def __init__(self, detector: YOLOv8) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
@@ -127,7 +125,7 @@ class Queries(nn.Module):
 
     def __init__(self, detector: RTDETR) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
@@ -136,8 +134,9 @@ class Queries(nn.Module):
         scores, places = best(logits.sigmoid().flatten(1), self.detector.detections_per_img)
         scores = torch.where(scores >= self.detector.score_thresh, scores, torch.full_like(scores, ABSENT))
         queries = torch.div(places, logits.shape[2], rounding_mode="floor")
-        centre, sides = rows(read.boxes[:, -1], queries).split(2, 2)
-        boxes = torch.cat([centre - 0.5 * sides, centre + 0.5 * sides], 2) * side
+        found = rows(read.boxes[:, -1], queries)
+        half = 0.5 * found[..., 2:]
+        boxes = torch.cat([found[..., :2] - half, found[..., :2] + half], 2) * side
         return clipped(boxes, sizes), places % logits.shape[2] + 1, scores
 
 

@@ -87,7 +87,7 @@ class TorchScript:
         del callers, threads
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch calls its own format old
-            self._module = torch.jit.load(str(path))
+            self._module: Any = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         self._names: Sequence[str] = ("boxes", "labels", "scores", "image_scores")
 
     @torch.no_grad()

@@ -25,7 +25,8 @@ def suppressed(boxes: Tensor, scores: Tensor, iou: float, most: int) -> Tensor:
     if torch.onnx.is_in_onnx_export():
         keep: Any = _OnnxSuppression.apply
     else:  # a trace of Python would hold the loop's turns of one batch; a script holds the loop
-        keep = torch.jit.script(_kept) if torch.jit.is_tracing() else _kept
+        jit: Any = torch.jit
+        keep = jit.script(_kept) if jit.is_tracing() else _kept
     kept = keep(boxes, scores, iou, most)
     return torch.where(kept > 0, scores, torch.full_like(scores, ABSENT))
 

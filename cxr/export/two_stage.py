@@ -28,8 +28,9 @@ class TwoStage(nn.Module):
 
     def __init__(self, detector: FasterRCNN, strides: list[int], side: int) -> None:
         super().__init__()
-        self.rpn, self.heads = detector.rpn, detector.roi_heads
-        self.pool = _pooling(detector, strides, side)
+        self.rpn: Any = detector.rpn
+        self.heads: Any = detector.roi_heads
+        self.pool: RegionPool = _pooling(detector, strides, side)
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D] of a batch's pyramid, the strongest first.
@@ -98,10 +99,12 @@ class RegionPool(nn.Module):
         names, strides: of the maps that regions are pooled from.
     """
 
+    head: Any
+
     def __init__(self, detector: FasterRCNN, names: list[str], strides: list[int]) -> None:
         super().__init__()
-        pool = detector.roi_heads.box_roi_pool
-        self.head = detector.roi_heads.box_head
+        heads: Any = detector.roi_heads
+        pool, self.head = heads.box_roi_pool, heads.box_head
         self.names, self.strides = names, strides
         self.bins, self.samples = int(pool.output_size[0]), int(pool.sampling_ratio)
         self.canonical = float(pool.canonical_scale), float(pool.canonical_level)
@@ -136,6 +139,8 @@ class CellPool(RegionPool):
     each region, 1.5 remain.
     """
 
+    by_cell: Tensor
+
     def __init__(self, detector: FasterRCNN, names: list[str], strides: list[int]) -> None:
         super().__init__(detector, names, strides)
         first: nn.Linear = self.head.fc6
@@ -166,10 +171,12 @@ class CellPool(RegionPool):
 
 
 def _pooling(detector: FasterRCNN, strides: list[int], side: int) -> RegionPool:
-    pool = detector.roi_heads.box_roi_pool
+    heads: Any = detector.roi_heads
     used = strides[: int(math.log2(strides[-1] // strides[0])) + 1]  # MobileNet's two maps are of one stride
-    names = list(pool.featmap_names)[: len(used)]
+    names = list(heads.box_roi_pool.featmap_names)[: len(used)]
     cells = sum((side // stride) ** 2 for stride in used)
-    channels, regions = detector.backbone.out_channels, detector.rpn.post_nms_top_n()
-    fewer = isinstance(detector.roi_heads.box_head, TwoMLPHead) and cells * (regions + channels) < regions * channels
+    rpn: Any = detector.rpn
+    backbone: Any = detector.backbone
+    channels, regions = int(backbone.out_channels), int(rpn.post_nms_top_n())
+    fewer = isinstance(heads.box_head, TwoMLPHead) and cells * (regions + channels) < regions * channels
     return (CellPool if fewer else RegionPool)(detector, names, used)
