@@ -165,7 +165,7 @@ def exported(task: "DetectionTask", name: str, to: str, size: int, folder: Path)
         0.0 if head is None else float(head.film_weight), None, {},
     )  # fmt: skip
     threads = torch.get_num_threads()
-    return open_exported(place, card, threads, threads)
+    return open_exported(place, card, threads, threads, BATCH)
 
 
 @contextmanager

@@ -20,11 +20,11 @@ RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def restored(ckpt: str, runtime: str) -> tuple[Checkpoint, str, DetectionTask]:
+def restored(ckpt: str, runtime: str, batch: int) -> tuple[Checkpoint, str, DetectionTask]:
     """Return what ``ckpt`` says of its films, the checkpoint's hash, and what detects: on the GPU where there is one.
 
     With another ``runtime`` than ``EAGER``, ``ckpt`` is a folder of export.py, the checkpoint has no weights, and the
-    task is an ``ExportedDetector``. Raises ``ConfigError``.
+    task is an ``ExportedDetector``, to which most films come ``batch`` at once. Raises ``ConfigError``.
     """
     path = Path(ckpt)
     if runtime == EAGER:
@@ -42,5 +42,5 @@ def restored(ckpt: str, runtime: str) -> tuple[Checkpoint, str, DetectionTask]:
     if card.runtime != runtime:
         raise ConfigError(f"ckpt={ckpt} was exported for {card.runtime}, not for {runtime}; export it to={runtime}")
     threads = torch.get_num_threads()
-    exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads)
+    exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
     return as_checkpoint(card, path), card.checkpoint, cast(DetectionTask, exported)  # of which it has what detects

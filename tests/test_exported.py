@@ -142,5 +142,5 @@ def test_a_folder_and_a_runtime_that_do_not_go_together_are_told(
     if file != "model.onnx":
         pytest.importorskip("onnxruntime", reason="extra export")
     with pytest.raises(ConfigError) as error:
-        restored(str(folder / file), runtime)
+        restored(str(folder / file), runtime, batch=8)
     assert told in str(error.value)

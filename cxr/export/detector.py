@@ -66,7 +66,12 @@ class ExportedDetector:
         return films, sizes
 
 
-def open_exported(folder: Path, card: Card, callers: int, threads: int) -> ExportedDetector:
-    """Return the network of ``folder``, for so many ``callers`` side by side on ``threads`` cores."""
+def open_exported(folder: Path, card: Card, callers: int, threads: int, batch: int | None = None) -> ExportedDetector:
+    """Return the network of ``folder``, for so many ``callers`` side by side on ``threads`` cores.
+
+    ``batch`` is how many films, of the size that the detector was trained on, come at once; None: that varies.
+    """
+    side = -(-card.size // card.stride) * card.stride
+    shape = None if batch is None else (batch, card.channels, side, side)
     runner = RUNNERS[card.runtime]
-    return ExportedDetector(card, runner(folder / next(iter(card.files)), callers, threads))
+    return ExportedDetector(card, runner(folder / next(iter(card.files)), callers, threads, shape))

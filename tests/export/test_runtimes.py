@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def export(build: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFac
         files = write_files(graph, to, folder)
         card = Card(
             to, {path.name: "" for path in files}, name, "", FINDINGS.as_dict(), SIDE, 1, 32, graph.outputs, {}, None,
-            graph.score_thresh, graph.detections_per_img, 0.25, 0.5, None, {},
+            graph.score_thresh, graph.detections_per_img, 0.25, 0.5, None, {}, {"folder": str(folder)},
         )  # fmt: skip
         assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in files)
         return task, open_exported(folder, card, callers=1, threads=1)
@@ -104,6 +105,14 @@ def test_a_film_that_is_not_finite_gets_no_score(to: str, export: Callable[..., 
     for film in (first, last):
         assert film["abnormal"].isfinite()
         assert len(film["boxes"]) > 0
+
+
+def test_a_batch_of_another_size_is_told_of_alike(export: Callable[..., Pair], films: list[Tensor]) -> None:
+    task, network = export("fasterrcnn_tiny", "openvino")
+    card = network.card
+    pair = task, open_exported(Path(card.compared["folder"]), card, callers=1, threads=1, batch=2)
+    for batch in (films[:1], films[:2], films[1:2], films[:3], [film[:, :60, :60] for film in films[:2]]):
+        assert_same(pair, batch)  # before the network is compiled for two films, for two, filled up, for any
 
 
 def test_a_film_of_other_channels_is_refused(export: Callable[..., Pair]) -> None:
