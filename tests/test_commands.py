@@ -15,7 +15,7 @@ from cxr import config, installation
 from cxr.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "explain", "evaluate", "predict")
+SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
 # As the script that pip writes: its own folder is the first on the path, not the current one
 CONSOLE = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import main; main()"
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}  # this checkout, whichever is installed
