@@ -26,6 +26,9 @@ COMMANDS = {
     "evaluate": Command("cxr.runs.evaluate", "measure a trained detector as a clinician would ask", hydra=True),
     "explain": Command("cxr.runs.explain", "show what a trained detector looked at", hydra=True),
     "predict": Command("cxr.runs.predict", "say what a trained detector finds on films", hydra=True),
+    "export": Command(
+        "cxr.runs.export", "make a faster network for other runtimes, held against the detector", hydra=True
+    ),
     "sweep": Command("cxr.sweep", "report the jobs of a sweep: table, page, the best run's command"),
     "audit": Command("cxr.data.audit", "say what a data set holds and what is wrong with it"),
     "figures": Command("cxr.data.figures", "draw films with their marks, a row for each finding"),

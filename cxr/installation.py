@@ -30,7 +30,7 @@ def call_by_console(verb: str) -> None:
 
 
 def command(verb: str) -> str:
-    """Return what a user of this process types for one of the four scripts, "train", "explain", "evaluate", "predict".
+    """Return what a user of this process types for one of the scripts, "train", "explain", "evaluate" and so on.
 
     ``python train.py`` in a clone; ``cxr train`` where the program is installed, or was called so.
     """

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from cxr import config, run
-from cxr.checkpoint import Checkpoint, read_checkpoint
+from cxr import config, predicting_exported, run
+from cxr.checkpoint import Checkpoint
 from cxr.config import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
 from cxr.detect.prediction import NotAssessed, Prediction
@@ -46,7 +45,7 @@ from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
 from cxr.report.without_paths import overrides_without_paths, without_path
 from cxr.report.words import words
-from cxr.restore import intensity_of_films, load_task
+from cxr.restore import intensity_of_films
 
 BEGUN = "begun.json"
 NAMES = ("paths", "pseudonyms")
@@ -75,6 +74,10 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
         raise ConfigError("dicom=true needs highdicom: pip install 'cxr[dicom]'")
     if cfg.cam and not cfg.dicom:
         raise ConfigError("cam=… makes DICOM parametric maps; type dicom=true too (explain.py makes pictures)")
+    if cfg.runtime not in predicting_exported.RUNTIMES:
+        raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(predicting_exported.RUNTIMES)}")
+    if cfg.cam and cfg.runtime != predicting_exported.EAGER:
+        raise ConfigError(f"cam=… needs the detector's own layers; leave runtime={cfg.runtime} out")
     with run.held(cfg, may_differ=("run_dir", "batch", "workers")) as folder:
         yield folder
 
@@ -84,14 +87,12 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 
     Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
     """
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch)
     try:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
-    digest = hashlib.blake2b(Path(cfg.ckpt).read_bytes(), digest_size=8).hexdigest()
     _refuse_other_films(folder, {"ckpt": digest, "images": _digest(films)})
-    task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from cxr import config, installation
 from cxr.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("train", "explain", "evaluate", "predict")
+SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
 # As the script that pip writes: its own folder is the first on the path, not the current one
 CONSOLE = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import main; main()"
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}  # this checkout, whichever is installed
@@ -84,7 +85,7 @@ def test_help_of_a_script_calls_it_as_it_was_called(name: str, tmp_path: Path) -
         [sys.executable, str(ROOT / f"{name}.py"), "--help"],
         cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert script.stdout == text.replace(f"cxr {name}", f"python {name}.py")
+    assert script.stdout == re.sub(rf"cxr ({'|'.join(SCRIPTS)})", r"python \1.py", text)
 
 
 def test_evaluate_takes_two_checkpoints(tmp_path: Path) -> None:

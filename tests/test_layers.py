@@ -10,9 +10,10 @@ FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A folder may import from itself and from what stands behind it.
 ORDER = ["installation", "files", "findings", "plain_pickle", "torch_archive", "torch_file"]
 ORDER += ["fonts", "palette", "progress", "read", "data", "training", "detect", "explain", "report"]
-BESIDE = {"volume": "detect", "suppress": "detect"}  # rooms beside another: they may use what it may, and itself
+# Rooms beside another: they may use what it may, and themselves.
+BESIDE = {"volume": "detect", "suppress": "detect", "export": "detect"}
 KNOW_HYDRA = {"config.py", "run.py", "run_folder.py", "restore.py", "sweeping.py"}
-KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py"}
+KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py", "exporting.py"}
 
 
 def imported(path: Path) -> set[str]:

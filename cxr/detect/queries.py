@@ -223,7 +223,8 @@ def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tupl
     boxes = []
     for level, (height, width) in enumerate(shapes):
         y, x = ((torch.arange(side, device=device) + 0.5) / side for side in (height, width))
-        centres = torch.cartesian_prod(y, x).flip(1)
+        rows, columns = torch.meshgrid(y, x, indexing="ij")  # which ONNX can be told of; cartesian_prod it cannot
+        centres = torch.stack([columns, rows], 2).view(-1, 2)
         boxes.append(torch.cat([centres, torch.full_like(centres, CELL * 2**level)], 1))
     every = torch.cat(boxes)
     inside = ((every > BORDER) & (every < 1 - BORDER)).all(1, keepdim=True)

@@ -50,8 +50,8 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
 def _pool(feature: Tensor, regions: Tensor, here: Tensor, bins: int, samples: int) -> Tensor:
     """Return [B, R, bins, bins, C], zero where a region is not ``here`` [B, R]; ``regions`` are in cells."""
     batch, channels, height, width = feature.shape
-    along_y = _weights(regions[..., 1], regions[..., 3], height, bins, samples) * here[..., None, None]
-    along_x = _weights(regions[..., 0], regions[..., 2], width, bins, samples)
+    along_y = bin_weights(regions[..., 1], regions[..., 3], height, bins, samples) * here[..., None, None]
+    along_x = bin_weights(regions[..., 0], regions[..., 2], width, bins, samples)
     rows = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     rows = torch.bmm(along_y.flatten(1, 2).to(rows.dtype), rows)
     rows = rows.view(batch, -1, bins, width, channels)
@@ -59,7 +59,7 @@ def _pool(feature: Tensor, regions: Tensor, here: Tensor, bins: int, samples: in
     return pooled
 
 
-def _weights(start: Tensor, end: Tensor, cells: int, bins: int, samples: int) -> Tensor:
+def bin_weights(start: Tensor, end: Tensor, cells: int, bins: int, samples: int) -> Tensor:
     """Return [B, R, bins, cells]: what each cell along one side gives to each bin of the regions ``start``..``end``.
 
     As torchvision's kernel has it (aligned=False): a region is at least one cell wide, samples up to one cell outside

@@ -20,7 +20,7 @@ from cxr.read.workers import ahead, streamed
 Look = Callable[[Prediction, Tensor], None]
 Outcome = Prediction | NotAssessed | ReadError
 
-_SIDE_BY_SIDE = 4  # batches in the detector at once; Python itself runs one thread at a time and has its share in each
+SIDE_BY_SIDE = 4  # batches in the detector at once; Python itself runs one thread at a time and has its share in each
 
 
 def predict_films(
@@ -42,7 +42,7 @@ def predict_films(
     """
     task.detector.eval()
     threads = torch.get_num_threads()
-    side_by_side = min(_SIDE_BY_SIDE, threads) if look is None and task.device.type == "cpu" else 1
+    side_by_side = min(SIDE_BY_SIDE, threads) if look is None and task.device.type == "cpu" else 1
     decoded = _Batches(ahead(streamed(decode, films, workers), limit=2 * batch * side_by_side), batch)
     detecting = [_detected(task, decoded, look, threads // side_by_side) for _ in range(side_by_side)]
     try:

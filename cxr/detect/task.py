@@ -167,7 +167,7 @@ class DetectionTask(Training):
         head = self.image_head
         weights = (0.0, 0.0) if head is None else (float(head.box_weight), float(head.film_weight))
         return [
-            with_image_scores(_in_original(found, target), len(self.findings.names), of_film, *weights)
+            with_image_scores(in_original(found, target), len(self.findings.names), of_film, *weights)
             for found, target, of_film in zip(detections, targets, logits, strict=True)
         ]
 
@@ -212,7 +212,7 @@ def _cell(metrics: Mapping[str, float], key: str) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return one film's detections in original pixels, without those that a single-stage detector calls background."""
     boxes = found["boxes"].float() / target["scale"].repeat(2)
     boxes = clip_boxes_to_image(boxes, tuple(target["size"].tolist()))

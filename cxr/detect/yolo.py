@@ -208,7 +208,8 @@ def _points(levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     points, strides = [], []
     for level, stride in zip(levels, STRIDES, strict=True):
         y, x = (torch.arange(side, device=level.device) + 0.5 for side in level.shape[2:])
-        points.append(torch.cartesian_prod(y, x).flip(1))
+        rows, columns = torch.meshgrid(y, x, indexing="ij")
+        points.append(torch.stack([columns, rows], 2).view(-1, 2))
         strides.append(torch.full_like(points[-1][:, :1], stride))
     return torch.cat(points), torch.cat(strides)
 

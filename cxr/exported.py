@@ -1,0 +1,115 @@
+"""The folder that ``export.py`` leaves: read as data, and held to what a checkpoint is held to.
+
+Of what ``export.json`` names of an intensity nothing is called but what this project defines for that place
+(``cxr.restore``). The networks themselves are graphs of a runtime's own operators.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cxr.checkpoint import Checkpoint
+from cxr.config import ConfigError, write_json
+from cxr.export.card import CARD, FORMAT, Card
+from cxr.export.runtimes import RUNNERS
+from cxr.findings import FindingVocabulary
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "runtime": (str,),
+    "files": (dict,),
+    "detector": (str,),
+    "checkpoint": (str,),
+    "findings": (dict,),
+    "size": (int,),
+    "channels": (int,),
+    "stride": (int,),
+    "outputs": (list,),
+    "intensity": (dict,),
+    "kind": (str, type(None)),
+    "score_thresh": (int, float),
+    "detections_per_img": (int,),
+    "box_weight": (int, float),
+    "film_weight": (int, float),
+    "operating_point": (dict, type(None)),
+    "versions": (dict,),
+    "compared": (dict,),
+}
+_LEAST = {"size": 32, "channels": 1, "stride": 1, "detections_per_img": 1}
+_LARGEST = 8192  # px, as of a checkpoint
+_SHARES = ("score_thresh", "box_weight", "film_weight")  # all within 0..1
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write ``card`` into ``folder``, whole or not at all."""
+    write_json(folder / CARD, {"format": FORMAT, **asdict(card)})
+
+
+def read_card(folder: Path) -> Card:
+    """Return the card of the network in ``folder``.
+
+    Raises ``ConfigError``: there is none, it is of another format, an entry is not what is expected there, or one of
+    its files is missing or not the one that it was written for.
+    """
+    path = folder / CARD
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"ckpt={folder}: expected a folder of python export.py ckpt=… to=…, with {CARD}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not the JSON that export.py writes: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ConfigError(f"{path}: expected an object whose format is {FORMAT}; export anew with this version")
+    entries = {name: _entry(path, content, name) for name in _KINDS}
+    card = Card(**entries | {"outputs": tuple(entries["outputs"])})
+    _check_files(folder, card)
+    return card
+
+
+def as_checkpoint(card: Card, path: Path) -> Checkpoint:
+    """Return ``card`` as what restores an intensity and what reports read: a checkpoint without weights."""
+    config = {"data": {"intensity": card.intensity, "size": card.size}}
+    findings = FindingVocabulary(**card.findings)
+    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
+
+
+def digest_of(path: Path) -> str:
+    """Return a hash of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
+def _entry(path: Path, content: dict[str, Any], name: str) -> Any:
+    value: Any = content.get(name)
+    kinds = _KINDS[name]
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if not fits:
+        expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{path}: {name} is {value!r}, expected {expected}")
+    if name in _LEAST and value < _LEAST[name]:
+        raise ConfigError(f"{path}: {name} is {value}, expected {_LEAST[name]} or more")
+    if name == "size" and value > _LARGEST:
+        raise ConfigError(f"{path}: size is {value}, expected {_LARGEST} px or less")
+    if name in _SHARES and not 0 <= value <= 1:
+        raise ConfigError(f"{path}: {name} is {value}, expected 0 to 1")
+    if name == "runtime" and value not in RUNNERS:
+        raise ConfigError(f"{path}: runtime is {value!r}, expected one of {', '.join(RUNNERS)}")
+    if name == "findings":
+        try:
+            FindingVocabulary(**value)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"{path}: findings is no vocabulary: {error}") from error
+    return value
+
+
+def _check_files(folder: Path, card: Card) -> None:
+    """Raise ``ConfigError`` unless the network's files lie in the folder itself and are those it was written for."""
+    if not card.files:
+        raise ConfigError(f"{folder / CARD}: files is empty, expected the network's file")
+    for name, digest in card.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise ConfigError(f"{folder / CARD}: files names {name!r}, and there is no such file in its folder")
+        if digest_of(path) != digest:
+            raise ConfigError(f"{path}: not the file that {CARD} was written for; export anew")

@@ -1,0 +1,11 @@
+"""Turn a trained detector into a network that ONNX Runtime, OpenVINO or TorchScript runs, and prove it says the same.
+
+python export.py ckpt=outputs/…/checkpoints/best.ckpt to=openvino
+python predict.py ckpt=outputs/export/… runtime=openvino images=FOLDER
+python export.py --help
+"""
+
+from cxr.runs.export import main
+
+if __name__ == "__main__":
+    main()
