@@ -232,7 +232,7 @@ def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tupl
 
 
 def _at_most(count: int, values: Tensor) -> Any:
-    """Return ``count``, or N of values [B, N] where that is less; a trace would take Python's ``min`` for a constant."""
+    """Return ``count``, or N of values [B, N] where that is less: a trace takes Python's ``min`` for a constant."""
     jit: Any = torch.jit
     if not jit.is_tracing():
         return min(count, values.shape[1])
