@@ -130,7 +130,7 @@ def _calm(task: "DetectionTask", images: "Sequence[Tensor]") -> None:
     for hook in hooks:
         hook.remove()
     for layer in layers:
-        layer.weight.data *= 2 / max(statistics.median(deviations), 1e-3)
+        layer.weight.data *= 1 / max(statistics.median(deviations), 1e-3)
     background = hasattr(detector, "roi_heads") or type(detector).__name__ == "_SSD"  # a softmax, whose class 0 it is
     usual = [layer.bias.data.clone() for layer in layers]
     low, high = -10.0, 30.0
@@ -283,10 +283,10 @@ def main() -> None:
         for name, task in tasks(words, films, folder):
             rows += measured(name, task, words, films, folder)
             print(f"{name} done", file=sys.stderr, flush=True)
+            if words.json:  # after each: a detector may take long, and a run may be cut off
+                words.json.write_text(json.dumps({"cores": os.cpu_count(), "size": words.size, "rows": rows}, indent=1))
     console.print(f"{words.size} px, batches of {BATCH}, {usable_cores()} cores")
     console.print(shown(rows))
-    if words.json:
-        words.json.write_text(json.dumps({"cores": os.cpu_count(), "size": words.size, "rows": rows}, indent=1))
 
 
 def tasks(words: argparse.Namespace, films: Sequence[Input], folder: Path) -> "Iterator[tuple[str, DetectionTask]]":

@@ -169,9 +169,16 @@ def test_predict_says_with_each_runtime_what_it_says_in_pytorch(ckpt: Path, tmp_
             ["ckpt=CKPT", "runtime=tensorrt", "images=films"],
             "runtime is 'tensorrt', expected one of eager",
         ),
+        (
+            "predict.py",
+            ["ckpt=CKPT", "runtime=onnx", "images=films", "cam=gradcam", "dicom=true"],
+            "cam=… needs the detector's own layers; leave runtime=onnx out",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(ckpt: Path, tmp_path: Path, script: str, words: list[str], told: str) -> None:
+    if "dicom=true" in words:
+        pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
     (tmp_path / "films").mkdir()
     cv2.imwrite(str(tmp_path / "films" / "1.png"), np.zeros((9, 9), np.uint8))
     out = call(script, tmp_path, *(word.replace("CKPT", str(ckpt)) for word in words), code=2)

@@ -131,8 +131,8 @@ class QueryHead(nn.Module):
             content = self.enc_output(memory * inside)
             scores, offsets = self.enc_score_head(content), self.enc_bbox_head(content) + starts
             if cells is None:
-                count = min(self.config.num_queries, scores.shape[1])
-                cells = scores.detach().amax(2).topk(count, 1).indices
+                strongest = scores.detach().amax(2)
+                cells = strongest.topk(_at_most(self.config.num_queries, strongest), 1).indices
             logits, places, queries = (_at(some, cells) for some in (scores, offsets, content))
             if self.training:  # the decoder's losses are not to move where queries begin
                 queries = queries.detach()
@@ -229,6 +229,14 @@ def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tupl
     every = torch.cat(boxes)
     inside = ((every > BORDER) & (every < 1 - BORDER)).all(1, keepdim=True)
     return every.logit(BORDER), inside.float()
+
+
+def _at_most(count: int, values: Tensor) -> Any:
+    """Return ``count``, or N of values [B, N] where that is less: a trace takes Python's ``min`` for a constant."""
+    jit: Any = torch.jit
+    if not jit.is_tracing():
+        return min(count, values.shape[1])
+    return torch.minimum(torch.tensor(count), torch.as_tensor(values.shape[1]))
 
 
 def _at(values: Tensor, cells: Tensor) -> Tensor:

@@ -66,7 +66,6 @@ class TwoStage(nn.Module):
             batch, shapes, height, width = raw.shape
             logits = raw.permute(0, 2, 3, 1).reshape(batch, -1)
             moves = moves.reshape(batch, shapes, 4, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
-            # by probability, not by logit, would be torchvision's later order; of a level it takes the highest logits
             values, places = best_logits(logits, wanted)
             anchors = grid_of_cells(cells, height, width, side)[places]
             found = clipped(decoded(rows(moves, places), anchors, self.rpn.box_coder), sizes)
@@ -135,8 +134,8 @@ class CellPool(RegionPool):
     """The same numbers where maps have few cells: the first layer is applied to the cells, then pooled.
 
     Pooling and the layer behind it are both linear, so their order does not matter. A region has 49 bins; a map of a
-    film of 256 px with stride 32 has 64 cells, and 200 regions read it. Of the 2.6 GFLOP that the layer costs for
-    each region, 1.5 remain.
+    film of 256 px with stride 32 has 64 cells, and 200 regions read it. Of the layer's 2.6 billion multiplications a
+    film, 1.5 remain.
     """
 
     by_cell: Tensor
