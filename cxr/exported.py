@@ -15,6 +15,7 @@ from cxr.config import ConfigError, write_json
 from cxr.export.card import CARD, FORMAT, Card
 from cxr.export.runtimes import RUNNERS
 from cxr.findings import FindingVocabulary
+from cxr.installation import command
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "runtime": (str,),
@@ -56,7 +57,8 @@ def read_card(folder: Path) -> Card:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"ckpt={folder}: expected a folder of python export.py ckpt=… to=…, with {CARD}") from error
+        told = f"ckpt={folder}: expected a folder of {command('export')} ckpt=… to=…, with {CARD}"
+        raise ConfigError(told) from error
     except ValueError as error:
         raise ConfigError(f"{path}: not the JSON that export.py writes: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

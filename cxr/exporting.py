@@ -64,12 +64,15 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
 def instantiate(cfg: DictConfig) -> Parts:
     """Restore the detector and take it as a graph. Raises ``ConfigError`` for one that has none, by its name."""
     checkpoint = read_checkpoint(cfg.ckpt)
+    refusal = f"{cfg.ckpt}: {_name(checkpoint)} cannot be exported"
+    if str(entry_at(checkpoint, "task._target_", str)).rpartition(".")[2] != DetectionTask.__name__:
+        raise ConfigError(f"{refusal}: it is no detector of films")
     task = load_task(checkpoint)
     channels = _channels(restored_intensity(checkpoint), checkpoint.kind)
     try:
         graph = Graph(task.detector, checkpoint.size, channels).eval()
     except UnsupportedError as error:
-        raise ConfigError(f"{cfg.ckpt}: {_name(checkpoint)} cannot be exported: {error}") from error
+        raise ConfigError(f"{refusal}: {error}") from error
     return Parts(cfg.to, checkpoint, digest_of(Path(cfg.ckpt)), task, graph)
 
 

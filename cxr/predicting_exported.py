@@ -13,6 +13,7 @@ from cxr.detect.task import DetectionTask
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
 from cxr.exported import as_checkpoint, digest_of, read_card
+from cxr.installation import command
 from cxr.restore import load_task
 
 EAGER = "eager"
@@ -34,7 +35,8 @@ def restored(ckpt: str, runtime: str, batch: int) -> tuple[Checkpoint, str, Dete
         return checkpoint, digest_of(path), load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     if path.is_file():
         raise ConfigError(
-            f"runtime={runtime} wants a folder of export.py, not a file; type python export.py ckpt={ckpt} to={runtime}"
+            f"runtime={runtime} wants a folder of export.py, not a file;"
+            f" type {command('export')} ckpt={ckpt} to={runtime}"
         )
     if importlib.util.find_spec(_PACKAGES[runtime]) is None:
         raise ConfigError(f"runtime={runtime} needs {_PACKAGES[runtime]}: pip install 'cxr[export]'")

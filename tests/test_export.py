@@ -2,8 +2,10 @@
 
 import copy
 import csv
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,23 +19,33 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
-from cxr import config, exporting
+from cxr import config, exporting, predicting
 from cxr.checkpoint import read_checkpoint
 from cxr.config import ConfigError
+from cxr.data.inputs import Decode, read_inputs
+from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.stream import predict_films
 from cxr.export.graph import Graph
 from cxr.exported import digest_of
-from cxr.restore import load_task
+from cxr.predicting_exported import restored
+from cxr.restore import intensity_of_films, load_task
 
 ROOT = Path(__file__).parents[1]
 SIDE = 96
 
 
+def composed(script: str, *words: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose(script, [*words, "run_dir=outputs/x"])
+    GlobalHydra.instance().clear()
+    return cfg
+
+
 def save_checkpoint(path: Path, *overrides: str) -> Path:
     """Write a checkpoint of random weights, as train.py would write one of learnt weights."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", ["model=fasterrcnn_tiny", f"data.size={SIDE}", *overrides, "run_dir=outputs/x"])
-    GlobalHydra.instance().clear()
+    cfg = composed("train", "model=fasterrcnn_tiny", f"data.size={SIDE}", *overrides)
     torch.manual_seed(0)
     task = hydra.utils.instantiate(cfg.task, _convert_="all")
     task.detector.roi_heads.box_predictor.cls_score.weight.data *= 8  # untrained, all scores would be an eighth
@@ -127,63 +139,105 @@ def assert_same_tables(one: Path, other: Path) -> None:
         left.pop(int(np.argmin(distances)))
 
 
-@pytest.mark.slow
-def test_predict_says_with_each_runtime_what_it_says_in_pytorch(ckpt: Path, tmp_path: Path) -> None:
-    for package in ("onnxruntime", "openvino"):
-        pytest.importorskip(package, reason="extra export")
-    random = np.random.default_rng(0)
-    (tmp_path / "films").mkdir()
-    for n, shape in enumerate([(200, 200), (260, 200), (150, 190), (96, 96), (40, 60)]):
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of several shapes: one is as large as the detector's films, one smaller, one too small."""
+    folder, random = tmp_path_factory.mktemp("films"), np.random.default_rng(0)
+    for n, shape in enumerate([(200, 200), (260, 200), (150, 190), (96, 96), (40, 60), (9, 9)]):
         picture = cv2.resize(random.integers(0, 255, (9, 9), np.uint8), shape, interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(tmp_path / "films" / f"{n}.png"), picture)
-    shutil.copy(ckpt, tmp_path / "best.ckpt")
-    call("predict.py", tmp_path, "ckpt=best.ckpt", "images=films", "hydra.run.dir=eager")
-    for to in ("onnx", "openvino"):
-        out = call("export.py", tmp_path, "ckpt=best.ckpt", f"to={to}", f"hydra.run.dir=as_{to}")
-        assert "as the detector itself on 121 films" in out
-        assert f"runtime={to} images=FOLDER" in out
-        result = json.loads((tmp_path / f"as_{to}" / "result.json").read_text(encoding="utf-8"))
-        assert result["status"] == "completed"
-        assert result["compared"]["unlike"] == 0
-        (tmp_path / "best.ckpt").rename(tmp_path / "away.ckpt")  # the folder is enough
-        call("predict.py", tmp_path, f"ckpt=as_{to}", f"runtime={to}", "images=films", f"hydra.run.dir=with_{to}")
-        (tmp_path / "away.ckpt").rename(tmp_path / "best.ckpt")
-        assert_same_tables(tmp_path / "eager", tmp_path / f"with_{to}")
-        algorithms = [
-            json.loads((tmp_path / run / "result.json").read_text(encoding="utf-8"))["algorithm"]
-            for run in ("eager", f"with_{to}")
-        ]
-        assert algorithms[0] == algorithms[1]  # the same checkpoint, whatever ran it
+        cv2.imwrite(str(folder / f"{n}.png"), picture)
+    return folder
 
 
 @pytest.mark.slow
+def test_predict_says_with_a_runtime_what_it_says_in_pytorch(ckpt: Path, films: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="extra export")
+    shutil.copy(ckpt, tmp_path / "best.ckpt")
+    call("predict.py", tmp_path, "ckpt=best.ckpt", f"images={films}", "hydra.run.dir=eager")
+    out = call("export.py", tmp_path, "ckpt=best.ckpt", "to=openvino", "hydra.run.dir=exported")
+    assert "as the detector itself on 121 films" in out
+    assert "ckpt=exported runtime=openvino images=FOLDER" in out
+    result = json.loads((tmp_path / "exported/result.json").read_text(encoding="utf-8"))
+    assert result["status"] == "completed"
+    assert result["compared"]["unlike"] == 0
+    (tmp_path / "best.ckpt").unlink()  # the folder is enough
+    words = ("ckpt=exported", "runtime=openvino", f"images={films}", "hydra.run.dir=faster")
+    call("predict.py", tmp_path, *words)
+    assert_same_tables(tmp_path / "eager", tmp_path / "faster")
+    algorithms = [
+        json.loads((tmp_path / run / "result.json").read_text(encoding="utf-8"))["algorithm"]
+        for run in ("eager", "faster")
+    ]
+    assert algorithms[0] == algorithms[1]  # the same checkpoint, whatever ran it
+
+
+def test_what_is_exported_streams_as_the_detector_does(
+    ckpt: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime", reason="extra export")
+    monkeypatch.setattr(exporting, "FILMS", 4)
+    exporting.export(parts_of(ckpt, "onnx"), tmp_path)
+    said = []
+    for place, runtime in ((ckpt, "eager"), (tmp_path, "onnx")):
+        checkpoint, _, task = restored(str(place), runtime, batch=2)
+        decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+        found = predict_films(task, read_inputs(films), decode, batch=2, workers=1)
+        said.append({film.path.name: outcome for film, outcome in found})
+    for name, own in said[0].items():
+        other = said[1][name]
+        if isinstance(own, NotAssessed):  # too few pixels
+            assert isinstance(other, NotAssessed)
+            continue
+        assert isinstance(own, Prediction)
+        assert isinstance(other, Prediction)
+        assert other.finding_scores == pytest.approx(own.finding_scores, abs=1e-4)
+        assert other.abnormal == pytest.approx(own.abnormal, abs=1e-4)
+        assert len(other.boxes) == len(own.boxes) > 10
+        assert other.scores == pytest.approx(own.scores, abs=1e-4)
+    assert sum(isinstance(outcome, Prediction) for outcome in said[0].values()) == 5
+
+
 @pytest.mark.parametrize(
     ("script", "words", "told"),
     [
-        ("export.py", ["ckpt=CKPT"], "to has no value yet"),
-        ("export.py", ["ckpt=CKPT", "to=tensorrt"], "to is 'tensorrt', expected one of onnx, openvino, torch"),
-        ("export.py", ["to=onnx", "ckpt=nowhere.ckpt"], "ckpt=nowhere.ckpt: there is no such file"),
-        ("predict.py", ["ckpt=CKPT", "runtime=onnx", "images=films"], "type python export.py ckpt="),
+        (exporting, ["to=tensorrt"], "to is 'tensorrt', expected one of onnx, openvino, torch"),
+        (predicting, ["images=films", "runtime=tensorrt"], "runtime is 'tensorrt', expected one of eager"),
         (
-            "predict.py",
-            ["ckpt=CKPT", "runtime=tensorrt", "images=films"],
-            "runtime is 'tensorrt', expected one of eager",
-        ),
-        (
-            "predict.py",
-            ["ckpt=CKPT", "runtime=onnx", "images=films", "cam=gradcam", "dicom=true"],
+            predicting,
+            ["images=films", "runtime=onnx", "cam=gradcam", "dicom=true"],
             "cam=… needs the detector's own layers; leave runtime=onnx out",
         ),
     ],
 )
-def test_what_is_wrong_is_told(ckpt: Path, tmp_path: Path, script: str, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told_before_anything_is_read(script: Any, words: list[str], told: str) -> None:
     if "dicom=true" in words:
         pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
-    (tmp_path / "films").mkdir()
-    cv2.imwrite(str(tmp_path / "films" / "1.png"), np.zeros((9, 9), np.uint8))
-    out = call(script, tmp_path, *(word.replace("CKPT", str(ckpt)) for word in words), code=2)
-    assert told in out
-    assert "Traceback" not in out
+    cfg = composed(script.__name__.removeprefix("cxr.").replace("ing", ""), "ckpt=nowhere.ckpt", *words)
+    with pytest.raises(ConfigError) as error, script.opened(cfg):
+        pass
+    assert told in str(error.value)
+
+
+def test_a_missing_package_is_told_with_what_to_type(
+    ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cfg = composed("export", f"ckpt={ckpt}", "to=openvino")
+    told = "needs onnx and openvino: pip install 'cxr[export]'"
+    with pytest.raises(ConfigError, match=re.escape(f"to=openvino {told}")), exporting.opened(cfg):
+        pass
+    with pytest.raises(ConfigError, match=re.escape("runtime=onnx needs onnxruntime: pip install 'cxr[export]'")):
+        restored(str(tmp_path), "onnx", batch=8)
+
+
+@pytest.mark.parametrize(("model", "task"), [("r3d", "cxr.volume.task.StudyTask"), ("unet", "cxr.suppress.task.Task")])
+def test_a_network_that_is_no_detector_of_films_is_named(ckpt: Path, tmp_path: Path, model: str, task: str) -> None:
+    content = torch.load(ckpt, weights_only=True)
+    content["cxr"]["config"]["model"]["_target_"] = f"cxr.networks.{model}"
+    content["cxr"]["config"]["task"]["_target_"] = task
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match=rf"other\.ckpt: {model} cannot be exported: it is no detector of films"):
+        exporting.instantiate(composed("export", f"ckpt={tmp_path / 'other.ckpt'}", "to=onnx"))
 
 
 def test_a_detector_that_cannot_be_exported_is_named_before_work_begins(
@@ -196,8 +250,5 @@ def test_a_detector_that_cannot_be_exported_is_named_before_work_begins(
 
     task.detector = Mine()
     monkeypatch.setattr(exporting, "load_task", lambda checkpoint: task)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("export", [f"ckpt={ckpt}", "to=onnx", "run_dir=outputs/x"])
-    GlobalHydra.instance().clear()
     with pytest.raises(ConfigError, match="fasterrcnn_tiny cannot be exported: Mine has no graph; those that have are"):
-        exporting.instantiate(cfg)
+        exporting.instantiate(composed("export", f"ckpt={ckpt}", "to=onnx"))

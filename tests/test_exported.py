@@ -71,7 +71,7 @@ def test_a_card_comes_back_as_it_was_written_and_is_plain_json(folder: Path) -> 
         ({"format": 2}, "expected an object whose format is 1"),
         ({"size": "128"}, "size is '128', expected int"),
         ({"size": True}, "size is True, expected int"),
-        ({"size": 0}, "size is 0, expected 1 or more"),
+        ({"size": 31}, "size is 31, expected 32 or more"),
         ({"box_weight": 1.5}, "box_weight is 1.5, expected 0 to 1"),
         ({"kind": 3}, "kind is 3, expected str or null"),
         ({"runtime": "tensorrt"}, "runtime is 'tensorrt', expected one of onnx, openvino, torch"),

@@ -12,7 +12,7 @@ from cxr.detect.task import in_original
 from cxr.export.card import Card
 from cxr.export.graph import IMAGE_OUTPUT
 from cxr.export.runtimes import RUNNERS, Runtime
-from cxr.findings import BACKGROUND, FindingVocabulary
+from cxr.findings import FindingVocabulary
 
 
 class ExportedDetector:
@@ -45,8 +45,7 @@ class ExportedDetector:
             nothing = {"boxes": found["boxes"][:0], "labels": found["labels"][:0], "scores": found["scores"][:0]}
             unknown = torch.full((len(self.findings.names) + 1,), torch.nan)
             return {**nothing, "finding_scores": unknown[1:], "abnormal": unknown[0]}
-        kept = found["labels"] != BACKGROUND
-        boxes = in_original({name: found[name][kept] for name in ("boxes", "labels", "scores")}, target)
+        boxes = in_original(found, target)  # without what is absent: its label is that of the background
         image = found.get(IMAGE_OUTPUT)
         logits = None if image is None else image.double().logit()  # of 0 and 1 too: their sigmoid is 0 and 1 again
         weights = self.card.box_weight, self.card.film_weight

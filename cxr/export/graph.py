@@ -72,24 +72,24 @@ class Graph(nn.Module):
         Boxes are xyxy in pixels of the canvas, within their film, the strongest first. Label 0 and score 0 stand where
         a film has fewer than D detections, and in place of what a single-stage detector calls background.
         ``image_scores`` are 0..1: of each finding in the order of its class, and of any at last. All scores of a film
-        are NaN where its pixels, or what the backbone makes of them, are not finite: such a film is not one without
-        findings.
+        are NaN where its pixels, or what backbone and heads make of them, are not finite: boxes are chosen by
+        comparisons, NaN fails each of them, and such a film would look like one without findings.
         """
         pyramid = self.backbone((films - self.transform.mean) / self.transform.std)
-        boxes, labels, scores = self.detections(pyramid, sizes, films.shape[2])
+        boxes, labels, scores, computed = self.detections(pyramid, sizes, films.shape[2])
+        image = [] if self.image_head is None else [self.image_head(pyramid)]
         found = (scores > 0) & (labels != BACKGROUND)
         labels = torch.where(found, labels, torch.zeros_like(labels))
         scores = torch.where(found, scores, torch.zeros_like(scores))
         boxes = torch.where(found[..., None], boxes, torch.zeros_like(boxes))
-        scores = torch.where(_finite(films, *pyramid.values())[:, None], scores, torch.full_like(scores, math.nan))
-        if self.image_head is None:
-            return boxes, labels, scores
-        return boxes, labels, scores, self.image_head(pyramid).sigmoid()
+        finite = _finite(films, *pyramid.values(), *computed, *image)
+        scores = torch.where(finite[:, None], scores, torch.full_like(scores, math.nan))
+        return boxes, labels, scores, *(logits.sigmoid() for logits in image)
 
 
-def _finite(*maps: Tensor) -> Tensor:
-    """Return for each film whether its maps hold finite numbers only, bool [B]: of NaN every comparison is false."""
-    sums = [level.abs().flatten(1).sum(1) for level in maps]
+def _finite(*tensors: Tensor) -> Tensor:
+    """Return for each film whether tensors [B, …] hold finite numbers only, bool [B]."""
+    sums = [values.abs().flatten(1).sum(1) for values in tensors]
     return torch.stack(sums).sum(0) < torch.finfo(torch.float32).max
 
 

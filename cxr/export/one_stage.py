@@ -11,9 +11,7 @@ from torchvision.models.detection.ssd import SSD
 from cxr.detect.queries import RTDETR
 from cxr.detect.yolo import CANDIDATES, YOLOv8
 from cxr.export.anchors import decoded, grid_of_cells
-from cxr.export.suppression import ABSENT, best, clipped, rows, suppressed
-
-Found = tuple[Tensor, Tensor, Tensor]
+from cxr.export.suppression import ABSENT, Found, best, clipped, rows, suppressed
 
 
 class Retina(nn.Module):
@@ -24,11 +22,12 @@ class Retina(nn.Module):
         self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
-        """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
+        """Return what ``TwoStage`` returns."""
         cells = self.detector.anchor_generator.cell_anchors
         found = [self._level(level, cell, side) for level, cell in zip(pyramid.values(), cells, strict=True)]
-        boxes, labels, scores = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
-        return _best_of_classes(clipped(boxes, sizes), labels, scores, self.classes, self.detector)
+        boxes, labels, scores = (torch.cat(parts, 1) for parts in list(zip(*found, strict=True))[:3])
+        computed = [values for level in found for values in level[3]]
+        return *_best_of_classes(clipped(boxes, sizes), labels, scores, self.classes, self.detector), computed
 
     @property
     def classes(self) -> int:
@@ -40,7 +39,7 @@ class Retina(nn.Module):
         scores, places = _thresholded(self._scores(read).flatten(1), self.detector)
         anchors = torch.div(places, self.classes, rounding_mode="floor")
         boxes = self._boxes(rows(read["bbox_regression"], anchors), self._anchors(level, cell, side)[anchors])
-        return boxes, places % self.classes, scores
+        return boxes, places % self.classes, scores, list(read.values())
 
     def _scores(self, read: Mapping[str, Tensor]) -> Tensor:
         return read["cls_logits"].sigmoid()
@@ -73,9 +72,9 @@ class Ssd(nn.Module):
         self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
-        """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
+        """Return what ``TwoStage`` returns."""
         levels, detector = list(pyramid.values()), self.detector
-        read = detector.head(levels)
+        read = detector.head(levels)  # cls_logits [B, A, K + 1], bbox_regression [B, A, 4]
         boxes = decoded(read["bbox_regression"], self._anchors(levels, side), detector.box_coder)
         boxes = clipped(boxes, sizes)
         scores = read["cls_logits"].softmax(2)[..., 1:].transpose(1, 2)  # [B, K, A]
@@ -86,7 +85,7 @@ class Ssd(nn.Module):
         kept = suppressed(boxes, scores[:, None], detector.nms_thresh, detector.detections_per_img)
         values, chosen = best(kept.reshape(batch, -1), detector.detections_per_img)
         labels = torch.div(chosen, count, rounding_mode="floor") + 1
-        return rows(boxes.reshape(batch, -1, 4), chosen), labels, values
+        return rows(boxes.reshape(batch, -1, 4), chosen), labels, values, list(read.values())
 
     def _anchors(self, levels: list[Tensor], side: Any) -> Tensor:
         """Return the default boxes [A, 4] xyxy of a canvas: fractions of it around the centre of each cell."""
@@ -109,7 +108,7 @@ class Yolo(nn.Module):
         self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
-        """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
+        """Return what ``TwoStage`` returns."""
         levels = list(pyramid.values())
         offsets, logits = self.detector.predictions(levels)
         classes = logits.shape[2]
@@ -117,7 +116,8 @@ class Yolo(nn.Module):
         scores = torch.where(scores >= self.detector.score_thresh, scores, torch.full_like(scores, ABSENT))
         points = torch.div(places, classes, rounding_mode="floor")
         boxes = clipped(rows(self.detector.boxes(offsets, levels), points), sizes)
-        return _best_of_classes(boxes, places % classes + 1, scores, classes + 1, self.detector)
+        found = _best_of_classes(boxes, places % classes + 1, scores, classes + 1, self.detector)
+        return *found, [offsets, logits]
 
 
 class Queries(nn.Module):
@@ -128,7 +128,7 @@ class Queries(nn.Module):
         self.detector: Any = detector
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
-        """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D], as ``TwoStage`` does."""
+        """Return what ``TwoStage`` returns."""
         read = self.detector.head(list(pyramid.values()))
         logits = read.logits[:, -1]
         scores, places = best(logits.sigmoid().flatten(1), self.detector.detections_per_img)
@@ -137,7 +137,7 @@ class Queries(nn.Module):
         found = rows(read.boxes[:, -1], queries)
         half = 0.5 * found[..., 2:]
         boxes = torch.cat([found[..., :2] - half, found[..., :2] + half], 2) * side
-        return clipped(boxes, sizes), places % logits.shape[2] + 1, scores
+        return clipped(boxes, sizes), places % logits.shape[2] + 1, scores, [read.logits, read.boxes, read.cell_logits]
 
 
 def _thresholded(scores: Tensor, detector: Any, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -146,8 +146,13 @@ def _thresholded(scores: Tensor, detector: Any, count: int | None = None) -> tup
     return best(above, detector.topk_candidates if count is None else count)
 
 
-def _best_of_classes(boxes: Tensor, labels: Tensor, scores: Tensor, classes: int, detector: Any) -> Found:
-    """Return the best D of candidates [B, N] after suppression within each label 0..``classes`` - 1."""
+def _best_of_classes(
+    boxes: Tensor, labels: Tensor, scores: Tensor, classes: int, detector: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes, labels and scores of the best D of candidates [B, N].
+
+    They are suppressed within each label 0..``classes`` - 1.
+    """
     of_class = labels[:, None] == torch.arange(classes, device=labels.device)[:, None]  # [B, classes, N]
     split = torch.where(of_class, scores[:, None], torch.full_like(scores[:, None], ABSENT))
     kept = suppressed(boxes, split, detector.nms_thresh, detector.detections_per_img).amax(1)

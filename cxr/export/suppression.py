@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Found = tuple[Tensor, Tensor, Tensor, list[Tensor]]
+"""Boxes [B, D, 4], labels [B, D] and scores [B, D] of a batch, and what the layers computed [B, …] to choose them."""
+
 ABSENT = -1.0
 _FLOOR = -0.5  # between ABSENT and 0, the lowest score there is
 

@@ -11,7 +11,7 @@ from torchvision.ops import roi_align
 
 from cxr.detect.roi_pool import bin_weights
 from cxr.export.anchors import decoded, grid_of_cells
-from cxr.export.suppression import ABSENT, best, clipped, rows, suppressed
+from cxr.export.suppression import ABSENT, Found, best, clipped, rows, suppressed
 
 _SMALLEST_PROPOSAL = 1e-3  # px; torchvision drops thinner ones, of proposals and of detections
 _SMALLEST_BOX = 1e-2
@@ -32,20 +32,23 @@ class TwoStage(nn.Module):
         self.heads: Any = detector.roi_heads
         self.pool: RegionPool = _pooling(detector, strides, side)
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D] of a batch's pyramid, the strongest first.
 
+        Behind them stands what the layers computed for each film, from which these were chosen.
         ``sizes`` int64 [B, 2] are the films' heights and widths, ``side`` the canvas's side in pixels. A score of
         ``ABSENT`` stands where a film has fewer than D detections.
         """
-        proposals, objectness = self.proposals(list(pyramid.values()), sizes, side)
+        objectness_maps, offset_maps = self.rpn.head(list(pyramid.values()))
+        proposals, objectness = self.proposals(objectness_maps, offset_maps, sizes, side)
         pooled = self.pool(pyramid, proposals)
         logits, offsets = self.heads.box_predictor(pooled)
         batch, count = objectness.shape
-        scores = logits.reshape(batch, count, -1).softmax(2)[..., 1:]
-        offsets = offsets.reshape(batch, count, -1, 4)[:, :, 1:]
+        logits = logits.reshape(batch, count, -1)
+        offsets = offsets.reshape(batch, count, -1, 4)
+        scores = logits.softmax(2)[..., 1:]
         classes = scores.shape[2]
-        boxes = decoded(offsets, proposals[:, :, None], self.heads.box_coder)
+        boxes = decoded(offsets[:, :, 1:], proposals[:, :, None], self.heads.box_coder)
         boxes = clipped(boxes.reshape(batch, count * classes, 4), sizes).reshape(batch, count, classes, 4)
         valid = (scores > self.heads.score_thresh) & (objectness > ABSENT)[..., None] & _large(boxes, _SMALLEST_BOX)
         scores = torch.where(valid, scores, torch.full_like(scores, ABSENT)).transpose(1, 2)  # [B, K, R]
@@ -55,11 +58,16 @@ class TwoStage(nn.Module):
         kept = suppressed(*groups, self.heads.nms_thresh, most).reshape(batch, classes * count)
         values, places = best(kept, most)
         chosen = rows(boxes.reshape(batch, classes * count, 4), places)
-        return chosen, torch.div(places, count, rounding_mode="floor") + 1, values
+        labels = torch.div(places, count, rounding_mode="floor") + 1
+        return chosen, labels, values, [*objectness_maps, *offset_maps, logits, offsets]
 
-    def proposals(self, levels: list[Tensor], sizes: Tensor, side: Any) -> tuple[Tensor, Tensor]:
-        """Return the regions to look at [B, R, 4], the most promising first, and their scores [B, R]."""
-        objectness, offsets = self.rpn.head(levels)
+    def proposals(
+        self, objectness: list[Tensor], offsets: list[Tensor], sizes: Tensor, side: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return the regions to look at [B, R, 4], the most promising first, and their scores [B, R].
+
+        Read from the maps of the proposal head, a level each: objectness [B, A, h, w], offsets [B, 4 · A, h, w].
+        """
         wanted = self.rpn.pre_nms_top_n()
         boxes, scores = [], []
         for cells, raw, moves in zip(self.rpn.anchor_generator.cell_anchors, objectness, offsets, strict=True):
@@ -72,7 +80,7 @@ class TwoStage(nn.Module):
             valid = (values > -math.inf) & _large(found, _SMALLEST_PROPOSAL)
             boxes.append(torch.where(valid[..., None], found, torch.zeros_like(found)))  # NaN is no place to pool from
             scores.append(torch.where(valid, values.sigmoid(), torch.full_like(values, ABSENT)))
-        every, batch = torch.stack(boxes, 1), levels[0].shape[0]  # [B, L, n, 4]
+        every, batch = torch.stack(boxes, 1), objectness[0].shape[0]  # [B, L, n, 4]
         groups = every.reshape(-1, wanted, 4), torch.stack(scores, 1).reshape(-1, 1, wanted)
         kept = suppressed(*groups, self.rpn.nms_thresh, self.rpn.post_nms_top_n())
         values, places = best(kept.reshape(batch, -1), self.rpn.post_nms_top_n())

@@ -143,7 +143,11 @@ def _read_line(line: bytes) -> Done | None:
 
 def _plain(done: Done) -> dict[str, Any]:
     """Return a film as the journal keeps it: without its SOPInstanceUID, which stands in the key alone."""
-    plain = asdict(done)
+    plain = dict(vars(done))
+    if done.prediction is not None:
+        plain["prediction"] = dict(vars(done.prediction))  # ``asdict`` would copy each number of each box
+    if done.not_assessed is not None:
+        plain["not_assessed"] = asdict(done.not_assessed)
     for part in ("prediction", "not_assessed"):
         if plain[part] is not None:
             del plain[part]["sop_instance"]

@@ -87,6 +87,35 @@ def test_a_film_that_is_not_finite_is_not_one_without_findings(
     torch.testing.assert_close(scores[[0, 2]], usual[[0, 2]], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("fasterrcnn_tiny", "backbone"),
+        ("fasterrcnn_tiny", "rpn.head.cls_logits"),
+        ("fasterrcnn_tiny", "rpn.head.bbox_pred"),
+        ("fasterrcnn_tiny", "roi_heads.box_predictor.cls_score"),
+        ("fasterrcnn_tiny", "roi_heads.box_predictor.bbox_pred"),
+        ("fasterrcnn_tiny", "image_head"),
+        ("retinanet", "head.classification_head.cls_logits"),
+        ("fcos", "head.regression_head.bbox_ctrness"),
+        ("ssdlite", "head.regression_head"),
+        ("yolov8", "head.cv3.0.2"),
+        ("rtdetr", "head"),
+    ],
+)
+@torch.no_grad()
+def test_neither_is_one_of_which_a_layer_computes_nan(
+    name: str, layer: str, build: Callable[..., nn.Module], films: list[Tensor]
+) -> None:
+    detector = build(name, image_head=True)
+    graph = Graph(detector, SIDE).eval()
+    some = on_canvas(films[:2])
+    assert graph(*some)[2].isfinite().all()
+    for parameter in detector.get_submodule(layer).parameters():
+        parameter.flatten()[0] = torch.nan
+    assert graph(*some)[2].isnan().all()
+
+
 def test_a_detector_of_another_kind_is_named() -> None:
     detector = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
     with pytest.raises(UnsupportedError, match="MaskRCNN has no graph; those that have are FasterRCNN"):
