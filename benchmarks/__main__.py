@@ -131,7 +131,7 @@ def ratios(figures: Any, key: str = "") -> Iterator[tuple[str, float]]:
         for name, value in figures.items():
             yield from ratios(value, f"{key} · {name}" if key else str(name))
     elif isinstance(figures, list):  # rows of a table: the words of each say which it is
-        for row in figures:
+        for row in (row for row in figures if isinstance(row, dict)):
             words = ", ".join(value for value in row.values() if isinstance(value, str))
             yield from ratios(row, f"{key} · {words}" if key else words)
     elif isinstance(figures, int | float) and not isinstance(figures, bool) and any(word in key for word in _RATIO):
