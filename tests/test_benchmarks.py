@@ -97,7 +97,7 @@ def test_ratios_are_told_and_seconds_are_not() -> None:
 
     figures = {"pydicom / cxr": {"RLE": 1.5}, "loops": {"ratio": 1.02, "plain_ms": 270.0}, "exact": True}
     assert dict(ratios(figures)) == {"pydicom / cxr · RLE": 1.5, "loops · ratio": 1.02}
-    rows = [{"detector": "ssdlite", "runtime": "onnx", "ms": 3.0, "ratio": 1.7}]
+    rows = [{"detector": "ssdlite", "runtime": "onnx", "ms": 3.0, "ratio": 1.7, "sides": [256, 192]}]
     assert dict(ratios(rows)) == {"ssdlite, onnx · ratio": 1.7}
 
 
