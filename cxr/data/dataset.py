@@ -14,7 +14,7 @@ from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.frame import to_longest_side
-from cxr.read.memory import keep_freed_memory
+from cxr.read.freed_memory import keep_freed_memory
 
 Target = dict[str, Tensor]
 Sample = tuple[Tensor, Target]

@@ -83,15 +83,18 @@ def _stratify(films: Sequence[Film], shares: Sequence[float], rng: np.random.Gen
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011) with patients in place of examples and
     the numbers of their films with each finding, or normal, in place of labels: the rarest finding first, each of its
-    patients to the part that lacks most of it.
+    patients to the part that lacks most of it. Patients of many films come before those of few, who even out what the
+    many upset. Patients of as many films come in random order, whatever their findings are: the order decides the part,
+    and a part must not get the films of one finding only.
     """
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for film in films:
         labels[film.patient].update(set(film.findings) or {NORMAL})
+    films_of = Counter(film.patient for film in films)
     lacking = [{label: share * n for label, n in _total(labels.values()).items()} for share in shares]
     waiting = list(labels)
     rng.shuffle(waiting)
-    waiting.sort(key=lambda patient: -labels[patient].total())  # the small ones even out what the large ones upset
+    waiting.sort(key=lambda patient: -films_of[patient])
     part_of: dict[str, int] = {}
     while waiting:
         left = _total(labels[patient] for patient in waiting)

@@ -1,6 +1,7 @@
 """RoIAlign as two batched matrix products: the same numbers as torchvision's, in a fraction of its time on CPU."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
 
     The bilinear weights of a bin are a product of weights along y and along x, so pooling all regions of a film is
     ``Wy · F · Wxᵀ``. torchvision's backward scatters serially on CPU and was 40 % of a training step; a matrix product
-    also repeats itself exactly on GPU, where the scatter does not. Every region is pooled from one level (eq. 1 of the
-    FPN paper) but multiplied with all of them, at zero weight on the others: dearer than torchvision on large maps.
+    also repeats itself exactly on GPU, where the scatter does not. Every region is pooled from one level of the pyramid
+    (eq. 1 of the FPN paper). A product costs the whole map for each region, so this is dearer than torchvision on large
+    maps.
 
     Args:
         strides: input pixels a cell, one for each of the maps "0", "1", … (powers of two, ascending).
@@ -28,29 +30,49 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         names = [str(i) for i in range(len(strides))]
         super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_scale)
         self.strides = tuple(strides)
-        # torchvision's own fields for what it finds out on the first call: who asks for a region's level finds them
-        first = self.strides[0].bit_length() - 1
-        last = first + len(self.strides) - 1
-        self.scales: Any = [1 / stride for stride in self.strides]
-        self.map_levels: Any = initLevelMapper(first, last, canonical_scale, self.canonical_level)
+        _tell_strides(self, strides)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return [sum of N, C, bins, bins] for the maps ``x`` [B, C, ...] and B tensors of regions [N, 4], xyxy."""
-        regions = pad_sequence(boxes, batch_first=True)  # [B, R, 4]; the padding is pooled too, and dropped below
-        level_of = self.map_levels(list(regions)).view(regions.shape[:2])
-        levels = [
-            _pool(x[name], regions / stride, level_of == level, self.output_size[0], self.sampling_ratio)
-            for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True))
-        ]
-        pooled = torch.stack(levels).sum(0)
-        kept = torch.cat([rows[: len(own)] for rows, own in zip(pooled, boxes, strict=True)])
-        return kept.permute(0, 3, 1, 2)
+        levels: Any = self.map_levels
+        level_of = levels(boxes).split([len(regions) for regions in boxes])
+        pooled, places = [], []
+        for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True)):
+            here = [torch.nonzero(of_film == level).squeeze(1) for of_film in level_of]
+            regions = pad_sequence([some[rows] for some, rows in zip(boxes, here, strict=True)], batch_first=True)
+            padded = _pool(x[name], regions / stride, self.output_size[0], self.sampling_ratio)
+            pooled += [of_film[: len(rows)] for of_film, rows in zip(padded, here, strict=True)]
+            places += [rows + first for rows, first in zip(here, _starts(boxes), strict=True)]
+        return torch.cat(pooled).index_select(0, torch.cat(places).argsort()).permute(0, 3, 1, 2)
 
 
-def _pool(feature: Tensor, regions: Tensor, here: Tensor, bins: int, samples: int) -> Tensor:
-    """Return [B, R, bins, bins, C], zero where a region is not ``here`` [B, R]; ``regions`` are in cells."""
+def region_pool(strides: Sequence[int]) -> MultiScaleRoIAlign:
+    """Return torchvision's pool of 7 × 7 bins for the maps "0", "1", … of these strides, in input pixels a cell.
+
+    Left alone, it takes the strides from the sizes of the first films it sees and keeps them. That is wrong where such
+    a film is more than 1.4 times as wide as high, because its maps are those of a square canvas.
+    """
+    pool = MultiScaleRoIAlign([str(i) for i in range(len(strides))], output_size=7, sampling_ratio=2)
+    _tell_strides(pool, strides)
+    return pool
+
+
+def _tell_strides(pool: Any, strides: Sequence[int]) -> None:
+    """Fill torchvision's own fields for what it finds out on its first call, so that it finds out nothing."""
+    first, last = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
+    pool.scales = [1 / stride for stride in strides]
+    pool.map_levels = initLevelMapper(first, last, pool.canonical_scale, pool.canonical_level)
+
+
+def _starts(boxes: list[Tensor]) -> list[int]:
+    """Return at which row the regions of each film begin where those of all films stand in one tensor."""
+    return list(accumulate((len(regions) for regions in boxes[:-1]), initial=0))
+
+
+def _pool(feature: Tensor, regions: Tensor, bins: int, samples: int) -> Tensor:
+    """Return [B, R, bins, bins, C] of ``feature`` [B, C, H, W] for ``regions`` [B, R, 4], xyxy in cells."""
     batch, channels, height, width = feature.shape
-    along_y = bin_weights(regions[..., 1], regions[..., 3], height, bins, samples) * here[..., None, None]
+    along_y = bin_weights(regions[..., 1], regions[..., 3], height, bins, samples)
     along_x = bin_weights(regions[..., 0], regions[..., 2], width, bins, samples)
     rows = feature.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     rows = torch.bmm(along_y.flatten(1, 2).to(rows.dtype), rows)

@@ -215,10 +215,7 @@ def _apart_as_a_whole(own: Detections, other: Detections, least: float) -> list[
 
 
 def _batches(films: int, sides: tuple[int, ...], channels: int) -> Iterator[list[Tensor]]:
-    """Yield batches of films [C, h, w] float32 in 0..1: an empty square one, then drawn ones of each side in turn.
-
-    The square one comes first because torchvision's pooling keeps the scale of its maps from the first films it sees.
-    """
+    """Yield batches of films [C, h, w] float32 in 0..1: an empty one, then drawn ones of each side in turn."""
     yield [torch.zeros(channels, sides[0], sides[0])]
     for turn, side in enumerate(sides):
         numbers = range(turn, films, len(sides))

@@ -22,7 +22,7 @@ from pydicom.uid import UID
 
 from cxr.progress import track
 from cxr.read.decode import announce, decoders_in_use
-from cxr.read.memory import keep_freed_memory
+from cxr.read.freed_memory import keep_freed_memory
 from cxr.read.radiograph import ReadError
 
 _Item = TypeVar("_Item")

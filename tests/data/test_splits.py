@@ -44,6 +44,16 @@ def test_every_finding_is_divided_in_proportion() -> None:
         assert sum(f.normal for f in splits[name]) == pytest.approx(share * sum(f.normal for f in films), abs=3)
 
 
+def test_films_of_many_findings_are_divided_as_films_of_few() -> None:
+    """Else validation films are easier than training films, and more than were asked for."""
+    rng = np.random.default_rng(0)
+    drawn = [tuple(name for name in "abcdefg" if rng.random() < 0.25) for _ in range(480)]
+    splits = split_films([film(i, *found) for i, found in enumerate(drawn)], val_fraction=0.15, test_fraction=0)
+    assert len(splits["val"]) == pytest.approx(0.15 * 480, abs=3)
+    of_each = {name: np.mean([len(f.findings) for f in splits[name]]) for name in ("train", "val")}
+    assert of_each["val"] == pytest.approx(of_each["train"], abs=0.1)
+
+
 def test_a_finding_of_three_patients_is_in_every_split() -> None:
     films = [film(i) for i in range(30)] + [film(30 + i, "rare") for i in range(3)]
     for split in split_films(films, val_fraction=1 / 3, test_fraction=1 / 3).values():
