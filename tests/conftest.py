@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from scripts import call
 
 LEARNING = ("experiment=smoke", "hydra.run.dir=run", "trainer.max_epochs=10", "optimizer=adamw", "optimizer.lr=0.003")
+LEARNING += ("trainer.precision=32-true",)  # as the scripts compute that it is held against
 
 
 @pytest.fixture(scope="session")

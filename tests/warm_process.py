@@ -1,9 +1,12 @@
 """A process that has imported what the scripts import and forks itself for each script that ``scripts.py`` asks for.
 
 The forked process is as one that was just begun: it has its own folder, environment, output, session and signals, and
-ends as the interpreter ends. No thread runs before the fork, and nothing has been computed, so that nothing is lost.
+ends as any does, but for taking its modules apart, which takes a second or two. No thread runs before the fork, and
+nothing has been computed, so that nothing is lost.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -22,6 +25,8 @@ IMPORTED_FIRST = (
     *("torch.utils.tensorboard", "matplotlib.pyplot", "faster_coco_eval", "highdicom"),
 )
 
+_codes: list[int] = []  # of the exit that is under way
+
 
 def serve(requests: socket.socket) -> dict[str, Any]:
     """Fork for each request, and return in the forked process, with the request; ends when nobody can ask any more."""
@@ -29,7 +34,7 @@ def serve(requests: socket.socket) -> dict[str, Any]:
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, 1 << 18, 2)
         if not message:
-            sys.exit()
+            os._exit(0)
         if os.fork() == 0:
             break
         for descriptor in descriptors:
@@ -72,11 +77,29 @@ def run(script: str, words: list[str], place: str, environment: dict[str, str], 
     sys.argv = [script, *words]
     sys.path[0] = os.path.dirname(script)  # noqa: PTH120 - as Python has it
     exec(before, {})  # noqa: S102
-    runpy.run_path(script, run_name="__main__")
+    try:
+        runpy.run_path(script, run_name="__main__")
+        _codes.append(0)
+    except SystemExit as end:
+        _codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+    except Exception:
+        _codes.append(1)
+        raise
+
+
+def end_here() -> None:
+    """End the process, after all other functions that are to be called at its end."""
+    if _codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_codes[0])
 
 
 if __name__ == "__main__":
+    atexit.register(end_here)  # the first that is registered is the last that is called
     for name in IMPORTED_FIRST:
         with suppress(ImportError):  # an extra that is not installed
             importlib.import_module(name)
+    gc.freeze()  # what is there already is not looked through again, and so not copied
     run(**serve(socket.socket(fileno=int(sys.argv[1]))))
