@@ -26,7 +26,7 @@ BFLOAT16, FLOAT32 = "bf16-mixed", "32-true"
 WORTH_IT = 1.5
 """Times as fast that a product must be for a step to gain: the rest of a step stays in float32, and casting costs."""
 _SIDE = 256  # of the matrices: 34 MFLOP, 0.3 ms in float32, and still 40 ms at the 0.9 GFLOP/s seen on AVX2
-_TURNS = 8
+_TURNS = 16
 _ENOUGH_S = 0.1  # a processor so slow in bfloat16 need not be timed any longer
 _NOTE = "precision.json"  # in a sweep's folder: what its jobs have in common
 _WAIT_S, _POLL_S = 300.0, 0.05
@@ -53,7 +53,7 @@ class Bfloat16:
         if not self.instructions:
             return "this processor has no bfloat16 instructions"
         enough = "" if self.faster else f", and less than {WORTH_IT:g} times is not worth it"
-        return f"products in bfloat16 are {self.times_as_fast:.2g} times as fast as in float32 here{enough}"
+        return f"products in bfloat16 are {self.times_as_fast:.1f} times as fast as in float32 here{enough}"
 
 
 @functools.cache
@@ -61,7 +61,8 @@ def bfloat16() -> Bfloat16:
     """Measure what bfloat16 is worth on this processor: some milliseconds, once a process."""
     if not _has_instructions():
         return Bfloat16(False, 0.0)
-    return Bfloat16(True, _seconds_of_products(torch.float32) / _seconds_of_products(torch.bfloat16))
+    in_float32, in_bfloat16 = _seconds_of_products()
+    return Bfloat16(True, in_float32 / in_bfloat16)
 
 
 def faster() -> str:
@@ -136,12 +137,25 @@ def _has_instructions() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
 
 
-def _seconds_of_products(dtype: torch.dtype) -> float:
-    """Return the seconds of the fastest of a few products of two matrices; the first, which warms up, counts too."""
-    matrix = torch.ones(_SIDE, _SIDE, dtype=dtype)
-    seconds: list[float] = []
-    while len(seconds) <= _TURNS and sum(seconds) < _ENOUGH_S:
-        start = time.perf_counter()
-        torch.mm(matrix, matrix)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def _seconds_of_products() -> tuple[float, float]:
+    """Return the seconds of the fastest product of two matrices in float32 and in bfloat16.
+
+    In turns and on one thread, so that other work on the machine meets both alike and no thread waits for another.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        matrices = [torch.ones(_SIDE, _SIDE, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+        seconds: list[tuple[float, ...]] = []
+        while len(seconds) < _TURNS and sum(map(sum, seconds)) < _ENOUGH_S:
+            seconds.append(tuple(_seconds_of_product(matrix) for matrix in matrices))
+    finally:
+        torch.set_num_threads(threads)
+    in_float32, in_bfloat16 = (min(some) for some in zip(*seconds, strict=True))
+    return in_float32, in_bfloat16
+
+
+def _seconds_of_product(matrix: torch.Tensor) -> float:
+    start = time.perf_counter()
+    torch.mm(matrix, matrix)
+    return time.perf_counter() - start

@@ -127,7 +127,7 @@ def test_a_codec_that_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("probe", "words"),
     [
-        (Bfloat16(True, 4.0), "4 times as fast as in float32 here; trainer=cpu trains in bf16-mixed"),  # Zen 5
+        (Bfloat16(True, 4.0), "4.0 times as fast as in float32 here; trainer=cpu trains in bf16-mixed"),  # Zen 5
         (Bfloat16(False, 0.0), "no bfloat16 instructions; trainer=cpu trains in 32-true"),  # AVX2
         (Bfloat16(True, 0.5), "less than 1.5 times is not worth it; trainer=cpu trains in 32-true"),
     ],

@@ -33,9 +33,9 @@ class Machine:
     def play(self, name: str) -> None:
         instructions, *seconds = MACHINES[name]
 
-        def timed(dtype: torch.dtype) -> float:
+        def timed() -> list[float]:
             self.timed += 1
-            return seconds[dtype == torch.bfloat16]
+            return seconds
 
         self._monkeypatch.setattr(precision, "_has_instructions", lambda: instructions)
         self._monkeypatch.setattr(precision, "_seconds_of_products", timed)
@@ -61,11 +61,11 @@ def test_a_processor_without_the_instructions_is_not_timed_and_one_with_them_onc
     machine.play("amx")
     precision.faster()
     precision.faster()
-    assert machine.timed == 2  # each of the two types
+    assert machine.timed == 1
 
 
 def test_timing_ends_early_on_a_processor_that_is_very_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(number * 0.04 for number in range(1000))  # 40 ms a product, as bfloat16 on AVX2
+    now = iter(number * 0.04 for number in range(1000))  # 40 ms a product, as in bfloat16 on AVX2
     asked: list[float] = []
 
     def clock() -> float:
@@ -73,8 +73,14 @@ def test_timing_ends_early_on_a_processor_that_is_very_slow(monkeypatch: pytest.
         return asked[-1]
 
     monkeypatch.setattr(precision, "time", SimpleNamespace(perf_counter=clock))
-    assert precision._seconds_of_products(torch.float32) == pytest.approx(0.04)
+    assert precision._seconds_of_products() == pytest.approx((0.04, 0.04))
     assert asked[-1] < 0.3
+
+
+def test_timing_leaves_the_number_of_threads_as_it_was() -> None:
+    threads = torch.get_num_threads()
+    precision._seconds_of_products()
+    assert torch.get_num_threads() == threads
 
 
 def test_this_machine_can_be_asked() -> None:
@@ -144,7 +150,7 @@ def test_the_log_says_which_and_why_and_what_to_type_where_it_is_the_slow_one(
     assert "type trainer.precision=32-true" in caplog.messages[-1]
     machine.play("amx")
     precision.tell("bf16-mixed", resumed=False)
-    assert "5 times as fast as in float32" in caplog.messages[-1]
+    assert "5.0 times as fast as in float32" in caplog.messages[-1]
     precision.tell("32-true", resumed=True)
     assert "type trainer.precision=bf16-mixed" in caplog.messages[-1]
 

@@ -1,7 +1,5 @@
 """Films → samples of a detector, and the order they come in; both follow from (seed, epoch, index) alone."""
 
-import contextlib
-import ctypes
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -16,8 +14,7 @@ from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.frame import to_longest_side
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+from cxr.read.freed_memory import keep_freed_memory
 
 Target = dict[str, Tensor]
 Sample = tuple[Tensor, Target]
@@ -161,18 +158,6 @@ def start_worker(worker: int) -> None:
     """Leave the other cores to the other workers; torch does the same for itself."""
     cv2.setNumThreads(0)
     keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep up to 512 MiB of freed memory in this process; elsewhere nothing happens.
-
-    A sample is made of arrays of megabytes. By default glibc gives them back to the system when they are freed, and
-    for the next sample the system clears the same pages again: more than half of a sample's time (mallopt(3)).
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 64 << 20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 512 << 20)
 
 
 def _seed(*numbers: int) -> int:

@@ -62,7 +62,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from cxr.detect.image_head import attach_image_head
 from cxr.detect.recompute import recompute_stages
 from cxr.detect.region_heads import RegionHeads
-from cxr.detect.roi_pool import SeparableRoIAlign
+from cxr.detect.roi_pool import SeparableRoIAlign, region_pool
 from cxr.detect.tiny import TinyFPN
 from cxr.detect.told import told_logits
 from cxr.detect.transform import PadAndNormalize
@@ -80,6 +80,8 @@ THIRDS = (  # of an octave, rounded down to pixels as torchvision does
 )
 RESNET_LAYERS = 5
 MOBILENET_LAYERS = 6
+RESNET_STRIDES = (4, 8, 16, 32)  # of the maps that regions are pooled from
+MOBILENET_STRIDES = (32, 32)
 
 Sizes = Sequence[Sequence[float]]
 Targets = list[dict[str, Tensor]]
@@ -113,6 +115,7 @@ def fasterrcnn(
         backbone,
         num_classes,
         rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
+        box_roi_pool=region_pool(RESNET_STRIDES),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,
@@ -152,6 +155,7 @@ def fasterrcnn_v2(
         backbone,
         num_classes,
         rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
+        box_roi_pool=region_pool(RESNET_STRIDES),
         rpn_head=RPNHead(channels, len(anchor_sizes[0]) * len(anchor_ratios), conv_depth=2),
         box_head=FastRCNNConvFCHead((channels, 7, 7), [channels] * 4, [1024], norm_layer=norm),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
@@ -189,6 +193,7 @@ def fasterrcnn_mobilenet(
         _mobilenet_extractor(network, True, trainable_layers if state else MOBILENET_LAYERS),
         num_classes,
         rpn_anchor_generator=_anchors(anchor_sizes, anchor_ratios, image_size),
+        box_roi_pool=region_pool(MOBILENET_STRIDES),
         **_sampling(rpn_batch_size_per_image, rpn_pre_nms_top_n, rpn_post_nms_top_n, box_batch_size_per_image),
         box_score_thresh=score_thresh,
         box_detections_per_img=detections_per_img,

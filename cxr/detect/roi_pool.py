@@ -30,15 +30,12 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
         names = [str(i) for i in range(len(strides))]
         super().__init__(names, output_size, sampling_ratio=2, canonical_scale=canonical_scale)
         self.strides = tuple(strides)
-        # torchvision's own fields for what it finds out on the first call: who asks for a region's level finds them
-        first = self.strides[0].bit_length() - 1
-        last = first + len(self.strides) - 1
-        self.scales: Any = [1 / stride for stride in self.strides]
-        self.map_levels: Any = initLevelMapper(first, last, canonical_scale, self.canonical_level)
+        _tell_strides(self, strides)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Return [sum of N, C, bins, bins] for the maps ``x`` [B, C, ...] and B tensors of regions [N, 4], xyxy."""
-        level_of = self.map_levels(boxes).split([len(regions) for regions in boxes])
+        levels: Any = self.map_levels
+        level_of = levels(boxes).split([len(regions) for regions in boxes])
         pooled, places = [], []
         for level, (name, stride) in enumerate(zip(self.featmap_names, self.strides, strict=True)):
             here = [torch.nonzero(of_film == level).squeeze(1) for of_film in level_of]
@@ -47,6 +44,24 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
             pooled += [of_film[: len(rows)] for of_film, rows in zip(padded, here, strict=True)]
             places += [rows + first for rows, first in zip(here, _starts(boxes), strict=True)]
         return torch.cat(pooled).index_select(0, torch.cat(places).argsort()).permute(0, 3, 1, 2)
+
+
+def region_pool(strides: Sequence[int]) -> MultiScaleRoIAlign:
+    """Return torchvision's pool of 7 × 7 bins for the maps "0", "1", … of these strides, in input pixels a cell.
+
+    Left alone, it takes the strides from the sizes of the first films it sees and keeps them. That is wrong where such
+    a film is more than 1.4 times as wide as high, because its maps are those of a square canvas.
+    """
+    pool = MultiScaleRoIAlign([str(i) for i in range(len(strides))], output_size=7, sampling_ratio=2)
+    _tell_strides(pool, strides)
+    return pool
+
+
+def _tell_strides(pool: Any, strides: Sequence[int]) -> None:
+    """Fill torchvision's own fields for what it finds out on its first call, so that it finds out nothing."""
+    first, last = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
+    pool.scales = [1 / stride for stride in strides]
+    pool.map_levels = initLevelMapper(first, last, pool.canonical_scale, pool.canonical_level)
 
 
 def _starts(boxes: list[Tensor]) -> list[int]:

@@ -22,6 +22,7 @@ from pydicom.uid import UID
 
 from cxr.progress import track
 from cxr.read.decode import announce, decoders_in_use
+from cxr.read.freed_memory import keep_freed_memory
 from cxr.read.radiograph import ReadError
 
 _Item = TypeVar("_Item")
@@ -300,6 +301,7 @@ def start_worker() -> None:
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
+    keep_freed_memory()
     if hasattr(os, "nice"):  # not on Windows
         os.nice(10)
     if parent := parent_process():

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr.data.anatomy import Thorax, draw_findings, draw_thorax
 from cxr.data.canvas import Canvas, Map, Pose
-from cxr.data.dataset import EpochSampler, keep_freed_memory, share, start_worker
+from cxr.data.dataset import EpochSampler, share, start_worker
 from cxr.data.exposure import attenuate, draw_pose, expose_alike
+from cxr.read.freed_memory import keep_freed_memory
 from cxr.read.intensity import Intensity
 from cxr.read.radiograph import Radiograph, ReadError, pseudonym
 from cxr.read.suppression import to_square
