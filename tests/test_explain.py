@@ -14,14 +14,14 @@ pytestmark = pytest.mark.slow
 
 
 CKPT = "ckpt=run/checkpoints/best.ckpt"
-FEW = ("films=4", "threshold=0.05", "sanity_films=1")
+FEW = ("films=2", "threshold=0.05", "sanity_films=1")
 
 
 def test_a_run_leaves_a_page_pictures_and_scores(place: Path) -> None:
     out = call("explain.py", place, CKPT, *FEW, "hydra.run.dir=whole")
     run = place / "whole"
     films = sorted((run / "films").iterdir())
-    assert len(films) == 4
+    assert len(films) == 2
     methods = {"box", "gradcam", "ablationcam", "eigencam", "saliency"}
     for method in methods:
         assert (run / f"{method}.png").stat().st_size > 10_000
@@ -30,14 +30,14 @@ def test_a_run_leaves_a_page_pictures_and_scores(place: Path) -> None:
     assert all(film.name in page for film in films)
     assert "http" not in page
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    assert (result["status"], result["films"], result["unreadable"]) == ("completed", 4, [])
+    assert (result["status"], result["films"], result["unreadable"]) == ("completed", 2, [])
     assert set(json.loads((run / "sanity.json").read_text(encoding="utf-8"))) == methods
     assert (run / "cam_scores.csv").read_text(encoding="utf-8").startswith("finding,method,figure,value,low,high")
     assert "index.html" in out
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
-    words = (CKPT, "films=null", "threshold=0.05", "sanity_films=0", "cam=gradcam")  # all 8 of the test split
+    words = (CKPT, "films=null", "threshold=0.1", "sanity_films=0", "cam=gradcam")  # all 8 of the test split
     job = start("explain.py", place, *words)
     deadline = time.monotonic() + 200
     while len(records := list(place.glob("outputs/explain/*/films/*/film.json"))) < 2:

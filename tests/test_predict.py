@@ -196,7 +196,10 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
 
 def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> None:
     pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
-    words = (CKPT, f"images={course(place)}", "dicom=true", "cam=gradcam", "threshold=0.05", "hydra.run.dir=maps")
+    (place / "few.txt").write_text(
+        "\n".join(str(film) for film in sorted(course(place).parent.glob("test/image/*"))[:3])
+    )
+    words = (CKPT, "images=few.txt", "dicom=true", "cam=gradcam", "threshold=0.05", "hydra.run.dir=maps")
     call("predict.py", place, *words)
     run = place / "maps"
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["problems"] == []
@@ -207,13 +210,15 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
     maps = {path.name.removesuffix("-pm-gradcam.dcm"): path for path in run.glob("dicom/*-pm-gradcam.dcm")}
     assert maps.keys() == shown.keys()
     assert maps
+    highest = []
     for study, path in maps.items():
         data = dcmread(path)
         groups = data.PerFrameFunctionalGroupsSequence
         labels = [group.FrameContentSequence[0].FrameLabel for group in groups]
         for number, (label, finding) in enumerate(zip(labels, shown[study], strict=True), start=1):
             assert label.startswith(f"{number} {finding}"[:30])
-        assert data.pixel_array.max() > 900
+        highest.append(data.pixel_array.max())
+    assert max(highest) > 900  # a map may be empty, where no cell speaks for a box
 
 
 @pytest.mark.parametrize(
