@@ -27,11 +27,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from fuzz_films import SECRETS, made_films, shared_films
-from fuzz_mutations import mutant
 
 from cxr.data.convert import INTENSITIES
 from cxr.read.dicom import ReadError, read_film, read_header
+from fuzz_films import SECRETS, made_films, shared_films
+from fuzz_mutations import mutant
 
 SECONDS = 10.0
 """A film is read or refused within this time of a processor, whatever else the machine does."""

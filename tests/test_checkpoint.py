@@ -26,6 +26,7 @@ from cxr.detect.triage import choose_operating_point
 from cxr.findings import FindingVocabulary
 from cxr.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task
 from cxr.volume.thorax import FINDINGS as DRAWN_SERIES
+from scripts import call
 
 ROOT = Path(__file__).parents[1]
 FINDINGS = {"findings": [{"name": "nodule"}, {"name": "effusion", "chinese": "肋膜積水"}], "normal": ["none"]}
@@ -333,7 +334,7 @@ def test_every_script_says_what_is_wrong_with_a_checkpoint(tmp_path: Path, scrip
         (with_value("config.data.size", -5), "data.size is -5, expected 32 to 8192 pixels"),
     ):
         torch.save(whole, tmp_path / "hostile.ckpt")
-        told = refused(script, tmp_path, "ckpt=hostile.ckpt", *images)
+        told = call(f"{script}.py", tmp_path, "ckpt=hostile.ckpt", *images, code=2)
         assert message in told
         assert "Traceback" not in told
     assert not list(tmp_path.rglob("films.csv"))

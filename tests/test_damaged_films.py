@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from scripts import ROOT, call
+
 CKPT = "ckpt=run/checkpoints/best.ckpt"
 
 pytestmark = pytest.mark.slow
@@ -17,29 +16,22 @@ pytestmark = pytest.mark.slow
 
 def done(place: Path, script: str, *words: str) -> str:
     """Run a script, which must end well, and return what it printed."""
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / script), *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2"}, timeout=600, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout
-    assert "Traceback" not in ended.stdout
-    return ended.stdout
+    out = call(script, place, *words)
+    assert "Traceback" not in out
+    return out
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(place: Path) -> Path:
     """A folder with a detector that has seen phantom films, and "films": the damaged ones, a lost one, a sound one."""
     damaged = Path(os.environ.get("CXR_SHARED", ROOT.parent / "shared")) / "data" / "damaged"
     if not damaged.is_dir():
         pytest.skip(f"no damaged DICOM files at {damaged}: set CXR_SHARED to the folder that holds data/damaged")
-    folder = tmp_path_factory.mktemp("place")
-    done(folder, "train.py", "experiment=smoke", "trainer.max_epochs=1", "hydra.run.dir=run")
-    shutil.copytree(damaged, folder / "films")
-    (folder / "films").chmod(0o755)
-    shutil.copy(next((folder / "data").rglob("*.dcm")), folder / "films" / "sound.dcm")
-    (folder / "films" / "lost.dcm").symlink_to(folder / "nowhere")
-    return folder
+    shutil.copytree(damaged, place / "films")
+    (place / "films").chmod(0o755)
+    shutil.copy(next((place / "data").rglob("*.dcm")), place / "films" / "sound.dcm")
+    (place / "films" / "lost.dcm").symlink_to(place / "nowhere")
+    return place
 
 
 def refused(place: Path) -> list[str]:

@@ -4,10 +4,10 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from torch import Tensor, distributed, multiprocessing
 
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import FindingVocabulary
+from scripts import ROOT, Job, call, start
 
-ROOT = Path(__file__).parents[1]
-TWO = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+LEARNING = ("trainer.max_epochs=3", "optimizer=adamw", "optimizer.lr=0.003")
 SMOKE = ["experiment=smoke", "data.val_fraction=0.2"]  # five films validate: the sixth of two processes is the first
 
 
@@ -46,8 +46,8 @@ def tensor(boxes: np.ndarray[Any, Any]) -> Tensor:
 def figures(chosen: list[int]) -> dict[str, float]:
     """Return the figures of these of 7 films, in batches of two."""
     metrics = DetectionMetrics(FindingVocabulary([{"name": "heart"}, {"name": "spine"}]))
-    for start in range(0, len(chosen), 2):
-        batch = [films(7)[index] for index in chosen[start : start + 2]]
+    for begin in range(0, len(chosen), 2):
+        batch = [films(7)[index] for index in chosen[begin : begin + 2]]
         metrics.update([found for found, _ in batch], [true for _, true in batch])
     return metrics.compute()
 
@@ -72,25 +72,42 @@ def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     assert figures([*range(7), 0]) == whole
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder to stand in; the first test draws its films."""
-    return tmp_path_factory.mktemp("place")
-
-
-def start(place: Path, before: list[str], *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *before, str(ROOT / "train.py"), *SMOKE, *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+def torchrun(place: Path, *words: str) -> tuple[int, str]:
+    """Return the exit code of two processes as a user begins them, and what they print."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "train.py"), *words],
+        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    return done.returncode, done.stdout
 
 
-def train(place: Path, before: list[str], *words: str) -> str:
-    process = start(place, before, *words)
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return out
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``two``, a run of two processes that drew the films as well."""
+    folder = tmp_path_factory.mktemp("place")
+    code, out = torchrun(folder, *SMOKE, "trainer=ddp_cpu", "hydra.run.dir=two", *LEARNING)
+    assert code == 0, out
+    (folder / "printed.txt").write_text(out, encoding="utf-8")
+    return folder
+
+
+def start_two(place: Path, *words: str) -> list[Job]:
+    """Begin two processes with what torchrun tells those that it begins."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        start("train.py", place, *SMOKE, "trainer=ddp_cpu", *words, **told, RANK=rank, LOCAL_RANK=rank)
+        for rank in ("0", "1")
+    ]
+
+
+def train_two(place: Path, *words: str) -> str:
+    jobs = start_two(place, *words)
+    assert [job.wait() for job in jobs] == [0, 0], [job.said() for job in jobs]
+    return "".join(job.said() for job in jobs)
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -101,29 +118,25 @@ def metrics(run: Path) -> dict[str, float]:
     return dict(json.loads((run / "result.json").read_text(encoding="utf-8"))["metrics"])
 
 
-LEARNING = ("trainer.max_epochs=4", "optimizer=adamw", "optimizer.lr=0.003")
-
-
 @pytest.mark.slow
 def test_two_processes_leave_what_one_leaves(place: Path) -> None:
-    out = train(place, TWO, "trainer=ddp_cpu", "hydra.run.dir=two", *LEARNING)
+    out = (place / "printed.txt").read_text(encoding="utf-8")
     run = place / "two"
-    assert out.count("Decoding films") == out.count("Drawing phantom films") == out.count("epoch 1 of 4 ") == 1
+    assert out.count("Decoding films") == out.count("Drawing phantom films") == out.count("epoch 1 of 3 ") == 1
     assert "a step takes 8 films (4 × 2 devices × 1 accumulated batches)" in out
     assert len(list((place / ".cache" / "films").rglob("*.npy"))) == 32
     with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0", "3.0"]
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
     assert len(json.loads((run / "provenance.json").read_text(encoding="utf-8"))) == 1
     assert "operating_point" in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]
 
 
 @pytest.mark.slow
-def test_validation_of_the_same_weights_is_that_of_one_process(place: Path) -> None:
-    train(place, [], "hydra.run.dir=learned", "trainer.max_epochs=40", "optimizer=adamw", "optimizer.lr=0.002")
-    learned = place / "learned" / "checkpoints" / "best.ckpt"
-    same = ("optimizer=sgd", "optimizer.lr=0", f"model.weights={learned}")
-    train(place, TWO, "trainer=ddp_cpu", "hydra.run.dir=as_two", *same)
-    train(place, [], "trainer=default", "trainer.accelerator=cpu", "hydra.run.dir=as_one", *same)  # float32 as well
+def test_validation_of_the_same_weights_is_that_of_one_process(place: Path, learned: Path) -> None:
+    same = ("optimizer=sgd", "optimizer.lr=0", f"model.weights={learned / 'run' / 'checkpoints' / 'best.ckpt'}")
+    train_two(place, "hydra.run.dir=as_two", *same)
+    alone = ("trainer=default", "trainer.accelerator=cpu", "hydra.run.dir=as_one")  # float32 as well
+    call("train.py", place, *SMOKE, *alone, *same)
     one, two = metrics(place / "as_one"), metrics(place / "as_two")
     exact = {key for key in one if not key.startswith("train/") and "loss" not in key}
     assert {"val/map", "val/map_50", "val/sensitivity@1fp", "val/image_auc", "test/map_50"} <= exact
@@ -131,27 +144,20 @@ def test_validation_of_the_same_weights_is_that_of_one_process(place: Path) -> N
     assert {key: two[key] for key in exact} == pytest.approx({key: one[key] for key in exact}, abs=1e-6)
 
 
-def killed_after(place: Path, ready: Callable[[], bool], *words: str) -> None:
-    """Start two processes and end both, and torchrun, by ``kill -9`` as soon as ``ready``."""
-    process = start(place, TWO, *words)
-    deadline = time.monotonic() + 120
-    while not ready():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for number in (process.pid, *map(int, workers)):
-        os.kill(number, signal.SIGKILL)
-    process.communicate(timeout=60)
-
-
 @pytest.mark.slow
 def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(place: Path) -> None:
-    words = ("trainer=ddp_cpu", "hydra.run.dir=killed", *LEARNING)
     run = place / "killed"
-    killed_after(place, lambda: (run / "checkpoints" / "last.ckpt").exists(), *words)
+    jobs = start_two(place, "hydra.run.dir=killed", *LEARNING)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert {job.poll() for job in jobs} == {None}, [job.said() for job in jobs]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for job in jobs:
+        job.send_signal(signal.SIGKILL)
+    assert {job.wait() for job in jobs} == {-signal.SIGKILL}
     assert not (run / "result.json").exists()
-    assert train(place, TWO, *words).count("resuming") == 1
+    assert train_two(place, "hydra.run.dir=killed", *LEARNING).count("resuming") == 1
     ours, theirs = weights(run), weights(place / "two")
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
     assert metrics(run) == metrics(place / "two")
@@ -159,23 +165,20 @@ def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(place: Pa
 
 @pytest.mark.slow
 def test_two_devices_without_torchrun_are_refused_with_what_to_type(place: Path) -> None:
-    process = start(place, [], "trainer=ddp_cpu", "hydra.run.dir=alone")
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    out = call("train.py", place, *SMOKE, "trainer=ddp_cpu", "hydra.run.dir=alone", code=2)
     assert "type torchrun --nproc_per_node 2 train.py" in out
 
 
 @pytest.mark.slow
 def test_what_one_process_refuses_leaves_none_waiting(place: Path) -> None:
-    process = start(place, TWO, "trainer=ddp_cpu", "hydra.run.dir=two", "optimizer.lr=0.5")
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
+    code, out = torchrun(place, *SMOKE, "trainer=ddp_cpu", "hydra.run.dir=two", "optimizer.lr=0.5")
+    assert code != 0
     assert out.count("holds a run with other settings") == 1
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_lost_in_one_process_ends_both_in_words(place: Path) -> None:
-    process = start(place, TWO, "trainer=ddp_cpu", "hydra.run.dir=lost", "optimizer.lr=1e30", "trainer.max_epochs=3")
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
+    jobs = start_two(place, "hydra.run.dir=lost", "optimizer.lr=1e30", "trainer.max_epochs=3")
+    assert 0 not in [job.wait(60) for job in jobs]
+    out = "".join(job.said() for job in jobs)
     assert out.count("NonFiniteLossError: the loss is not finite") == 2

@@ -6,10 +6,7 @@ typed (``command.json``, ``.hydra``, logs).
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
 from html import escape
 from pathlib import Path
 
@@ -17,7 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-ROOT = Path(__file__).parents[1]
+from scripts import call
 
 pytestmark = pytest.mark.slow
 
@@ -27,21 +24,9 @@ FOLDER = "Lin_Yu-Ting"
 PLANTED = (NAME, "Lin Yu-Ting", FOLDER, "LINYUTING", NUMBER, BORN, HOSPITAL)
 
 
-def call(script: str, place: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(place: Path) -> Path:
     """A detector, and films and a data set of a patient in folders of her name; some films are broken or no chest's."""
-    place = tmp_path_factory.mktemp("place")
-    call("train.py", place, "experiment=smoke", "hydra.run.dir=run")
     films = sorted((place / "data" / "phantom_smoke" / "test").rglob("*.dcm"))
     (place / FOLDER).mkdir()
     for n, changes in enumerate(({}, {"BodyPartExamined": "LIN YUTING"}, {"ViewPosition": "LAT LINYUTING"}, {})):

@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from cxr import precision, run
 from cxr.config import ConfigError
+from scripts import call
 
 ROOT = Path(__file__).parents[1]
 # What oneDNN says of its instructions, and the seconds of a product in float32 and in bfloat16
@@ -209,18 +207,13 @@ def test_no_yaml_but_one_names_a_precision_for_a_cpu() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_from_a_machine_with_bfloat16_to_one_without_and_back(tmp_path: Path) -> None:
+def test_a_run_goes_from_a_machine_with_bfloat16_to_one_without_and_back(place: Path) -> None:
     if not precision.bfloat16().faster:
         pytest.skip("this processor is not faster in bfloat16: it cannot play one that is")
 
     def train(folder: str, epochs: int, **environment: str) -> str:
         words = ["experiment=smoke", f"hydra.run.dir={folder}", f"trainer.max_epochs={epochs}"]
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "train.py"), *words],
-            cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return call("train.py", place, *words, **environment)
 
     avx2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert "trainer.precision is bf16-mixed: products in bfloat16 are" in train("with", 1)
@@ -230,8 +223,8 @@ def test_a_run_goes_from_a_machine_with_bfloat16_to_one_without_and_back(tmp_pat
     assert "type trainer.precision=32-true" in told
     assert "trainer.precision is 32-true, as this run was begun, the slower one here" in train("without", 2)
     for folder, used in (("with", "bf16-mixed"), ("without", "32-true")):
-        last = torch.load(tmp_path / folder / "checkpoints" / "last.ckpt", weights_only=True)
+        last = torch.load(place / folder / "checkpoints" / "last.ckpt", weights_only=True)
         assert last["cxr"]["config"]["trainer"]["precision"] == used
-        sessions = json.loads((tmp_path / folder / "provenance.json").read_text(encoding="utf-8"))
+        sessions = json.loads((place / folder / "provenance.json").read_text(encoding="utf-8"))
         assert [session["precision"] for session in sessions] == [used, used]
         assert sessions[0]["hardware"]["bfloat16"] != sessions[1]["hardware"]["bfloat16"]

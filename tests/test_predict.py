@@ -1,13 +1,10 @@
-"""End to end: predict.py on a detector trained for a moment on phantom films."""
+"""End to end: predict.py on the detector that all end-to-end tests share."""
 
 import csv
 import importlib.util
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,31 +14,10 @@ import torch
 from PIL import Image
 from pydicom import dcmread
 
-ROOT = Path(__file__).parents[1]
+from score_submission import ap50
+from scripts import call, start
 
 pytestmark = pytest.mark.slow
-
-
-def call(script: str, place: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def done(process: subprocess.Popen[str], code: int = 0) -> str:
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == code, out
-    return out
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with phantom films and a detector that has seen them for a few epochs."""
-    folder = tmp_path_factory.mktemp("place")
-    done(call("train.py", folder, "experiment=smoke", "hydra.run.dir=run"))
-    return folder
 
 
 CKPT = "ckpt=run/checkpoints/best.ckpt"
@@ -51,19 +27,15 @@ def rows(table: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
 
 
-def ap50(submission: Path, truth: Path) -> float:
-    script = ROOT / "tests" / "score_submission.py"
-    return float(subprocess.check_output([sys.executable, str(script), str(submission), str(truth)]))
-
-
 def course(place: Path) -> Path:
     return next((place / "data").rglob("test.csv"))
 
 
 def test_the_submission_scores_as_the_run_itself_did(place: Path) -> None:
-    done(call("predict.py", place, CKPT, f"images={course(place)}", "hydra.run.dir=course"))
+    call("predict.py", place, CKPT, f"images={course(place)}", "hydra.run.dir=course")
     truth = course(place).with_name("test_truth.csv")
     tested = json.loads((place / "run/result.json").read_text(encoding="utf-8"))["metrics"]["test/map_50"]
+    assert tested > 0
     assert ap50(place / "course/submission.csv", truth) == pytest.approx(tested, abs=1e-3)
     ids = [row["ID"] for row in rows(course(place))]
     said = [row["ID"] for row in rows(place / "course/submission.csv")]
@@ -83,7 +55,7 @@ def test_a_folder_with_bad_films_gives_pictures_objects_and_reasons(place: Path)
     extra = importlib.util.find_spec("highdicom") is not None
     words = (CKPT, "images=some", "pictures=true", f"dicom={extra}", "threshold=0.05", "names=pseudonyms")
     words += ("hydra.run.dir=folder",)
-    out = done(call("predict.py", place, *words))
+    out = call("predict.py", place, *words)
     assert "some/Chen 1.dcm" in out  # for the user who typed the folder
     run = place / "folder"
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
@@ -125,7 +97,7 @@ def test_tables_name_films_by_path_and_what_is_no_chest_film_is_not_assessed(pla
     extra = importlib.util.find_spec("highdicom") is not None
     words = (CKPT, "images=ward", "pictures=true", f"dicom={extra}", "hydra.run.dir=refused")
     for _ in range(2):  # the second time the journal alone tells
-        out = done(call("predict.py", place, *words))
+        out = call("predict.py", place, *words)
         assert "not assessed: not the chest" in out
         assert "ward/foot.dcm: not assessed: BodyPartExamined is EXTREMITY, not the chest" in out
         run = place / "refused"
@@ -153,17 +125,17 @@ def test_a_detector_that_computes_nan_clears_nobody(place: Path) -> None:
     name = next(name for name in content["state_dict"] if name.endswith("cls_score.weight"))
     content["state_dict"][name].fill_(3e38)
     torch.save(content, place / "overflow.ckpt")
-    out = done(call("predict.py", place, "ckpt=overflow.ckpt", f"images={films}", "hydra.run.dir=overflow"))
+    out = call("predict.py", place, "ckpt=overflow.ckpt", f"images={films}", "hydra.run.dir=overflow")
     table = rows(place / "overflow/films.csv")
     assert {row["assessed"] for row in table} == {"no"}
     assert {row["cleared"] for row in table} == {"no"}
     result = json.loads((place / "overflow/result.json").read_text(encoding="utf-8"))
     assert (result["films"], result["failed"]) == (0, len(table))
     assert "is not finite" in out
-    told = done(call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated"), code=2)
+    told = call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated", code=2)
     assert "no film has a finite result" in told
     words = ("ckpt=overflow.ckpt", f"images={films}", "films=2", "hydra.run.dir=explained")
-    told = done(call("explain.py", place, *words))
+    told = call("explain.py", place, *words)
     assert "is not finite" in told
     assert len(json.loads((place / "explained/result.json").read_text(encoding="utf-8"))["failed"]) == 2
 
@@ -171,13 +143,13 @@ def test_a_detector_that_computes_nan_clears_nobody(place: Path) -> None:
 @pytest.mark.parametrize("damage", ["begun.json", "films.jsonl"])
 def test_a_torn_file_is_told_and_its_films_are_done_again(place: Path, damage: str) -> None:
     words = (CKPT, f"images={course(place)}", f"hydra.run.dir=torn_{damage}")
-    done(call("predict.py", place, *words))
+    call("predict.py", place, *words)
     run = place / f"torn_{damage}"
     before = (run / "films.csv").read_bytes()
     (run / "result.json").unlink()
     content = (run / damage).read_bytes()
     (run / damage).write_bytes(content[: len(content) // 2])
-    out = done(call("predict.py", place, *words))
+    out = call("predict.py", place, *words)
     assert "damaged" in out
     assert "again" in out
     assert len(rows(run / "films.csv")) == len(rows(course(place)))
@@ -189,50 +161,46 @@ def test_a_torn_file_is_told_and_its_films_are_done_again(place: Path, damage: s
 def test_a_full_disk_is_one_message_and_the_same_command_goes_on(place: Path) -> None:
     """A limit on the size of files stands for a full disk."""
     words = (CKPT, f"images={course(place)}", "pictures=true", "hydra.run.dir=full")
-    limited = (
-        "import resource, runpy, sys;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY));"
-        f"sys.argv = ['predict.py', *{list(words)!r}]; sys.path.insert(0, {str(ROOT)!r});"
-        f"runpy.run_path({str(ROOT / 'predict.py')!r}, run_name='__main__')"
-    )
-    process = subprocess.run([sys.executable, "-c", limited], cwd=place, capture_output=True, text=True, timeout=300)
-    out = process.stdout + process.stderr
-    assert process.returncode == 1, out
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))"
+    out = call("predict.py", place, *words, code=1, before=limit)
     assert "could not be written, it is larger than this system allows (File too large" in out
     assert "Traceback" not in out
     assert not [path for path in (place / "full").rglob("*") if path.name.endswith(".part")]
-    done(call("predict.py", place, *words))
+    call("predict.py", place, *words)
     assert len(rows(place / "full/films.csv")) == len(rows(course(place)))
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     films = sorted((place / "data").rglob("*.dcm"))
-    (place / "many.txt").write_text("\n".join(str(film) for _ in range(6) for film in films))
+    (place / "many.txt").write_text("\n".join(str(film) for _ in range(3) for film in films))
     words = (CKPT, "images=many.txt", "pictures=true", "batch=4")
-    process = call("predict.py", place, *words)
+    job = start("predict.py", place, *words)
     journals: list[Path] = []
     deadline = time.monotonic() + 200
     while not journals or len(journals[0].read_bytes().splitlines()) < 20:
         journals = list(place.glob("outputs/predict/*/films.jsonl"))
         assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[0]
+        assert job.poll() is None, job.said()
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    job.send_signal(signal.SIGKILL)
+    job.wait()
     before = journals[0].read_bytes().splitlines()
-    assert len(before) < 6 * len(films)
-    done(call("predict.py", place, *words))
+    assert len(before) < 3 * len(films)
+    call("predict.py", place, *words)
     after = journals[0].read_bytes().splitlines()
     assert list(place.glob("outputs/predict/*/films.jsonl")) == journals  # all in one folder
-    assert sorted(json.loads(line)["number"] for line in after) == list(range(1, 6 * len(films) + 1))
+    assert sorted(json.loads(line)["number"] for line in after) == list(range(1, 3 * len(films) + 1))
     assert after[: len(before) - 1] == before[:-1]  # the last line may have been cut short
-    assert len(list((journals[0].parent / "pictures").iterdir())) == 6 * len(films)
+    assert len(list((journals[0].parent / "pictures").iterdir())) == 3 * len(films)
 
 
 def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> None:
     pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
-    words = (CKPT, f"images={course(place)}", "dicom=true", "cam=gradcam", "threshold=0.05", "hydra.run.dir=maps")
-    done(call("predict.py", place, *words))
+    (place / "few.txt").write_text(
+        "\n".join(str(film) for film in sorted(course(place).parent.glob("test/image/*"))[:3])
+    )
+    words = (CKPT, "images=few.txt", "dicom=true", "cam=gradcam", "threshold=0.05", "hydra.run.dir=maps")
+    call("predict.py", place, *words)
     run = place / "maps"
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["problems"] == []
     shown: dict[str, list[str]] = {}
@@ -242,13 +210,15 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
     maps = {path.name.removesuffix("-pm-gradcam.dcm"): path for path in run.glob("dicom/*-pm-gradcam.dcm")}
     assert maps.keys() == shown.keys()
     assert maps
+    highest = []
     for study, path in maps.items():
         data = dcmread(path)
         groups = data.PerFrameFunctionalGroupsSequence
         labels = [group.FrameContentSequence[0].FrameLabel for group in groups]
         for number, (label, finding) in enumerate(zip(labels, shown[study], strict=True), start=1):
             assert label.startswith(f"{number} {finding}"[:30])
-        assert data.pixel_array.max() > 900
+        highest.append(data.pixel_array.max())
+    assert max(highest) > 900  # a map may be empty, where no cell speaks for a box
 
 
 @pytest.mark.parametrize(
@@ -264,6 +234,6 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
     ],
 )
 def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
-    out = done(call("predict.py", place, *words), code=2)
+    out = call("predict.py", place, *words, code=2)
     assert told in out
     assert "Traceback" not in out

@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from cxr.read.workers import usable_cores
 ROOT = Path(__file__).parents[1]
 
 STAND_IN = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from hydra.core.hydra_config import HydraConfig
@@ -38,6 +40,9 @@ def main(cfg):
     if (here / f"kill {{cfg.optimizer.lr}}").exists():
         (here / f"kill {{cfg.optimizer.lr}}").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+    if (here / f"hold {{cfg.optimizer.lr}}").exists():
+        (here / "held").touch()
+        time.sleep(100)
     if (here / f"fail {{cfg.optimizer.lr}}").exists():
         raise FloatingPointError("the loss is not finite")
     if (here / f"memory {{cfg.optimizer.lr}}").exists():
@@ -96,6 +101,38 @@ def test_a_sweep_killed_in_its_third_job_goes_on_there(place: Path) -> None:
     sweep(place, "-m", RATES)
     assert results(place) == after
     assert len(begun(place)) == 7
+
+
+def kill_all(place: Path) -> None:
+    """Kill what stands in ``place``: jobs of submitit and Ray are no children of the command that began them."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "cwd").readlink() == place.resolve():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["cores", "local", "cluster"])
+def test_a_killed_sweep_begins_again_what_did_not_end_and_leaves_the_rest(place: Path, launcher: str) -> None:
+    words = ("-m", "optimizer.lr=0.1,0.2,0.3", f"hydra/launcher={launcher}")
+    (place / "hold 0.2").touch()
+    with (place / "out.txt").open("wb") as out:  # what a launcher leaves running would hold a pipe open
+        process = subprocess.Popen([sys.executable, "job.py", *words], cwd=place, stdout=out, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 100
+    while not ((place / "held").exists() and results(place)):
+        assert process.poll() is None, (place / "out.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kill_all(place)
+    process.wait()
+    ended = results(place)
+    assert "optimizer.lr=0.2" not in ended
+    (place / "hold 0.2").unlink()
+    assert "3 completed" in sweep(place, *words)
+    assert len(results(place)) == 3
+    assert ended.items() <= results(place).items()
+    assert begun(place).count("0.2") == 2
+    assert all(begun(place).count(name.split("=")[1]) == 1 for name in ended)
 
 
 def test_a_job_that_fails_stops_none_and_is_named_with_its_reason(place: Path) -> None:

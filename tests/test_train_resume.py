@@ -5,41 +5,33 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
-THREADS = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}  # the same for all: sums depend on them
-SMOKE = ["experiment=smoke", "optimizer=adamw", "optimizer.lr=0.002", "name=resumed"]
+from scripts import call, start
+
+FEW = ["+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
+SMOKE = ["experiment=smoke", *FEW, "optimizer=adamw", "optimizer.lr=0.002", "name=resumed"]
 THREE = [*SMOKE, "trainer.max_epochs=3"]
 
 pytestmark = pytest.mark.slow
 
 
-def train(place: Path, *words: str, rc: int = 0, before: str = "") -> str:
-    script = f"{before}\nimport runpy\nrunpy.run_path({str(ROOT / 'train.py')!r}, run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", script, *words],
-        cwd=place, env=THREADS, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == rc, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
+def train(place: Path, *words: str, code: int = 0, before: str = "") -> str:
+    out = call("train.py", place, *words, code=code, before=before)
+    assert "Traceback" not in out
+    return out
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(place: Path) -> Path:
     """A folder with ``whole``, a run of three epochs, and ``two``, the same run after two of them."""
-    folder = tmp_path_factory.mktemp("place")
-    train(folder, *THREE, "hydra.run.dir=whole")
-    train(folder, *SMOKE, "trainer.max_epochs=2", "hydra.run.dir=two")
-    return folder
+    train(place, *THREE, "hydra.run.dir=whole")
+    train(place, *SMOKE, "trainer.max_epochs=2", "hydra.run.dir=two")
+    return place
 
 
 def copied(place: Path, name: str) -> Path:
@@ -99,7 +91,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(place: Path) -> None
     with (run / "metrics.csv").open("a") as file:
         file.write("2.0" + "," * 30 + "\n")  # a third epoch
     before = {path: path.read_bytes() for path in run.glob("checkpoints/*")}
-    out = train(place, *THREE, "hydra.run.dir=lost", rc=2)
+    out = train(place, *THREE, "hydra.run.dir=lost", code=2)
     assert "holds no checkpoint to go on from" in out
     assert before == {path: path.read_bytes() for path in run.glob("checkpoints/*")}
 
@@ -123,7 +115,7 @@ def test_a_full_disk_in_training_is_one_message_and_the_same_command_goes_on(pla
     """The limit of a file's size plays the full disk: writing a checkpoint fails where torch.save writes it."""
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.RLIM_INFINITY))"
-    out = train(place, *THREE, "hydra.run.dir=full", rc=1, before=limit)
+    out = train(place, *THREE, "hydra.run.dir=full", code=1, before=limit)
     run = place / "full"
     assert f"{run / 'checkpoints' / 'best.ckpt'} could not be written" in out
     assert "The same command then goes on" in out
@@ -133,39 +125,39 @@ def test_a_full_disk_in_training_is_one_message_and_the_same_command_goes_on(pla
     same_as_whole(place, run)
 
 
+LINGER = """
+import time
+from pathlib import Path
+from lightning.pytorch import LightningModule
+LightningModule.on_train_batch_end = lambda *_: (Path("stepped").touch(), time.sleep(100))
+"""
+
+
 def test_a_run_stopped_in_its_first_epoch_begins_anew_in_the_same_folder(place: Path) -> None:
-    words = [str(ROOT / "train.py"), *THREE, "name=early"]
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=place, env=THREADS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    job = start("train.py", place, *THREE, "name=early", before=LINGER)
     deadline = time.monotonic() + 120
-    while not list(place.glob("outputs/early/*/tensorboard/events*")):
-        assert process.poll() is None
+    while not (place / "stepped").exists():
+        assert job.poll() is None, job.said()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == 143, job.said()
     (run,) = (place / "outputs" / "early").iterdir()
-    if list(run.glob("checkpoints/*")):
-        pytest.skip("the first epoch was over before the signal came")
-    assert process.returncode == 143, out
-    assert f"the same command begins anew in {run}" in out
-    assert "Traceback" not in out
+    assert not list(run.glob("checkpoints/*"))
+    assert f"the same command begins anew in {run}" in job.said()
+    assert "Traceback" not in job.said()
     train(place, *THREE, "name=early")
     assert [path.name for path in (place / "outputs" / "early").iterdir()] == [run.name]
     same_as_whole(place, run)
 
 
 def test_of_three_trainings_that_begin_at_once_one_ends_well(place: Path) -> None:
-    words = [sys.executable, str(ROOT / "train.py"), *THREE, "hydra.run.dir=one"]
-    runs = [
-        subprocess.Popen(words, cwd=place, env=THREADS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(3)
-    ]
-    outs = [run.communicate(timeout=300)[0] for run in runs]
-    assert sorted(run.returncode for run in runs) in ([0, 2, 2], [0, 0, 2], [0, 0, 0]), outs  # one may begin after it
-    assert 2 in [run.returncode for run in runs] or "is complete" in "".join(outs)
-    assert "Traceback" not in "".join(outs)
+    jobs = [start("train.py", place, *THREE, "hydra.run.dir=one") for _ in range(3)]
+    codes = sorted(job.wait() for job in jobs)
+    out = "".join(job.said() for job in jobs)
+    assert codes in ([0, 2, 2], [0, 0, 2], [0, 0, 0]), out  # one may begin after it
+    assert 2 in codes or "is complete" in out
+    assert "Traceback" not in out
     assert {path.name for path in (place / "one" / ".hydra").iterdir()} == {
         "config.yaml",
         "hydra.yaml",
@@ -178,6 +170,6 @@ def test_of_three_trainings_that_begin_at_once_one_ends_well(place: Path) -> Non
 def test_a_torn_file_of_a_run_is_told_with_what_to_do(place: Path, name: str) -> None:
     run = copied(place, f"torn_{name}")
     os.truncate(run / name, 5) if (run / name).exists() else (run / name).write_text('{"sta')
-    out = train(place, *THREE, f"hydra.run.dir={run.name}", rc=2)
+    out = train(place, *THREE, f"hydra.run.dir={run.name}", code=2)
     assert str(run / name) in out
     assert "emove" in out

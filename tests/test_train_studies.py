@@ -1,15 +1,13 @@
 """End to end: networks on volumes, on film and volume, and the one that takes bones off, on phantoms of seconds."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
+from scripts import call
+
 SHORT = ["trainer=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 VOLUME = ["model=cnn3d", "model.channels=[4,8]", "model.strides=[2]", "data.size=16"]
 VOLUME += ["data.read.studies=12", "data.read.test_studies=6", "data.read.size=32", "data.batch_size=4"]
@@ -28,15 +26,6 @@ SUPPRESS += ["data.batch_size=2"]
 pytestmark = pytest.mark.slow
 
 
-def typed(place: Path, script: str, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "2"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 def figures(run: Path) -> dict[str, float | None]:
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert result["status"] == "completed"
@@ -44,7 +33,7 @@ def figures(run: Path) -> dict[str, float | None]:
 
 
 def test_a_classifier_of_series_is_trained_tested_and_explained(tmp_path: Path) -> None:
-    out = typed(tmp_path, "train.py", *VOLUME, *SHORT, "hydra.run.dir=run")
+    out = call("train.py", tmp_path, *VOLUME, *SHORT, "hydra.run.dir=run")
     assert "mean AUC" in out
     tested = figures(tmp_path / "run")
     assert {"test/auc/consolidation", "test/auc/pleural_effusion/low", "val/auc", "train/loss_study"} <= tested.keys()
@@ -52,26 +41,26 @@ def test_a_classifier_of_series_is_trained_tested_and_explained(tmp_path: Path) 
     card = torch.load(checkpoint, weights_only=True)["cxr"]
     assert set(card["thresholds"]) == {"consolidation", "pleural_effusion", "abnormal"}
     assert (tmp_path / "run" / "planes.png").exists()
-    assert "is complete" in typed(tmp_path, "train.py", *VOLUME, *SHORT, "hydra.run.dir=run")
+    assert "is complete" in call("train.py", tmp_path, *VOLUME, *SHORT, "hydra.run.dir=run")
 
-    typed(tmp_path, "explain.py", f"ckpt={checkpoint}", "films=2", "hydra.run.dir=maps")
+    call("explain.py", tmp_path, f"ckpt={checkpoint}", "films=2", "hydra.run.dir=maps")
     assert (tmp_path / "maps" / "index.html").read_text(encoding="utf-8").count("<figure") == 4
     assert len(list((tmp_path / "maps" / "studies").glob("*/study.json"))) == 2
-    refused = typed(tmp_path, "evaluate.py", f"ckpt={checkpoint}", code=2)
+    refused = call("evaluate.py", tmp_path, f"ckpt={checkpoint}", code=2)
     assert "of a network for whole studies, not of a detector" in refused
 
 
 def test_film_and_series_of_a_patient_are_joined(tmp_path: Path) -> None:
-    typed(tmp_path, "train.py", *FUSION, *SHORT, "hydra.run.dir=run")
+    call("train.py", tmp_path, *FUSION, *SHORT, "hydra.run.dir=run")
     logged = figures(tmp_path / "run").keys()
     assert {"train/loss_study", "test/auc/disease", "test/auc/disease/low"} <= logged
 
 
 def test_bones_are_taken_off_in_front_of_a_detector(tmp_path: Path) -> None:
-    typed(tmp_path, "train.py", *SUPPRESS, *SHORT, "hydra.run.dir=unet")
+    call("train.py", tmp_path, *SUPPRESS, *SHORT, "hydra.run.dir=unet")
     assert {"val/psnr", "test/dice/heart"} <= figures(tmp_path / "unet").keys()
     assert (tmp_path / "unet" / "suppression.png").exists()
     weights = f"intensity.steps.1.weights={tmp_path / 'unet' / 'checkpoints' / 'best.ckpt'}"
     few = ["data.read.films=8", "data.read.test_films=2", "data.read.size=96", "data.size=64"]
-    typed(tmp_path, "train.py", "experiment=smoke", *few, "intensity=suppressed", weights, "hydra.run.dir=run")
+    call("train.py", tmp_path, "experiment=smoke", *few, "intensity=suppressed", weights, "hydra.run.dir=run")
     assert "test/map_50" in figures(tmp_path / "run")

@@ -1,7 +1,6 @@
 """Data sets joined under one vocabulary: what a film tells of, what it does not, and what is dropped."""
 
 import logging
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from cxr.data.nih import read_nih
 from cxr.data.rsna import read_rsna
 from cxr.data.source_balance import SourceCount, count_sources, cramers_v, entangled
 from cxr.findings import FindingVocabulary
+from scripts import call
 
 ROOT = Path(__file__).parents[3]
 COMMON = FindingVocabulary([{"name": "heart"}, {"name": "opacity"}])
@@ -236,13 +236,9 @@ def test_a_run_over_three_sources_trains(published: Any, tmp_path: Path) -> None
     published.rsna(tmp_path / "rsna")
     published.chestxdet(tmp_path / "det")
     settings = {"nih": "nih", "rsna": "rsna", "chestxdet": "det"}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "data=merge", "model=fasterrcnn_tiny", "trainer=cpu",
-         f"data.root={tmp_path}", *(f"data.read.sources.{name}.root={root}" for name, root in settings.items()),
-         "data.size=64", "data.batch_size=2", "data.val_fraction=0.3", "trainer.max_epochs=1",
-         "optimizer.lr=0.001"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    words = ["data=merge", "model=fasterrcnn_tiny", "trainer=cpu", f"data.root={tmp_path}", "optimizer.lr=0.001"]
+    words += [f"data.read.sources.{name}.root={root}" for name, root in settings.items()]
+    words += ["data.size=64", "data.batch_size=2", "data.val_fraction=0.3", "trainer.max_epochs=1"]
+    call("train.py", tmp_path, *words)
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     assert '"completed"' in result.read_text(encoding="utf-8")
