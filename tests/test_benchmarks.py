@@ -114,7 +114,7 @@ def test_without_a_gpu_its_benchmark_says_so_and_is_no_failure() -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_of_a_gpu_runs_on_a_processor_at_a_tiny_size(tmp_path: Path) -> None:
-    words = ["--device", "cpu", "--size", "128", "--films", "6", "--steps", "3", "--batch", "2"]
+    words = ["--device", "cpu", "--size", "64", "--films", "4", "--steps", "2", "--batch", "2"]
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks.gpu", *words, "--json", str(file)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=600, capture_output=True)

@@ -1,7 +1,8 @@
 """Sweeps that are killed, fail in part, and go on: by the real command line and launchers, with jobs of no weight.
 
 The job that stands in for train.py keeps to its contract of files (command.json, result.json) and nothing else, so that
-a sweep takes a second. Those of test_train_sweep.py train.
+a sweep takes a second. One sweep trains on a cluster; those of test_train_sweep.py train in one process, those of
+test_wheel.py with the other launchers.
 """
 
 import json
@@ -18,8 +19,7 @@ import pytest
 
 from cxr import config
 from cxr.read.workers import usable_cores
-
-ROOT = Path(__file__).parents[1]
+from scripts import ROOT, call
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -133,6 +133,16 @@ def test_a_killed_sweep_begins_again_what_did_not_end_and_leaves_the_rest(place:
     assert ended.items() <= results(place).items()
     assert begun(place).count("0.2") == 2
     assert all(begun(place).count(name.split("=")[1]) == 1 for name in ended)
+
+
+@pytest.mark.slow
+def test_a_training_runs_on_a_cluster(learned: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(learned / "data")
+    few = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    out = call("train.py", tmp_path, "-m", "name=cluster", "hydra/launcher=cluster", "experiment=smoke", "seed=1", *few)
+    assert "1 jobs, 1 completed" in out
+    (job,) = tmp_path.glob("outputs/sweeps/cluster/*/result.json")
+    assert json.loads(job.read_text(encoding="utf-8"))["status"] == "completed"
 
 
 def test_a_job_that_fails_stops_none_and_is_named_with_its_reason(place: Path) -> None:

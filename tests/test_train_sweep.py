@@ -57,13 +57,6 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
     assert max(len(of_job) for of_job in sessions) == 2  # one at least was resumed
 
 
-def test_a_training_runs_on_a_cluster(place: Path) -> None:
-    """The wheel's tests train by the launchers ``cores`` and ``local``."""
-    assert "1 jobs, 1 completed" in train(place, "-m", "name=cluster", "hydra/launcher=cluster", "optimizer.lr=0.001")
-    (job,) = place.glob("outputs/sweeps/cluster/*/result.json")
-    assert json.loads(job.read_text(encoding="utf-8"))["status"] == "completed"
-
-
 def test_a_rate_that_gives_nan_fails_alone_and_the_others_stay_when_it_is_mended(place: Path) -> None:
     out = train(place, "-m", "name=nan", "optimizer.lr=0.001,1e30", "trainer.max_epochs=1", code=1)
     assert "the loss is not finite at step" in out

