@@ -37,6 +37,7 @@ class Job:
         code = self._ended_within(timeout)
         if code is None:
             self.send_signal(signal.SIGKILL)
+            self._ended_within(timeout)
             raise TimeoutError(f"still at work after {timeout} s; it said:\n{self.said()}")
         return code
 
