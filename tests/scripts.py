@@ -58,7 +58,10 @@ class Job:
 
     def _answer(self) -> int:
         """Return what the warm process says next of this job: its number, and then its exit code."""
-        return int(self._answers.recv(100))
+        answer = self._answers.recv(100)
+        if not answer:
+            raise RuntimeError(f"the process that watches the script has ended; the script said:\n{self.said()}")
+        return int(answer)
 
     def __del__(self) -> None:
         self._answers.close()
