@@ -37,6 +37,7 @@ class Job:
         code = self._ended_within(timeout)
         if code is None:
             self.send_signal(signal.SIGKILL)
+            self._ended_within(timeout)
             raise TimeoutError(f"still at work after {timeout} s; it said:\n{self.said()}")
         return code
 
@@ -57,7 +58,10 @@ class Job:
 
     def _answer(self) -> int:
         """Return what the warm process says next of this job: its number, and then its exit code."""
-        return int(self._answers.recv(100))
+        answer = self._answers.recv(100)
+        if not answer:
+            raise RuntimeError(f"the process that watches the script has ended; the script said:\n{self.said()}")
+        return int(answer)
 
     def __del__(self) -> None:
         self._answers.close()

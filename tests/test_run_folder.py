@@ -4,7 +4,6 @@ Jobs that stand in for train.py hold their folder as it does and do what a test 
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+import scripts
+from scripts import ROOT
+
 STAND_IN = """
 import sys, time
 from pathlib import Path
@@ -40,14 +41,9 @@ def place(tmp_path: Path) -> Path:
 
 
 def call(place: Path, script: str | Path, *words: str, rc: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, str(script), *words],
-        cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == rc, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
+    out = scripts.call(str(place / script), place, *words, code=rc)
+    assert "Traceback" not in out
+    return out
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:

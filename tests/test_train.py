@@ -73,6 +73,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_an_undisturbed_one(place: Pa
     assert not (run / "result.json").exists()
     out = train(place, *words)  # the same command, and it finds its folder
     assert "resuming" in out
+    assert "training: epochs 1 to" not in out
     assert [p.name for p in (place / "outputs" / "killed").iterdir()] == [run.name]
     with (run / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]

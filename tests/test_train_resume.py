@@ -71,6 +71,7 @@ def test_a_damaged_last_checkpoint_costs_one_epoch_and_changes_nothing(place: Pa
     out = train(place, *THREE, f"hydra.run.dir={damage}")
     assert "last.ckpt is not the file that was written there" in out
     assert f"Going on from the epoch before, {run / 'checkpoints' / 'previous.ckpt'}" in out
+    assert "training: epochs 2 to 3" in out
     same_as_whole(place, run)
     assert (run / "checkpoints" / "last.ckpt.damaged").exists()
 
@@ -106,7 +107,7 @@ def test_a_damaged_checkpoint_of_the_first_epoch_begins_anew(place: Path) -> Non
 
 def test_a_copied_and_a_moved_run_go_on_as_if_they_had_stayed(place: Path) -> None:
     copied(place, "here").rename(place / "there")
-    train(place, *THREE, "hydra.run.dir=there")
+    assert "training: epochs 3 to 3" in train(place, *THREE, "hydra.run.dir=there")
     same_as_whole(place, place / "there")
     assert not (place / "here").exists()
 
