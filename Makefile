@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## draw phantom films, train a detector, test it, write a page of test films (4 to 6 minutes)
+demo: $(STAMP) ## draw phantom films, train a detector, test it, write a page of test films (3 to 6 minutes)
 	$(BIN)/python train.py experiment=demo
 
 test: $(STAMP) ## all tests: the fast ones, then the end-to-end ones

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr import stopping
 from cxr.chatter import silence_libraries
 from cxr.command_line import nearest as _nearest
+from cxr.export.card import CARD
 from cxr.files import DamagedFileError, read_mapping, why_not_written
 from cxr.files import write_json as write_json  # where most of those who write a run's files look for it
 from cxr.installation import CONF, command
@@ -40,7 +41,6 @@ FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun aga
 TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
 COMMAND = "command.json"  # what a run was begun with, written once, under its lock
 LOCK = ".lock"
-EXPORT = "export.json"  # of a network that export.py made of a checkpoint
 _PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}  # → extra
 _ROOMS = {  # of a task → of its data, and what to type
     "detect": ("data", "phantom, course, coco, vindr, nih, rsna, chestxdet, yolo or merge"),
@@ -359,7 +359,7 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
             yield f"{key}={value}: there is no such file"
-        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not (Path(value) / EXPORT).exists():
+        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not (Path(value) / CARD).exists():
             yield f"ckpt={value}: a folder, expected a checkpoint of train.py: type ckpt={_best(Path(value))}"
 
 

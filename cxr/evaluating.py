@@ -5,7 +5,6 @@ A folder holds ``detections.json``, ``metrics.json``, ``froc.csv``, ``per_findin
 has both.
 """
 
-import hashlib
 import json
 import logging
 import time
@@ -31,6 +30,7 @@ from cxr.detect.prediction import printed_threshold
 from cxr.detect.results import FilmResult
 from cxr.detect.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
 from cxr.detect.triage import Estimate, OperatingPoint, choose_operating_point
+from cxr.files import short_digest_of
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.progress import track
 from cxr.report.evaluate_page import LeftOut, evaluate_page
@@ -204,7 +204,7 @@ def _evaluation(model: Measured) -> Evaluation:
 
 def _model(name: str, path: str, cfg: DictConfig) -> Measured:
     checkpoint = read_checkpoint(path)
-    digest = hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+    digest = short_digest_of(Path(path))
     readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
     try:
         data = load_data(readable, cfg.data)

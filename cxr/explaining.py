@@ -4,7 +4,6 @@ A folder holds ``films/<study>/`` (``cxr.explain.record``), ``cam_scores.csv``, 
 ``<method>.png`` with all categories for each method, ``index.html``, and ``result.json`` from its end.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -38,6 +37,7 @@ from cxr.explain.scores import (
     score_rows,
     write_scores,
 )
+from cxr.files import short_digest_of
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.read.cache import FilmCache
@@ -108,7 +108,7 @@ class Parts:
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings or with another checkpoint of that name."""
-    digest = hashlib.blake2b(Path(cfg.ckpt).read_bytes(), digest_size=8).hexdigest()
+    digest = short_digest_of(Path(cfg.ckpt))
     with run.held(cfg, may_differ=("run_dir",)) as folder:
         note = folder / CHECKPOINT
         before = _noted_digest(note) if note.exists() else digest

@@ -4,38 +4,26 @@ Of what ``export.json`` names of an intensity nothing is called but what this pr
 (``cxr.restore``). The networks themselves are graphs of a runtime's own operators.
 """
 
-import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from cxr.checkpoint import Checkpoint
 from cxr.config import ConfigError, write_json
 from cxr.export.card import CARD, FORMAT, Card
 from cxr.export.runtimes import RUNNERS
+from cxr.files import digest_of
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "runtime": (str,),
-    "files": (dict,),
-    "detector": (str,),
-    "checkpoint": (str,),
-    "findings": (dict,),
-    "size": (int,),
-    "channels": (int,),
-    "stride": (int,),
-    "outputs": (list,),
-    "intensity": (dict,),
-    "kind": (str, type(None)),
-    "score_thresh": (int, float),
-    "detections_per_img": (int,),
-    "box_weight": (int, float),
-    "film_weight": (int, float),
-    "operating_point": (dict, type(None)),
-    "versions": (dict,),
-    "compared": (dict,),
+_IN_JSON: dict[Any, tuple[type, ...]] = {  # what the entries of a card are in its file
+    int: (int,),
+    float: (int, float),
+    tuple: (list,),
+    Mapping: (dict,),
 }
 _LEAST = {"size": 32, "channels": 1, "stride": 1, "detections_per_img": 1}
 _LARGEST = 8192  # px, as of a checkpoint
@@ -63,7 +51,7 @@ def read_card(folder: Path) -> Card:
         raise ConfigError(f"{path}: not the JSON that export.py writes: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ConfigError(f"{path}: expected an object whose format is {FORMAT}; export anew with this version")
-    entries = {name: _entry(path, content, name) for name in _KINDS}
+    entries = {name: _entry(path, name, content.get(name), kinds) for name, kinds in _kinds().items()}
     card = Card(**entries | {"outputs": tuple(entries["outputs"])})
     _check_files(folder, card)
     return card
@@ -76,15 +64,17 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
     return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
 
 
-def digest_of(path: Path) -> str:
-    """Return a hash of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+def _kinds() -> dict[str, tuple[type, ...]]:
+    """Return what each entry of a card may be in its file, as the types of ``Card`` say."""
+    kinds: dict[str, tuple[type, ...]] = {}
+    for name, hint in get_type_hints(Card).items():
+        choices = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        plain = [get_origin(choice) or choice for choice in choices]
+        kinds[name] = tuple(kind for choice in plain for kind in _IN_JSON.get(choice, (choice,)))
+    return kinds
 
 
-def _entry(path: Path, content: dict[str, Any], name: str) -> Any:
-    value: Any = content.get(name)
-    kinds = _KINDS[name]
+def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     if not fits:
         expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)

@@ -26,7 +26,8 @@ from cxr.export.compare import BOX_PX, FILMS, SCORE, Comparison, compare
 from cxr.export.detector import open_exported
 from cxr.export.files import NEEDS, missing_packages, write_files
 from cxr.export.graph import Graph, UnsupportedError
-from cxr.exported import digest_of, write_card
+from cxr.exported import write_card
+from cxr.files import digest_of, short_digest_of
 from cxr.installation import command
 from cxr.progress import working
 from cxr.read.intensity import Intensity
@@ -73,7 +74,7 @@ def instantiate(cfg: DictConfig) -> Parts:
         graph = Graph(task.detector, checkpoint.size, channels).eval()
     except UnsupportedError as error:
         raise ConfigError(f"{refusal}: {error}") from error
-    return Parts(cfg.to, checkpoint, digest_of(Path(cfg.ckpt)), task, graph)
+    return Parts(cfg.to, checkpoint, short_digest_of(Path(cfg.ckpt)), task, graph)
 
 
 def export(parts: Parts, folder: Path) -> Card:
@@ -85,7 +86,7 @@ def export(parts: Parts, folder: Path) -> Card:
     console.print(f"exporting {_name(parts.checkpoint)} to {parts.to}", highlight=False)
     files = write_files(parts.graph, parts.to, folder)
     try:
-        card = replace(_card(parts, files), compared={})
+        card = _card(parts, files)
         compared = _compared(parts, card, folder)
         if not compared.alike:
             raise ConfigError(

@@ -107,6 +107,12 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, new_digest).hexdigest()
 
 
+def short_digest_of(path: Path) -> str:
+    """Return a BLAKE2b digest of 16 hexadecimal digits, by which reports and run folders name a checkpoint."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
 def new_digest() -> "hashlib.blake2b":
     """Return the hash that digests are made with, to be updated with a file's bytes."""
     return hashlib.blake2b(digest_size=_BYTES)

@@ -12,7 +12,8 @@ from cxr.detect.stream import SIDE_BY_SIDE
 from cxr.detect.task import DetectionTask
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
-from cxr.exported import as_checkpoint, digest_of, read_card
+from cxr.exported import as_checkpoint, read_card
+from cxr.files import short_digest_of
 from cxr.installation import command
 from cxr.restore import load_task
 
@@ -32,7 +33,8 @@ def restored(ckpt: str, runtime: str, batch: int) -> tuple[Checkpoint, str, Dete
         if path.is_dir() and (path / CARD).is_file():
             raise ConfigError(f"ckpt={ckpt} is a folder of export.py; type runtime={read_card(path).runtime} too")
         checkpoint = read_checkpoint(path)
-        return checkpoint, digest_of(path), load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+        task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+        return checkpoint, short_digest_of(path), task
     if path.is_file():
         raise ConfigError(
             f"runtime={runtime} wants a folder of export.py, not a file;"

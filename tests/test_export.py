@@ -28,7 +28,7 @@ from cxr.data.inputs import Decode, read_inputs
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import predict_films
 from cxr.export.graph import Graph
-from cxr.exported import digest_of
+from cxr.files import short_digest_of
 from cxr.predicting_exported import restored
 from cxr.restore import intensity_of_films, load_task
 
@@ -66,7 +66,7 @@ def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parts_of(ckpt: Path, to: str) -> exporting.Parts:
     checkpoint = read_checkpoint(ckpt)
     task = load_task(checkpoint)
-    return exporting.Parts(to, checkpoint, digest_of(ckpt), task, Graph(task.detector, SIDE).eval())
+    return exporting.Parts(to, checkpoint, short_digest_of(ckpt), task, Graph(task.detector, SIDE).eval())
 
 
 def test_a_network_that_says_something_else_is_refused_with_the_difference_and_removed(
@@ -94,7 +94,7 @@ def test_the_card_holds_all_that_predict_needs_and_how_far_it_was(
     card = exporting.export(parts_of(ckpt, "onnx"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.onnx"]
     assert (card.detector, card.size, card.box_weight, card.film_weight) == ("fasterrcnn_tiny", SIDE, 0.25, 0.5)
-    assert card.checkpoint == digest_of(ckpt)
+    assert card.checkpoint == short_digest_of(ckpt)
     assert card.outputs == ("boxes", "labels", "scores", "image_scores")
     assert card.intensity["_target_"] == "cxr.read.intensity.Intensity"
     assert card.compared["films"] == 5

@@ -9,7 +9,8 @@ import pytest
 
 from cxr.config import ConfigError
 from cxr.export.card import CARD, Card
-from cxr.exported import as_checkpoint, digest_of, read_card, write_card
+from cxr.exported import as_checkpoint, read_card, write_card
+from cxr.files import digest_of
 from cxr.predicting_exported import restored
 from cxr.restore import intensity_of_films, restored_intensity
 

@@ -14,6 +14,7 @@ from cxr.files import (
     digest_of,
     part_of,
     place_with_digest,
+    short_digest_of,
     whole_file,
     why_not_written,
     write_whole,
@@ -118,3 +119,8 @@ def test_a_kill_between_any_two_steps_leaves_a_file_and_a_digest_that_agree(
         assert moves < 3
     check_digest(path)
     assert path.read_bytes() == (b"before" if moves < 2 else b"after")
+
+
+def test_a_short_digest_is_what_b2sum_says(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert short_digest_of(tmp_path / "abc") == "d8bb14d833d59559"  # b2sum -l 64
