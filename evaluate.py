@@ -5,7 +5,7 @@ python evaluate.py ckpt=a.ckpt,b.ckpt data=course data.root=FOLDER     is the di
 python evaluate.py --help
 """
 
-from cxr.runs.evaluate import main
+from cxr.runs.commands import evaluate
 
 if __name__ == "__main__":
-    main()
+    evaluate()

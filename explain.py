@@ -5,7 +5,7 @@ python explain.py ckpt=… images=FOLDER cam=[gradcam,drise] language=zh
 python explain.py --help
 """
 
-from cxr.runs.explain import main
+from cxr.runs.commands import explain
 
 if __name__ == "__main__":
-    main()
+    explain()

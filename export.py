@@ -5,7 +5,7 @@ python predict.py ckpt=outputs/export/… runtime=openvino images=FOLDER
 python export.py --help
 """
 
-from cxr.runs.export import main
+from cxr.runs.commands import export
 
 if __name__ == "__main__":
-    main()
+    export()

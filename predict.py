@@ -6,7 +6,7 @@ python predict.py ckpt=… images=FOLDER dicom=true cam=ablationcam
 python predict.py --help
 """
 
-from cxr.runs.predict import main
+from cxr.runs.commands import predict
 
 if __name__ == "__main__":
-    main()
+    predict()

@@ -5,7 +5,7 @@ python train.py -m optimizer.lr=0.001,0.005 trainer.max_epochs=10,20
 python train.py --help
 """
 
-from cxr.runs.train import main
+from cxr.runs.commands import train
 
 if __name__ == "__main__":
-    main()
+    train()

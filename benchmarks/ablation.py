@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from cxr.data.phantom import draw_phantom
 from cxr.detect import detectors
 from cxr.explain.ablation import VALUES, by_loop, constants, in_closed_form
 from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
+from cxr.phantom.films import draw_phantom
 
 TARGETS = {"closed form": 300, "loop": 50}
 

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.data.inputs import Decode, Input, read_inputs
-from cxr.data.phantom import write_course_layout
+from cxr.phantom.films import write_course_layout
 from cxr.read.intensity import Intensity, VoiWindow
 from cxr.read.workers import stand_by, usable_cores
 
@@ -309,8 +309,8 @@ def main() -> None:
 def tasks(words: argparse.Namespace, films: Sequence[Input], folder: Path) -> "Iterator[tuple[str, DetectionTask]]":
     """Yield the detectors to measure, one in memory at a time."""
     if words.checkpoint:
-        from cxr.checkpoint import read_checkpoint
-        from cxr.restore import load_task
+        from cxr.runs.checkpoint import read_checkpoint
+        from cxr.runs.restore import load_task
 
         checkpoint = read_checkpoint(words.checkpoint)
         words.size = checkpoint.size

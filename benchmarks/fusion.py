@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cxr.checkpoint import read_checkpoint
-from cxr.detect.intervals import Estimate
-from cxr.detect.triage import roc_auc
-from cxr.restore import load_study_data, load_study_task
+from cxr.measure.intervals import Estimate
+from cxr.measure.screening import roc_auc
+from cxr.runs.checkpoint import read_checkpoint
+from cxr.runs.restore import load_study_data, load_study_task
 from cxr.volume.figures import study_results
 from cxr.volume.fusion import MODALITIES
 from cxr.volume.task import StudyTask

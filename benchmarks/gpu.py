@@ -40,14 +40,15 @@ from torch import nn
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
-from cxr import precision
-from cxr.chatter import silence_libraries
+from cxr.config.chatter import silence_libraries
 from cxr.data.datamodule import RadiographDataModule
-from cxr.data.phantom import read_phantom
-from cxr.detect import detectors, schedules
+from cxr.data.sources.phantom import read_phantom
+from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.learn import schedules
 from cxr.read.intensity import Intensity, LogWindow
+from cxr.runs import precision
 
 ROOT = Path(__file__).parents[1]
 LR_A_FILM = 0.02 / 16  # torchvision's reference: 0.02 for 8 GPUs with 2 films each

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.precision import bfloat16
 from cxr.read.workers import usable_cores
+from cxr.runs.precision import bfloat16
 
 _SETS = (
     *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),

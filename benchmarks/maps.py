@@ -20,7 +20,6 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from cxr.checkpoint import read_checkpoint
 from cxr.explain.ablation import AblationCam
 from cxr.explain.cam import BoxCam, Cam, EigenCam, GradCam, GradCamPlusPlus
 from cxr.explain.candidates import Candidate
@@ -28,7 +27,8 @@ from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.progress import track
-from cxr.restore import load_data, load_task
+from cxr.runs.checkpoint import read_checkpoint
+from cxr.runs.restore import load_data, load_task
 
 Cells = Callable[[FilmReading, Candidate], Tensor]
 Measured = dict[str, dict[str, list[dict[str, float]]]]  # map → finding → figures of each box

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cxr.data.inputs import Decode, read_inputs
-from cxr.data.phantom import write_course_layout
+from cxr.phantom.films import write_course_layout
 from cxr.read.dicom import ReadError
 from cxr.read.workers import stand_by, usable_cores
 
@@ -40,8 +40,8 @@ STANDING_BY_S = 2.0  # less than what importing torch and restoring a checkpoint
 
 
 def restored(checkpoint: Path) -> "tuple[DetectionTask, Decode]":
-    from cxr.checkpoint import read_checkpoint
-    from cxr.restore import load_task, restored_intensity
+    from cxr.runs.checkpoint import read_checkpoint
+    from cxr.runs.restore import load_task, restored_intensity
 
     read = read_checkpoint(checkpoint)
     return load_task(read), Decode(restored_intensity(read), read.size)

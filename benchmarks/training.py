@@ -6,8 +6,8 @@
 Without a folder on 240 films that the phantom draws. Every detector trains for the same seconds of its own time, in
 turns of two seconds, so that whatever else the machine does meets all of them alike; then each is scored on the same
 test films. Same films (256 px, a quarter of the patients for testing), batch, optimizer, schedule and precision for
-all (bfloat16 where this processor is faster in it, ``cxr.precision``, else float32); torchvision's detector is told to
-leave the size of the films alone. The loops are compared step by step: after each of Lightning's, a plain loop does
+all (bfloat16 where this processor is faster in it, ``cxr.runs.precision``, else float32); torchvision's detector is told
+to leave the size of the films alone. The loops are compared step by step: after each of Lightning's, a plain loop does
 one with its own copy of the detector. Quiet machine, please: no other process that computes.
 """
 
@@ -36,14 +36,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
-from cxr import precision
-from cxr.data.coco import read_coco
 from cxr.data.datamodule import RadiographDataModule
-from cxr.data.phantom import read_phantom
-from cxr.detect import detectors, schedules
+from cxr.data.sources.coco import read_coco
+from cxr.data.sources.phantom import read_phantom
+from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.learn import schedules
 from cxr.read.intensity import Intensity, LogWindow, VoiWindow
+from cxr.runs import precision
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxr import installation
-from cxr.command_line import nearest
+from cxr.config.command_line import nearest
 
 
 class Command(NamedTuple):
@@ -22,14 +22,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("cxr.runs.train", "train a detector and test its best checkpoint", hydra=True),
-    "evaluate": Command("cxr.runs.evaluate", "measure a trained detector as a clinician would ask", hydra=True),
-    "explain": Command("cxr.runs.explain", "show what a trained detector looked at", hydra=True),
-    "predict": Command("cxr.runs.predict", "say what a trained detector finds on films", hydra=True),
+    "train": Command("cxr.runs.commands", "train a detector and test its best checkpoint", hydra=True),
+    "evaluate": Command("cxr.runs.commands", "measure a trained detector as a clinician would ask", hydra=True),
+    "explain": Command("cxr.runs.commands", "show what a trained detector looked at", hydra=True),
+    "predict": Command("cxr.runs.commands", "say what a trained detector finds on films", hydra=True),
     "export": Command(
-        "cxr.runs.export", "make a faster network for other runtimes, held against the detector", hydra=True
+        "cxr.runs.commands", "make a faster network for other runtimes, held against the detector", hydra=True
     ),
-    "sweep": Command("cxr.sweep", "report the jobs of a sweep: table, page, the best run's command"),
+    "sweep": Command("cxr.runs.sweep_report", "report the jobs of a sweep: table, page, the best run's command"),
     "audit": Command("cxr.data.audit", "say what a data set holds and what is wrong with it"),
     "figures": Command("cxr.data.figures", "draw films with their marks, a row for each finding"),
     "convert": Command("cxr.data.convert", "make pictures of DICOM films, under pseudonyms"),

@@ -5,8 +5,8 @@ import warnings
 
 import pytest
 
-from cxr import chatter
-from cxr.chatter import silence_libraries
+from cxr.config import chatter
+from cxr.config.chatter import silence_libraries
 
 SEEN = (
     ("`isinstance(treespec, LeafSpec)` is deprecated, use …", FutureWarning),

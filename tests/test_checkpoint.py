@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.checkpoint import read_checkpoint
-from cxr.config import ConfigError
-from cxr.data.anatomy import FINDINGS as DRAWN
-from cxr.data.phantom import PhantomError, write_course_layout
-from cxr.detect.results import FilmResult
+from cxr.config.errors import ConfigError
 from cxr.detect.task import DetectionTask
-from cxr.detect.triage import choose_operating_point
 from cxr.findings import FindingVocabulary
-from cxr.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task
-from cxr.volume.thorax import FINDINGS as DRAWN_SERIES
+from cxr.measure.results import FilmResult
+from cxr.measure.screening import choose_operating_point
+from cxr.phantom.anatomy import FINDINGS as DRAWN
+from cxr.phantom.films import PhantomError, write_course_layout
+from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES
+from cxr.runs.checkpoint import read_checkpoint
+from cxr.runs.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task
 from scripts import call
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def point() -> dict[str, Any]:
 
 def content() -> dict[str, Any]:
     """Return what train.py would have left of a short run."""
-    read = {"_target_": "cxr.data.phantom.read_phantom", "_partial_": True, **PHANTOM}
+    read = {"_target_": "cxr.data.sources.phantom.read_phantom", "_partial_": True, **PHANTOM}
     intensity = {"_target_": "cxr.read.intensity.Intensity", "steps": copy.deepcopy(STEPS)}
     model = {"_target_": "cxr.detect.detectors.fasterrcnn_tiny", "_partial_": True, "weights": None, "mean": [0.5]}
     model |= {
@@ -358,9 +358,14 @@ def study(**changes: Any) -> dict[str, Any]:
 
     findings = FindingVocabulary(**FINDINGS)
     task = StudyTask(findings, functools.partial(cnn3d, channels=[4, 4], strides=[2]), lambda parameters: None)  # type: ignore[arg-type]
-    read = {"_target_": "cxr.volume.phantom.read_phantom_volume", "_partial_": True, "studies": 2, "test_studies": 1}
+    read = {
+        "_target_": "cxr.data.sources.phantom_volume.read_phantom_volume",
+        "_partial_": True,
+        "studies": 2,
+        "test_studies": 1,
+    }
     steps = [{"_target_": "cxr.read.intensity.CtWindow", "center": -300.0, "width": 1400.0}]
-    data = {"_target_": "cxr.volume.datamodule.VolumeDataModule", "root": "series", "read": read, "size": 16}
+    data = {"_target_": "cxr.data.study_datamodule.VolumeDataModule", "root": "series", "read": read, "size": 16}
     data |= {"intensity": {"_target_": "cxr.read.intensity.Intensity", "steps": steps}, "findings": FINDINGS}
     model = {"_target_": "cxr.volume.networks.cnn3d", "_partial_": True, "channels": [4, 4], "strides": [2]}
     config: dict[str, Any] = {"name": "run", "seed": 0, "task": {"_target_": "cxr.volume.task.StudyTask"}}

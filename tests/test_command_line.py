@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cxr.command_line import as_hydra_reads
+from cxr.config.command_line import as_hydra_reads
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cxr import config, installation
+from cxr import installation
 from cxr.__main__ import COMMANDS
+from cxr.installation import CONF
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
@@ -137,7 +138,7 @@ def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) ->
 def test_in_a_clone_its_own_files_are_used() -> None:
     assert (installation.CONF, installation.CLONE) == (ROOT / "conf", ROOT)
     assert installation.command("train") == "python train.py"
-    assert config.CONF == ROOT / "conf"
+    assert CONF == ROOT / "conf"
 
 
 def test_of_a_wheel_the_files_inside_the_package_are_used(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_path_below_conf_is_found_away_from_the_clone(tmp_path: Path, monkeypa
 
 
 def test_a_wheel_inside_somebody_elses_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cxr import run
+    from cxr.runs import train as run
 
     monkeypatch.setattr(installation, "CLONE", None)
     assert run._git() is None

@@ -12,8 +12,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from cxr import config
-from cxr.config import ConfigError, check, run_dir
+from cxr.config import run_files
+from cxr.config.check import check
+from cxr.config.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -21,7 +22,7 @@ CONF = ROOT / "conf"
 
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
-    OmegaConf.register_new_resolver("cxr.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("cxr.run_dir", run_files.run_dir, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
     GlobalHydra.instance().clear()
@@ -78,10 +79,10 @@ def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, t
 @pytest.mark.parametrize(
     ("overrides", "monitor", "data"),
     [
-        (["model=r3d"], "val/auc", "cxr.volume.datamodule.VolumeDataModule"),
-        (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.volume.datamodule.VolumeDataModule"),
-        (["experiment=fusion"], "val/auc", "cxr.volume.fusion_datamodule.FusionDataModule"),
-        (["experiment=suppress"], "val/psnr", "cxr.suppress.data.LayeredDataModule"),
+        (["model=r3d"], "val/auc", "cxr.data.study_datamodule.VolumeDataModule"),
+        (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.data.study_datamodule.VolumeDataModule"),
+        (["experiment=fusion"], "val/auc", "cxr.data.pair_datamodule.FusionDataModule"),
+        (["experiment=suppress"], "val/psnr", "cxr.data.layers.LayeredDataModule"),
         (["experiment=demo", "model=yolov8"], "val/map_50", "cxr.data.datamodule.RadiographDataModule"),
     ],
 )
@@ -156,23 +157,23 @@ def test_the_cut_off_run_of_the_same_command_goes_on(tmp_path: Path, monkeypatch
 
     def run(time: str, overrides: list[str], *files: str) -> Path:
         folder = tmp_path / "outputs" / "cxr" / time
-        for name in (config.COMMAND, *files):
+        for name in (run_files.COMMAND, *files):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
-        (folder / config.COMMAND).write_text(json.dumps({"overrides": overrides}))
+        (folder / run_files.COMMAND).write_text(json.dumps({"overrides": overrides}))
         return folder
 
     run("1", ["seed=1"], "checkpoints/last.ckpt", "result.json")  # ended
     run("2", ["seed=2"], "checkpoints/last.ckpt")  # another command
-    assert Path(run_dir("cxr", overrides)).name not in {"1", "2"}
+    assert Path(run_files.run_dir("cxr", overrides)).name not in {"1", "2"}
     run("3", ["seed=1"])  # cut off before there was anything to go on from: begun anew, in the same folder
-    assert Path(run_dir("cxr", overrides)).name == "3"
+    assert Path(run_files.run_dir("cxr", overrides)).name == "3"
     for torn in ("", '{"overrides": ["seed=1"'):  # of a full disk: it blocks no other run of that name
-        (run("3b", ["seed=1"]) / config.COMMAND).write_text(torn)
-        assert Path(run_dir("cxr", overrides)).name == "3"
+        (run("3b", ["seed=1"]) / run_files.COMMAND).write_text(torn)
+        assert Path(run_files.run_dir("cxr", overrides)).name == "3"
     run("3a", ["seed=1"], "studies/p1/study.json")
-    assert Path(run_dir("cxr", overrides)).name == "3a"
+    assert Path(run_files.run_dir("cxr", overrides)).name == "3a"
     cut_off = run("4", ["seed=1"], "checkpoints/last.ckpt")
-    assert Path(run_dir("cxr", overrides)).name == "4"
-    with FileLock(cut_off / config.LOCK):  # it lives: a second one of the same command is a run of its own
-        assert Path(run_dir("cxr", overrides)).name != "4"
+    assert Path(run_files.run_dir("cxr", overrides)).name == "4"
+    with FileLock(cut_off / run_files.LOCK):  # it lives: a second one of the same command is a run of its own
+        assert Path(run_files.run_dir("cxr", overrides)).name != "4"

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cxr import installation, precision
+from cxr import installation
 from cxr.doctor import __main__ as doctor
 from cxr.doctor import decoders, machine, packages
 from cxr.doctor.check import Check, guarded
-from cxr.precision import Bfloat16
 from cxr.read.decode import SUPPORTED
 from cxr.read.radiograph import Radiograph
+from cxr.runs import precision
+from cxr.runs.precision import Bfloat16
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **changed: str | None) -> None:

@@ -21,16 +21,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from cxr import config, exporting, predicting
-from cxr.checkpoint import read_checkpoint
-from cxr.config import ConfigError
+from cxr.config.entry import plain
+from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode, read_inputs
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import predict_films
 from cxr.export.graph import Graph
 from cxr.files import short_digest_of
-from cxr.predicting_exported import restored
-from cxr.restore import intensity_of_films, load_task
+from cxr.runs import export as exporting
+from cxr.runs import predict as predicting
+from cxr.runs.checkpoint import read_checkpoint
+from cxr.runs.predict_exported import restored
+from cxr.runs.restore import intensity_of_films, load_task
 
 ROOT = Path(__file__).parents[1]
 SIDE = 96
@@ -53,7 +55,7 @@ def save_checkpoint(path: Path, *overrides: str) -> Path:
         task.image_head.box_weight.fill_(0.25)
         task.image_head.film_weight.fill_(0.5)
     findings = hydra.utils.instantiate(cfg.findings, _convert_="all").as_dict()
-    card = {"config": config.plain(cfg), "findings": findings, "data": "", "versions": {"torch": "2"}}
+    card = {"config": plain(cfg), "findings": findings, "data": "", "versions": {"torch": "2"}}
     torch.save({"state_dict": task.state_dict(), "cxr": card}, path)
     return path
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cxr.config import ConfigError
+from cxr.config.errors import ConfigError
 from cxr.export.card import CARD, Card
-from cxr.exported import as_checkpoint, read_card, write_card
 from cxr.files import digest_of
-from cxr.predicting_exported import restored
-from cxr.restore import intensity_of_films, restored_intensity
+from cxr.runs.exported import as_checkpoint, read_card, write_card
+from cxr.runs.predict_exported import restored
+from cxr.runs.restore import intensity_of_films, restored_intensity
 
 LOG = {"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}
 

@@ -14,8 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from cxr import precision, run
-from cxr.config import ConfigError
+from cxr.config.errors import ConfigError
+from cxr.runs import precision
+from cxr.runs import train as run
 from scripts import call
 
 ROOT = Path(__file__).parents[1]

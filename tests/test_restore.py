@@ -19,17 +19,17 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from cxr import config, restore
-from cxr.checkpoint import Checkpoint, arguments_at, callable_at, read_checkpoint
-from cxr.config import ConfigError
+from cxr.config.entry import resolved
+from cxr.config.errors import ConfigError
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.film import Film
-from cxr.data.rsna import read_rsna
+from cxr.data.sources.rsna import read_rsna
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.read.radiograph import Radiograph, ReadError
-from cxr.read.unet import UNet
-from cxr.restore import (
+from cxr.runs import restore
+from cxr.runs.checkpoint import Checkpoint, arguments_at, callable_at, read_checkpoint
+from cxr.runs.restore import (
     intensity_of_films,
     load_data,
     load_study_data,
@@ -38,7 +38,8 @@ from cxr.restore import (
     restored_intensity,
     same_films,
 )
-from cxr.restored_network import model_builder, of_studies
+from cxr.runs.restored_network import model_builder, of_studies
+from cxr.suppress.unet import UNet
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = [
@@ -68,7 +69,7 @@ def composed(*overrides: str) -> Any:
 def card(cfg: Any, data: str = "") -> dict[str, Any]:
     """Return what ``train.py`` keeps in a checkpoint."""
     findings = hydra.utils.instantiate(cfg.findings, _convert_="all")
-    return {"config": config.plain(cfg), "findings": findings.as_dict(), "data": data, "versions": {"torch": "2"}}
+    return {"config": resolved(cfg), "findings": findings.as_dict(), "data": data, "versions": {"torch": "2"}}
 
 
 @pytest.fixture
@@ -262,7 +263,7 @@ def payload(tmp_path: Path) -> Iterator[dict[str, Any]]:
         "cxr.detect.detectors.fasterrcnn_tiny.__globals__.get",
         "cxr.detect.detectors.yolov9",
         "cxr.detect.nothing.fasterrcnn_tiny",
-        "cxr.run.fit",
+        "cxr.runs.train.fit",
         ["os.system"],
         None,
     ],
@@ -286,10 +287,10 @@ def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, An
         ("data", "lightning.LightningDataModule"),
         ("data", "cxr.data.datamodule.RadiographDataModule.from_datasets"),
         ("data.read", "cxr.data.datamodule.os.system"),
-        ("data.read", "cxr.data.phantom.write_course_layout"),
-        ("data.read", "cxr.data.phantom.read_course"),  # imported there
-        ("data.read", "cxr.data.course.read_csv"),
-        ("data.read", "cxr.data.layouts.read_layouts"),
+        ("data.read", "cxr.phantom.films.write_course_layout"),
+        ("data.read", "cxr.phantom.films.read_course"),  # imported there
+        ("data.read", "cxr.data.sources.course.read_csv"),
+        ("data.read", "cxr.data.sources.layouts.read_layouts"),
         ("data.read", "cxr.data.nothing.read_nothing"),
         ("data.intensity", "os.system"),
         ("data.intensity", "cxr.read.intensity.LogWindow"),
@@ -351,7 +352,7 @@ EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
 @pytest.mark.parametrize("choice", [*(f"model={m}" for m in DETECTORS), *(f"experiment={e}" for e in EXPERIMENTS)])
 def test_the_settings_of_every_model_and_experiment_are_within_the_limits(tmp_path: Path, choice: str) -> None:
     cfg = compose("train", [choice, f"++data.root={tmp_path}", "run_dir=outputs/x"])
-    if "suppress" in cfg.task._target_:  # of a network that ``cxr.read.suppression`` reads
+    if "suppress" in cfg.task._target_:  # of a network that ``cxr.suppress.step`` reads
         return
     torch.save({"state_dict": {}, "cxr": card(cfg)}, tmp_path / "any.ckpt")
     checkpoint = read_checkpoint(tmp_path / "any.ckpt")
@@ -478,7 +479,7 @@ def test_every_intensity_of_conf_comes_back(written: Any, tmp_path: Path, choice
 def suppressor(path: Path) -> Path:
     """Write the checkpoint of a network that takes nothing off."""
     state = {f"network.{name}": value for name, value in UNet((8, 8)).state_dict().items()}
-    config = {"model": {"_target_": "cxr.read.unet.UNet", "widths": [8, 8]}, "data": {"size": 16}}
+    config = {"model": {"_target_": "cxr.suppress.unet.UNet", "widths": [8, 8]}, "data": {"size": 16}}
     torch.save({"state_dict": state, "cxr": {"config": config}}, path)
     return path
 

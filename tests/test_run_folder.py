@@ -20,12 +20,15 @@ STAND_IN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from cxr import config, run_folder
-from cxr.config import ConfigError
+from cxr.config.check import check
+from cxr.config.entry import entry
+from cxr.files import write_json
+from cxr.runs import folder as run_folder
+from cxr.config.errors import ConfigError
 
-@config.entry("train")
+@entry("train")
 def main(cfg):
-    config.check(cfg)
+    check(cfg)
     with run_folder.held(cfg, ("run_dir", "trainer.max_epochs")) as path:
         exec(Path("body.py").read_text())
 
@@ -198,7 +201,7 @@ def test_the_same_command_begins_anew_in_the_folder_of_one_that_kept_nothing(pla
 
 
 def test_a_kill_before_the_run_is_accepted_leaves_no_folder(place: Path) -> None:
-    script = (place / "job.py").read_text().replace("config.check(cfg)", "import os; os.kill(os.getpid(), 9)")
+    script = (place / "job.py").read_text().replace("check(cfg)", "import os; os.kill(os.getpid(), 9)")
     (place / "job.py").write_text(script)
     call(place, "job.py", rc=-9)
     assert not (place / "outputs").exists()
@@ -241,7 +244,7 @@ def test_a_disk_too_full_for_the_reason_leaves_no_part_of_it(place: Path) -> Non
     """The writer of whole files plays the full disk: from here on every flush fails."""
     (place / "body.py").write_text(
         "import os\ndef full(number): raise OSError(28, 'No space left on device')\nos.fsync = full\n"
-        "config.write_json(path / 'detections.json', {})"
+        "write_json(path / 'detections.json', {})"
     )
     out = call(place, "job.py", "hydra.run.dir=run", rc=1)
     assert out.startswith(f"{place / 'run' / 'detections.json'} could not be written, the disk is full")

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from cxr.signatures import signature
+from cxr.config.signatures import signature
 
 
 def test_a_class_reexported_by_its_package_is_found_and_nothing_is_imported() -> None:
     code = (
-        "import sys; from cxr.signatures import signature; p = signature('torch.optim.SGD');"
+        "import sys; from cxr.config.signatures import signature; p = signature('torch.optim.SGD');"
         "assert {'params', 'lr', 'momentum'} <= set(p), p; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -62,7 +62,8 @@ def test_scalars_are_held_against_simple_annotations() -> None:
 
 def test_an_inherited_signature_is_that_of_the_base() -> None:
     code = (
-        "import sys; from cxr.signatures import signature; p = signature('cxr.detect.checkpoint.AtomicCheckpointIO');"
+        "import sys; from cxr.config.signatures import signature;"
+        "p = signature('cxr.learn.checkpoint_files.AtomicCheckpointIO');"
         "assert p == {}, p; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

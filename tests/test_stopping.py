@@ -15,15 +15,16 @@ STAND_IN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from cxr import config, run_folder
-from cxr.data.phantom import write_course_layout
+from cxr.config.entry import entry
+from cxr.runs import folder as run_folder
+from cxr.phantom.films import write_course_layout
 from cxr.read.workers import ahead, outcomes, streamed
 
 def look(path):
     Path("begun").touch()
     time.sleep(0.2)
 
-@config.entry("train")
+@entry("train")
 def main(cfg):
     with run_folder.held(cfg, ("run_dir",)) as path:
         exec(Path("body.py").read_text())

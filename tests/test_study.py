@@ -9,8 +9,8 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 
-from cxr.pruning import Pruning
-from cxr.study import Study, Trial
+from cxr.runs.pruning import Pruning
+from cxr.runs.search import Study, Trial
 
 SPACE = {"optimizer.lr": FloatDistribution(0.001, 0.1, log=True)}
 MONITOR = "val/map_50"

@@ -1,4 +1,4 @@
-"""``python -m cxr.sweep``: jobs read from their folders, one that is broken among them, to a table and a page."""
+"""``cxr sweep``: jobs read from their folders, one that is broken among them, to a table and a page."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from cxr.sweep import job_status, main, print_report, read_jobs, write_report
+from cxr.runs.sweep_report import job_status, main, print_report, read_jobs, write_report
 
 
 def write(path: Path, content: Any) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_that_is_no_sweep_is_refused(
 
 
 def test_the_command_needs_no_torch(sweep: Path) -> None:
-    script = "import sys; from cxr.sweep import main; main(); sys.exit('torch' in sys.modules)"
+    script = "import sys; from cxr.runs.sweep_report import main; main(); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script, str(sweep)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (sweep / "index.html").exists()

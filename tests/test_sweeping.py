@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr import config
+from cxr.config import run_files
+from cxr.config.errors import explain
 from cxr.read.workers import usable_cores
 from scripts import ROOT, call
 
@@ -26,15 +27,15 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from hydra.core.hydra_config import HydraConfig
-from cxr import config
+@@CONF@@
 from cxr.read.workers import usable_cores
 
-@config.entry("train")
+@entry("train")
 def main(cfg):
-    config.check(cfg)
+    check(cfg)
     folder, here = Path(cfg.run_dir), Path({here!r})
     overrides = list(HydraConfig.get().overrides.task)
-    config.write_json(folder / config.COMMAND, {{"overrides": overrides, "config": config.plain(cfg)}})
+    write_json(folder / run_files.COMMAND, {{"overrides": overrides, "config": plain(cfg)}})
     with (here / "begun.txt").open("a") as log:
         log.write(f"{{cfg.optimizer.lr}} {{cfg.seed}} {{os.environ.get('OMP_NUM_THREADS')}}\\n")
     if (here / f"kill {{cfg.optimizer.lr}}").exists():
@@ -48,7 +49,7 @@ def main(cfg):
     if (here / f"memory {{cfg.optimizer.lr}}").exists():
         raise MemoryError("cannot allocate 9 GiB")
     score = -cfg.optimizer.lr + cfg.seed
-    config.write_json(folder / config.RESULT, {{
+    write_json(folder / run_files.RESULT, {{
         "status": "completed", "monitor": cfg.monitor, "score": score, "metrics": {{}}, "overrides": overrides,
         "epochs": cfg.trainer.max_epochs, "max_epochs": cfg.trainer.max_epochs, "seconds": 1.0}})
     return score
@@ -248,7 +249,7 @@ def test_a_trial_that_fails_stays_failed_and_the_study_goes_on(place: Path) -> N
 
 
 def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
-    assert config.job_name(["name=a", "sweep=b", "seed=1", "data.root=a/b"]) == "seed=1,data.root=a_b"
+    assert run_files.job_name(["name=a", "sweep=b", "seed=1", "data.root=a/b"]) == "seed=1,data.root=a_b"
 
 
 @pytest.mark.parametrize(
@@ -256,8 +257,8 @@ def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
     [
         ("In 'hydra/launcher/cores': Could not load 'hydra/launcher/joblib'.", "hydra/launcher=cores needs .*joblib"),
         ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm needs .*submitit"),
-        ("Error locating target 'cxr.study.Study', set env var", "a study needs pip install .*optuna"),
+        ("Error locating target 'cxr.runs.search.Study', set env var", "a study needs pip install .*optuna"),
     ],
 )
 def test_an_extra_that_is_missing_is_named(told: str, advice: str) -> None:
-    assert re.match(f".*{advice}", config.explain(RuntimeError(told)))
+    assert re.match(f".*{advice}", explain(RuntimeError(told)))

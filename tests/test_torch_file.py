@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from cxr.plain_pickle import Opaque
-from cxr.torch_archive import LIMIT, TorchFileError
-from cxr.torch_file import read_state, read_torch_file, refuse_not_finite
+from cxr.learn.plain_pickle import Opaque
+from cxr.learn.torch_archive import LIMIT, TorchFileError
+from cxr.learn.torch_file import read_state, read_torch_file, refuse_not_finite
 
 # --- what torch writes
 

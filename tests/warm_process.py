@@ -20,8 +20,8 @@ from typing import Any
 # What train.py, evaluate.py, explain.py and predict.py import when they are at work. What is missing here is imported
 # by the script itself: it takes longer, and that is all.
 IMPORTED_FIRST = (
-    *("cxr.runs.train", "cxr.runs.evaluate", "cxr.runs.explain", "cxr.runs.predict", "cxr.run", "cxr.training"),
-    *("cxr.evaluating", "cxr.explaining", "cxr.predicting", "cxr.data.phantom", "cxr.detect.detectors"),
+    *("cxr.runs.commands", "cxr.runs.train", "cxr.runs.evaluate", "cxr.runs.explain", "cxr.runs.predict"),
+    *("cxr.phantom.films", "cxr.detect.detectors"),
     *("torch.utils.tensorboard", "matplotlib.pyplot", "faster_coco_eval", "highdicom"),
 )
 

@@ -17,10 +17,10 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from cxr.data.film import Film
-from cxr.data.layouts import VOCABULARY, read_films, read_merge_file, read_vocabulary, vocabulary_of
-from cxr.data.merge import Joined
-from cxr.data.readers import Agreement, agreement
 from cxr.data.source_balance import SourceCount, count_sources, entangled
+from cxr.data.sources.layouts import VOCABULARY, read_films, read_merge_file, read_vocabulary, vocabulary_of
+from cxr.data.sources.merge import Joined
+from cxr.data.sources.readers import Agreement, agreement
 from cxr.data.splits import split_films
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache

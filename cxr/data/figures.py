@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from cxr.data.film import Film
-from cxr.data.layouts import read_films, read_vocabulary, vocabulary_of
+from cxr.data.sources.layouts import read_films, read_vocabulary, vocabulary_of
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
 from cxr.palette import colour

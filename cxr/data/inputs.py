@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.data.course_test_set import list_course_test
 from cxr.data.folder import film_paths
-from cxr.data.root import wrong_name
-from cxr.data.tables import parse_rows, raise_problems, read_text
+from cxr.data.sources.course_test_set import list_course_test
+from cxr.data.sources.root import wrong_name
+from cxr.data.sources.tables import parse_rows, raise_problems, read_text
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import read_film
 from cxr.read.frame import at_working_size, to_longest_side

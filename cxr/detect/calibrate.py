@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from cxr.data.dataset import RadiographDataset
-from cxr.detect.froc import COCO_IOUS, MeanAveragePrecision
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
-from cxr.detect.results import FilmResult, telling
 from cxr.detect.task import DetectionTask
-from cxr.detect.triage import OperatingPoint, choose_operating_point, roc_auc
+from cxr.measure.froc import COCO_IOUS, MeanAveragePrecision
+from cxr.measure.results import FilmResult, telling
+from cxr.measure.screening import OperatingPoint, choose_operating_point, roc_auc
 from cxr.progress import track
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ nothing: no loss of a class sees them. What proposes regions knows no classes: w
 
 Arguments the builders share:
     num_classes: findings + background.
-    weights: "DEFAULT" (torchvision's COCO weights), the path of a .pth or .ckpt, or None. See ``cxr.detect.weights``.
+    weights: "DEFAULT" (torchvision's COCO weights), the path of a .pth or .ckpt, or None. See ``cxr.learn.weights``.
     trainable_layers: stages of the backbone that learn, counted from the last. Without weights all of them do.
     mean, std: of each channel of the stem, for films in 0..1.
     image_size: longest side in pixels of the films the data set gives, at least 32. It scales the anchors and nothing
@@ -66,7 +66,7 @@ from cxr.detect.roi_pool import SeparableRoIAlign, region_pool
 from cxr.detect.tiny import TinyFPN
 from cxr.detect.told import told_logits
 from cxr.detect.transform import PadAndNormalize
-from cxr.detect.weights import Norm, State, load_weights, norm_for, read_weights
+from cxr.learn.weights import Norm, State, load_weights, norm_for, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

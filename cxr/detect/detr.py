@@ -15,7 +15,7 @@ from torch import nn
 from cxr.detect.image_head import attach_image_head
 from cxr.detect.queries import RTDETR
 from cxr.detect.transform import PadAndNormalize
-from cxr.detect.weights import State, WeightsError, fit_stem, load_weights, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, WeightsError, fit_stem, load_weights, norm_for, read_weights, renormalised
 
 Size = Literal["tiny", "r18", "r50"]
 
@@ -82,7 +82,7 @@ def rtdetr(
 ) -> nn.Module:
     """RT-DETR (Zhao 2024, arXiv 2304.08069) with the decoder of RT-DETRv2 (Lv 2024, arXiv 2407.17140).
 
-    Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.detect.weights.norm_for``).
+    Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.learn.weights.norm_for``).
 
     Args:
         num_classes: findings + background.

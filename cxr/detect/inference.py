@@ -8,8 +8,8 @@ from torch import Tensor
 from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
 from cxr.detect.finite import detect_finite
-from cxr.detect.results import FilmResult
 from cxr.detect.task import DetectionTask
+from cxr.measure.results import FilmResult
 
 
 def film_results(task: DetectionTask, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:

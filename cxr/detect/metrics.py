@@ -6,8 +6,8 @@ from torch import Tensor, distributed
 from torchmetrics.detection import MeanAveragePrecision
 from torchmetrics.functional.classification import binary_auroc
 
-from cxr.detect import froc
 from cxr.findings import FindingVocabulary
+from cxr.measure import froc
 
 Boxes = list[dict[str, Tensor]]
 _Film = tuple[dict[str, Tensor], dict[str, Tensor]]  # what was detected on it, what is true

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cxr.detect.weights import State, WeightsError
-from cxr.plain_pickle import Opaque
-from cxr.torch_archive import TorchFileError
-from cxr.torch_file import read_torch_file, refuse_not_finite
+from cxr.learn.plain_pickle import Opaque
+from cxr.learn.torch_archive import TorchFileError
+from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.learn.weights import State, WeightsError
 
 
 def read_module_state(path: str) -> State:

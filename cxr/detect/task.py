@@ -19,7 +19,7 @@ from cxr.detect.image_head import ImageHead, with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.detect.region_heads import RegionHeads
 from cxr.findings import BACKGROUND, FindingVocabulary
-from cxr.training import Training
+from cxr.learn.training import Training
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
-from cxr.detect.weights import group_norm
+from cxr.learn.weights import group_norm
 
 
 class TinyFPN(nn.Module):

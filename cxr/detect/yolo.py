@@ -24,7 +24,7 @@ from cxr.detect.image_head import attach_image_head
 from cxr.detect.module_pickle import read_module_state
 from cxr.detect.told import told_logits
 from cxr.detect.transform import PadAndNormalize, Targets
-from cxr.detect.weights import State, fit_stem, load_weights, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, fit_stem, load_weights, norm_for, read_weights, renormalised
 
 Size = Literal["n", "s", "m", "l", "x"]
 
@@ -57,7 +57,7 @@ def yolov8(
 ) -> nn.Module:
     """YOLOv8 (Jocher 2023, github.com/ultralytics/ultralytics): no anchors, task-aligned assignment, CIoU and DFL.
 
-    Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.detect.weights.norm_for``).
+    Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.learn.weights.norm_for``).
 
     Args:
         num_classes: findings + background.

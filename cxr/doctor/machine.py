@@ -11,8 +11,8 @@ import torchvision
 
 from cxr.doctor.check import Check
 from cxr.fonts import picture_font
-from cxr.precision import bfloat16, faster
 from cxr.read.workers import usable_cores
+from cxr.runs.precision import bfloat16, faster
 
 _GB = 1e9
 _ENOUGH = 5.0  # GB: films of the demo, their cache and a dozen runs take less than one; real films need more

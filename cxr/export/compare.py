@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.data.phantom import draw_phantom
 from cxr.detect.task import DetectionTask
 from cxr.export.detector import ExportedDetector
 from cxr.export.graph import IMAGE_OUTPUT
+from cxr.phantom.films import draw_phantom
 
 BOX_PX = 0.1
 SCORE = 1e-4

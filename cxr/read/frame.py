@@ -33,3 +33,16 @@ def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]
         return pixels
     shape = max(1, round(width * factor)), max(1, round(height * factor))
     return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR))
+
+
+def to_square(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Return a picture [H, W] in the upper left of a square [size, size], and its height and width there.
+
+    The longest side becomes ``size``, the rest of the square is 0: air.
+    """
+    scale = size / max(picture.shape)
+    height, width = (max(1, round(side * scale)) for side in picture.shape)
+    square = np.zeros((size, size), np.float32)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    square[:height, :width] = cv2.resize(picture, (width, height), interpolation=how)
+    return square, (height, width)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data.dataset import RadiographDataset
-from cxr.detect.evaluation import Evaluation
-from cxr.detect.mistakes import Alarm, Miss
 from cxr.detect.prediction import six_digits
-from cxr.detect.results import FilmResult
 from cxr.findings import FindingVocabulary
+from cxr.measure.evaluation import Evaluation
+from cxr.measure.mistakes import Alarm, Miss
+from cxr.measure.results import FilmResult
 from cxr.palette import colour
 from cxr.report.explain_cards import data_uri
 from cxr.report.figures import Marks, film_picture

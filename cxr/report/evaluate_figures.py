@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cxr.detect.evaluation import POOLED, Evaluation, FindingFigures
-from cxr.detect.froc import FP_RATES
-from cxr.detect.intervals import Values, clopper_pearson
 from cxr.fonts import figure_font
+from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
+from cxr.measure.froc import FP_RATES
+from cxr.measure.intervals import Values, clopper_pearson
 from cxr.palette import colour
 from cxr.report.explain_figures import GROUND, INK, QUIET
 

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from cxr.data.dataset import RadiographDataset
-from cxr.detect.evaluation import POOLED, WORKING_RATE, Evaluation
-from cxr.detect.froc import FP_RATES
-from cxr.detect.intervals import Estimate
 from cxr.detect.prediction import printed_threshold
 from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.evaluation import POOLED, WORKING_RATE, Evaluation
+from cxr.measure.froc import FP_RATES
+from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import DIFFERENCES, Evaluations, estimates_of, screening_label, shown, verdict

@@ -11,12 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from cxr.detect.evaluation import POOLED, Evaluation, FindingFigures
-from cxr.detect.froc import FP_RATES
-from cxr.detect.intervals import Estimate
 from cxr.detect.prediction import printed_threshold
-from cxr.detect.seen import Seen
 from cxr.files import whole_file, write_whole
+from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
+from cxr.measure.froc import FP_RATES
+from cxr.measure.intervals import Estimate
+from cxr.measure.seen import Seen
 
 Evaluations = Mapping[str, Evaluation]
 

@@ -13,8 +13,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from cxr import progress
+from cxr.learn.training import Training
 from cxr.progress import Work, in_words
-from cxr.training import Training
 
 VALIDATION_STEP = 2 / 3
 """Seconds of a batch of validation in seconds of a step, until one is measured: two passes forward (losses,

@@ -1,27 +1,379 @@
-"""What ``python evaluate.py …`` and ``cxr evaluate …`` do: measure a trained detector as a clinician would ask."""
+"""One run of evaluate.py: detections kept by checkpoint and films, figures, and what it leaves.
 
-import sys
+A folder holds ``detections.json``, ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``,
+``figures/*.png`` and ``index.html``, and ``result.json`` from its end. Where two checkpoints are compared, every file
+has both.
+"""
 
-from omegaconf import DictConfig
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from cxr import config
-from cxr.command_line import as_hydra_reads
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from cxr.config import run_files
+from cxr.config.entry import resolved
+from cxr.config.errors import ConfigError
+from cxr.data.datamodule import RadiographDataModule
+from cxr.data.dataset import RadiographDataset
+from cxr.detect.inference import film_results
+from cxr.detect.prediction import printed_threshold
+from cxr.files import short_digest_of, write_json
+from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
+from cxr.measure.evaluation import Evaluation, Settings, compare, evaluate
+from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
+from cxr.measure.results import FilmResult
+from cxr.measure.screening import Estimate, OperatingPoint, choose_operating_point
+from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
+from cxr.progress import track
+from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
+from cxr.report.without_paths import overrides_without_paths, without_path
+from cxr.runs import train as run
+from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
+from cxr.runs.restore import load_data, load_task, same_films
+
+DETECTIONS = "detections.json"
+ALL = "all"
+RULES = {
+    "iou50": "it overlaps the marked box with IoU 0.5 or more",
+    "iou40": "it overlaps the marked box with IoU 0.4 or more (VinBigData)",
+    "centre": "its centre lies inside the marked box",
+}
+
+_log = logging.getLogger(__name__)
 
 
-@config.entry("evaluate")
-def evaluate(cfg: DictConfig) -> None:
-    """Evaluate what ``cfg`` composes."""
-    config.check(cfg)
-    from cxr import evaluating  # here, not above: it imports torch, which --help and a misspelt word need not wait for
+@dataclass
+class Measured:
+    """One checkpoint: its films, what it says of them, and how good that is."""
 
-    with evaluating.opened(cfg) as folder:
-        parts = evaluating.instantiate(cfg)
-        evaluating.detect(parts, folder)
-        evaluating.measure(parts)
-        evaluating.report(parts, folder)
+    name: str  # "A" or "B"
+    checkpoint: Checkpoint
+    digest: str
+    data: RadiographDataModule
+    results: list[FilmResult] = field(default_factory=list)
+    point: OperatingPoint | None = None
+    point_from: str = ""  # where the point comes from, in words
+    seen: Seen | None = None  # what these films were to it before
+    evaluation: Evaluation | None = None
 
 
-def main() -> None:
-    """Evaluate what the command line says."""
-    sys.argv = as_hydra_reads(sys.argv)
-    evaluate()
+@dataclass
+class Parts:
+    """What a config instantiates to."""
+
+    cfg: dict[str, Any]
+    models: list[Measured]
+    chosen: tuple[str, ...]  # findings of the detectors that are evaluated
+    films: RadiographDataset
+    failed: list[str] = field(default_factory=list)  # a line for each film without a finite result
+    differences: dict[str, Estimate] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+
+
+@contextmanager
+def opened(cfg: DictConfig) -> Iterator[Path]:
+    """Hold the run folder of ``cfg``; refuse one begun with other settings."""
+    with run.held(cfg, may_differ=("run_dir",)) as folder:
+        yield folder
+
+
+def instantiate(cfg: DictConfig) -> Parts:
+    """Read the checkpoints and find their films. Raises ``ConfigError``."""
+    plain = resolved(cfg)
+    paths = plain["ckpt"] if isinstance(plain["ckpt"], list) else [plain["ckpt"]]
+    if plain["rule"] not in RULES:
+        raise ConfigError(f"rule is {plain['rule']!r}, expected {', '.join(RULES)}")
+    if len(paths) not in (1, 2):
+        raise ConfigError(f"ckpt names {len(paths)} checkpoints, expected one, or two to compare: ckpt=a.ckpt,b.ckpt")
+    models = [_model(name, path, cfg) for name, path in zip("AB", paths, strict=False)]
+    names = models[0].checkpoint.findings.names
+    if any(model.checkpoint.findings.names != names for model in models):
+        raise ConfigError(f"{paths[1]} knows other findings than {paths[0]}: they cannot be compared")
+    films = [_films(model.data, plain["split"]) for model in models]
+    if any(_truth(other) != _truth(films[0]) for other in films):
+        raise ConfigError(
+            f"{paths[0]} and {paths[1]} have other {plain['split']} films: name those to compare them on, which neither"
+            " was trained on: data=course data.root=FOLDER data.seed=0"
+        )
+    return Parts(plain, models, _chosen(_wanted(cfg), models[0].checkpoint.findings), films[0])
+
+
+def detect(parts: Parts, folder: Path) -> None:
+    """Take the detections on the films, and where a point is still to be chosen on validation films, on those too.
+
+    What ``detections.json`` holds of this checkpoint and these films is not detected again. A film of which a detector
+    computes NaN or infinity enters no figure, of no checkpoint: ``parts.failed`` names it. Raises ``ConfigError`` where
+    no film is left.
+    """
+    kept = folder / DETECTIONS
+    for model in parts.models:
+        model.results = _results(model, parts.cfg["split"], kept)
+    _leave_out_failed(parts)
+    for model in parts.models:
+        model.point, model.point_from = _operating_point(model, parts.cfg, kept)
+        model.seen = seen(relation(model, parts.cfg["data"]), parts.cfg["split"], model.point_from)
+
+
+def _leave_out_failed(parts: Parts) -> None:
+    films, models = parts.films, parts.models
+    wrong = {i: [m.name for m in models if not m.results[i].finite] for i in range(len(films.films))}
+    whole = [i for i, names in wrong.items() if not names]
+    parts.failed = [
+        f"{films.films[i].study}: the answer of checkpoint {' and '.join(names)} is not finite (NaN or infinity)"
+        for i, names in wrong.items()
+        if names
+    ]
+    if not whole:
+        raise ConfigError(f"no film has a finite result, of {len(wrong)}: the checkpoint computes NaN or infinity")
+    if parts.failed:
+        kept = [films.films[i] for i in whole]
+        parts.films = RadiographDataset(kept, models[0].data.findings, films.cache, films.size)
+        for model in models:
+            model.results = [model.results[i] for i in whole]
+
+
+def measure(parts: Parts) -> None:
+    """Compute every figure with its interval, and the differences between two checkpoints."""
+    cfg = parts.cfg
+    settings = Settings(cfg["rule"], tuple(cfg["screening"]["prevalences"]), cfg["worst"], cfg["samples"], cfg["seed"])
+    for model in track(parts.models, "measuring"):
+        findings = model.checkpoint.findings
+        model.evaluation = evaluate(model.results, findings, parts.chosen, model.point, settings)
+    if len(parts.models) == 2:
+        first, second = parts.models
+        labels = [first.checkpoint.findings.index(name) for name in parts.chosen]
+        parts.differences = compare(first.results, second.results, labels, settings)
+
+
+def report(parts: Parts, folder: Path) -> None:
+    """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
+    evaluations = {model.name: _evaluation(model) for model in parts.models}
+    unreadable = _unreadable(parts.models[0].data)
+    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": unreadable}
+    origins = {model.name: Origin(model.point_from, _seen(model)) for model in parts.models}
+    write_tables(folder, evaluations, parts.differences, origins, films)
+    left_out = LeftOut(unreadable, parts.failed)
+    page = evaluate_page(folder, evaluations, parts.differences, parts.films, _about(parts), _warnings(parts), left_out)
+    console = Console()
+    print_evaluations(evaluations, console)
+    print_comparison(parts.differences, console)
+    for line in (*_warnings(parts), *(f"not evaluated: {line}" for line in _for_the_user(parts))):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
+    result = {
+        "status": "completed",
+        "films": len(parts.films),
+        "failed": parts.failed,
+        "unreadable": unreadable,
+        "overrides": overrides_without_paths(typed),
+        "seconds": round(time.time() - parts.started, 1),
+    }
+    write_json(folder / run_files.RESULT, result)
+    console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+
+
+def _unreadable(data: RadiographDataModule) -> list[str]:
+    """Return a line for each file that could not be read, by its number: its path may name a patient."""
+    errors = zip(data.unreadable_files, data.unreadable, strict=True)
+    return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
+
+
+def _for_the_user(parts: Parts) -> list[str]:
+    """Return the films that are left out with their paths: for the terminal of whoever named the folder."""
+    return [*(str(error) for error in parts.models[0].data.unreadable), *parts.failed]
+
+
+def _seen(model: Measured) -> Seen:
+    if model.seen is None:
+        raise RuntimeError("detect() comes before report()")
+    return model.seen
+
+
+def _evaluation(model: Measured) -> Evaluation:
+    if model.evaluation is None:
+        raise RuntimeError("measure() comes before report()")
+    return model.evaluation
+
+
+def _model(name: str, path: str, cfg: DictConfig) -> Measured:
+    checkpoint = read_checkpoint(path)
+    digest = short_digest_of(Path(path))
+    readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
+    try:
+        data = load_data(readable, cfg.data)
+        data.prepare_data()
+        data.setup()
+    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        raise ConfigError(str(error)) from error
+    return Measured(name, checkpoint, digest, data)
+
+
+def _wanted(cfg: DictConfig) -> Any:
+    """Return the setting ``findings`` as None, a list or a mapping; ``{only: […]}`` is how a list is typed."""
+    wanted = OmegaConf.to_container(cfg.findings) if OmegaConf.is_config(cfg.findings) else cfg.findings
+    only = wanted.get("only") if isinstance(wanted, Mapping) else None
+    return only if isinstance(only, list) else wanted
+
+
+def _readable(wanted: Any, findings: FindingVocabulary) -> FindingVocabulary:
+    """Return the vocabulary to read the data with: the detector's, with the spellings that a mapping adds.
+
+    A label mapped to null stands behind the detector's findings as a class of its own: its films are not normal, but
+    its boxes are nothing the detector could find.
+    """
+    if not isinstance(wanted, Mapping):
+        return findings
+    known = {finding.name: finding for finding in findings.findings}
+    unknown: list[Finding] = []
+    try:
+        for label, name in wanted.items():
+            if name is not None:
+                own = findings.name(findings.index(str(name)))
+                known[own] = replace(known[own], aliases=(*known[own].aliases, str(label)))
+            elif not _knows(findings, str(label)):  # what the detector knows is read as such, and left out later
+                unknown.append(Finding(str(label)))
+        return FindingVocabulary([*known.values(), *unknown], findings.normal.aliases)
+    except ValueError as error:
+        raise ConfigError(f"findings: {error}") from error
+
+
+def _knows(findings: FindingVocabulary, label: str) -> bool:
+    try:
+        findings.canonical(label)
+    except UnknownLabelError:
+        return False
+    return True
+
+
+def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
+    """Return the canonical names of what is evaluated, in the order of the detector's classes."""
+    if wanted is None:
+        return findings.names
+    labels = [name for name in wanted.values() if name is not None] if isinstance(wanted, Mapping) else wanted
+    if isinstance(labels, str) or not labels:
+        raise ConfigError(f"findings is {wanted!r}, expected null, [name, …] or {{name in the data: name, …}}")
+    try:
+        chosen = set(findings.resolve([str(label) for label in labels], source="findings"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return tuple(name for name in findings.names if name in chosen)
+
+
+def _films(data: RadiographDataModule, split: str) -> RadiographDataset:
+    if split not in (*data.films, ALL):
+        raise ConfigError(f"split is {split!r}, expected one of {', '.join((*data.films, ALL))}")
+    films = [film for name, some in data.films.items() for film in some if split in (name, ALL)]
+    if not films:
+        raise ConfigError(f"split={split}: these data have no such films")
+    return RadiographDataset(films, data.findings, data.cache, data.size)
+
+
+def _truth(films: RadiographDataset) -> list[tuple[str, tuple[str, ...], bytes]]:
+    return [(film.study, film.findings, film.boxes.tobytes()) for film in films.films]
+
+
+def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
+    """Return the detections on a split: those kept of this checkpoint on these very films, else new ones."""
+    key = f"{model.digest} {model.data.fingerprint()} {split}"
+    films, before = _films(model.data, split), read_kept(kept)
+    if (results := from_kept(before.get(key), len(films))) is not None:
+        return results
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
+    before[key] = [as_plain(result) for result in track(found, f"detecting {model.checkpoint.path.name}", len(films))]
+    write_json(kept, before)
+    return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
+
+
+def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tuple[OperatingPoint | None, str]:
+    """Return the point of screening and where it comes from; test films are not used for it unless asked by name."""
+    wanted, derive_on = cfg["screening"]["sensitivity"], cfg["screening"]["derive_on"]
+    if derive_on not in (None, "val", "test"):
+        raise ConfigError(f"screening.derive_on is {derive_on!r}, expected null, val or test")
+    if derive_on is None and model.checkpoint.operating_point is not None:
+        return OperatingPoint.from_dict(model.checkpoint.operating_point), FROZEN
+    if derive_on == "test":
+        return choose_operating_point(model.results, wanted), TESTED_ON
+    if not model.data.films["val"]:
+        reason = (
+            "not measured: the checkpoint holds no operating point, and these data have no validation films to choose"
+            " one on; screening.derive_on=test derives it on the films it is measured on, which flatters it"
+        )
+        return None, reason
+    finite = [result for result in _results(model, "val", kept) if result.finite]
+    return choose_operating_point(finite, wanted), CHOSEN_NOW
+
+
+def relation(model: Measured, data: Mapping[str, Any]) -> Relation:
+    """Return what the data are to the checkpoint: its own films in its own splits, other ones, or no one knows.
+
+    Films that came, went or changed move the splits. Films of the user's own choice of data set (``data=course
+    data.root=…``) are foreign, unless their folder and that of the training are one, or lie one in the other.
+    """
+    if same_films(model.checkpoint, model.data):
+        return "own"
+    trained = Path(str(entry_at(model.checkpoint, "data", dict).get("root"))).resolve()
+    here = model.data.root.resolve()
+    apart = not here.is_relative_to(trained) and not trained.is_relative_to(here)
+    return "foreign" if "_target_" in data and apart else "unknown"
+
+
+def _warnings(parts: Parts) -> list[str]:
+    """What has to be known before any figure is believed."""
+    told = []
+    if parts.failed:
+        told.append(
+            f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named below."
+        )
+    for model in parts.models:
+        which = f"checkpoint {model.name}" if len(parts.models) > 1 else "this checkpoint"
+        told += [*_seen(model).warnings(which), *_warnings_of_point(model, which)]
+    return told
+
+
+def _warnings_of_point(model: Measured, which: str) -> Iterator[str]:
+    if model.point is None:
+        yield f"Screening by {which} was {model.point_from}."
+        return
+    if model.point_from == CHOSEN_NOW and _seen(model).relation == "unknown":
+        yield (
+            f"The operating point of {which} was chosen on the validation films of these data, some of which it may"
+            " have been trained on: its threshold would be too high."
+        )
+    if model.point.limited:
+        yield (
+            f"The operating point of {which} was chosen on {model.point.abnormal} abnormal films: too few to be"
+            f" sure of a sensitivity of {model.point.wanted_sensitivity:g}."
+        )
+
+
+def _about(parts: Parts) -> dict[str, str]:
+    """What the models and the data were, for the page."""
+    about = {}
+    for model in parts.models:
+        trained = model.checkpoint.config
+        detector = str(trained["model"]["_target_"]).rpartition(".")[2]
+        point = model.point_from
+        if model.point is not None:
+            point = f"threshold {printed_threshold(model.point.threshold):.6g}, {point}"
+        which = f" {model.name}" if len(parts.models) > 1 else ""
+        about[f"Checkpoint{which}"] = (
+            f"{model.checkpoint.path}, {model.digest}: {detector}, {model.checkpoint.size} px, trained on data"
+            f" {model.checkpoint.fingerprint}"
+        )
+        about[f"Operating point{which}"] = point
+        about[f"These films{which}"] = _seen(model).in_words()
+    about["Films"] = f"{parts.cfg['split']}, data {parts.models[0].data.fingerprint()}"
+    about["Findings"] = ", ".join(parts.chosen)
+    about["A detection is right"] = RULES[parts.cfg["rule"]]
+    about["Intervals"] = f"95 %, bootstrap over patients, {parts.cfg['samples']} resamples, seed {parts.cfg['seed']}"
+    return about

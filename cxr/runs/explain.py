@@ -1,23 +1,312 @@
-"""What ``python explain.py …`` and ``cxr explain …`` do: show what a trained detector looked at."""
+"""One run of explain.py: its folder, how it goes on after a kill, and what it leaves.
 
+A folder holds ``films/<study>/`` (``cxr.explain.record``), ``cam_scores.csv``, ``scores.png``, ``sanity.json``, a page
+``<method>.png`` with all categories for each method, ``index.html``, and ``result.json`` from its end.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from rich.console import Console
 
-from cxr import config
+from cxr.config import run_files
+from cxr.config.entry import resolved
+from cxr.config.errors import ConfigError
+from cxr.data.dataset import RadiographDataset
+from cxr.data.film import Film
+from cxr.data.folder import read_folder
+from cxr.explain.films import Explainer, explain_films, representative, sanity_check
+from cxr.explain.record import RECORD, read_records
+from cxr.explain.scores import (
+    BASELINES,
+    ScoreRow,
+    paired_difference,
+    print_differences,
+    print_scores,
+    score_rows,
+    write_scores,
+)
+from cxr.files import short_digest_of, write_json
+from cxr.findings import FindingVocabulary
+from cxr.progress import track
+from cxr.read.cache import FilmCache
+from cxr.read.chest_films import ChestFilms, Reason
+from cxr.read.dicom import ReadError, read_header
+from cxr.report.explain_figures import category_page, film_figure, score_plot
+from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.without_paths import folder_pseudonym, overrides_without_paths, without_path
+from cxr.report.words import not_assessed_words
+from cxr.runs import train as run
+from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.restore import intensity_of_films, load_data, load_task, restored_intensity, same_films
+
+CACHE = ".cache/films"
+SANITY = "sanity.json"
+CHECKPOINT = "checkpoint.json"
+
+_log = logging.getLogger(__name__)
 
 
-@config.entry("explain")
-def main(cfg: DictConfig) -> None:
-    """Explain what ``cfg`` composes."""
-    config.check(cfg)
-    # here, not above: they import torch, which --help and a misspelt word need not wait for
-    from cxr import checkpoint, explaining, explaining_studies, restore
+@dataclass
+class LeftOut:
+    """Films without maps: files that cannot be read, films that failed, and those the detector may not speak of.
 
-    with explaining.opened(cfg) as folder:
-        trained = checkpoint.read_checkpoint(cfg.ckpt)
-        if restore.of_studies(trained):
-            explaining_studies.explain(cfg, trained, folder)
-            return
-        parts = explaining.instantiate(cfg)
-        explaining.explain(parts, folder)
-        explaining.score(parts, folder)
-        explaining.report(parts, folder)
+    Pages and ``result.json`` name a film by its study's pseudonym, or a file by its number; only the terminal of
+    whoever named the folder shows paths.
+    """
+
+    files: list[tuple[Path, ReadError]] = field(default_factory=list)
+    refused: list[tuple[str, Path, Reason]] = field(default_factory=list)  # study, file, why
+    _failed: list[tuple[str, Path, Exception]] = field(default_factory=list)
+
+    def add_failed(self, study: str, path: Path, error: Exception) -> None:
+        """Note a film that could not be explained."""
+        self._failed.append((study, path, error))
+
+    @property
+    def unreadable(self) -> list[str]:
+        """A line for each file that cannot be read."""
+        return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(self.files, start=1)]
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each film that failed."""
+        return [f"{study}: {without_path(error, path, 'its file')}" for study, path, error in self._failed]
+
+    def for_the_user(self) -> list[str]:
+        """Return all of them with their paths."""
+        return [
+            *(str(error) for _, error in self.files),
+            *(f"{path}: {without_path(error, path, 'it')}" for _, path, error in self._failed),
+            *(f"{path}: not assessed: {reason.text}" for _, path, reason in self.refused),
+        ]
+
+
+@dataclass
+class Parts:
+    """What a config instantiates to."""
+
+    cfg: dict[str, Any]
+    checkpoint: Checkpoint
+    explainer: Explainer
+    films: RadiographDataset
+    truth_known: bool
+    left_out: LeftOut = field(default_factory=LeftOut)
+    rows: list[ScoreRow] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+
+@contextmanager
+def opened(cfg: DictConfig) -> Iterator[Path]:
+    """Hold the run folder of ``cfg``; refuse one begun with other settings or with another checkpoint of that name."""
+    digest = short_digest_of(Path(cfg.ckpt))
+    with run.held(cfg, may_differ=("run_dir",)) as folder:
+        note = folder / CHECKPOINT
+        before = _noted_digest(note) if note.exists() else digest
+        if before is None:
+            _log.warning("%s is damaged, and what was explained is not known: all films are explained again", note)
+            for record in folder.glob(f"films/*/{RECORD}"):
+                record.unlink()
+        elif before != digest:
+            raise ConfigError(f"{cfg.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
+        write_json(note, {"path": str(cfg.ckpt), "blake2b": digest})
+        yield folder
+
+
+def _noted_digest(note: Path) -> str | None:
+    """Return the digest of the checkpoint a folder was begun with; None where the note is damaged."""
+    try:
+        return str(json.loads(note.read_text(encoding="utf-8"))["blake2b"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def instantiate(cfg: DictConfig) -> Parts:
+    """Restore the detector, find the films and build the methods. Raises ``ConfigError``."""
+    plain = resolved(cfg)
+    checkpoint = read_checkpoint(cfg.ckpt)
+    task = load_task(checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
+    except InstantiationException as error:
+        raise ConfigError(f"{error.__cause__ or error}") from error
+    explainer = Explainer(
+        task.detector.to(device),
+        checkpoint.findings,
+        methods,
+        restored_intensity(checkpoint),
+        cfg.threshold,
+        cfg.findings_per_film,
+        cfg.faithfulness,
+        cfg.seed,
+    )
+    try:
+        films, left_out = _folder(cfg, checkpoint) if cfg.images else _split(cfg, checkpoint)
+    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        raise ConfigError(str(error)) from error
+    return Parts(plain, checkpoint, explainer, films, cfg.images is None, left_out)
+
+
+def explain(parts: Parts, folder: Path) -> None:
+    """Explain each film that the folder does not hold yet. Raises ``OSError`` where the disk is full."""
+
+    def failed(film: Film, error: Exception) -> None:
+        parts.left_out.add_failed(film.study, film.path, error)
+
+    films = explain_films(parts.films, parts.explainer, folder, parts.truth_known, failed)
+    for _ in track(films, "explaining", len(parts.films)):
+        pass
+
+
+def score(parts: Parts, folder: Path) -> None:
+    """Tabulate how good the maps are, over all films of the folder, and check that they follow the weights."""
+    records = [record for _, record in read_records(folder)]
+    samples, seed = parts.cfg["samples"], parts.cfg["seed"]
+    parts.rows = score_rows(records, samples, seed)
+    differences = [
+        paired_difference(records, method, baseline, figure, samples, seed)
+        for method in parts.explainer.methods
+        for baseline in BASELINES
+        for figure in ("hit", "energy")
+    ]
+    write_scores(folder / "cam_scores.csv", [*parts.rows, *(row for row in differences if row.boxes)])
+    print_scores(parts.rows, Console())
+    print_differences(differences, Console())
+    if _read_sanity(folder) is None:
+        explained = {record.study for record in records}
+        whole = [i for i, film in enumerate(parts.films.films) if film.study in explained]
+        films = _subset(parts.films, parts.checkpoint.findings, whole[: parts.cfg["sanity_films"]])
+        write_json(folder / SANITY, _measured(sanity_check(films, parts.explainer)))
+
+
+def report(parts: Parts, folder: Path) -> None:
+    """Draw the pictures and write the page and ``result.json``."""
+    language, findings = parts.cfg["language"], parts.checkpoint.findings
+    records = list(read_records(folder))
+    pictures = [(home, record, method) for home, record in records for method in parts.explainer.methods]
+    for home, record, method in track(pictures, "drawing"):
+        film_figure(home, record, method, findings, language)
+    for method in parts.explainer.methods:
+        category_page(folder, method, findings, language)
+    if parts.rows:
+        score_plot(parts.rows, folder / "scores.png", language)
+    sanity, left_out = _read_sanity(folder) or {}, parts.left_out
+    refused = [f"{study}: {not_assessed_words(reason, language)}" for study, _, reason in left_out.refused]
+    not_shown = NotShown(left_out.unreadable, left_out.failed, refused)
+    page = explain_page(folder, findings, parts.rows, _about(parts), not_shown, sanity, language)
+    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
+    result = {
+        "status": "completed",
+        "films": len(records),
+        "unreadable": left_out.unreadable,
+        "failed": left_out.failed,
+        "not_assessed": [f"{study}: {reason.text}" for study, _, reason in left_out.refused],
+        "overrides": overrides_without_paths(typed),
+        "seconds": round(time.time() - parts.started, 1),
+    }
+    write_json(folder / run_files.RESULT, result)
+    for line in left_out.for_the_user():
+        Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    Console().print(f"{len(records)} films · {page}", highlight=False)
+
+
+def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
+    data = load_data(checkpoint, cfg.data)
+    data.prepare_data()
+    data.setup()
+    if "_target_" not in cfg.data and not same_films(checkpoint, data):
+        _log.warning(
+            "the films are not those the detector was trained with (added, changed or unreadable ones move the splits):"
+            " some of the %s films may have been trained on",
+            cfg.split,
+        )
+    if cfg.split not in data.films:
+        raise ConfigError(f"split is {cfg.split!r}, expected one of {', '.join(data.films)}")
+    films = data.dataset(cfg.split)
+    if not films.films:
+        raise ConfigError(f"split={cfg.split}: these data have no such films")
+    shown = representative(films.films, checkpoint.findings, cfg.films)
+    chosen = _subset(films, checkpoint.findings, shown)
+    return chosen, LeftOut(list(zip(data.unreadable_files, data.unreadable, strict=True)))
+
+
+def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
+    """Return the first films of the user's folder that the detector may speak of, and what is left out."""
+    films, failures = read_folder(Path(cfg.images))
+    left_out, rule = LeftOut(), ChestFilms(checkpoint.size, checkpoint.kind)
+    chosen: list[Film] = []
+    for film in films:
+        if cfg.films is not None and len(chosen) == cfg.films:
+            break
+        header = read_header(film.path)
+        reason = rule.refusal(header.rows, header.columns, header.body_part, header.view_position)
+        if reason is None:
+            chosen.append(film)
+        else:
+            left_out.refused.append((film.study, film.path, reason))
+    cache = FilmCache(Path(CACHE), intensity_of_films(checkpoint), checkpoint.size)
+    failed = cache.fill([film.path for film in chosen])
+    left_out.files = [*failures, *((path, failed[path]) for path in sorted(failed))]
+    readable = [film for film in chosen if film.path not in failed]
+    return RadiographDataset(readable, checkpoint.findings, cache, checkpoint.size), left_out
+
+
+def _source(cfg: Mapping[str, Any]) -> str:
+    """Return which films these are, without the name of the user's folder, which may be a patient's."""
+    return f"{cfg['split']} films" if cfg["images"] is None else f"folder {folder_pseudonym(cfg['images'])}"
+
+
+def _read_sanity(folder: Path) -> dict[str, dict[str, float]] | None:
+    """Return the kept sanity check; None where there is none or it is damaged."""
+    try:
+        return dict(json.loads((folder / SANITY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _subset(films: RadiographDataset, findings: FindingVocabulary, indices: Iterable[int]) -> RadiographDataset:
+    return RadiographDataset([films.films[i] for i in indices], findings, films.cache, films.size)
+
+
+def _about(parts: Parts) -> dict[str, str]:
+    """What the model and the data were, for the page."""
+    trained = parts.checkpoint.config
+    about = {
+        "Detector": str(trained["model"]["_target_"]).rpartition(".")[2],
+        "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
+        "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
+        "Explained": f"detections from score {parts.cfg['threshold']:g} up, the strongest of each finding",
+    }
+    if scores := _test_scores(parts.checkpoint.path):
+        about["Test score"] = scores
+    return about
+
+
+def _test_scores(checkpoint: Path) -> str:
+    """Return the test figures of the run that a checkpoint lies in, "" where it lies in none that tells them."""
+    try:
+        result = json.loads((checkpoint.absolute().parent.parent / run_files.RESULT).read_text(encoding="utf-8"))
+        figures = {name: result["metrics"].get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}
+        return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ""
+
+
+def _measured(sanity: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Leave out what could not be measured: JSON has no NaN."""
+    return {
+        method: {part: value for part, value in parts.items() if not math.isnan(value)}
+        for method, parts in sanity.items()
+    }

@@ -1,25 +1,294 @@
-"""What ``python predict.py …`` and ``cxr predict …`` do: say what a trained detector finds on films."""
+"""One run of predict.py: its folder, how it goes on after a kill, and what it leaves.
 
+A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``detections.json`` with ``images.json``,
+``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where asked
+for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
 
-from cxr import config
+from cxr.config import run_files
+from cxr.config.entry import resolved
+from cxr.config.errors import ConfigError
+from cxr.data.inputs import Decode, Input, is_course, read_inputs
+from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.stream import Outcome, predict_films
+from cxr.detect.task import DetectionTask
+from cxr.explain.maps import MapMaker
+from cxr.files import write_json
+from cxr.findings import NORMAL
+from cxr.measure.screening import OperatingPoint
+from cxr.progress import working
+from cxr.read.chest_films import NOT_FINITE
+from cxr.read.dicom import ReadError
+from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
+from cxr.report.algorithm import Algorithm
+from cxr.report.film_files import OBJECTS, PICTURES, FilmFiles, Told
+from cxr.report.film_key import KEY, FilmKey, image_name
+from cxr.report.journal import JOURNAL, Done, Journal
+from cxr.report.submission import write_coco, write_detections, write_films, write_submission
+from cxr.report.without_paths import overrides_without_paths, without_path
+from cxr.report.words import words
+from cxr.runs import predict_exported as predicting_exported
+from cxr.runs import train as run
+from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.restore import intensity_of_films
+
+BEGUN = "begun.json"
+NAMES = ("paths", "pseudonyms")
+HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
 
 
-@config.entry("predict")
-def main(cfg: DictConfig) -> None:
-    """Predict what ``cfg`` composes."""
-    config.check(cfg)
-    # Imports stand here, not above: --help and a misspelt word need not wait for them
-    from cxr.data import inputs
-    from cxr.read import workers
+@dataclass
+class Parts:
+    """What a config instantiates to."""
 
-    if not inputs.is_one_film(Path(cfg.images)):
-        workers.stand_by(inputs.__name__, cfg.workers or workers.usable_cores())  # they start while torch is imported
-    from cxr import predicting
+    cfg: dict[str, Any]
+    task: DetectionTask
+    decode: Decode
+    films: list[Input]
+    files: FilmFiles
+    maps: MapMaker | None
+    started: float = field(default_factory=time.time)
 
-    with predicting.opened(cfg) as folder:
-        parts = predicting.instantiate(cfg, folder)
-        predicting.predict(parts, folder)
-        predicting.report(parts, folder)
+
+@contextmanager
+def opened(cfg: DictConfig) -> Iterator[Path]:
+    """Hold the run folder of ``cfg``; refuse one begun with other settings."""
+    if cfg.names not in NAMES:
+        raise ConfigError(f"names is {cfg.names!r}, expected {' or '.join(NAMES)}")
+    if cfg.dicom and importlib.util.find_spec("highdicom") is None:
+        raise ConfigError("dicom=true needs highdicom: pip install 'cxr[dicom]'")
+    if cfg.cam and not cfg.dicom:
+        raise ConfigError("cam=… makes DICOM parametric maps; type dicom=true too (explain.py makes pictures)")
+    if cfg.runtime not in predicting_exported.RUNTIMES:
+        raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(predicting_exported.RUNTIMES)}")
+    if cfg.cam and cfg.runtime != predicting_exported.EAGER:
+        raise ConfigError(f"cam=… needs the detector's own layers; leave runtime={cfg.runtime} out")
+    with run.held(cfg, may_differ=("run_dir", "batch", "workers")) as folder:
+        yield folder
+
+
+def instantiate(cfg: DictConfig, folder: Path) -> Parts:
+    """Restore the detector and find the films.
+
+    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
+    """
+    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch)
+    try:
+        films = read_inputs(Path(cfg.images))
+    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        raise ConfigError(f"images: {error}") from error
+    _refuse_other_films(folder, {"ckpt": digest, "images": _digest(films)})
+    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
+    files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
+    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+    return Parts(resolved(cfg), task, decode, films, files, _map_maker(cfg, task))
+
+
+def predict(parts: Parts, folder: Path) -> None:
+    """Predict each film that the folder does not hold yet, and write the files about it.
+
+    Raises ``OSError`` where the disk does not take them; what is done stays, and the same command goes on.
+    """
+    for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
+        if wanted:
+            (folder / name).mkdir(exist_ok=True)
+    with (
+        Journal(folder) as journal,
+        FilmKey(folder) as key,
+        working("predicting", len(parts.films), done=len(journal)) as work,
+    ):
+        if journal.damaged:
+            _say(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
+        for done in _done(parts, journal, key):
+            journal.add(done)
+            work.advance()
+
+
+def report(parts: Parts, folder: Path) -> None:
+    """Write the tables and ``result.json``, and say what was found, what was not assessed and which films failed.
+
+    Raises ``OSError`` where the disk does not take them.
+    """
+    with Journal(folder) as journal:
+        FilmKey(folder).put_in_order()
+        _write_tables(parts, journal, folder)
+        result = _result(parts, journal, folder)
+        write_json(folder / run_files.RESULT, result)
+        _print_table(journal, parts, result["not_assessed"])
+        for done in journal:
+            for line in (done.failed, done.note, _refusal(done)):
+                if line:  # with the path, which is for the user's own eyes, here only
+                    _say(line.replace(f"film {done.number}", str(parts.films[done.number - 1]), 1))
+    _say(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
+    if parts.cfg["names"] == "paths":
+        _say("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
+    Console().print(f"{result['films']} of {len(parts.films)} films · {folder}", highlight=False)
+
+
+def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
+    findings, point = parts.files.findings, parts.files.algorithm.operating_point
+    threshold = None if point is None else point.threshold
+    named = parts.cfg["names"] == "paths"
+    root = Path(parts.cfg["images"])
+    images = {film.number: image_name(film.path, root) for film in parts.films} if named else None
+    write_coco(folder, journal, findings, images)
+    write_detections(folder / "detections.csv", _predictions(journal), threshold, images)
+    write_films(folder / "films.csv", journal, findings, threshold, images)
+    if is_course(parts.films):
+        ids = {film.number: film.id for film in parts.films}
+        write_submission(folder / "submission.csv", _predictions(journal), ids)
+
+
+def _result(parts: Parts, journal: Journal, folder: Path) -> dict[str, Any]:
+    """Return what ``result.json`` holds: it is passed on, so films go by their numbers, and folders by pseudonyms."""
+    failed = sum(bool(done.failed) for done in journal)
+    refused = Counter(done.not_assessed.reason.cause for done in journal if done.not_assessed and not done.failed)
+    lines = [line for done in journal for line in (done.failed or _refusal(done), done.note) if line]
+    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
+    return {
+        "status": "completed",
+        "films": len(parts.films) - failed - refused.total(),
+        "failed": failed,
+        "not_assessed": dict(sorted(refused.items())),
+        "problems": lines,
+        "key": HOLDS_IDENTITIES,
+        "algorithm": parts.files.algorithm.parameters(),
+        "overrides": overrides_without_paths(typed),
+        "seconds": round(time.time() - parts.started, 1),
+    }
+
+
+def _refusal(done: Done) -> str:
+    """Return why a film that did not fail is not assessed, "" for one that is."""
+    film = done.not_assessed
+    return "" if film is None or done.failed else f"film {done.number}: not assessed: {film.reason.text}"
+
+
+def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
+    """Yield the films that are left as they are done with: predicted and their files written, or failed."""
+    left = [film for film in parts.films if film.number not in journal]
+    workers = 1 if len(left) < WORTH_A_POOL else parts.cfg["workers"] or usable_cores()
+    outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
+    told = (_told(parts, journal, key, film, outcome) for film, outcome in outcomes)
+    writers = workers if parts.files.pictures or parts.files.objects else 1
+    for film, error in streamed(parts.files, told, writers):
+        said, note = film.prediction, _as_number(error, film.film)
+        failed = _as_number(film.error, film.film)
+        if isinstance(said, NotAssessed):
+            if said.reason == NOT_FINITE:
+                failed = f"film {film.film.number}: {said.reason.text}"
+            yield Done(film.film.number, film.name, None, failed, note, said)
+        else:
+            yield Done(film.film.number, film.name, said, failed, note)
+
+
+def _told(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> Told:
+    """Note the film in the key, and return it with what its files show."""
+    if isinstance(outcome, ReadError):
+        key.add(film)
+        return Told(film, error=outcome)
+    key.add(film, outcome.sop_instance, outcome.study, outcome.patient)
+    maps = parts.maps.take(film.number) if parts.maps and isinstance(outcome, Prediction) else {}
+    return Told(film, journal.name(outcome), outcome, maps=maps)
+
+
+def _predictions(journal: Journal) -> Iterator[Prediction]:
+    return (prediction for _, prediction in journal.predictions())
+
+
+def _say(line: str) -> None:
+    Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _map_maker(cfg: DictConfig, task: DetectionTask) -> MapMaker | None:
+    if not cfg.cam:
+        return None
+    try:
+        methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
+    except InstantiationException as error:
+        raise ConfigError(f"{error.__cause__ or error}") from error
+    return MapMaker(task, methods, cfg.threshold)
+
+
+def _operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
+    if checkpoint.operating_point is None:
+        return None
+    try:
+        return OperatingPoint.from_dict(checkpoint.operating_point)
+    except (TypeError, KeyError) as error:
+        raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
+
+
+def _digest(films: list[Input]) -> str:
+    paths = "\n".join(f"{film.path.absolute()} {film.id}" for film in films)
+    return hashlib.blake2b(os.fsencode(paths), digest_size=8).hexdigest()
+
+
+def _refuse_other_films(folder: Path, begun: dict[str, str]) -> None:
+    """Raise ``ConfigError`` where the folder was begun with other hashes; note them where it is new."""
+    note = folder / BEGUN
+    before = _read_begun(note) if note.exists() else begun
+    if before is None:
+        _say(f"{note} is damaged, and what the films of {JOURNAL} were predicted with is not known: all are done again")
+        (folder / JOURNAL).unlink(missing_ok=True)
+        before = begun
+    for key, name in (("ckpt", "the checkpoint"), ("images", "the list of films")):
+        if before[key] != begun[key]:
+            raise ConfigError(f"{name} has changed since {folder} was begun; type another hydra.run.dir")
+    write_json(note, begun)
+
+
+def _read_begun(note: Path) -> dict[str, str] | None:
+    """Return the hashes a folder was begun with; None where the note is damaged."""
+    try:
+        hashes = json.loads(note.read_text(encoding="utf-8"))
+        return {key: str(hashes[key]) for key in ("ckpt", "images")}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _as_number(error: ReadError | None, film: Input) -> str:
+    """Return the reason with the film's number in place of its path, which may name a patient."""
+    return "" if error is None else without_path(error, film.path, f"film {film.number}")
+
+
+def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:
+    threshold, findings = parts.files.algorithm.threshold, parts.files.findings
+    boxes: Counter[str] = Counter()
+    films: Counter[str] = Counter()
+    for prediction in _predictions(journal):
+        shown = [prediction.findings[n] for n in prediction.shown(threshold)]
+        boxes.update(shown)
+        films.update(set(shown) or {NORMAL})
+    table = Table(title=f"detections from score {threshold:g} up", title_justify="left")
+    table.add_column("finding")
+    for name in ("boxes", "films"):
+        table.add_column(name, justify="right")
+    for name in findings.names:
+        table.add_row(findings.label(name), str(boxes[name]), str(films[name]))
+    table.add_row("none", "", str(films[NORMAL]), style="dim")
+    say = words("en")
+    for cause, count in refused.items():
+        table.add_row(f"{say['not_assessed']}: {say[f'reason_{cause}']}", "", str(count), style="yellow")
+    if failed := sum(bool(done.failed) for done in journal):
+        table.add_row("failed", "", str(failed), style="yellow")
+    Console().print(table)

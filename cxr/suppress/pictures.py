@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.data.layers import LayeredDataModule
+from cxr.phantom.layers import PARTS
 from cxr.read.dicom import ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow
-from cxr.read.suppression import Suppressed, Suppressor, read_suppressor
-from cxr.read.unet import PARTS
-from cxr.suppress.data import LayeredDataModule
+from cxr.suppress.step import Suppressed, Suppressor, read_suppressor
 
 _COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b")  # of PARTS
 _INCHES = 2.4  # a picture's side

@@ -12,8 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from cxr.read.unet import PARTS, UNet
-from cxr.training import Training
+from cxr.learn.training import Training
+from cxr.phantom.layers import PARTS
+from cxr.suppress.unet import UNet
 
 _OF_MASKS = 0.1  # weight of their losses: they are about 1 where that of a residual is some hundredths
 _RISING = ("psnr", "ssim", "removed", *(f"dice/{part}" for part in PARTS))
@@ -24,7 +25,7 @@ Batch = Mapping[str, Tensor]
 class SuppressionTask(Training):
     """Trains a ``UNet`` on films whose layers are known, and measures what it leaves of them.
 
-    A batch is that of ``cxr.suppress.data.LayeredDataset``: film, residual, valid [B, 1, h, w] and masks [B, 3, h, w].
+    A batch is that of ``cxr.data.layers.LayeredDataset``: film, residual, valid [B, 1, h, w] and masks [B, 3, h, w].
 
     Losses: ``loss_l1``, mean |residual - truth| on the film; ``loss_gradient``, the same of the differences between
     neighbours, which holds edges to their place; ``loss_bce`` and ``loss_dice`` of the masks.

@@ -1,6 +1,6 @@
 """The image-level figures of films, for studies: ROC, average precision, sensitivity and specificity at thresholds.
 
-A study is given to ``cxr.detect.triage`` as a film without boxes: it looks at scores and labels of the whole only.
+A study is given to ``cxr.measure.screening`` as a film without boxes: it looks at scores and labels of the whole only.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from cxr.detect.intervals import Estimate, Values, estimates
-from cxr.detect.results import FilmResult
-from cxr.detect.triage import ImageAveragePrecision, Rates, RocAuc, image_average_precision, rates, roc_auc
+from cxr.measure.intervals import Estimate, Values, estimates
+from cxr.measure.results import FilmResult
+from cxr.measure.screening import ImageAveragePrecision, Rates, RocAuc, image_average_precision, rates, roc_auc
 
 ABNORMAL = "abnormal"
 PREVALENCE = 0.1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr.detect.tiny import TinyFPN
-from cxr.detect.weights import State, WeightsError, read_weights
+from cxr.learn.weights import State, WeightsError, read_weights
 from cxr.volume.networks import Cnn3d, load_trunk, pool, read_state
 
 MODALITIES = ("film", "volume")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
-from cxr import torch_file
-from cxr.detect.weights import State, WeightsError, group_norm
-from cxr.torch_archive import TorchFileError
+from cxr.learn import torch_file
+from cxr.learn.torch_archive import TorchFileError
+from cxr.learn.weights import State, WeightsError, group_norm
 
 _KINETICS_MEAN, _KINETICS_STD = 0.401, 0.222  # of the videos torchvision's weights learnt from, over their colours
 _PREFIX = "network."  # of the network inside a StudyTask's checkpoint

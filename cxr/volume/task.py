@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
-from cxr.detect.results import FilmResult
-from cxr.detect.triage import choose_operating_point, roc_curve
 from cxr.findings import FindingVocabulary
-from cxr.training import Training
+from cxr.learn.training import Training
+from cxr.measure.results import FilmResult
+from cxr.measure.screening import choose_operating_point, roc_curve
 from cxr.volume.figures import ABNORMAL, StudyScores, study_estimates, study_results, study_values
 
 Batch = Mapping[str, Tensor]

@@ -9,13 +9,13 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from cxr.data.resample import AIR_HU, to_cube
+from cxr.data.series import Triple, Values, Volume, read_series
 from cxr.fonts import picture_font
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import CtWindow, Intensity, MrZScore
 from cxr.read.preprocessing import Preprocessing
 from cxr.read.radiograph import stretch
-from cxr.volume.resample import AIR_HU, to_cube
-from cxr.volume.series import Triple, Values, Volume, read_series
 
 _INK, _GAP, _LINE = "#9aa0a6", 6, 22  # px
 _PANEL = 256  # px, the longest side of the volume

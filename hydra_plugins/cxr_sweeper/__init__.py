@@ -9,13 +9,13 @@ from omegaconf import DictConfig
 
 
 class CxrSweeper(Sweeper):
-    """A sweep that can be killed, goes on, and tells at its end what failed and why (``cxr.sweeping``).
+    """A sweep that can be killed, goes on, and tells at its end what failed and why (``cxr.runs.sweep``).
 
     Args:
         params: what is swept, key → values in Hydra's grammar; the command line adds to it.
         retry: whether failed jobs are begun again.
         max_batch_size: jobs given to the launcher at once.
-        study: an Optuna study that chooses the values (``cxr.study.Study``); None: every combination.
+        study: an Optuna study that chooses the values (``cxr.runs.search.Study``); None: every combination.
     """
 
     def __init__(self, params: Mapping[str, Any], retry: bool, max_batch_size: int | None, study: Any) -> None:
@@ -32,7 +32,7 @@ class CxrSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the jobs that are left, and report on all. Raises ``ConfigError`` and ``SweepError``."""
-        from cxr.sweeping import Given, sweep
+        from cxr.runs.sweep import Given, sweep
 
         if self.config is None or self.hydra_context is None or self.launcher is None:
             raise RuntimeError("sweep() before setup()")

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cxr.data import audit as audit_module
 from cxr.data.audit import LEFT_OUT, Audit, audit, show, split_as_trained
-from cxr.data.course import read_course
 from cxr.data.film import Film
+from cxr.data.sources.course import read_course
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cxr.data.boxes import LARGEST_SIDE, corner_and_size, corners, fit, number, numbers
+from cxr.data.sources.boxes import LARGEST_SIDE, corner_and_size, corners, fit, number, numbers
 
 
 def test_a_box_on_its_film_stays_as_it_is_to_the_last_bit() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.data.coco import read_coco
+from cxr.data.sources.coco import read_coco
 from cxr.findings import FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import pseudonym
 

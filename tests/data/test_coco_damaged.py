@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.data.coco import read_coco
-from cxr.data.tables import TableError
+from cxr.data.sources.coco import read_coco
+from cxr.data.sources.tables import TableError
 from cxr.findings import FindingVocabulary
 
 NAN, INF = float("nan"), float("inf")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
-from cxr.data.coco import read_coco
-from cxr.data.course import read_course
-from cxr.data.course_files import CourseError, read_mark
-from cxr.data.course_test_set import read_course_test
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
+from cxr.data.sources.coco import read_coco
+from cxr.data.sources.course import read_course
+from cxr.data.sources.course_files import CourseError, read_mark
+from cxr.data.sources.course_test_set import read_course_test
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
 SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / ".." / "shared"))

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cxr.data.course import read_course
-from cxr.data.course_files import CourseError, read_mark
-from cxr.data.course_test_set import list_course_test, read_course_test
 from cxr.data.inputs import read_inputs
+from cxr.data.sources.course import read_course
+from cxr.data.sources.course_files import CourseError, read_mark
+from cxr.data.sources.course_test_set import list_course_test, read_course_test
 from cxr.findings import FindingVocabulary
 
 MARK = "train/scoliosis/mark/x.dcm.jpg"

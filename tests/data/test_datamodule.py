@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from cxr.data.augment import Augment
-from cxr.data.course import read_course
 from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import EpochSampler, RadiographDataset, collate, share
 from cxr.data.film import Film
+from cxr.data.sources.course import read_course
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError

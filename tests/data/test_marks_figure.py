@@ -10,8 +10,8 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from cxr.data import figures
-from cxr.data.course import read_course
 from cxr.data.figures import marks_figure
+from cxr.data.sources.course import read_course
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity

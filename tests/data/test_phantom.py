@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr.data.anatomy import (
+from cxr.phantom.anatomy import (
     CALCIFICATION,
     CARDIOMEGALY,
     CURVATURE,
@@ -16,8 +16,8 @@ from cxr.data.anatomy import (
     draw_findings,
     draw_thorax,
 )
-from cxr.data.canvas import Map
-from cxr.data.phantom import Phantom, draw_phantom
+from cxr.phantom.canvas import Map
+from cxr.phantom.films import Phantom, draw_phantom
 
 SEEDS = range(12)
 IN_LUNGS = (CALCIFICATION, CARDIOMEGALY, PLEURAL_CAPS, INFILTRATION)  # the box over both lungs is the largest

@@ -12,9 +12,10 @@ import pydicom
 import pytest
 import yaml
 
-from cxr.data import phantom
-from cxr.data.phantom import PhantomError, read_phantom, write_course_layout
+from cxr.data.sources.phantom import read_phantom
 from cxr.findings import FindingVocabulary
+from cxr.phantom import films as phantom
+from cxr.phantom.films import PhantomError, write_course_layout
 
 SETTINGS = {"films": 20, "test_films": 5, "size": 96, "seed": 1, "normal_fraction": 0.25, "workers": 1}
 

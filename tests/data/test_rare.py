@@ -8,9 +8,9 @@ import pytest
 
 from cxr.data.dataset import EpochSampler
 from cxr.data.film import Film
-from cxr.data.phantom import PhantomError, _plan, write_course_layout
 from cxr.data.rare import few_shots, repeat_factors, withhold
 from cxr.findings import FindingVocabulary
+from cxr.phantom.films import PhantomError, _plan, write_course_layout
 
 VOCABULARY = FindingVocabulary([{"name": "heart"}, {"name": "lung"}, {"name": "bone"}])
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr.data.root import Root, wrong_name
-from cxr.data.tables import TableError
+from cxr.data.sources.root import Root, wrong_name
+from cxr.data.sources.tables import TableError
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr.data.documents import is_key, is_number, read_json, read_yaml
-from cxr.data.tables import TableError, raise_problems, read_table, shown
+from cxr.data.sources.documents import is_key, is_number, read_json, read_yaml
+from cxr.data.sources.tables import TableError, raise_problems, read_table, shown
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
 LONG = "x" * 200_000

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cxr.detect.results import FilmResult
 from cxr.findings import FindingVocabulary
+from cxr.measure.results import FilmResult
 
 Film = tuple[Tensor, dict[str, Tensor]]
 

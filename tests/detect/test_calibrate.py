@@ -9,9 +9,9 @@ import torch
 from cxr.detect import calibrate as module
 from cxr.detect.calibrate import calibrate
 from cxr.detect.detectors import fasterrcnn_tiny
-from cxr.detect.results import FilmResult
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.measure.results import FilmResult
 
 TRUE = np.array([[10, 10, 50, 50]], np.float32)
 AWAY = np.array([[60, 60, 90, 90]], np.float32)

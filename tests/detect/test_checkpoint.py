@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from cxr.detect.checkpoint import AtomicCheckpointIO, MovedCheckpoints
 from cxr.files import DamagedFileError, check_digest
+from cxr.learn.checkpoint_files import AtomicCheckpointIO, MovedCheckpoints
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +88,7 @@ def test_a_full_disk_is_told_by_the_file_not_by_torchs_unexpected_pos(tmp_path: 
     script = f"""
 import resource, signal, sys, torch
 sys.path.insert(0, {str(ROOT)!r})
-from cxr.detect.checkpoint import AtomicCheckpointIO
+from cxr.learn.checkpoint_files import AtomicCheckpointIO
 from cxr.files import why_not_written
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.chatter import silence_libraries
+from cxr.config.chatter import silence_libraries
 from cxr.detect.metrics import DetectionMetrics
 
 HEART = [0.0, 0.0, 100.0, 100.0]

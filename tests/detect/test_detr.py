@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d, box_iou
 from cxr.detect.detr import rtdetr
 from cxr.detect.queries import in_shares, on_canvas
 from cxr.detect.task import _losses_not_detections
-from cxr.detect.weights import WeightsError
+from cxr.learn.weights import WeightsError
 
 CONF = Path(__file__).parents[2] / "conf" / "model" / "rtdetr.yaml"
 NAMES = {"loss_vfl", "loss_bbox", "loss_giou", "loss_auxiliary", "loss_denoising"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cxr.detect.froc import (
+from cxr.measure.froc import (
     COCO_IOUS,
     FP_RATES,
     AveragePrecision,

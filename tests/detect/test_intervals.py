@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from cxr.detect.froc import SensitivityAt
-from cxr.detect.intervals import bootstrap, clopper_pearson, estimates, paired_bootstrap
-from cxr.detect.triage import RocAuc
+from cxr.measure.froc import SensitivityAt
+from cxr.measure.intervals import bootstrap, clopper_pearson, estimates, paired_bootstrap
+from cxr.measure.screening import RocAuc
 
 HEART = (0, 0, 100, 100)
 

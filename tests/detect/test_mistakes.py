@@ -6,9 +6,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from cxr.detect.kept_results import as_plain, from_plain
-from cxr.detect.mistakes import by_size, confusion, pairs, worst_alarms, worst_misses
-from cxr.detect.results import FilmResult
+from cxr.measure.kept_results import as_plain, from_plain
+from cxr.measure.mistakes import by_size, confusion, pairs, worst_alarms, worst_misses
+from cxr.measure.results import FilmResult
 
 HEART, SPINE, AORTA = 1, 2, 3
 Box = tuple[float, float, float, float]

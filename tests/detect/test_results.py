@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.detect.evaluation import POOLED, Settings, evaluate
-from cxr.detect.kept_results import as_plain, from_kept, from_plain, read_kept
-from cxr.detect.results import telling
+from cxr.measure.evaluation import POOLED, Settings, evaluate
+from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
+from cxr.measure.results import telling
 
 BOX = [0, 0, 100, 100]
 HEART_ONLY = np.array([True, False, False, False])

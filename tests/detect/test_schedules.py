@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from cxr.detect import schedules
+from cxr.learn import schedules
 
 
 def optimizer():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxr.detect.seen import CHOSEN_NOW, FROZEN, TESTED_ON, seen
+from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, seen
 
 NO_POINT = "not measured: there is none"
 

@@ -9,9 +9,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from cxr.detect import detectors, schedules
+from cxr.detect import detectors
 from cxr.detect.task import DetectionTask, class_weights
-from cxr.training import NonFiniteLossError
+from cxr.learn import schedules
+from cxr.learn.training import NonFiniteLossError
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 LOSSES = ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg", "loss"]
@@ -313,7 +314,7 @@ def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_fo
     caplog.set_level(logging.INFO, "cxr")
     logged = fit(make_task(**settings), films, tmp_path, accumulate_grad_batches=accumulated, log_every_n_steps=1)
     assert logged["train/learning_rate"] == pytest.approx(rate)
-    (record,) = [record for record in caplog.records if record.name == "cxr.training"]
+    (record,) = [record for record in caplog.records if record.name == "cxr.learn.training"]
     assert f"a step takes {3 * accumulated} films" in record.message
     assert f"the learning rate is {rate:g}" in record.message
     assert (record.levelname == "WARNING") == (not settings)
@@ -321,7 +322,7 @@ def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_fo
 
 def test_one_batch_a_step_needs_no_word(make_task, films, tmp_path, caplog):
     fit(make_task(), films, tmp_path)
-    assert not [record for record in caplog.records if record.name == "cxr.training"]
+    assert not [record for record in caplog.records if record.name == "cxr.learn.training"]
 
 
 @pytest.mark.parametrize("settings", [{"lr_scaling": "cubic"}, {"lr_scaling": "sqrt", "reference_batch": 0}])

@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from cxr.detect.intervals import clopper_pearson
-from cxr.detect.triage import (
+from cxr.measure.intervals import clopper_pearson
+from cxr.measure.screening import (
     ImageAveragePrecision,
     OperatingPoint,
     Rates,

@@ -12,7 +12,7 @@ from torchvision.models.detection import (
 from torchvision.ops import FrozenBatchNorm2d
 
 from cxr.detect import detectors
-from cxr.detect.weights import WeightsError, group_norm
+from cxr.learn.weights import WeightsError, group_norm
 
 RPN_HEAD = "rpn.head.conv.0.0"
 

@@ -18,8 +18,8 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d, box_convert
 
 from cxr.detect.task import _losses_not_detections
-from cxr.detect.weights import WeightsError
 from cxr.detect.yolo import yolov8
+from cxr.learn.weights import WeightsError
 
 CONF = Path(__file__).parents[2] / "conf" / "model" / "yolov8.yaml"
 NAMES = {"loss_box", "loss_cls", "loss_dfl"}

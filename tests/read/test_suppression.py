@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from cxr.read.cache import FilmCache
+from cxr.read.frame import to_square
 from cxr.read.intensity import Intensity, LogWindow
 from cxr.read.radiograph import Radiograph
-from cxr.read.suppression import Suppressed, to_square
-from cxr.read.unet import UNet
+from cxr.suppress.step import Suppressed
+from cxr.suppress.unet import UNet
 
 
-def checkpoint(path: Path, residual: float = 0.2, target: str = "cxr.read.unet.UNet", size: int = 16) -> str:
+def checkpoint(path: Path, residual: float = 0.2, target: str = "cxr.suppress.unet.UNet", size: int = 16) -> str:
     """Write the checkpoint of a network whose residual is a constant share of the film's spread, whatever is on it."""
     network = UNet((8, 8))
     torch.nn.init.constant_(network.head.bias, residual)
@@ -131,5 +132,5 @@ def test_a_film_lies_in_the_upper_left_of_its_square() -> None:
 
 
 def test_reading_does_without_torch() -> None:
-    code = "import sys, cxr.read.suppression; sys.exit('torch' in sys.modules)"
+    code = "import sys, cxr.suppress.step; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

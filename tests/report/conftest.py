@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.detect.evaluation import Evaluation, Settings, evaluate
-from cxr.detect.results import FilmResult
-from cxr.detect.triage import choose_operating_point
 from cxr.explain.record import Explained, ExplainedFilm, Marked, write_map
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
+from cxr.measure.evaluation import Evaluation, Settings, evaluate
+from cxr.measure.results import FilmResult
+from cxr.measure.screening import choose_operating_point
 
 METHODS = ("box", "gradcam", "eigencam")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.detect.evaluation import POOLED, Evaluation
+from cxr.measure.evaluation import POOLED, Evaluation
 from cxr.report import evaluate_figures as figures
 
 

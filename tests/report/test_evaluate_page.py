@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 
 from cxr.data.dataset import RadiographDataset
-from cxr.detect.evaluation import POOLED, Evaluation, Settings, compare, evaluate
-from cxr.detect.intervals import Estimate
-from cxr.detect.results import FilmResult
-from cxr.detect.seen import FROZEN, seen
 from cxr.findings import FindingVocabulary
+from cxr.measure.evaluation import POOLED, Evaluation, Settings, compare, evaluate
+from cxr.measure.intervals import Estimate
+from cxr.measure.results import FilmResult
+from cxr.measure.seen import FROZEN, seen
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
 

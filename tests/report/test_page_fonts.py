@@ -12,10 +12,10 @@ import torch
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-from cxr.detect.evaluation import Evaluation
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.evaluation import Evaluation
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.explain_page import NotShown, explain_page
 from cxr.report.html import FilmCard, test_page

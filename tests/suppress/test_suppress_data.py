@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.data.anatomy import draw_thorax
+from cxr.data.layers import LayeredDataModule
+from cxr.phantom.anatomy import draw_thorax
+from cxr.phantom.layers import draw_layered
 from cxr.read.intensity import Intensity, LogWindow
-from cxr.suppress.data import LayeredDataModule, draw_layered
 
 
 def data(**settings: int) -> LayeredDataModule:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.read.unet import UNet
 from cxr.suppress.task import SuppressionTask, dice
+from cxr.suppress.unet import UNet
 
 Adam = partial(torch.optim.Adam, lr=0.01)
 

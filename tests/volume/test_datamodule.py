@@ -14,16 +14,17 @@ import torch
 from numpy.typing import NDArray
 from pydicom import dcmread
 
+from cxr.data.cube_dataset import rotate
+from cxr.data.cubes import VolumeCache
+from cxr.data.sources.volume import read_volume
+from cxr.data.stack import read_stack, stack_cube
+from cxr.data.study import Study
+from cxr.data.study_datamodule import VolumeDataModule
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
+from cxr.phantom.series import draw_series, write_series
+from cxr.phantom.thorax import CONSOLIDATION, EFFUSION, FINDINGS
 from cxr.read.dicom import ReadError, pseudonym
 from cxr.read.intensity import CtWindow, FullRange, Intensity, LogWindow
-from cxr.volume.cache import VolumeCache
-from cxr.volume.datamodule import VolumeDataModule
-from cxr.volume.dataset import rotate
-from cxr.volume.phantom import draw_series, write_series
-from cxr.volume.stack import read_stack, stack_cube
-from cxr.volume.study import Study, read_volume
-from cxr.volume.thorax import CONSOLIDATION, EFFUSION, FINDINGS
 
 LABELS = ("consolidation", "", "normal", f"{CONSOLIDATION}|{EFFUSION}")
 

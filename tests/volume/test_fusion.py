@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cxr.data.sources.patients import read_patients
+from cxr.data.sources.phantom_patients import read_phantom_patients
 from cxr.detect.detectors import fasterrcnn_tiny
-from cxr.detect.weights import WeightsError
 from cxr.findings import FindingVocabulary
+from cxr.learn.weights import WeightsError
 from cxr.volume.fusion import Fusion, fusion
-from cxr.volume.fusion_data import read_patients
-from cxr.volume.fusion_phantom import read_phantom_patients
 
 FINDINGS = FindingVocabulary([{"name": "disease"}])
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.video import r3d_18
 
-from cxr.detect.weights import WeightsError
+from cxr.learn.weights import WeightsError
 from cxr.volume.networks import cnn3d, pool, r3d
 
 

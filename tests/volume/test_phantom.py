@@ -8,11 +8,12 @@ import pytest
 from pydicom import dcmread
 from scipy.ndimage import binary_dilation
 
-from cxr.data.phantom import PhantomError
+from cxr.data.series import read_series
+from cxr.data.sources.phantom_volume import read_phantom_volume
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
-from cxr.volume.phantom import FINDINGS, LESIONS, draw_series, read_phantom_volume, write_phantom_volume, write_series
-from cxr.volume.series import read_series
-from cxr.volume.thorax import CONSOLIDATION, EFFUSION, DrawnSeries, Modality
+from cxr.phantom.films import PhantomError
+from cxr.phantom.series import FINDINGS, LESIONS, draw_series, write_phantom_volume, write_series
+from cxr.phantom.thorax import CONSOLIDATION, EFFUSION, DrawnSeries, Modality
 
 SEEDS = range(4)
 

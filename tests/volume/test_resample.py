@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr.volume.resample import to_cube
+from cxr.data.resample import to_cube
 
 
 def test_halving_takes_the_mean_of_eight() -> None:

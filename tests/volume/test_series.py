@@ -11,8 +11,8 @@ from pydicom import dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from cxr.data.series import read_series
 from cxr.read.dicom import ReadError, pseudonym
-from cxr.volume.series import read_series
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 SERIES = "1.2.3.4"

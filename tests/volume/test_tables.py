@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cxr.data.tables import TableError
+from cxr.data.sources.patients import read_patients
+from cxr.data.sources.tables import TableError
+from cxr.data.sources.volume import read_volume
 from cxr.findings import FindingVocabulary
-from cxr.volume.fusion_data import read_patients
-from cxr.volume.study import read_volume
 
 FINDINGS = FindingVocabulary([{"name": "nodule"}])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr.phantom.series import draw_series, write_series
 from cxr.volume import views
-from cxr.volume.phantom import draw_series, write_series
 from cxr.volume.views import planes
 
 LINE = views._LINE

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from cxr.data.audit import main
-from cxr.data.chestxdet import read_chestxdet
 from cxr.data.film import Film, Reading
-from cxr.data.layouts import VOCABULARY, read_merge_file, read_vocabulary
-from cxr.data.merge import MappingError, Source, join, read_merge
-from cxr.data.nih import read_nih
-from cxr.data.rsna import read_rsna
 from cxr.data.source_balance import SourceCount, count_sources, cramers_v, entangled
+from cxr.data.sources.chestxdet import read_chestxdet
+from cxr.data.sources.layouts import VOCABULARY, read_merge_file, read_vocabulary
+from cxr.data.sources.merge import MappingError, Source, join, read_merge
+from cxr.data.sources.nih import read_nih
+from cxr.data.sources.rsna import read_rsna
 from cxr.findings import FindingVocabulary
 from scripts import call
 

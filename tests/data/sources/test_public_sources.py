@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.data.chestxdet import read_chestxdet
 from cxr.data.film import Film
-from cxr.data.layouts import VOCABULARY, read_films, read_vocabulary, vocabulary_of
-from cxr.data.nih import read_nih
-from cxr.data.rsna import read_rsna
-from cxr.data.tables import TableError
-from cxr.data.vindr import read_vindr
-from cxr.data.yolo import read_yolo
+from cxr.data.sources.chestxdet import read_chestxdet
+from cxr.data.sources.layouts import VOCABULARY, read_films, read_vocabulary, vocabulary_of
+from cxr.data.sources.nih import read_nih
+from cxr.data.sources.rsna import read_rsna
+from cxr.data.sources.tables import TableError
+from cxr.data.sources.vindr import read_vindr
+from cxr.data.sources.yolo import read_yolo
 from cxr.findings import FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import pseudonym
 

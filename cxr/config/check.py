@@ -1,0 +1,127 @@
+"""The check of a whole config before any data are read and before torch is imported."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from cxr.config.command_line import nearest
+from cxr.config.errors import ConfigError
+from cxr.config.run_files import check_name
+from cxr.config.signatures import signature
+from cxr.export.card import CARD
+
+_ROOMS = {  # of a task → of its data, and what to type
+    "detect": (("datamodule",), "phantom, course, coco, vindr, nih, rsna, chestxdet, yolo or merge"),
+    "volume": (("study_datamodule", "pair_datamodule"), "volume, or data=fusion for model=fusion"),
+    "suppress": (("layers",), "layers"),
+}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise one ``ConfigError`` that lists every problem of ``cfg`` found without reading data or importing torch.
+
+    Checked are values still to be given (``???``), interpolations, whether each ``_target_`` exists and takes the
+    arguments it is given, with the types its signature states, and paths.
+    """
+    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to the data's
+        raise ConfigError("data names no data set to train on; type data=phantom, data=course or data=coco")
+    problems = [*_missing(cfg)]
+    for name in cfg:  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+        group = cfg._get_node(name)
+        if isinstance(group, DictConfig) and name != "task":
+            problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
+    problems += [*_check_rooms(cfg), *_check_values(cfg)]
+    if problems:
+        head = "the config has a problem" if len(problems) == 1 else f"the config has {len(problems)} problems"
+        raise ConfigError("\n  - ".join([f"{head}; nothing was started:", *problems]))
+
+
+def _missing(cfg: DictConfig) -> Iterator[str]:
+    for key in sorted(k for k in OmegaConf.missing_keys(cfg) if not k.startswith("task.")):
+        group, _, rest = key.partition(".")
+        yield f"{key} has no value yet: type {key}=…" + (
+            f" (the comment in conf/{group}/ says what it is)" if rest else ""
+        )
+
+
+def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every node that names a callable, with its key."""
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+        if "_target_" in node:
+            yield key, node
+        for name in node:
+            yield from _nodes(node._get_node(name), f"{key}.{name!s}")
+    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_interpolation():
+        for i in range(len(node)):
+            yield from _nodes(node._get_node(i), f"{key}.{i}")
+
+
+def _check_call(key: str, node: DictConfig) -> Iterator[str]:
+    target = str(node["_target_"])
+    try:
+        parameters = signature(target)
+    except LookupError as error:
+        yield f"{key}._target_: {error}"
+        return
+    given = [str(k) for k in node if k not in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")]
+    if parameters is None:  # takes anything (**kwargs)
+        return
+    for name in given:
+        if name not in parameters:
+            yield f"{key}.{name}: {target} takes no such argument. {nearest(name, sorted(parameters))}"
+        elif _is_plain(node, name) and not parameters[name].accepts(value := node[name]):
+            yield f"{key}.{name} is {value!r}, expected {parameters[name].annotation}"
+    if not node.get("_partial_") and "_args_" not in node:
+        for name, parameter in parameters.items():
+            if parameter.required and name not in given:
+                yield f"{key}.{name} is missing: {target} needs it"
+
+
+def _is_plain(node: DictConfig, name: str) -> bool:
+    """Whether a key holds a value of its own, neither missing nor taken from elsewhere (that is checked there)."""
+    return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
+
+
+def _check_rooms(cfg: DictConfig) -> Iterator[str]:
+    """A task and its data belong together."""
+    task, data = (str(OmegaConf.select(cfg, f"{group}._target_")) for group in ("task", "data"))
+    for room, (own, choices) in _ROOMS.items():
+        if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and data.split(".")[2] not in own:
+            yield f"data: {data} holds nothing for {task} to learn from; with this model type data={choices}"
+
+
+def _check_values(cfg: DictConfig) -> Iterator[str]:
+    """Files and folders that must exist now.
+
+    The phantom may make its own folder, below the one we stand in.
+    """
+    root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
+    draws = ".read_phantom" in str(OmegaConf.select(cfg, "data.read._target_"))
+    if root is not None and not Path(root).exists() and not (draws and not Path(root).is_absolute()):
+        yield f"data.root={root}: there is no such folder. " + (
+            "The phantom draws its films there once you have made it; for films of your own type data=course or"
+            " data=coco too"
+            if draws
+            else "Type the folder that holds the data set's table"
+        )
+    try:
+        check_name(OmegaConf.select(cfg, "name", default=""))
+    except ConfigError as error:
+        yield str(error)
+    images = OmegaConf.select(cfg, "images")
+    if images is not None and not Path(images).exists():
+        yield f"images={images}: there is no such file or folder"
+    for key in ("model.weights", "model.film_weights", "model.volume_weights", "ckpt"):
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
+            yield f"{key}={value}: there is no such file"
+        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not (Path(value) / CARD).exists():
+            yield f"ckpt={value}: a folder, expected a checkpoint of train.py: type ckpt={_best(Path(value))}"
+
+
+def _best(folder: Path) -> str:
+    """Return the checkpoint that is meant by a folder: that of the run, where the folder is one's."""
+    places = [folder / "best.ckpt", folder / "checkpoints" / "best.ckpt"]
+    return str(next((place for place in places if place.is_file()), f"{folder}/…/checkpoints/best.ckpt"))

@@ -1,0 +1,191 @@
+"""The entry point of the scripts: Hydra composes the config, and what goes wrong is told in a user's words.
+
+Nothing here imports torch: a misspelt word is answered in a fraction of a second, not after 4 s of imports.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback as HydraCallback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from cxr.config import stopping
+from cxr.config.chatter import silence_libraries
+from cxr.config.errors import ConfigError, SweepError, exit_with, explain, reason
+from cxr.config.run_files import FAILED, check_name, job_name, locked, rank, run_dir
+from cxr.files import why_not_written, write_json
+from cxr.installation import CONF, command
+
+
+def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a composed config the main function of a script.
+
+    Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in what was typed is one message and
+    exit code 2; any other exception keeps its traceback.
+    """
+
+    def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(job)
+        def told(cfg: DictConfig) -> Any:
+            started = time.time()
+            RunDirectory.tell_hydra()
+            job_folder = _job_folder()
+            if job_folder is not None:
+                (job_folder / FAILED).unlink(missing_ok=True)
+            _leave_loky()
+            silence_libraries()
+            from cxr.progress import working  # here, not above: a misspelt word need not wait for it
+
+            try:
+                with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
+                    return job(cfg)
+            except Exception as error:
+                if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
+                    raise KeyboardInterrupt from error
+                if isinstance(error, OSError) and error.filename is None and job_folder is not None:
+                    error.filename = str(job_folder)  # several libraries do not say which file they could not write
+                if job_folder is not None:  # also where it failed before it held its folder
+                    note_failure(job_folder, error, time.time() - started)
+                if HydraConfig.get().mode is RunMode.MULTIRUN:
+                    raise  # the other jobs go on
+                if isinstance(error, ConfigError):
+                    exit_with(str(error))
+                if why_not_written(error):
+                    exit_with(reason(error), code=1)
+                raise
+
+        def main() -> None:
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
+            stopping.install()
+            threading.excepthook = _thread_ended
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+            except BaseException as error:
+                raise _end_of(error) from None
+
+        return main
+
+    return decorate
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    """Say in a line that a library's thread could not write, as TensorBoard's on a full disk."""
+    error = arguments.exc_value
+    if error is not None and (why := why_not_written(error)):
+        print(f"{getattr(arguments.thread, 'name', 'a thread')}: {why}", file=sys.stderr)
+    elif not stopping.received():
+        threading.__excepthook__(arguments)
+
+
+def _end_of(error: BaseException) -> BaseException:
+    """Return what to raise in place of ``error``, which has ended a script; what is to be told has been told then."""
+    if stopping.received():
+        if rank() == 0:
+            stopping.say("stopped before the run began: nothing was made, and the same command begins anew")
+        return stopping.end(error)
+    if isinstance(error, SweepError):
+        return SystemExit(1)
+    if isinstance(error, ConfigError):
+        exit_with(str(error))
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        exit_with(explain(error))
+    return error
+
+
+class RunDirectory(HydraCallback):
+    """Keeps Hydra from making the run's folder: our own code does so, when the run is accepted (``cxr.runs.folder``).
+
+    Hydra would make it, and write into it, before anybody has looked whether another run holds it or whose files these
+    are. So ``hydra.run.dir``, whether typed or of conf/, is "." while Hydra prepares a run, and is put back as soon as
+    it has. The jobs of a sweep have their folders made by Hydra, within the folder that the sweep holds.
+    """
+
+    _folder: str | None = None
+    _error: Exception | None = None
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take ``hydra.run.dir`` out of the config that Hydra is about to use."""
+        kind = type(self)
+        try:  # Hydra would make a warning of an exception, and go on
+            check_name(OmegaConf.select(config, "name", default=""))
+            kind._folder, kind._error = str(config.hydra.run.dir), None
+        except (ConfigError, OmegaConfBaseException, OSError, ValueError) as error:
+            kind._folder, kind._error = None, error
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.run.dir = "."
+
+    @classmethod
+    def tell_hydra(cls) -> None:
+        """Put back what was taken out. Raises the error that the folder's name has met with."""
+        if cls._error is not None:
+            if isinstance(cls._error, ConfigError):
+                exit_with(str(cls._error))
+            raise cls._error
+        folder, cls._folder = cls._folder, None
+        if folder is None:  # a job of a sweep
+            return
+        cfg: Any = HydraConfig.instance().cfg  # a DictConfig, which Hydra declares as the class of its contents
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.run.dir = folder
+            cfg.hydra.runtime.output_dir = os.path.abspath(folder)  # noqa: PTH100  # as Hydra has it: links stay
+
+
+def _leave_loky() -> None:
+    """Give the processes that a job starts a start method they know.
+
+    joblib's workers hand theirs down, "loky", which nothing else has heard of: readers of films and loaders of batches
+    would die at once (hydra#964).
+    """
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        multiprocessing.set_start_method("spawn", force=True)
+
+
+def note_failure(folder: Path, error: Exception, seconds: float) -> None:
+    """Write ``failed.json`` into the folder of a run that this process holds; nothing where there is no room for it."""
+    if rank() > 0:
+        return
+    failure = {
+        "status": "failed",
+        "error": type(error).__name__,
+        "reason": reason(error),
+        "overrides": list(HydraConfig.get().overrides.task),
+        "seconds": round(seconds, 1),
+    }
+    with contextlib.suppress(OSError):  # the error itself is told in any case
+        write_json(folder / FAILED, failure)
+
+
+def _job_folder() -> Path | None:
+    """Return the folder of this job of a sweep, which the sweep holds; None for one that another process works in."""
+    if HydraConfig.get().mode is not RunMode.MULTIRUN or rank() > 0:
+        return None
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return None if locked(folder) else folder
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return ``cfg`` resolved into dicts, lists and scalars."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    if not isinstance(container, dict):
+        raise TypeError("a config is a mapping")
+    return {str(key): value for key, value in container.items()}
+
+
+# Here, not in ``entry``: the processes that a launcher starts import this module and nothing else
+OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts

@@ -1,0 +1,66 @@
+"""What is wrong with what was typed, or with a run, in words for the user who typed it."""
+
+import re
+import sys
+from typing import NoReturn
+
+from omegaconf import DictConfig
+
+from cxr.config.command_line import nearest
+from cxr.files import why_not_written
+
+_PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}  # → extra
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a config, in one message."""
+
+
+class SweepError(RuntimeError):
+    """Jobs of a sweep did not complete; which and why has been told."""
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line, for a user, why a run ended with ``error``."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return (
+            f"out of memory: lower data.batch_size or data.size, or type model.checkpoint_backbone=true ({text[:200]})"
+        )
+    if isinstance(error, ConfigError | FloatingPointError):  # in words already
+        return text
+    if not_written := why_not_written(error):
+        return f"{not_written}. The same command then goes on from what is kept"
+    return f"{type(error).__name__}: {text}"
+
+
+def explain(error: Exception) -> str:
+    """Say in a user's words why Hydra could not compose the config, with the nearest name that exists."""
+    cause = error.__cause__ or error
+    text = str(error)
+    key = getattr(cause, "full_key", None)
+    if "not in struct" in str(cause) and key:
+        word = str(key).rpartition(".")[2]
+        parent = getattr(cause, "parent_node", None)
+        known = sorted(str(k) for k in parent if str(k)[0] != "_") if isinstance(parent, DictConfig) else []
+        return f"{key}: there is no such setting. {nearest(word, known)}"
+    group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
+    plugin = re.search(r"'hydra/launcher/(?P<name>\w+)': Could not load 'hydra/launcher/(?P<plugin>\w+)'", text)
+    if plugin and plugin["plugin"] in _PLUGINS:
+        return f"hydra/launcher={plugin['name']} needs pip install 'cxr[{_PLUGINS[plugin['plugin']]}]'"
+    if group:
+        name, option = group.groups()
+        options = re.search(r"Available options in '[\w/]+':\n(?P<names>(?:\t.*\n?)+)", text)
+        known = options["names"].split() if options else []
+        own = re.findall(r"provider=(?!hydra|main).*, path=file://(.*)", text)  # --config-dir, hydra.searchpath
+        places = " or ".join((f"conf/{name}/", *(f"{folder}/{name}/" for folder in own)))
+        return f"{name}={option}: there is no such file in {places}. {nearest(option, known)}"
+    if "locating target 'cxr.runs.search.Study'" in text:
+        return "a study needs pip install 'cxr[optuna]'"
+    return text.split("\nfull_key")[0]
+
+
+def exit_with(message: str, code: int = 2) -> NoReturn:
+    """Print a message for the user and end the process; 2 says that what was typed is wrong."""
+    print(message, file=sys.stderr)
+    raise SystemExit(code)

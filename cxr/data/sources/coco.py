@@ -1,0 +1,151 @@
+"""Films listed in a COCO json: boxes as xywh, paths beside the json."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.data.film import Film
+from cxr.data.patients import without_placeholders
+from cxr.data.sources.boxes import Box, corner_and_size, fit, rounded
+from cxr.data.sources.coco_files import Coco, check_annotations, load_coco
+from cxr.data.sources.marks import FilmFile, read_files
+from cxr.data.sources.root import Root
+from cxr.data.sources.tables import raise_problems
+from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.dicom import pseudonym
+
+ANNOTATIONS = "annotations.coco.json"
+
+# Of one image: (finding, its x, y, width, height), and the number of the annotation that has it first.
+_Marks = dict[tuple[str, Box], int]
+
+
+def read_coco(root: Path | str, findings: FindingVocabulary) -> list[Film]:
+    """Return one film an image of the json, boxes xyxy in original pixels; an image without annotations is normal.
+
+    ``root`` is the json file or the folder that holds ``annotations.coco.json``. Categories may be spelt in any way
+    ``findings`` knows; an annotation of "No finding" needs no box. An image's own field ``patient`` says which films
+    belong together, else the PatientID of a DICOM file does, else each stands for itself. Crowd annotations
+    (``iscrowd``) outline no single lesion and are left out. An annotation that stands there twice counts once.
+
+    Raises ``FileNotFoundError`` without the json or for listed images that are not there, ``UnknownLabelError`` for
+    unknown categories, and ``TableError`` for a json that is no COCO data set, for boxes that are none or are not on
+    their film, and for images outside the json's folder.
+    """
+    given = Path(root)
+    table = given if given.is_file() else given / ANNOTATIONS
+    if not table.is_file():
+        raise FileNotFoundError(f"{root} is neither a COCO json nor a folder that holds {ANNOTATIONS}")
+    place = Root(table.parent)
+    coco = load_coco(table if table == given else place.check(table))
+    names = findings.resolve([c["name"] for c in coco.categories], source=f"{table}, categories")
+    check_annotations(table, coco)
+    marks, problems = _marks(coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
+    files = read_files(_paths(table, coco, place))
+    films = _films(table, coco, marks, files, problems)
+    return _with_patients(films, [image.get("patient") is not None for image in coco.images])
+
+
+def _paths(table: Path, coco: Coco, place: Root) -> dict[str, Path]:
+    """Return the path of each image by its ``file_name``."""
+    paths = {image["file_name"]: table.parent / image["file_name"] for image in coco.images}
+    refusals = ((name, place.refusal(path)) for name, path in paths.items())
+    raise_problems(table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
+    if missing := [path for path in paths.values() if not path.is_file()]:
+        raise FileNotFoundError(f"{table}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}")
+    return paths
+
+
+def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks], list[str]]:
+    """Return what is marked on each image, by its id, and what is wrong with boxes that can be none."""
+    marks: dict[Any, _Marks] = defaultdict(dict)
+    problems = []
+    for number, annotation in enumerate(coco.annotations, start=1):
+        finding = categories[annotation["category_id"]]
+        if finding == NORMAL or annotation.get("iscrowd"):
+            continue
+        try:
+            box = _checked_box(annotation)
+        except ValueError as error:
+            problems.append(f"annotations, number {number} of {finding}: {error}")
+            continue
+        marks[annotation["image_id"]].setdefault((finding, box), number)
+    return marks, problems
+
+
+def _checked_box(annotation: Mapping[str, Any]) -> Box:
+    """Return x, y, width and height. Raises ``ValueError`` where they can be no box."""
+    if not annotation["bbox"]:
+        raise ValueError("has no box, expected [x, y, width, height]; only a film without a finding has none")
+    corner_and_size(annotation["bbox"])
+    x, y, width, height = annotation["bbox"]
+    return x, y, width, height
+
+
+def _films(
+    table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile], problems: list[str]
+) -> list[Film]:
+    """Return the films, their boxes cut to them.
+
+    Raises one ``TableError`` for all boxes that are not on their film, and for the ``problems`` of those that are none.
+    """
+    sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
+    places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
+    given = rounded(np.array([box for _, box, _ in places], np.float64).reshape(-1, 4))
+    fitted, misplaced = fit(
+        np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1),
+        np.array([(file.width, file.height) for file, _, _ in places], np.float64).reshape(-1, 2),
+    )
+    raise_problems(table, _other_sizes(coco, marks, files))
+    rows = [f"annotations, number {places[i][2]}: {problem}" for i, problem in misplaced.items()]
+    raise_problems(table, [*problems, *rows])
+    ends = np.cumsum([len(marks.get(image["id"], {})) for image, _ in sized])
+    return [
+        _film(image, file, tuple(finding for finding, _ in marks.get(image["id"], {})), boxes)
+        for (image, file), boxes in zip(sized, np.split(fitted, ends[:-1]), strict=True)
+    ]
+
+
+def _with_size(file: FilmFile, image: Mapping[str, Any]) -> FilmFile:
+    """Return the file with the size in the json where its header cannot be read."""
+    return file if file.width else replace(file, width=int(image["width"]), height=int(image["height"]))
+
+
+def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[str]:
+    """Say which films with boxes are not of the size that the json gives: its boxes are pixels of another picture.
+
+    Of a film without boxes nothing is wrong but the numbers, and its file is believed.
+    """
+    return [
+        f"the image {image['file_name']} is {file.width} × {file.height} pixels, and {image['width']} × "
+        f"{image['height']} in the json, expected the film that its boxes were drawn on"
+        for image in coco.images
+        if (file := files[image["file_name"]]).width
+        and marks.get(image["id"])
+        and (file.width, file.height) != (image["width"], image["height"])
+    ]
+
+
+def _film(image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], boxes: NDArray[np.float32]) -> Film:
+    own, study, stated = str(image["id"]), image.get("study"), image.get("patient")
+    return Film(
+        path=file.path,
+        id=own,
+        study=pseudonym(own if study is None else str(study)),
+        patient=(file.patient or pseudonym(own)) if stated is None else pseudonym(str(stated)),
+        boxes=boxes,
+        findings=marked,
+        width=file.width,
+        height=file.height,
+    )
+
+
+def _with_patients(films: Sequence[Film], stated: Sequence[bool]) -> list[Film]:
+    """Return the films, those of a placeholder in their headers by their own ID where the json states no patient."""
+    kept = iter(without_placeholders([film for film, known in zip(films, stated, strict=True) if not known]))
+    return [film if known else next(kept) for film, known in zip(films, stated, strict=True)]

@@ -1,0 +1,56 @@
+"""Where the files of the course layout lie, whatever language its folders have and however its tables name them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cxr.data.sources.course_files import CourseError
+from cxr.data.sources.root import Root, wrong_name
+from cxr.findings import FindingVocabulary, UnknownLabelError
+
+
+def locate(root: Path) -> Path:
+    """Return the one folder at, just below or just above ``root`` that holds train.csv.
+
+    Raises ``FileNotFoundError`` where there is none or several, and ``CourseError`` where a link leads out of ``root``.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder, expected one that holds train.csv")
+    below = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
+    for folders in ([root], below, [root.absolute().parent]):
+        found = [folder for folder in folders if (folder / "train.csv").is_file()]
+        if len(found) > 1:
+            raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in found)}; name one of them")
+        if found:
+            return Root(root).check(found[0], CourseError) if folders is below else found[0]
+    raise FileNotFoundError(f"{root} holds no train.csv, nor does a folder just below or above it")
+
+
+def category_folders(train: Path, findings: FindingVocabulary) -> Mapping[str, list[Path]]:
+    """Return the folders on disk of each category, by canonical name, whatever language they are named in."""
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for folder in sorted(train.iterdir()) if train.is_dir() else []:
+        try:
+            folders[findings.canonical(folder.name)].append(folder)
+        except UnknownLabelError:
+            continue  # __MACOSX and the like; a category that is missed comes up as missing files
+    return folders
+
+
+def find(folder: Path, listed: str, folders: Iterable[Path] = ()) -> Path | None:
+    """Return the file that a csv lists as ``<category>/image/<name>``, with or without a leading slash or split.
+
+    ``folder`` is that of the split, ``folders`` are those of the category. None where there is no file. The file may
+    lie outside the data set: see ``cxr.data.sources.root``.
+    """
+    parts = path_parts(folder, listed)
+    if wrong_name(listed) or not parts:
+        return None
+    candidates = [folder.joinpath(*parts), *(other.joinpath(*parts[1:]) for other in folders)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def path_parts(folder: Path, listed: str) -> list[str]:
+    """Return the parts of a listed path below ``folder``; a leading slash is not that of the machine."""
+    parts = [part for part in listed.replace("\\", "/").split("/") if part]
+    return parts[1:] if parts[:1] == [folder.name] else parts

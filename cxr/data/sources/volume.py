@@ -1,0 +1,136 @@
+"""Volumes with what is known of each as a whole: a table of series and findings, ``studies.csv``."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from cxr.data.patients import without_placeholders
+from cxr.data.sources.root import Root, wrong_name
+from cxr.data.sources.tables import raise_problems, read_rows, records_of, shown, shown_names
+from cxr.data.study import Study
+from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.dicom import Header, ReadError, find_dicoms, pseudonym, read_header
+from cxr.read.tags import open_tags
+
+TABLE = "studies.csv"
+
+
+_COLUMNS = ("series", "findings")
+
+
+_OPTIONAL = ("patient", "split", "series_pseudonym")
+
+
+_SPLITS = {"": "", "train": "", "test": "test"}  # the table holds back films for testing, validation is drawn
+
+
+def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = False) -> list[Study]:
+    """Return one study a row of ``studies.csv`` in ``root``, in its order.
+
+    Columns: ``series``, a folder below ``root``; ``findings``, in any spelling ``findings`` knows, parted by ``|``, of
+    which nothing or ``normal`` means none; optional ``patient`` (else PatientID of the files), ``split`` (``test``
+    holds it back for testing) and ``series_pseudonym`` (which series of a folder with several).
+
+    ``stacked`` says that folders hold films of a patient, to be laid upon each other (``cxr.data.stack``).
+
+    Raises ``FileNotFoundError`` without the table or for folders that are missing, ``UnknownLabelError`` for unknown
+    findings and ``ValueError`` for a table that does not fit itself or leads out of ``root``; all rows concerned stand
+    in one message.
+    """
+    root = Path(root)
+    table = root / TABLE
+    rows = _rows(table)
+    labels = [(number, label) for number, row in rows.items() for label in _labels(row)]
+    names = iter(findings.resolve([label for _, label in labels], str(table), rows=[number for number, _ in labels]))
+    found = {number: tuple(dict.fromkeys(next(names) for _ in _labels(row))) for number, row in rows.items()}
+    _check(table, rows, found)
+    if missing := [number for number, row in rows.items() if not (root / row["series"]).is_dir()]:
+        first = root / rows[missing[0]]["series"]
+        raise FileNotFoundError(
+            f"{table}: {len(missing)} of {len(rows)} folders are missing, first in row {missing[0]}: {first}"
+        )
+    with ThreadPoolExecutor() as pool:
+        asked = [(root / row["series"], row["series_pseudonym"]) for row in rows.values()]
+        headers = list(pool.map(lambda places: _first_header(*places), asked))
+    studies = [
+        _study(root, row, tuple(name for name in found[number] if name != NORMAL), header, stacked)
+        for (number, row), header in zip(rows.items(), headers, strict=True)
+    ]
+    return _with_patients(studies, [bool(row["patient"]) for row in rows.values()])
+
+
+def _rows(table: Path) -> dict[int, dict[str, str]]:
+    """Return the records of the table by their line in it, counted from 1; absent columns are ""."""
+    if not table.is_file():
+        raise FileNotFoundError(f"{table} is missing, expected a csv with the columns {', '.join(_COLUMNS)}")
+    rows = read_rows(Root(table.parent).check(table))
+    names = next(iter(rows.values()))
+    missing, unknown = ([c for c in _COLUMNS if c not in names], [c for c in names if c not in _COLUMNS + _OPTIONAL])
+    if missing or unknown:
+        raise ValueError(
+            f"{table} has the columns {shown_names(names)}; expected {', '.join(_COLUMNS)} and if wanted "
+            f"{', '.join(_OPTIONAL)}"
+        )
+    return records_of(table, rows, _COLUMNS, _OPTIONAL)
+
+
+def _labels(row: dict[str, str]) -> list[str]:
+    return [label for label in row["findings"].split("|") if label.strip()]
+
+
+def _check(table: Path, rows: dict[int, dict[str, str]], found: dict[int, tuple[str, ...]]) -> None:
+    """Raise one ``ValueError`` for all rows that do not fit the table."""
+    problems = []
+    place = Root(table.parent)
+    first: dict[tuple[str, str], int] = {}
+    for number, row in rows.items():
+        if not row["series"]:
+            problems.append(f"row {number}: no series")
+        elif problem := wrong_name(row["series"]) or place.refusal(table.parent / row["series"]):
+            problems.append(f"row {number}: the series {shown(row['series'])} {problem}")
+        if (other := first.setdefault((row["series"], row["series_pseudonym"]), number)) != number:
+            problems.append(f"row {number}: the same series as row {other}, expected one row a series")
+        if row["split"] not in _SPLITS:
+            problems.append(f"row {number}: split is {row['split']!r}, expected test, train or nothing")
+        if NORMAL in found[number] and len(found[number]) > 1:
+            problems.append(f"row {number}: both normal and {', '.join(n for n in found[number] if n != NORMAL)}")
+    raise_problems(table, problems)
+
+
+def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: Header | None, stacked: bool) -> Study:
+    own = pseudonym(row["series"])
+    return Study(
+        path=root / row["series"],
+        id=row["series"],
+        study=header.study if header else own,
+        patient=pseudonym(row["patient"]) if row["patient"] else header.patient if header else own,
+        findings=findings,
+        split=_SPLITS[row["split"]],
+        modality=header.modality if header else "",
+        series=row["series_pseudonym"],
+        stacked=stacked,
+    )
+
+
+def _first_header(folder: Path, series: str) -> Header | None:
+    """Return the header of the first file, of the named ``series``, that has one; else whoever reads pixels reports."""
+    for path in find_dicoms(folder):
+        try:
+            if series:
+                with open_tags(path, ["SeriesInstanceUID"]) as tags:
+                    if pseudonym(tags.text("SeriesInstanceUID")) != series:
+                        continue
+            return read_header(path)
+        except ReadError:
+            continue
+    return None
+
+
+def _with_patients(studies: Sequence[Study], stated: Iterable[bool]) -> list[Study]:
+    """Return the studies; where the table states no patient, placeholders for PatientID are told and not believed."""
+    unstated = [study for study, known in zip(studies, stated, strict=True) if not known]
+    # it asks of a film what a study has too: id and patient
+    mended = {study.path: study.patient for study in cast(list[Study], without_placeholders(cast(Any, unstated)))}
+    return [replace(study, patient=mended.get(study.path, study.patient)) for study in studies]

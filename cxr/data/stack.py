@@ -1,0 +1,64 @@
+"""The films of one patient laid upon each other, as the project's first report did: a block of pictures, no volume.
+
+Its third axis has no millimetres: the distance from film to film means nothing, nor does a plane across them. What a
+network may learn from it is how one picture changes to the next.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from cxr.data.resample import to_cube
+from cxr.data.series import Values
+from cxr.read.dicom import Radiograph, ReadError, find_dicoms, read_film
+from cxr.read.preprocessing import Preprocessing
+from cxr.read.tags import open_tags
+
+_WHEN = ["AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "StudyDate", "StudyTime"]
+
+
+def read_stack(folder: Path | str, intensity: Preprocessing, size: int) -> tuple[Values, tuple[Radiograph, ...]]:
+    """Return the films below ``folder`` as float32 [C, N, size, size] in 0..1, and the films, oldest first.
+
+    The order is that of acquisition (else of content, else of the study); films that tell no time come after those
+    that do, by name. Each film goes through ``intensity`` by itself: one may be MONOCHROME1 and the next not. It is
+    scaled to the square, keeping its proportions, and padded with its own minimum.
+
+    Raises ``ReadError``: no film, one that cannot be read, or films of several patients.
+    """
+    paths = find_dicoms(folder)
+    if not paths:
+        raise ReadError(f"{folder}: holds no DICOM file, expected the films of one patient")
+    films = tuple(read_film(path) for path in sorted(paths, key=_when))
+    if len(patients := {film.patient for film in films}) > 1:
+        raise ReadError(f"{folder}: holds films of {len(patients)} patients, expected one")
+    return np.stack([_square(_channels(intensity(film)), size) for film in films], axis=1), films
+
+
+def stack_cube(films: Values, size: int) -> Values:
+    """Return films [C, N, size, size] as [C, size, size, size]: linear from each to the next, from first to last."""
+    count = films.shape[1]
+    places = np.linspace(0, count - 1, size)
+    before = places.astype(int)
+    share = (places - before).astype(np.float32)[:, None, None]
+    after = np.minimum(before + 1, count - 1)
+    return np.asarray(films[:, before] * (1 - share) + films[:, after] * share, np.float32)
+
+
+def _when(path: Path) -> tuple[bool, str, str]:
+    with open_tags(path, _WHEN) as tags:
+        times = (tags.text(day) + tags.text(time) for day, time in zip(_WHEN[::2], _WHEN[1::2], strict=True))
+        when = next((time for time in times if time), "")
+    return not when, when, path.name
+
+
+def _channels(picture: Values) -> Values:
+    return picture if picture.ndim == 3 else picture[None]
+
+
+def _square(picture: Values, size: int) -> Values:
+    """Return [C, H, W] scaled and padded to [C, size, size]."""
+    longest = max(picture.shape[1:])
+    voxel = longest / size
+    # one slice a voxel thick, of which the cube's middle is taken: scaling and padding are those of a volume
+    return np.stack([to_cube(one[None], (size * voxel, 1.0, 1.0), size, voxel)[0][size // 2] for one in picture])

@@ -1,0 +1,154 @@
+"""Weights to start from: torchvision's, a local file, or none, and the normalisation that goes with each."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.models._api import WeightsEnum
+from torchvision.ops import FrozenBatchNorm2d
+
+from cxr.learn.torch_archive import TorchFileError
+from cxr.learn.torch_file import read_state
+
+log = logging.getLogger(__name__)
+
+State = dict[str, Tensor]
+Norm = Callable[[int], nn.Module]
+
+DEFAULT = "DEFAULT"
+_PREFIX = "detector."  # of the detector inside a DetectionTask's checkpoint
+# The layers whose shape follows the number of classes or of anchors a cell: the only ones a file may fail to fill.
+_IMAGE_HEAD = "image_head."
+_HEADS = (
+    "roi_heads.box_predictor.",
+    "rpn.head.cls_logits.",
+    "rpn.head.bbox_pred.",
+    "head.classification_head.",
+    "head.regression_head.",
+    *(f"head.cv3.{level}.2." for level in range(3)),  # YOLOv8: the last convolution of the class branches
+    "head.enc_score_head.",  # RT-DETR: class scores of cells and queries, and the classes of the noisy queries
+    "head.decoder.class_embed.",
+    "head.denoising_class_embed.",
+)
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had, or do not fit the detector."""
+
+
+def read_weights(weights: str | None, default: WeightsEnum | None) -> State | None:
+    """Return the state dict that ``weights`` names, None for None (start from random numbers).
+
+    Args:
+        weights: ``"DEFAULT"`` (torchvision's COCO weights, downloaded once), the path of a torchvision state dict
+            (.pth) or of a checkpoint of this project (.ckpt), or None.
+        default: what ``"DEFAULT"`` stands for; None where torchvision has no such detector.
+
+    Raises:
+        WeightsError: not to be had, not a file of weights, or no weights for this detector.
+    """
+    if weights is None:
+        return None
+    return _download(default) if weights == DEFAULT else _read_file(Path(weights))
+
+
+def norm_for(state: Mapping[str, Tensor] | None) -> Norm:
+    """Return the normalisation layer to build with: frozen statistics where the weights bring some, else GroupNorm.
+
+    Films come a few to a batch, too few for BatchNorm; FrozenBatchNorm without statistics is a frozen random network.
+    """
+    frozen = any(key.endswith("running_mean") for key in state or ())
+    return FrozenBatchNorm2d if frozen else group_norm
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return a GroupNorm of as many groups (≤ 32) as divide ``channels`` with at least 4 channels each."""
+    groups = next(g for g in range(max(1, min(32, channels // 4)), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def renormalised(module: nn.Module, norm: Norm) -> None:
+    """Replace every BatchNorm inside ``module`` by ``norm`` of its channels; frozen ones keep its epsilon."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            fresh: Any = norm(child.num_features)
+            fresh.eps = child.eps
+            setattr(module, name, fresh)
+        else:
+            renormalised(child, norm)
+
+
+def fit_stem(detector: nn.Module, state: State | None) -> State | None:
+    """Return ``state`` with a stem of one channel where the detector's has one and the weights' has several.
+
+    The sum over the weights' channels is what they make of a film that is repeated for each.
+    """
+    if state is None:
+        return None
+    name, own = next((key, value) for key, value in detector.state_dict().items() if value.ndim == 4)
+    stem = state.get(name)
+    if stem is None or own.shape[1] != 1:
+        return state
+    return {**state, name: stem.sum(1, keepdim=True)}
+
+
+def load_weights(detector: nn.Module, state: State | None, source: str | None) -> None:
+    """Copy ``state`` into ``detector``; heads of another shape keep their random numbers, and a message names them.
+
+    Raises:
+        WeightsError: a layer outside the heads is missing, unknown or of another shape.
+    """
+    if state is None:
+        return
+    own = detector.state_dict()
+    resized = sorted(
+        key for key, value in state.items() if key.startswith(_HEADS) and key in own and own[key].shape != value.shape
+    )
+    try:
+        missing, unknown = detector.load_state_dict({k: v for k, v in state.items() if k not in resized}, strict=False)
+    except RuntimeError as error:  # torch lists every layer of another shape
+        raise WeightsError(f"weights {source}: made for another network. {error}") from error
+    fresh = [key for key in missing if key.startswith(_IMAGE_HEAD)]  # torchvision's weights know no image head
+    lost = sorted(set(missing) - set(resized) - set(fresh))
+    if lost or unknown:
+        raise WeightsError(
+            f"weights {source}: made for another network: {_some(lost)} missing, {_some(sorted(unknown))} unknown to it"
+        )
+    if fresh:
+        log.warning("weights %s: no image head there, it starts at random", source)
+    if resized:
+        shapes = ", ".join(f"{key} {list(state[key].shape)} → {list(own[key].shape)}" for key in resized)
+        log.warning("weights %s: all loaded but for heads of another shape, which start at random: %s", source, shapes)
+
+
+def _download(default: WeightsEnum | None) -> State:
+    if default is None:
+        raise WeightsError("model.weights=DEFAULT: torchvision has no weights for it; use model.weights=null")
+    try:
+        state: State = default.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except OSError as error:
+        raise WeightsError(
+            f"model.weights=DEFAULT: {default.url} could not be fetched ({error}). Fetch it on another machine and say"
+            " model.weights=/path/to/the/file.pth, or model.weights=null to start from random numbers"
+        ) from error
+    return state
+
+
+def _read_file(path: Path) -> State:
+    if not path.is_file():
+        raise WeightsError(f"model.weights={path}: no such file; expected DEFAULT, null, a .pth or a .ckpt")
+    try:
+        state = read_state(path)
+    except (TorchFileError, OSError) as error:
+        raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
+    if any(key.startswith(_PREFIX) for key in state):
+        state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    if not any(key.startswith("backbone.") for key in state):
+        raise WeightsError(f"{path}: holds no detector; expected its state dict, or a checkpoint of this project")
+    return state
+
+
+def _some(keys: list[str], most: int = 4) -> str:
+    return f"{', '.join(keys[:most]) or 'nothing'}{f' and {len(keys) - most} more' if len(keys) > most else ''}"

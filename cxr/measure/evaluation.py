@@ -1,0 +1,239 @@
+"""Every figure of one detector on one set of films, computed once for tables, figures and pages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.findings import FindingVocabulary
+from cxr.measure.froc import (
+    COCO_IOUS,
+    FP_RATES,
+    Froc,
+    FrocPoint,
+    MeanAveragePrecision,
+    Rule,
+    SensitivityAt,
+    froc,
+    froc_with_intervals,
+    recall,
+)
+from cxr.measure.intervals import Estimate, Figure, Values, estimates, paired_bootstrap
+from cxr.measure.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
+from cxr.measure.results import FilmResult, telling
+from cxr.measure.screening import (
+    OperatingPoint,
+    Reliability,
+    RocAuc,
+    RocCurve,
+    Screening,
+    image_average_precision,
+    reliability,
+    roc_auc,
+    roc_curve,
+    screen,
+)
+
+POOLED = "all"
+"""Stands for all findings together where a finding is named."""
+WORKING_RATE = 1 / 4
+"""False positives a film of the threshold at which mistakes are counted and shown: one on every fourth film."""
+PRECISIONS: Mapping[str, Sequence[float]] = {"ap40": (0.4,), "ap50": (0.5,), "ap": COCO_IOUS}
+"""Average precision by name, and the IoUs it is the mean over."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How figures are measured: the rule of localisation, stated prevalences, mistakes kept of each kind, bootstrap."""
+
+    rule: Rule
+    prevalences: tuple[float, ...]
+    worst: int
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class FindingFigures:
+    """Figures of one finding, or of all pooled.
+
+    Args:
+        boxes, films, patients: that bear it.
+        all_films: that were looked at.
+        curve: the whole FROC.
+        points: of it, one for each of ``FP_RATES``.
+        precision: average precision by name, see ``PRECISIONS``. Pooled: the mean over findings, in which one with
+            false alarms and no true box counts as 0; beside it ``ap50_present``, the mean over those that have true
+            boxes, which is COCO's.
+        recall: share of the true boxes that any detection finds, however low its score.
+        auc: of the films' own score of this finding, pooled of "abnormal".
+    """
+
+    boxes: int
+    films: int
+    patients: int
+    all_films: int
+    curve: Froc
+    points: list[FrocPoint]
+    precision: dict[str, Estimate]
+    recall: Estimate
+    auc: Estimate
+
+    @property
+    def precision_recall(self) -> tuple[Values, Values]:
+        """Recall and precision [T] at each threshold of the curve but the one that shows nothing."""
+        found = self.curve.sensitivity[1:] * self.boxes
+        return self.curve.sensitivity[1:], found / (found + self.curve.false_positives[1:] * self.all_films)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known of a detector on some films.
+
+    Args:
+        findings: vocabulary of the detector.
+        names: of the findings evaluated, in class order.
+        results: films in order; true boxes and detections of ``names`` only. A film that bears other findings alone
+            has no true boxes here.
+        films, normal, patients: counts of what was looked at; normal are films on which nothing at all is marked.
+        threshold: of the pooled FROC at ``WORKING_RATE``; ``confusion`` and ``sizes`` use it.
+        per_finding: by name, ``POOLED`` first.
+        roc, image_precision, calibration: of the films' "abnormal" score, against whether anything at all is marked.
+        confusion: see ``cxr.measure.mistakes.confusion``, over ``names``.
+        point, screening: None where there is no operating point.
+        cleared: of the abnormal films that screening puts aside the least suspected, by index.
+    """
+
+    findings: FindingVocabulary
+    names: tuple[str, ...]
+    results: Sequence[FilmResult]
+    films: int
+    normal: int
+    patients: int
+    threshold: float
+    per_finding: dict[str, FindingFigures]
+    roc: RocCurve
+    image_precision: Estimate
+    calibration: Reliability
+    confusion: NDArray[np.int64]
+    sizes: list[Stratum]
+    misses: list[Miss]
+    alarms: list[Alarm]
+    point: OperatingPoint | None
+    screening: Screening | None
+    cleared: list[int]
+
+
+def evaluate(
+    results: Sequence[FilmResult],
+    findings: FindingVocabulary,
+    names: Sequence[str],
+    point: OperatingPoint | None,
+    settings: Settings,
+) -> Evaluation:
+    """Return every figure of ``results`` for the findings ``names``.
+
+    Boxes are judged for these findings alone. Whether a film is normal is asked of all that its readers marked, also of
+    findings that the detector does not know (labels beyond its own): screening that puts a sick film aside is wrong,
+    whatever it is sick with. Films whose readers did not look for a finding have no part in its figures, and those that
+    are not known to be normal or abnormal none in screening's.
+    """
+    labels = [findings.index(name) for name in names]
+    chosen = [_restricted(result, labels) for result in results]
+    per_finding = {POOLED: _figures(chosen, results, None, labels, settings)}
+    for name, label in zip(names, labels, strict=True):
+        per_finding[name] = _figures(chosen, results, label, [label], settings)
+    threshold = per_finding[POOLED].points[FP_RATES.index(WORKING_RATE)].threshold
+    samples, seed = settings.samples, settings.seed
+    known = telling(results)
+    screening = None if point is None else screen(known, point, settings.prevalences, samples=samples, seed=seed)
+    cleared = [] if point is None else _cleared(results, point)[: settings.worst]
+    return Evaluation(
+        findings,
+        tuple(names),
+        chosen,
+        len(results),
+        sum(result.normal for result in results),
+        len({result.patient for result in results}),
+        threshold,
+        per_finding,
+        roc_curve(known),
+        image_average_precision(known, samples=samples, seed=seed),
+        reliability(known, samples=samples, seed=seed),
+        confusion(chosen, labels, settings.rule, threshold),
+        by_size(chosen, settings.rule, threshold),
+        worst_misses(chosen, settings.rule, settings.worst),
+        worst_alarms(chosen, settings.rule, settings.worst),
+        point,
+        screening,
+        cleared,
+    )
+
+
+def compare(
+    first: Sequence[FilmResult], second: Sequence[FilmResult], labels: Sequence[int], settings: Settings
+) -> dict[str, Estimate]:
+    """Return by how much the second detector exceeds the first in the leading figures, the same patients drawn."""
+    films = [[_restricted(result, labels) for result in results] for results in (first, second)]
+    figures: dict[str, tuple[Sequence[Sequence[FilmResult]], Callable[[Sequence[FilmResult]], Figure]]] = {
+        "sensitivity@1fp": (films, partial(SensitivityAt, rule=settings.rule, rates=(1,))),
+        "ap50": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap50"])),
+        "ap": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap"])),
+        "roc_auc": ((telling(first), telling(second)), RocAuc),
+    }
+    return {
+        name: paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
+        for name, ((a, b), figure) in figures.items()
+    }
+
+
+def _figures(
+    chosen: Sequence[FilmResult],
+    whole: Sequence[FilmResult],
+    label: int | None,
+    labels: Sequence[int],
+    settings: Settings,
+) -> FindingFigures:
+    chosen = chosen if label is None else telling(chosen, label)
+    bearing = [r for r in chosen if (len(r.truth_labels) if label is None else (r.truth_labels == label).any())]
+    boxes = sum(int(np.isin(r.truth_labels, labels).sum()) for r in chosen)
+    samples, seed = settings.samples, settings.seed
+
+    def mean(over: Sequence[int], ious: Sequence[float]) -> Estimate:
+        return estimates(MeanAveragePrecision(chosen, over, ious), chosen, [boxes], samples=samples, seed=seed)[0]
+
+    precision = {name: mean(labels, ious) for name, ious in PRECISIONS.items()}
+    if label is None:
+        marked = [own for own in labels if any((r.truth_labels == own).any() for r in chosen)]
+        precision["ap50_present"] = mean(marked, PRECISIONS["ap50"])
+    return FindingFigures(
+        boxes,
+        len(bearing),
+        len({r.patient for r in bearing}),
+        len(chosen),
+        froc(chosen, label, settings.rule),
+        froc_with_intervals(chosen, label, settings.rule, samples=samples, seed=seed),
+        precision,
+        recall(chosen, label, settings.rule, samples=samples, seed=seed),
+        roc_auc(telling(whole, label), label, samples=samples, seed=seed),
+    )
+
+
+def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
+    """Return the film with the true boxes and detections of some findings alone."""
+    marked, said = np.isin(result.truth_labels, labels), np.isin(result.labels, labels)
+    return replace(
+        result,
+        truth_boxes=result.truth_boxes[marked],
+        truth_labels=result.truth_labels[marked],
+        boxes=result.boxes[said],
+        labels=result.labels[said],
+        scores=result.scores[said],
+    )
+
+
+def _cleared(results: Sequence[FilmResult], point: OperatingPoint) -> list[int]:
+    wrong = [i for i, r in enumerate(results) if len(r.truth_labels) and r.abnormal < point.threshold]
+    return sorted(wrong, key=lambda i: results[i].abnormal)

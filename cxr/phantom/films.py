@@ -1,0 +1,263 @@
+"""Phantom films: chest radiographs drawn from geometry, whose findings and boxes are known, in the course layout."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from cxr.findings import NORMAL
+from cxr.phantom.anatomy import FINDINGS, Thorax, draw_findings, draw_thorax
+from cxr.phantom.canvas import Map, Pose
+from cxr.phantom.course_layout import TABLES, write_film, write_mark, write_tables
+from cxr.phantom.exposure import attenuate, draw_pose, expose
+from cxr.progress import track
+from cxr.read.workers import in_order
+
+_DRAWING = 1  # counts up when the same seed gives other films
+_STAMP = "phantom.json"  # the settings, beside a complete set
+_UNFINISHED = "phantom.unfinished.json"  # the same while it is drawn, written before the first film
+_LOCK = ".phantom.lock"
+_BEFORE_A_FILM = {_LOCK, "phantom.unfinished.part"}  # all that a drawing killed before its first film may leave
+
+_Rows = dict[str, list[tuple[object, ...]]]  # of each table
+
+
+class PhantomError(ValueError):
+    """A folder that holds other films than those asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Phantom:
+    """A drawn film.
+
+    Args:
+        pixels: [H, W] uint16, 12-bit stored values: MONOCHROME1, LOG.
+        boxes: of each finding, float32 [4] absolute xyxy in pixels; empty on a normal film.
+        layers: float32 [H, W] each, what a part (ribs, clavicles, lungs, heart, vessels …) adds to the attenuation.
+        thorax: the geometry behind it, mm.
+    """
+
+    pixels: NDArray[np.uint16]
+    boxes: Mapping[str, NDArray[np.float32]]
+    layers: Mapping[str, Map]
+    thorax: Thorax
+
+
+def draw_phantom(rng: np.random.Generator, size: int, findings: Collection[str] | None = None) -> Phantom:
+    """Return a film, ``size`` pixels along its longest side, with these findings and no other.
+
+    ``None`` draws one finding or more, () gives a normal film. The same ``rng`` with other findings gives the same
+    patient, pose and exposure with those. Raises ``ValueError`` for a finding that cannot be drawn.
+    """
+    of_findings, of_patient, of_film = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
+    thorax = draw_thorax(of_patient, draw_findings(of_findings) if findings is None else findings)
+    return _take(of_film, thorax, draw_pose(of_film, thorax, size))
+
+
+def write_course_layout(
+    root: Path | str,
+    films: int = 480,
+    test_films: int = 120,
+    size: int = 1024,
+    seed: int = 0,
+    normal_fraction: float = 0.25,
+    rare: Mapping[str, float] | None = None,
+    workers: int | None = None,
+    draw: bool = True,
+) -> None:
+    """Draw a data set into ``root`` in the layout of the hospital's course, with ``test_truth.csv`` for scoring.
+
+    ``films`` and ``test_films`` are drawn ``size`` pixels along their longest side, one patient in ten with a second
+    film; ``normal_fraction`` of the patients bear no finding. ``rare``, {finding: share}, keeps findings on so many of
+    the training patients as that share of ``films``; the test films are as always. The films depend on ``seed`` only,
+    not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an
+    interrupted one completed. With ``draw`` False nothing is written at all.
+
+    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin; with
+    ``draw`` False also when the set is not there as a whole.
+    """
+    if unknown := sorted(set(rare or {}) - set(FINDINGS)):
+        raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
+    root = Path(root)
+    settings: dict[str, float] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
+    settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
+    settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
+    _refuse_foreign(root)
+    if not draw:
+        if not _is_complete(root, settings):
+            raise undrawn(root, settings)
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / _LOCK):  # the jobs of a sweep start together
+        if _is_complete(root, settings):
+            return
+        _write_settings(root / _UNFINISHED, settings)
+        rows = _draw(
+            root, size, _plan(films, test_films, seed, normal_fraction, rare or {}), workers or os.cpu_count() or 1
+        )
+        write_tables(root, {table: [row for film in rows for row in film.get(table, ())] for table in TABLES})
+        (root / _UNFINISHED).replace(root / _STAMP)
+
+
+def undrawn(root: Path, settings: Mapping[str, object]) -> PhantomError:
+    """Return the error of phantoms that were to be read and are not there: which they are, and what to type."""
+    asked = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "drawing")
+    return PhantomError(
+        f"{root}: the phantoms that the checkpoint was trained with are not there, or not all of them, and none are"
+        f" drawn because a checkpoint names them. Type data.root=FOLDER, where they are now; or, to have them drawn"
+        f" ({asked}), +data.read.draw=true"
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One film to draw: of which patient, with what, and the files it goes to (one for each finding)."""
+
+    id: str
+    patient: int
+    shot: int
+    seed: int
+    findings: tuple[str, ...]
+    files: tuple[str, ...]  # relative to the root
+    test: bool
+
+
+def _plan(
+    films: int, test_films: int, seed: int, normal_fraction: float, rare: Mapping[str, float] = MappingProxyType({})
+) -> list[_Job]:
+    """Return what to draw, the same for the same arguments; a patient is either in training or in test."""
+    rng = np.random.default_rng([seed, _DRAWING])
+    jobs: list[_Job] = []
+    numbers: Counter[str] = Counter()
+    for wanted, test in ((films, False), (test_films, True)):
+        shots = _shots(rng, wanted)
+        normal = rng.permutation(len(shots)) < round(normal_fraction * len(shots))
+        found_in = [() if healthy else tuple(sorted(draw_findings(rng))) for healthy in normal]
+        if not test:
+            found_in = _rarefied(found_in, {name: round(share * films) for name, share in rare.items()})
+        for count, found in zip(shots, found_in, strict=True):
+            patient = jobs[-1].patient + 1 if jobs else 1
+            for shot in range(count):
+                folders = ["test"] if test else [f"train/{name}" for name in found or (NORMAL,)]
+                numbers.update(folders)
+                files = tuple(f"{folder}/image/{_file_name(numbers[folder], test)}" for folder in folders)
+                film_id = f"TDR{patient % 7 + 1:02d}_20180315_{patient:05d}{shot}"
+                jobs.append(_Job(film_id, patient, shot, seed, found, files, test))
+    return jobs
+
+
+def _rarefied(found_in: Sequence[tuple[str, ...]], left: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Return the patients' findings, those in ``left`` with its first so many bearers only."""
+    seen: Counter[str] = Counter()
+    rarefied = []
+    for found in found_in:
+        seen.update(found)
+        rarefied.append(tuple(name for name in found if seen[name] <= left.get(name, len(found_in))))
+    return rarefied
+
+
+def _shots(rng: np.random.Generator, films: int) -> list[int]:
+    """Return the number of films of each patient: one in ten has two."""
+    shots: list[int] = []
+    while (left := films - sum(shots)) > 0:
+        shots.append(min(left, 1 + int(rng.uniform() < 0.1)))
+    return shots
+
+
+def _file_name(number: int, test: bool) -> str:
+    if test:
+        return f"{number:03d}.dcm"
+    return f"{number} (2)d.dcm" if number % 9 == 0 else f"{number}.dcm"  # the hospital's have blanks and brackets
+
+
+def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Rows]:
+    work, message = partial(_draw_film, root, size), "Drawing phantom films"
+    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
+
+
+def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
+    """Write the files of one film that are not there yet; return its rows of the tables."""
+    rng = np.random.default_rng([job.seed, job.patient, job.shot])
+    thorax = draw_thorax(np.random.default_rng([job.seed, job.patient]), job.findings)
+    pose = draw_pose(rng, thorax, size)
+    boxes = _boxes(thorax, pose)
+    paths = [root / file for file in job.files]
+    if not all(path.exists() for path in paths):
+        write_film(paths, _take(rng, thorax, pose).pixels, f"PHANTOM{job.patient:05d}", f"{job.seed} {job.id}")
+    if job.test:
+        return _test_rows(job, pose, boxes)
+    for path, name in zip(paths, job.findings, strict=False):  # a normal film has a path and no finding
+        write_mark(path.parents[1] / "mark" / f"{path.name}.jpg", pose.width, pose.height, boxes[name])
+    return _train_rows(job, pose)
+
+
+def _take(rng: np.random.Generator, thorax: Thorax, pose: Pose) -> Phantom:
+    layers = attenuate(thorax, pose, rng)
+    pixels = expose(np.sum(list(layers.values()), axis=0), pose, rng)
+    return Phantom(pixels, _boxes(thorax, pose), layers, thorax)
+
+
+def _boxes(thorax: Thorax, pose: Pose) -> dict[str, NDArray[np.float32]]:
+    return {name: pose.box(outline) for name, outline in thorax.outlines.items()}
+
+
+def _train_rows(job: _Job, pose: Pose) -> _Rows:
+    rows: list[tuple[object, ...]] = []
+    for file in job.files:
+        _, label, _, name = file.split("/")
+        rows.append((job.id, label, pose.width, pose.height, name, f"{label}/image/{name}", f"{label}/mark/{name}.jpg"))
+    return {"train.csv": rows}
+
+
+def _test_rows(job: _Job, pose: Pose, boxes: Mapping[str, NDArray[np.float32]]) -> _Rows:
+    name = job.files[0].rsplit("/", 1)[1]
+    truth: list[tuple[object, ...]] = []
+    for finding, box in boxes.items():
+        x0, y0, x1, y1 = (box / np.array([pose.width, pose.height] * 2)).round(6).tolist()
+        truth.append((job.id, finding, x0, x1, y0, y1))
+    return {"test.csv": [(job.id, pose.width, pose.height, name, f"/image/{name}")], "test_truth.csv": truth}
+
+
+def _refuse_foreign(root: Path) -> None:
+    """Raise ``PhantomError`` unless ``root`` is absent, empty or bears a stamp of this module; nothing is written."""
+    if root.exists() and not root.is_dir():
+        raise PhantomError(f"{root} is a file, expected a folder for phantom films: give data.root another one")
+    there = sorted(path.name for path in root.iterdir()) if root.exists() else []
+    foreign = [name for name in there if name not in _BEFORE_A_FILM]
+    # in this order: a drawing that another process ends now goes from the second name to the first
+    if foreign and not any((root / name).is_file() for name in (_UNFINISHED, _STAMP)):
+        raise PhantomError(
+            f"{root} holds {len(foreign)} files or folders that are no phantom films (first: {foreign[0]}), expected "
+            "an absent or empty folder to draw into. Give data.root another folder, or read films of your own with "
+            "data=course or data=coco"
+        )
+
+
+def _is_complete(root: Path, settings: Mapping[str, float]) -> bool:
+    """Return whether ``root`` holds the whole set. Raises ``PhantomError`` when it holds another one."""
+    for name in (_STAMP, _UNFINISHED):
+        if (root / name).is_file():
+            there = json.loads((root / name).read_text(encoding="utf-8"))
+            differ = [key for key in {**there, **settings} if there.get(key) != settings.get(key)]
+            if differ:
+                drawn = ", ".join(f"{key} {there.get(key)} (asked for: {settings.get(key)})" for key in differ)
+                raise PhantomError(
+                    f"{root} holds phantom films drawn with {drawn}. Give data.root another folder, or delete this one "
+                    "to have it drawn anew"
+                )
+            return name == _STAMP
+    return False
+
+
+def _write_settings(path: Path, settings: Mapping[str, float]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,201 @@
+"""A checkpoint as plain data, and what its config names: called only where this project defines it for that place.
+
+A checkpoint is a file from anywhere. Its tensors and its config are read as plain data.
+"""
+
+import importlib
+import inspect
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from cxr.config.errors import ConfigError
+from cxr.files import DamagedFileError, check_digest
+from cxr.findings import FindingVocabulary
+from cxr.learn.torch_archive import TorchFileError
+from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+
+LEAST_SIZE, MOST_SIZE = 32, 8192
+"""Of films that a checkpoint may ask for, pixels along the longest side."""
+
+_MOST_FINDINGS = 200  # PadChest, the largest vocabulary published for chest films, has 174
+_NAME = r"[^\x00-\x1f\x7f/\\]{1,100}"  # of a finding: it may become part of a file's name
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``train.py`` keeps of a run, read as plain data.
+
+    Args:
+        path: the file.
+        config: the resolved config it was trained with, plain containers. Not to be trusted: show it, do not call it.
+        findings: the vocabulary behind the detector's class indices.
+        fingerprint: of the films it was trained and chosen on (``RadiographDataModule.fingerprint``).
+        versions: of the packages it was trained with, by name.
+        state: the weights of ``DetectionTask``, on the CPU; the averaged ones where a run averages.
+        kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell.
+        operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
+            chose none.
+    """
+
+    path: Path
+    config: Mapping[str, Any] = field(repr=False)
+    findings: FindingVocabulary
+    fingerprint: str
+    versions: Mapping[str, str]
+    state: Mapping[str, Tensor] = field(repr=False)
+    kind: str | None = None
+    operating_point: Mapping[str, Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Longest side in pixels of the films the detector takes. Raises ``ConfigError`` for one that cannot be."""
+        size = int(entry_at(self, "data.size", int))
+        if not LEAST_SIZE <= size <= MOST_SIZE:
+            raise wrong(self, f"data.size is {size}, expected {LEAST_SIZE} to {MOST_SIZE} pixels")
+        return size
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Return what the checkpoint at ``path`` holds.
+
+    Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, it holds code, unpacks
+    to more than is allowed, or a weight of it is not finite.
+    """
+    path = Path(path)
+    try:
+        check_digest(path)
+    except DamagedFileError as error:
+        raise ConfigError(str(error)) from error
+    content = _load(path)
+    card = content.get("cxr") if isinstance(content, dict) else None
+    if not isinstance(card, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ConfigError(
+            f"{path}: not a checkpoint of this project: expected 'state_dict' and 'cxr', as train.py writes"
+        )
+    for name, kinds in _CARD.items():
+        if not isinstance(card.get(name), kinds):
+            found, expected = type(card.get(name)).__name__, kinds[0].__name__
+            raise ConfigError(f"{path}: cxr.{name} is {found}, expected {expected}, as train.py writes")
+    for name, value in (card.get("thresholds") or {}).items():  # of a network for studies
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
+    findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
+    versions = {str(name): str(version) for name, version in card["versions"].items()}
+    point, kind = card.get("operating_point"), card.get("kind")
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point)
+
+
+_CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
+    "config": (dict,),
+    "findings": (dict,),
+    "data": (str,),
+    "versions": (dict,),
+    "kind": (str, type(None)),
+    "operating_point": (dict, type(None)),
+    "thresholds": (dict, type(None)),
+}
+
+
+def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
+    listed = fields.get("findings")
+    if isinstance(listed, list) and len(listed) > _MOST_FINDINGS:
+        raise ConfigError(f"{path}: cxr.findings has {len(listed):,} findings, allowed are {_MOST_FINDINGS}")
+    try:
+        findings = FindingVocabulary(**fields)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
+    if wrong := [name for name in findings.names if not re.fullmatch(_NAME, name) or name.startswith(".")]:
+        raise ConfigError(
+            f"{path}: cxr.findings has the name {short(wrong[0])}, expected up to 100 letters without / and \\"
+        )
+    return findings
+
+
+def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
+    if wrong := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
+        found = type(state[wrong[0]]).__name__
+        raise ConfigError(
+            f"{path}: state_dict.{short(wrong[0])} is {found}, expected the name of a tensor, and a tensor"
+        )
+    try:
+        refuse_not_finite(state)
+    except TorchFileError as error:
+        raise ConfigError(f"{path}: damaged, it can say nothing of a film: {error}") from error
+    return state
+
+
+def callable_at(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[..., Any]:
+    """Return what the config names at ``key``: a public function or class that the module it names defines itself."""
+    target = entry_at(checkpoint, f"{key}._target_", str)
+    if re.fullmatch(allowed, target):
+        module, _, name = target.rpartition(".")
+        try:
+            found = vars(importlib.import_module(module)).get(name)
+        except ModuleNotFoundError:
+            found = None
+        if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__ == module:
+            return cast(Callable[..., Any], found)
+    raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there")
+
+
+def arguments_at(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the arguments of the node at ``key``. Raises ``ConfigError`` where one of them is a call itself."""
+    node = entry_at(checkpoint, key, dict)
+    arguments = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", *without)}
+    for name, value in _flat(arguments, key):
+        if name.rpartition(".")[2].startswith("_"):
+            raise wrong(checkpoint, f"{name} is {short(value)}, expected plain values only in {key}")
+    return arguments
+
+
+def _flat(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Yield every key below ``node`` with its value, mappings and lists before what they hold."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, child in children:
+        yield f"{key}.{name}", child
+        yield from _flat(child, f"{key}.{name}")
+
+
+def entry_at(checkpoint: Checkpoint, key: str, kind: type) -> Any:
+    """Return the value at a dotted ``key`` of the config. Raises ``ConfigError`` where it is not of ``kind``."""
+    node: Any = checkpoint.config
+    for name in key.split("."):
+        if isinstance(node, list) and name.isdecimal():
+            node = node[int(name)] if int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, Mapping) else None
+    if not isinstance(node, kind) or isinstance(node, bool):
+        raise wrong(checkpoint, f"{key} is {short(node)}, expected {kind.__name__}")
+    return node
+
+
+def wrong(checkpoint: Checkpoint, problem: str) -> ConfigError:
+    """Return the error of a problem with the checkpoint's config."""
+    return ConfigError(f"{checkpoint.path}: its config's {problem}")
+
+
+def short(value: Any) -> str:
+    """Return ``value`` as Python writes it, in a few words where it is long."""
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        what = "a folder; " if path.is_dir() else ""
+        raise ConfigError(
+            f"ckpt={path}: {what}there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt)"
+        )
+    try:
+        return read_torch_file(path)
+    except (TorchFileError, OSError) as error:
+        raise ConfigError(f"{path}: not a checkpoint: {error}. Nothing of it was run") from error

@@ -1,0 +1,97 @@
+"""What ``python train.py …`` and ``cxr train …`` do, and evaluate, predict, explain and export alike.
+
+Each composes its config, has it checked, and hands it to the run of that verb. The runs are imported within the
+functions: they import torch, which --help and a misspelt word need not wait for.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cxr.config.check import check
+from cxr.config.command_line import as_hydra_reads
+from cxr.config.entry import entry
+
+
+@entry("train")
+def train(cfg: DictConfig) -> float:
+    """Train what ``cfg`` composes and return the monitored score of its best epoch."""
+    check(cfg)
+    from cxr.runs import train as run
+
+    with run.opened(cfg) as folder:
+        if folder.completed:
+            return folder.show()
+        parts = run.instantiate(cfg)
+        run.fit(parts, folder)
+        if not parts.pruned:
+            run.calibrate(parts, folder)
+            run.test(parts, folder)
+        return folder.complete(parts)
+
+
+def evaluate() -> None:
+    """Measure what the command line says. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
+    sys.argv = as_hydra_reads(sys.argv)
+    _evaluate()
+
+
+@entry("evaluate")
+def _evaluate(cfg: DictConfig) -> None:
+    """Measure a trained detector as a clinician would ask."""
+    check(cfg)
+    from cxr.runs import evaluate as run
+
+    with run.opened(cfg) as folder:
+        parts = run.instantiate(cfg)
+        run.detect(parts, folder)
+        run.measure(parts)
+        run.report(parts, folder)
+
+
+@entry("predict")
+def predict(cfg: DictConfig) -> None:
+    """Say what a trained detector finds on films."""
+    check(cfg)
+    from cxr.data import inputs
+    from cxr.read import workers
+
+    if not inputs.is_one_film(Path(cfg.images)):
+        workers.stand_by(inputs.__name__, cfg.workers or workers.usable_cores())  # they start while torch is imported
+    from cxr.runs import predict as run
+
+    with run.opened(cfg) as folder:
+        parts = run.instantiate(cfg, folder)
+        run.predict(parts, folder)
+        run.report(parts, folder)
+
+
+@entry("explain")
+def explain(cfg: DictConfig) -> None:
+    """Show what a trained detector looked at."""
+    check(cfg)
+    from cxr.runs import checkpoint, explain_studies, restore
+    from cxr.runs import explain as run
+
+    with run.opened(cfg) as folder:
+        trained = checkpoint.read_checkpoint(cfg.ckpt)
+        if restore.of_studies(trained):
+            explain_studies.explain(cfg, trained, folder)
+            return
+        parts = run.instantiate(cfg)
+        run.explain(parts, folder)
+        run.score(parts, folder)
+        run.report(parts, folder)
+
+
+@entry("export")
+def export(cfg: DictConfig) -> None:
+    """Make a network for other runtimes of a trained detector."""
+    check(cfg)
+    from cxr.runs import export as run
+
+    with run.opened(cfg) as folder:
+        parts = run.instantiate(cfg)
+        card = run.export(parts, folder)
+        run.report(parts, card, folder)
