@@ -110,7 +110,7 @@ def test_loaders_are_made_alike(make: Make, kind: str, monkeypatch: pytest.Monke
     for loader in (train, val):
         assert loader.pin_memory
         assert loader.persistent_workers
-        assert loader.multiprocessing_context.get_start_method() == "forkserver"  # type: ignore[attr-defined]
+        assert loader.multiprocessing_context.get_start_method() == "forkserver"
     assert (train.drop_last, val.drop_last) == (True, False)
     assert sorted(index for _, index in train.sampler) == list(range(len(module.films["train"])))
 
