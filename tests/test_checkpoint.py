@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 FINDINGS = {"findings": [{"name": "nodule"}, {"name": "effusion", "chinese": "肋膜積水"}], "normal": ["none"]}
 STEPS = [{"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}]
 PHANTOM: dict[str, Any] = {"films": 8, "test_films": 2, "size": 96, "seed": 0, "normal_fraction": 0.25}
-DATA = "cxr.data.datamodule.RadiographDataModule"
+DATA = "cxr.data.film_data.FilmDataModule"
 
 
 @functools.cache
@@ -365,7 +365,7 @@ def study(**changes: Any) -> dict[str, Any]:
         "test_studies": 1,
     }
     steps = [{"_target_": "cxr.read.intensity.CtWindow", "center": -300.0, "width": 1400.0}]
-    data = {"_target_": "cxr.data.study_datamodule.VolumeDataModule", "root": "series", "read": read, "size": 16}
+    data = {"_target_": "cxr.data.series_data.SeriesDataModule", "root": "series", "read": read, "size": 16}
     data |= {"intensity": {"_target_": "cxr.read.intensity.Intensity", "steps": steps}, "findings": FINDINGS}
     model = {"_target_": "cxr.volume.networks.cnn3d", "_partial_": True, "channels": [4, 4], "strides": [2]}
     config: dict[str, Any] = {"name": "run", "seed": 0, "task": {"_target_": "cxr.volume.task.StudyTask"}}

@@ -35,7 +35,7 @@ class Checkpoint:
         path: the file.
         config: the resolved config it was trained with, plain containers. Not to be trusted: show it, do not call it.
         findings: the vocabulary behind the detector's class indices.
-        fingerprint: of the films it was trained and chosen on (``RadiographDataModule.fingerprint``).
+        fingerprint: of the films it was trained and chosen on (``FilmDataModule.fingerprint``).
         versions: of the packages it was trained with, by name.
         state: the weights of ``DetectionTask``, on the CPU; the averaged ones where a run averages.
         kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell.

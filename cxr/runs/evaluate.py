@@ -21,8 +21,8 @@ from rich.console import Console
 from cxr.config import run_files
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
-from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset
+from cxr.data.film_data import FilmDataModule
 from cxr.detect.inference import film_results
 from cxr.detect.prediction import printed_threshold
 from cxr.files import short_digest_of, write_json
@@ -58,7 +58,7 @@ class Measured:
     name: str  # "A" or "B"
     checkpoint: Checkpoint
     digest: str
-    data: RadiographDataModule
+    data: FilmDataModule
     results: list[FilmResult] = field(default_factory=list)
     point: OperatingPoint | None = None
     point_from: str = ""  # where the point comes from, in words
@@ -181,7 +181,7 @@ def report(parts: Parts, folder: Path) -> None:
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
 
 
-def _unreadable(data: RadiographDataModule) -> list[str]:
+def _unreadable(data: FilmDataModule) -> list[str]:
     """Return a line for each file that could not be read, by its number: its path may name a patient."""
     errors = zip(data.unreadable_files, data.unreadable, strict=True)
     return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
@@ -268,7 +268,7 @@ def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
     return tuple(name for name in findings.names if name in chosen)
 
 
-def _films(data: RadiographDataModule, split: str) -> RadiographDataset:
+def _films(data: FilmDataModule, split: str) -> RadiographDataset:
     if split not in (*data.films, ALL):
         raise ConfigError(f"split is {split!r}, expected one of {', '.join((*data.films, ALL))}")
     films = [film for name, some in data.films.items() for film in some if split in (name, ALL)]

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cxr.config.errors import ConfigError
-from cxr.data.datamodule import RadiographDataModule
+from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.merge import Source
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 # What a checkpoint may name, by place; the name must also be defined in that module, not imported into it.
 _TASK = r"cxr\.detect\.task\.DetectionTask"
 _DETECTOR = r"cxr\.detect\.(?:detectors|yolo|detr)\.[a-z]\w*"
-_DATA = r"cxr\.data\.datamodule\.RadiographDataModule"
+_DATA = r"cxr\.data\.film_data\.FilmDataModule"
 _READER = r"cxr\.data\.sources\.([a-z]\w*)\.read_\1"
 _VOCABULARY = r"cxr\.findings\.FindingVocabulary"
 _INTENSITY = r"cxr\.read\.intensity\.Intensity|cxr\.read\.modality\.ByModality"
 _STEP = r"cxr\.read\.intensity\.(?!Intensity)[A-Z]\w*|cxr\.suppress\.step\.Suppressed"
 
 _NETWORK = r"cxr\.volume\.(?:networks\.(?:r3d|cnn3d)|fusion\.fusion)"
-_STUDY_DATA = r"cxr\.data\.(?:study_datamodule\.VolumeDataModule|pair_datamodule\.FusionDataModule)"
+_STUDY_DATA = r"cxr\.data\.(?:series_data\.SeriesDataModule|pair_data\.PairDataModule)"
 _STUDY_READER = _READER
 
 _OF_THE_DETECTOR = ("findings", "intensity", "size")  # it was trained on films of these; other ones it cannot read
@@ -76,7 +76,7 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
     return task.eval()
 
 
-def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> RadiographDataModule:
+def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> FilmDataModule:
     """Return the data the checkpoint was trained on, not yet set up: the same films in the same splits.
 
     Films come as the detector was trained on them (findings, intensity, size), but not augmented, whatever the split.
@@ -198,12 +198,12 @@ def _source(checkpoint: Checkpoint, key: str) -> dict[str, Any]:
     }
 
 
-def same_films(checkpoint: Checkpoint, data: RadiographDataModule) -> bool:
+def same_films(checkpoint: Checkpoint, data: FilmDataModule) -> bool:
     """Whether the films of ``data``, which is set up, are those the checkpoint was trained on, in the same splits."""
     return data.fingerprint() == checkpoint.fingerprint
 
 
-def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDataModule:
+def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> FilmDataModule:
     trained = entry_at(checkpoint, "data", dict)
     if other := [key for key in (*_OF_THE_DETECTOR, "augment") if given.get(key) not in (None, trained.get(key))]:
         raise ConfigError(
@@ -212,7 +212,7 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDat
     own = {key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}
     untouched = {key: value for key, value in own.items() if given.get(key) is None}  # what is typed was looked at
     called = ("findings", "intensity", "augment", "read")
-    checked_arguments(_with_data(checkpoint, untouched), "data", RadiographDataModule, without=called)
+    checked_arguments(_with_data(checkpoint, untouched), "data", FilmDataModule, without=called)
     settings = _merged(own, given)
     changed = _with_data(checkpoint, settings)
     callable_at(changed, "data", _DATA)
@@ -220,7 +220,7 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> RadiographDat
     _check_root(entry_at(changed, "data.root", str), drawn=settings["read"]["_target_"].endswith("read_phantom"))
     plain = arguments_at(changed, "data", without=called)
     intensity = restored_intensity(checkpoint)
-    return RadiographDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
+    return FilmDataModule(**plain, read=read, findings=checkpoint.findings, intensity=intensity)
 
 
 def _asks_to_draw(typed: Mapping[str, Any]) -> bool:
@@ -233,7 +233,7 @@ def _with_data(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Checkpoin
     return replace(checkpoint, config={**checkpoint.config, "data": settings})
 
 
-def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> RadiographDataModule:
+def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> FilmDataModule:
     node = {key: value for key, value in chosen.items() if key not in (*_OF_THE_DETECTOR, "augment")}
     cfg = OmegaConf.create({"data": node, "seed": entry_at(checkpoint, "seed", int)})
     if missing := sorted(OmegaConf.missing_keys(cfg)):
@@ -244,8 +244,8 @@ def _chosen_data(checkpoint: Checkpoint, chosen: Mapping[str, Any]) -> Radiograp
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"data: {error.__cause__ or error}") from error
     data = build(findings=checkpoint.findings, intensity=restored_intensity(checkpoint), size=checkpoint.size)
-    if not isinstance(data, RadiographDataModule):
-        raise ConfigError(f"data._target_ is {node['_target_']}, expected cxr.data.datamodule.RadiographDataModule")
+    if not isinstance(data, FilmDataModule):
+        raise ConfigError(f"data._target_ is {node['_target_']}, expected cxr.data.film_data.FilmDataModule")
     return data
 
 
