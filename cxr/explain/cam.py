@@ -56,8 +56,9 @@ class LevelCam(Cam):
         return torch.stack([self._on_film(film, candidate) for candidate in candidates])
 
     def _on_film(self, film: FilmReading, candidate: Candidate) -> Tensor:
+        heads = film.heads  # TypeError for a detector without a level to look at
         cells = self.cells(film, candidate).clamp(min=0)
-        return film.on_film(cells * film.heads.reach(film.level(candidate), candidate) if self.grounded else cells)
+        return film.on_film(cells * heads.reach(film.level(candidate), candidate) if self.grounded else cells)
 
 
 class BoxCam(LevelCam):
