@@ -12,7 +12,6 @@ import yaml
 from torch import Tensor, nn
 
 from cxr.detect import detectors
-from cxr.explain.candidates import Candidate
 from cxr.explain.cam import Cam, EigenCam
 from cxr.explain.library import LibraryCam
 from cxr.explain.reading import FilmReading
@@ -101,7 +100,7 @@ def test_a_component_is_turned_so_that_its_largest_value_is_positive(film: FilmR
     candidate = film.candidates.strongest()
     level = film.level(candidate)
     product = (film.heads.gradient(level, candidate) * level[0]).flatten(1)
-    left, sizes, right = torch.linalg.svd(product - product.mean(1, keepdim=True))
+    _, sizes, right = torch.linalg.svd(product - product.mean(1, keepdim=True))
     cells = configured("eigengradcam", grounded=False).cells(film, candidate).flatten()
     assert cells.max() >= -cells.min()
     assert (cells / sizes[0]).abs() == pytest.approx(right[0].abs(), abs=1e-3)
