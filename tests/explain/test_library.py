@@ -155,7 +155,8 @@ def test_maps_are_0_to_1_on_the_film_and_zero_where_there_is_nothing(detector_of
         assert not configured(name)(grey, [grey.candidates.strongest()]).any()
 
 
-@pytest.mark.parametrize("name", OF_THE_LIBRARY)
+# Of a component only the sign would tell these two classes apart, and it has none: eigengradcam is left out.
+@pytest.mark.parametrize("name", [name for name in OF_THE_LIBRARY if name != "eigengradcam"])
 def test_a_yaml_says_whether_its_method_knows_the_finding(detector_of: Make, two_lesions: Tensor, name: str) -> None:
     two_lesions[:, 16:48, 48:96] = 1.0  # more is bright than dark, so that a component has one sign for both
     film = FilmReading(detector_of([WHOLE]), two_lesions)
