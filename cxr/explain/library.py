@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import RawScoresOutputTarget
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -87,7 +86,7 @@ def unscaled(method: Callable[..., BaseCAM], network: LevelScore, level: Tensor)
     its maximum. The shift would turn a map that is positive everywhere, as those of small levels are, into another one,
     and that of a level of one cell into nothing. ``forward`` also leaves gradients in the detector's parameters.
     """
-    cam = method(network, [network.level])
+    cam: Any = method(network, [network.level])  # its annotations promise tensors where it hands over numpy's arrays
     level = level.detach().clone().requires_grad_(cam.uses_gradients)
     with torch.set_grad_enabled(cam.uses_gradients):
         log_odds = cam.activations_and_grads(level)
@@ -96,5 +95,5 @@ def unscaled(method: Callable[..., BaseCAM], network: LevelScore, level: Tensor)
     kept = cam.activations_and_grads.activations, cam.activations_and_grads.gradients
     activations, gradients = ((one[0].numpy() if cam.detach else one[0]) if one else None for one in kept)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-        image = cam.get_cam_image(level, network.level, [RawScoresOutputTarget()], activations, gradients, False)
+        image = cam.get_cam_image(level, network.level, [nn.Identity()], activations, gradients, False)
     return torch.as_tensor(image[0]).to(level)

@@ -72,8 +72,8 @@ def laid_over(film: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.ui
     A pixel is a mixture of the film (six tenths) and the map's colour in inferno, which is black where there is no
     evidence, so the film can be seen through the map everywhere.
     """
-    grey = np.repeat(np.float32(film)[..., None] / 255, 3, axis=2)
-    mask = cv2.resize(np.float32(heat) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
+    grey = np.repeat(film[..., None].astype(np.float32) / 255, 3, axis=2)
+    mask = cv2.resize(heat.astype(np.float32) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
     picture: NDArray[np.uint8] = show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6)
     return picture
 

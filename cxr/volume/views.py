@@ -96,10 +96,10 @@ def _picture(plane: NDArray[np.float32]) -> Image.Image:
 
 def _laid_over(panel: Image.Image, heat: Image.Image) -> Image.Image:
     """Return a panel with a map over it as on the pictures of explained films; a map of zeros leaves it as it is."""
-    mask = np.float32(np.asarray(heat)) / 255
+    mask = np.asarray(heat, np.float32) / 255
     if not mask.any():
         return panel
-    grey = np.float32(np.asarray(panel)) / 255
+    grey = np.asarray(panel, np.float32) / 255
     return Image.fromarray(show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6))
 
 

@@ -1,4 +1,4 @@
-"""Maps: where they point, what they leave out, and and what a film without evidence gives."""
+"""Maps: where they point, what they leave out, and what a film without evidence gives."""
 
 from collections.abc import Callable
 
