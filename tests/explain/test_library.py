@@ -165,12 +165,16 @@ def test_a_yaml_says_whether_its_method_knows_the_finding(detector_of: Make, two
     assert cam.knows_the_finding == bool((bright - dark).abs().max() > 1e-4)
 
 
-def test_a_detector_is_left_as_it_was(film: FilmReading) -> None:
+def test_no_method_runs_the_detector_again_or_leaves_anything_in_it(film: FilmReading) -> None:
+    runs: list[object] = []
+    hook = film.detector.backbone.register_forward_hook(lambda *call: runs.append(call))
     hooks = [len(module._forward_hooks) for module in film.detector.modules()]
     for name in OF_THE_LIBRARY:
         configured(name).cells(film, film.candidates.strongest())
+    assert not runs
     assert [len(module._forward_hooks) for module in film.detector.modules()] == hooks
     assert all(parameter.grad is None for parameter in film.detector.parameters())
+    hook.remove()
 
 
 def test_a_bare_class_of_the_library_will_do_and_anything_else_is_refused(film: FilmReading) -> None:
