@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cxr.detect import detectors
 from cxr.detect.detr import rtdetr
 from cxr.detect.yolo import yolov8
-from cxr.explain.cam import GradCam
+from cxr.explain.cam import BoxCam
 from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
 
@@ -129,7 +129,7 @@ def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make
     assert 12 <= row <= 52
     assert 12 <= column <= 52
     with pytest.raises(TypeError, match=r"FromOutside has heads that are not known here .*cam=drise"):
-        GradCam()(film, [bright])
+        BoxCam()(film, [bright])
 
 
 def test_a_film_without_any_candidate_has_nothing_to_explain() -> None:
