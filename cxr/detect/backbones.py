@@ -200,7 +200,9 @@ def _from(least_stride: int, levels: Mapping[str, Level], name: str) -> dict[str
     kept = {layer: level for layer, level in levels.items() if level.stride >= least_stride}
     if not kept:
         strides = ", ".join(str(level.stride) for level in levels.values())
-        raise ValueError(f"pyramid.least_stride is {least_stride}, expected one of {strides}: backbone {name} has these")
+        raise ValueError(
+            f"pyramid.least_stride is {least_stride}, expected one of {strides}: backbone {name} has these"
+        )
     return kept
 
 

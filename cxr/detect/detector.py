@@ -163,7 +163,9 @@ def _refuse_no_boxes(targets: Targets) -> None:
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"target {number}: boxes have shape {tuple(boxes.shape)}, expected [N, 4]")
         if (flat := (boxes[:, 2:] <= boxes[:, :2]).any(1)).any():
-            raise ValueError(f"target {number}: box {boxes[flat][0].tolist()} has no area, expected x0 < x1 and y0 < y1")
+            raise ValueError(
+                f"target {number}: box {boxes[flat][0].tolist()} has no area, expected x0 < x1 and y0 < y1"
+            )
 
 
 def _without_background(boxes: Boxes) -> Boxes:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
 from cxr.detect.detector import finish

@@ -24,6 +24,7 @@ from cxr.detect.region_heads import RegionHeads
 from cxr.detect.roi_pool import SeparableRoIAlign, region_pool
 from cxr.learn.weights import State, norm_for, read_weights
 
+
 @dataclass(frozen=True)
 class Proposals:
     """How regions are proposed.
@@ -204,4 +205,3 @@ def _region_heads(
     return RegionHeads(
         num_classes, pool, head, predictor, regions.batch_size, score_thresh, detections_per_img, regions.focal_gamma
     )
-

@@ -47,7 +47,11 @@ class RTDETR(Detector):
     """
 
     # class scores of cells and queries, and the classes of the noisy queries
-    fresh: ClassVar[tuple[str, ...]] = ("head.enc_score_head.", "head.decoder.class_embed.", "head.denoising_class_embed.")
+    fresh: ClassVar[tuple[str, ...]] = (
+        "head.enc_score_head.",
+        "head.decoder.class_embed.",
+        "head.denoising_class_embed.",
+    )
 
     def __init__(self, network: Any, score_thresh: float, detections_per_img: int) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ Norm = Callable[[int], nn.Module]
 DEFAULT = "DEFAULT"
 _PREFIX = "detector."  # of the detector inside a DetectionTask's checkpoint
 _IMAGE_HEAD = "image_head."  # published weights know none
+_DETECTOR = "backbone."  # what every detector of this project has
 _BODY = "backbone.body."  # of the backbone inside a detector
 
 
@@ -27,20 +28,21 @@ class WeightsError(ValueError):
     """Weights that cannot be had, or do not fit the detector."""
 
 
-def read_weights(weights: str | None, default: WeightsEnum | None) -> State | None:
+def read_weights(weights: str | None, default: WeightsEnum | None, part: str = _DETECTOR) -> State | None:
     """Return the state dict that ``weights`` names, None for None (start from random numbers).
 
     Args:
         weights: ``"DEFAULT"`` (torchvision's COCO weights, downloaded once), the path of a torchvision state dict
             (.pth) or of a checkpoint of this project (.ckpt), or None.
         default: what ``"DEFAULT"`` stands for; None where torchvision has no such detector.
+        part: beginning of a layer's name that a detector's weights must have.
 
     Raises:
         WeightsError: not to be had, not a file of weights, or no weights for this detector.
     """
     if weights is None:
         return None
-    return _download(default) if weights == DEFAULT else _read_file(Path(weights))
+    return _download(default) if weights == DEFAULT else _read_file(Path(weights), part)
 
 
 def norm_for(state: Mapping[str, Tensor] | None) -> Norm:
@@ -171,11 +173,11 @@ def _read_state(path: Path, setting: str) -> State:
         raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
 
 
-def _read_file(path: Path) -> State:
+def _read_file(path: Path, part: str) -> State:
     state = _read_state(path, "model.weights")
     if any(key.startswith(_PREFIX) for key in state):
         state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    if not any(key.startswith("backbone.") for key in state):
+    if not any(key.startswith(part) for key in state):
         raise WeightsError(f"{path}: holds no detector; expected its state dict, or a checkpoint of this project")
     return state
 

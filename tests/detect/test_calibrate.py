@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from cxr.detect.detectors import fasterrcnn_tiny
 
 from cxr.detect import calibrate as module
 from cxr.detect.calibrate import calibrate
-from cxr.detect.detectors import fasterrcnn_tiny
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.measure.results import FilmResult

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from cxr.detect.detectors import fasterrcnn, fasterrcnn_mobilenet, fasterrcnn_tiny, fasterrcnn_v2
 from torchvision.ops import MultiScaleRoIAlign
 
-from cxr.detect.detectors import fasterrcnn, fasterrcnn_mobilenet, fasterrcnn_tiny, fasterrcnn_v2
 from cxr.detect.roi_pool import SeparableRoIAlign
 
 SIZE = (256, 192)

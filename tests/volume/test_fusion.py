@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from cxr.detect.detectors import fasterrcnn_tiny
 from torch import Tensor
 
 from cxr.data.sources.patients import read_patients
 from cxr.data.sources.phantom_patients import read_phantom_patients
-from cxr.detect.detectors import fasterrcnn_tiny
 from cxr.findings import FindingVocabulary
 from cxr.learn.weights import WeightsError
 from cxr.volume.fusion import Fusion, fusion
