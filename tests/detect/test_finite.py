@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect import detectors
+from cxr.config.models import builder
 from cxr.detect.finite import detect_finite, watched
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 
 SIZE = 64
-BUILDERS = {"fasterrcnn": detectors.fasterrcnn_tiny, "retinanet": detectors.retinanet}
+BUILDERS = {"fasterrcnn": builder("fasterrcnn_tiny"), "retinanet": builder("retinanet")}
 FAINT, BRIGHT = torch.full((1, SIZE, SIZE), 0.25), torch.full((1, SIZE, SIZE), 0.75)
 
 
 def of(findings: FindingVocabulary, builder: str = "fasterrcnn") -> DetectionTask:
     torch.manual_seed(0)
-    model = partial(BUILDERS[builder], image_size=SIZE)
+    model = partial(BUILDERS[builder], anchors__image_size=SIZE)
     return DetectionTask(findings, model, torch.optim.SGD).eval()
 
 

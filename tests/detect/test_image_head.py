@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxr.detect import detectors
+from cxr.config.models import build
 from cxr.detect.image_head import ImageHead, attach_image_head, with_image_scores
 
 
@@ -55,20 +55,20 @@ def test_the_loss_knows_what_a_film_bears() -> None:
 @pytest.mark.parametrize(
     ("build", "arguments"),
     [
-        ("fasterrcnn_tiny", {"image_size": 64}),
-        ("fasterrcnn_mobilenet", {"image_size": 64}),
+        ("fasterrcnn_tiny", {"anchors__image_size": 64}),
+        ("fasterrcnn_mobilenet", {"anchors__image_size": 64}),
         ("retinanet", {}),
         ("fcos", {}),
         ("ssdlite", {}),
     ],
 )
 def test_every_detector_takes_one_and_keeps_its_contract(build: str, arguments: dict[str, Any]) -> None:
-    detector = getattr(detectors, build)(4, weights=None, image_head=True, **arguments)
+    detector = build(build, 4, weights=None, image_head=True, **arguments)
     assert isinstance(detector.image_head, ImageHead)
     pyramid = detector.eval().backbone(detector.transform([torch.rand(1, 64, 64)])[0].tensors)
     assert detector.image_head(pyramid).shape == (1, 4)  # three findings and any
     assert set(detector([torch.rand(1, 64, 64)])[0]) == {"boxes", "labels", "scores"}
-    assert not any(name.startswith("image_head") for name in getattr(detectors, build)(4, **arguments).state_dict())
+    assert not any(name.startswith("image_head") for name in build(build, 4, **arguments).state_dict())
 
 
 def test_attaching_leaves_norm_statistics_alone() -> None:
@@ -80,7 +80,7 @@ def test_attaching_leaves_norm_statistics_alone() -> None:
         def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"0": self.norm(batch)}
 
-    detector = detectors.fasterrcnn_tiny(3)
+    detector = build("fasterrcnn_tiny", 3)
     detector.backbone = Backbone()
     attach_image_head(detector, 3)
     assert detector.backbone.norm.running_mean.item() == 0

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect import detectors
 from cxr.detect.detr import rtdetr
 from cxr.detect.yolo import yolov8
 from cxr.explain.cam import GradCam
@@ -17,11 +16,11 @@ from cxr.explain.reading import FilmReading, detector_score
 Make = Callable[[list[list[float]]], nn.Module]
 
 BUILDERS: dict[str, dict[str, Any]] = {
-    "fasterrcnn": {"image_size": 96},
-    "fasterrcnn_v2": {"image_size": 96},
-    "fasterrcnn_mobilenet": {"image_size": 96},
-    "fasterrcnn_tiny": {"image_size": 96},
-    "retinanet": {"image_size": 96},
+    "fasterrcnn": {"anchors__image_size": 96},
+    "fasterrcnn_v2": {"anchors__image_size": 96},
+    "fasterrcnn_mobilenet": {"anchors__image_size": 96},
+    "fasterrcnn_tiny": {"anchors__image_size": 96},
+    "retinanet": {"anchors__image_size": 96},
     "fcos": {},
     "ssdlite": {},
     "yolov8": {},

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from cxr.detect import detectors
+from cxr.config.models import build
 
 SIDE = 96
 NAMES = (
@@ -32,9 +32,9 @@ def build() -> Callable[..., nn.Module]:
         else:
             builder = getattr(detectors, name)
         if name not in ("fcos", "ssdlite", "yolov8", "rtdetr"):
-            settings = {"image_size": SIDE, **settings}
+            settings = {"anchors__image_size": SIDE, **settings}
         if name in ("fasterrcnn", "fasterrcnn_v2"):  # each region passes four convolutions
-            settings = {"rpn_post_nms_top_n": 30, **settings}
+            settings = {"proposals__post_nms_top_n": 30, **settings}
         return builder(4, **{"score_thresh": 1e-4, **settings}).eval()
 
     return make
