@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
@@ -219,10 +218,3 @@ def _learn_only(network: nn.Module, layers: Sequence[str]) -> None:
 def _freeze(layers: nn.Module) -> None:
     for parameter in layers.parameters():
         parameter.requires_grad_(False)
-
-
-@torch.no_grad()
-def strides_of(backbone: nn.Module, channels: int) -> list[int]:
-    """Return canvas pixels a cell of each map that a backbone gives, measured on an empty canvas."""
-    maps = backbone(torch.zeros(1, channels, 256, 256))
-    return [256 // level.shape[2] for level in maps.values()]

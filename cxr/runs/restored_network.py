@@ -41,7 +41,7 @@ def model_builder(checkpoint: Checkpoint, kind: Any, within: str) -> Callable[..
         within: package of this project that may define the builder.
     """
     parameters = inspect.signature(callable_at(checkpoint, "model", kind, within)).parameters
-    gone = {name: None for name in ("weights", "film_weights", "volume_weights")}  # of parts: those of the whole count
+    gone = dict.fromkeys(("weights", "film_weights", "volume_weights"))  # of parts: those of the whole count
     whole = {"weights": str(checkpoint.path.absolute())} if "weights" in parameters else {}
     return cast(Callable[..., Any], rebuilt(checkpoint, "model", kind, within, gone, **whole))
 

@@ -27,8 +27,7 @@ TORCHVISIONS = {"fasterrcnn_mobilenet": fasterrcnn_mobilenet_v3_large_fpn, "ssdl
 
 def pair(name, **settings):
     """Return two detectors of the same weights: one that keeps everything, one that recomputes."""
-    build = partial(getattr(detectors, name), 4, **settings)
-    kept, recomputed = build(), build(checkpoint_backbone=True)
+    kept, recomputed = build(name, 4, **settings), build(name, 4, checkpoint_backbone=True, **settings)
     recomputed.load_state_dict(kept.state_dict())
     return kept, recomputed
 

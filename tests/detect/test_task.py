@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cxr.config.models import build, builder
+from cxr.detect.detector import Detector, finish
 from cxr.detect.task import DetectionTask, class_weights
 from cxr.learn import schedules
 from cxr.learn.training import NonFiniteLossError
@@ -46,9 +47,9 @@ def films(film):
 
 @pytest.fixture
 def make_task(vocabulary):
-    def make(model=builder("fasterrcnn_tiny"), optimizer=SGD, **settings):
+    def make(model=None, optimizer=SGD, **settings):
         torch.manual_seed(7)
-        return DetectionTask(vocabulary, model, optimizer, **settings)
+        return DetectionTask(vocabulary, model or builder("fasterrcnn_tiny"), optimizer, **settings)
 
     return make
 
@@ -75,18 +76,21 @@ def fit(task, films, folder, resume=None, **settings):
     return trained.callback_metrics
 
 
-class Stub(nn.Module):
+class Stub(Detector):
     """A detector that answers what it is told to."""
 
     def __init__(self, num_classes, losses=None, found=None):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.losses, self.found = losses, found
+        self.given, self.found = losses, found
+        self.backbone = nn.Identity()
+        finish(self, num_classes, [0.0], [1.0], False, False, None, None)
 
-    def forward(self, images, targets=None):
-        if self.losses is None:
-            return [self.found for _ in images]
-        return {name: value * self.weight for name, value in self.losses.items()}
+    def losses_of(self, pyramid, targets):
+        return {name: value * self.weight for name, value in self.given.items()}
+
+    def boxes_of(self, pyramid):
+        return [self.found for _ in pyramid.films]
 
 
 pytestmark = [  # Lightning's own: it lags behind torch, advises workers for films in memory, and sees last.ckpt
@@ -113,7 +117,7 @@ def test_logs_every_loss_of_training_and_validation_and_the_figures_by_name(make
 @pytest.mark.filterwarnings("ignore:.*but have no `val_dataloader`")
 def test_training_losses_are_means_of_their_epoch(make_task, films, tmp_path):
     class Counting(Stub):
-        def forward(self, images, targets=None):
+        def losses_of(self, pyramid, targets):
             self.calls = getattr(self, "calls", 0) + 1
             return {"loss_a": 0 * self.weight + self.calls, "loss_b": 0 * self.weight + 1.0}
 
@@ -193,7 +197,7 @@ def with_batch_norm(num_classes):
     return detector
 
 
-def testvalidation_losses_leave_no_trace_and_repeat(make_task, films):
+def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
     task = make_task(with_batch_norm)
     task.detector.eval()
     task.detector.rpn.train()  # an odd state, to see that it is restored
@@ -209,7 +213,7 @@ def testvalidation_losses_leave_no_trace_and_repeat(make_task, films):
     torch.testing.assert_close(dict(task.state_dict()), weights, rtol=0, atol=0)
 
 
-def testvalidation_losses_are_those_of_training(make_task, films):
+def test_validation_losses_are_those_of_training(make_task, films):
     task = make_task(builder("fasterrcnn_tiny", regions__batch_size=10**4, proposals__batch_size=10**5))
     batch = collate(films)  # so many samples that all are taken: no randomness is left
     validation = task.validation_losses(batch, 0)

@@ -11,7 +11,7 @@ from torchvision.models.detection import (
 )
 from torchvision.ops import FrozenBatchNorm2d
 
-from cxr.config.models import build, builder
+from cxr.config.models import build
 from cxr.learn.weights import WeightsError, group_norm
 
 RPN_HEAD = "rpn.head.conv.0.0"
@@ -157,26 +157,30 @@ def test_a_missing_file_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours", "settings"),
+    ("theirs", "name", "settings"),
     [
-        (fasterrcnn_mobilenet_v3_large_fpn, builder("fasterrcnn_mobilenet"), {"anchors__ratios": (0.5, 1.0, 2.0)}),
-        (ssdlite320_mobilenet_v3_large, builder("ssdlite"), {"anchors__ratios": (2, 3)}),
+        (
+            fasterrcnn_mobilenet_v3_large_fpn,
+            "fasterrcnn_mobilenet",
+            {"anchors__ratios": (0.5, 1.0, 2.0), "backbone__trainable_layers": 2},
+        ),
+        (ssdlite320_mobilenet_v3_large, "ssdlite", {"anchor_ratios": (2, 3), "trainable_layers": 2}),
     ],
 )
 def test_torchvision_weights_give_torchvisions_features_with_frozen_statistics(
-    tmp_path, caplog, theirs, ours, settings
+    tmp_path, caplog, theirs, name, settings
 ):
     torch.manual_seed(0)
     reference = random_statistics(theirs(weights=None, weights_backbone=None, num_classes=91))
     path = tmp_path / "coco.pth"
     torch.save(reference.state_dict(), path)
-    detector = ours(91, weights=str(path), backbone__trainable_layers=2, **settings).eval()
+    detector = build(name, 91, weights=str(path), **settings).eval()
     assert caplog.records == []
     batch = torch.rand(1, 3, 96, 64)
     with torch.no_grad():
-        for name, feature in reference.backbone(batch).items():
+        for level, feature in reference.backbone(batch).items():
             scale = feature.abs().max()
-            torch.testing.assert_close(detector.backbone(batch)[name] / scale, feature / scale, rtol=0, atol=1e-4)
+            torch.testing.assert_close(detector.backbone(batch)[level] / scale, feature / scale, rtol=0, atol=1e-4)
     assert not any(isinstance(m, (nn.BatchNorm2d, nn.GroupNorm)) for m in detector.modules())
     assert any(isinstance(m, FrozenBatchNorm2d) for m in detector.backbone.modules())
     learning = [name for name, p in detector.backbone.named_parameters() if p.requires_grad]

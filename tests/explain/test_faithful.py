@@ -107,7 +107,7 @@ class Scaled(nn.Module):
 
 class TestRandomised:
     @pytest.mark.parametrize(
-        ("build", "order"),
+        ("make", "order"),
         [
             (
                 builder("fasterrcnn_tiny"),
@@ -121,8 +121,8 @@ class TestRandomised:
             ),
         ],
     )
-    def test_forgets_from_the_output_to_the_input_and_nothing_else(self, build, order):
-        detector = build(3).eval()
+    def test_forgets_from_the_output_to_the_input_and_nothing_else(self, make, order):
+        detector = make(3).eval()
         with torch.no_grad():
             for parameter in detector.parameters():
                 parameter.fill_(7.0)  # what no initialisation gives, so that what was not reset can be told

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect.detr import rtdetr
-from cxr.detect.yolo import yolov8
+from cxr.config.models import build
 from cxr.explain.cam import GradCam
 from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
@@ -26,19 +25,15 @@ BUILDERS: dict[str, dict[str, Any]] = {
     "yolov8": {},
     "rtdetr": {"queries": 20},
 }
-EXTRAS: dict[str, tuple[str, Callable[..., nn.Module]]] = {
-    "yolov8": ("ultralytics", yolov8),
-    "rtdetr": ("transformers", rtdetr),
-}
+EXTRAS = {"yolov8": "ultralytics", "rtdetr": "transformers"}
 
 
 @pytest.fixture(params=BUILDERS)
 def reading(request: pytest.FixtureRequest) -> FilmReading:
     """A film of 96 × 70 as each detector of conf/model reads it, before it has learnt anything."""
     torch.manual_seed(0)
-    package, build = EXTRAS.get(request.param) or ("torchvision", getattr(detectors, request.param))
-    pytest.importorskip(package)
-    detector = build(4, weights=None, score_thresh=0.0, detections_per_img=20, **BUILDERS[request.param])
+    pytest.importorskip(EXTRAS.get(request.param, "torchvision"))
+    detector = build(request.param, 4, score_thresh=0.0, detections_per_img=20, **BUILDERS[request.param])
     return FilmReading(detector, torch.rand(1, 96, 70))
 
 

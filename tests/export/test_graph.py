@@ -124,7 +124,7 @@ def test_a_detector_of_another_kind_is_named() -> None:
 
 @torch.no_grad()
 def test_pooling_cells_after_the_first_layer_is_pooling_before_it(build: Callable[..., nn.Module]) -> None:
-    detector = build("fasterrcnn_mobilenet", image_size=128)
+    detector = build("fasterrcnn_mobilenet", anchors__image_size=128)
     cells = Graph(detector, 128).detections.pool
     assert type(cells) is CellPool  # 16 cells, 200 regions
     assert type(Graph(detector, 512).detections.pool) is RegionPool  # 256 cells
