@@ -15,7 +15,7 @@ All others must have their like: the same finding, its sides within 0.1 px, its 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,14 +37,6 @@ _LOOKS = 6  # of the detector at a film whose detections are not alike
 _FULL_SCALE = 4095  # of the drawn films' stored values
 
 Detections = Mapping[str, NDArray[Any]]
-
-
-class Detector(Protocol):
-    """A ``DetectionTask``, or what stands for one."""
-
-    def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Return what is said of each film."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -228,7 +220,7 @@ def _drawn(seed: int, side: int) -> Tensor:
     return torch.from_numpy(1 - np.float32(1 / _FULL_SCALE) * stored)[None]
 
 
-def _detections(detector: Detector, images: list[Tensor]) -> list[Detections]:
+def _detections(detector: DetectionTask | ExportedDetector, images: list[Tensor]) -> list[Detections]:
     targets = [{"scale": torch.ones(2), "size": torch.tensor(image.shape[-2:])} for image in images]
     found = detector.detect(images, targets)
     return [{name: value.double().numpy() for name, value in of_film.items()} for of_film in found]

@@ -339,7 +339,7 @@ def test_a_scaling_that_cannot_be_is_refused(make_task, settings):
 
 def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(make_task, film):
     upright, broad = film(1, (64, 32), [[8, 8, 24, 40]]), film(2, (32, 64), [[8, 8, 40, 24]])
-    task = make_task(builder("fasterrcnn_tiny", score_thresh=0.0))
+    task = make_task(builder("fasterrcnn_tiny", score_thresh=0.0)).eval()
     alone = task.detect(*collate([upright]))[0]
     beside = task.detect(*collate([broad, upright]))[1]
     assert len(alone["scores"]) > 0

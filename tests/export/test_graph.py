@@ -118,7 +118,7 @@ def test_neither_is_one_of_which_a_layer_computes_nan(
 
 def test_a_detector_of_another_kind_is_named() -> None:
     detector = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
-    with pytest.raises(UnsupportedError, match="MaskRCNN has no graph; those that have are FasterRCNN"):
+    with pytest.raises(UnsupportedError, match="MaskRCNN has no graph; those that have are Faster R-CNN"):
         Graph(detector, SIDE)
 
 
