@@ -41,9 +41,9 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from cxr.config.chatter import silence_libraries
+from cxr.config.models import builder
 from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.phantom import read_phantom
-from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -202,7 +202,7 @@ class Ends(L.Callback):
 def our_loop(data: FilmDataModule, given: argparse.Namespace, ends: list[float]) -> nn.Module:
     """Train as train.py does."""
     weights = None if given.weights is None else str(given.weights)
-    model = partial(detectors.fasterrcnn, image_size=given.size, weights=weights)
+    model = builder("fasterrcnn", anchors__image_size=given.size, weights=weights)
     task = DetectionTask(data.findings, model, sgd(given), warm_up(given))
     quiet_trainer(given, [Ends(ends)]).fit(task, data.train_dataloader())
     return task.detector

@@ -36,10 +36,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
+from cxr.config.models import builder
 from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.coco import read_coco
 from cxr.data.sources.phantom import read_phantom
-from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -65,8 +65,8 @@ def torchvision_defaults(num_classes: int) -> nn.Module:
 
 
 CONTENDERS: dict[str, Callable[[int], nn.Module]] = {
-    "tiny, shipped": detectors.fasterrcnn_tiny,
-    "mobilenet, shipped": detectors.fasterrcnn_mobilenet,
+    "tiny, shipped": builder("fasterrcnn_tiny"),
+    "mobilenet, shipped": builder("fasterrcnn_mobilenet"),
     "mobilenet, torchvision": torchvision_defaults,
 }
 
@@ -209,7 +209,7 @@ def race(data: FilmDataModule, seconds: float, folder: str) -> dict[str, dict[st
 
 def compare_loops(data: FilmDataModule, seconds: float, folder: str) -> dict[str, float]:
     """Return what a step of each loop costs: medians, and the ratio of step to step."""
-    task = DetectionTask(data.findings, detectors.fasterrcnn_tiny, ADAMW, partial(schedules.constant, warmup_steps=50))
+    task = DetectionTask(data.findings, builder("fasterrcnn_tiny"), ADAMW, partial(schedules.constant, warmup_steps=50))
     beside = PlainLoopBeside(copy.deepcopy(task.detector), forever(loader(data, "train", shuffle=True)))
     steps = 20 + round(seconds / 0.3)  # a step of both takes about 0.3 s on two cores
     trainer(folder, beside, steps).fit(task, loader(data, "train", shuffle=True))

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image, roi_align
 from typing_extensions import override
 
+from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.queries import RTDETR, on_canvas
 from cxr.detect.yolo import YOLOv8
 from cxr.explain.candidates import Candidate, Candidates
@@ -239,7 +240,7 @@ class YoloHeads(DenseHeads):
     @override
     def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
         offsets, _ = self.detector.predictions(levels)
-        boxes: Tensor = self.detector.boxes(offsets, levels)[0]
+        boxes: Tensor = self.detector.boxes_on_canvas(offsets, levels)[0]
         return boxes
 
 

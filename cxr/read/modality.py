@@ -72,7 +72,7 @@ class ByModality(Preprocessing):
         rows: arguments of each ``Row``, as in a YAML file; rows of one kind must make the same number of channels.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Row | Mapping[str, Any]]) -> None:
         if not rows:
             raise ValueError("intensity.rows is empty, expected at least one row")
         self.rows = tuple(_row(number, row) for number, row in enumerate(rows))
@@ -159,7 +159,9 @@ class OneKind(Preprocessing):
         return self.preprocessing.fingerprint()
 
 
-def _row(number: int, row: Mapping[str, Any]) -> Row:
+def _row(number: int, row: Row | Mapping[str, Any]) -> Row:
+    if isinstance(row, Row):
+        return row
     try:
         return Row(**row)
     except TypeError as error:

@@ -1,16 +1,14 @@
-"""A checkpoint as plain data, and what its config names: called only where this project defines it for that place.
+"""A checkpoint as plain data.
 
 A checkpoint is a file from anywhere. Its tensors and its config are read as plain data.
 """
 
-import importlib
-import inspect
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
@@ -51,6 +49,7 @@ class Checkpoint:
     state: Mapping[str, Tensor] = field(repr=False)
     kind: str | None = None
     operating_point: Mapping[str, Any] | None = None
+    trust: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,8 +60,8 @@ class Checkpoint:
         return size
 
 
-def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Return what the checkpoint at ``path`` holds.
+def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
+    """Return what the checkpoint at ``path`` holds; ``trust`` are modules of the user's own that it may name.
 
     Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, it holds code, unpacks
     to more than is allowed, or a weight of it is not finite.
@@ -88,7 +87,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
     versions = {str(name): str(version) for name, version in card["versions"].items()}
     point, kind = card.get("operating_point"), card.get("kind")
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point)
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, tuple(trust))
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -128,38 +127,6 @@ def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
     except TorchFileError as error:
         raise ConfigError(f"{path}: damaged, it can say nothing of a film: {error}") from error
     return state
-
-
-def callable_at(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[..., Any]:
-    """Return what the config names at ``key``: a public function or class that the module it names defines itself."""
-    target = entry_at(checkpoint, f"{key}._target_", str)
-    if re.fullmatch(allowed, target):
-        module, _, name = target.rpartition(".")
-        try:
-            found = vars(importlib.import_module(module)).get(name)
-        except ModuleNotFoundError:
-            found = None
-        if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__ == module:
-            return cast(Callable[..., Any], found)
-    raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there")
-
-
-def arguments_at(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arguments of the node at ``key``. Raises ``ConfigError`` where one of them is a call itself."""
-    node = entry_at(checkpoint, key, dict)
-    arguments = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", *without)}
-    for name, value in _flat(arguments, key):
-        if name.rpartition(".")[2].startswith("_"):
-            raise wrong(checkpoint, f"{name} is {short(value)}, expected plain values only in {key}")
-    return arguments
-
-
-def _flat(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield every key below ``node`` with its value, mappings and lists before what they hold."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in children:
-        yield f"{key}.{name}", child
-        yield from _flat(child, f"{key}.{name}")
 
 
 def entry_at(checkpoint: Checkpoint, key: str, kind: type) -> Any:

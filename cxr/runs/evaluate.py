@@ -205,7 +205,7 @@ def _evaluation(model: Measured) -> Evaluation:
 
 
 def _model(name: str, path: str, cfg: DictConfig) -> Measured:
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, cfg.trust)
     digest = short_digest_of(Path(path))
     readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
     try:

@@ -91,7 +91,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 
     Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
     """
-    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch)
+    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch, cfg.trust)
     try:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
