@@ -20,7 +20,7 @@ from cxr.config.errors import ConfigError
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import choose_operating_point
+from cxr.measure.operating_point import choose_operating_point
 from cxr.phantom.anatomy import FINDINGS as DRAWN
 from cxr.phantom.films import PhantomError, write_course_layout
 from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES

@@ -34,6 +34,7 @@ from cxr.config.chatter import silence_libraries
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError, reason
 from cxr.data.datamodule import RadiographDataModule
+from cxr.data.film_digests import film_digests
 from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_written, write_json
 from cxr.findings import FindingVocabulary
 from cxr.learn.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
@@ -261,7 +262,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "config": parts.cfg,
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
-        "kind": parts.data.kind if isinstance(parts.data, RadiographDataModule) else None,
+        **(_of_radiographs(parts.data) if isinstance(parts.data, RadiographDataModule) else {}),
         "versions": _versions(),
     }
     resume = None
@@ -282,6 +283,12 @@ def fit(parts: Parts, folder: RunFolder) -> None:
     parts.trainer.callbacks += [MovedCheckpoints(), _OwnSignals()]  # type: ignore[attr-defined]
     data = cast(LightningDataModule, parts.data)
     parts.trainer.fit(parts.task, datamodule=data, ckpt_path=resume, weights_only=True)
+
+
+def _of_radiographs(data: RadiographDataModule) -> dict[str, Any]:
+    """Return the kind of the films, and a digest of each by split: an evaluation knows by it which ones were seen."""
+    digests = {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
+    return {"kind": data.kind, "films": digests}
 
 
 class _OwnSignals(lightning.Callback):
