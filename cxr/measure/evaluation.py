@@ -81,8 +81,8 @@ class Evaluation:
         films, normal, patients: counts of what was looked at; normal are films on which nothing at all is marked.
         threshold: of the pooled FROC at ``WORKING_RATE``; ``confusion`` and ``sizes`` use it.
         per_finding: by name, ``POOLED`` first.
-        only_detected: of each finding that nobody marked on these films, how many boxes were detected: they stand in
-            no average precision.
+        only_detected: the findings that were detected and that nobody marked on these films, and how many boxes of
+            each: they stand in no average precision.
         roc, image_precision, calibration: of the films' "abnormal" score, against whether anything at all is marked.
         confusion: see ``cxr.measure.mistakes.confusion``, over ``names``.
         point, screening: None where there is no operating point.
@@ -143,7 +143,7 @@ def evaluate(
         len({result.patient for result in results}),
         threshold,
         per_finding,
-        {findings.name(label): boxes for label, boxes in only_detected(chosen, labels).items()},
+        {findings.name(label): boxes for label, boxes in only_detected(chosen, labels).items() if boxes},
         roc_curve(known),
         image_average_precision(known, samples=samples, seed=seed),
         reliability(known, samples=samples, seed=seed),

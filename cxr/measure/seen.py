@@ -42,28 +42,28 @@ class Seen:
 
     def in_words(self) -> str:
         """Return what the films were as a sentence."""
-        words = f"The detector was trained on {self._share(self.trained_on)} these {self.films} films"
+        words = f"The detector was trained on {self._count(self.trained_on)} of these {self.films} films"
         if self.point_on is None:
             return f"{words}; it has no operating point. Films are compared by their pixels."
-        point = f"its operating point was chosen on {self._share(self.point_on)} them"
+        point = f"its operating point was chosen on {self._count(self.point_on)} of them"
         return f"{words}, and {point}. Films are compared by their pixels."
 
     def warnings(self, which: str) -> Iterator[str]:
         """Yield what makes the figures of a checkpoint look better than they are; ``which`` names it."""
         if self.trained_on:
-            yield f"{which} was trained on {self._share(self.trained_on)} these films: the figures flatter it."
+            yield f"Of these films {which} was trained on {self._count(self.trained_on)}: the figures flatter it."
         if self.best_epoch_on:
-            share = self._share(self.best_epoch_on)
-            yield f"The epoch that {which} holds was chosen on {share} these films: the figures flatter it a little."
+            count = self._count(self.best_epoch_on)
+            yield f"The epoch that {which} holds was chosen on {count} of these films: the figures flatter it a little."
         if self.point_on:
             yield (
-                f"The operating point of {which} was chosen on {self._share(self.point_on)} the films that screening is"
-                " measured on here: its figures flatter it and promise nothing for other films."
+                f"The operating point of {which} was chosen on {self._count(self.point_on)} of the films that screening"
+                " is measured on here: its figures flatter it and promise nothing for other films."
             )
         if self.point_trained_on:
             yield (
-                f"{which} was trained on {self.point_trained_on} of the films that its operating point was chosen on:"
-                " its threshold may be too high."
+                f"Of the films that the operating point of {which} was chosen on, it was trained on"
+                f" {self.point_trained_on}: its threshold may be too high."
             )
 
     def as_dict(self) -> dict[str, int | str | None]:
@@ -77,8 +77,8 @@ class Seen:
             "in_words": self.in_words(),
         }
 
-    def _share(self, count: int) -> str:
-        return "none of" if count == 0 else "all of" if count == self.films else f"{count} of"
+    def _count(self, count: int) -> str:
+        return {0: "none", self.films: "all"}.get(count, str(count))
 
 
 def seen(films: Digests, training: Mapping[str, Digests], point_films: Digests | None) -> Seen:

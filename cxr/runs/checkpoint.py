@@ -130,7 +130,8 @@ def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
         raise ConfigError(f"{path}: cxr.films has {short(list(digests))}, expected the splits {', '.join(_SPLITS)}")
     for split, values in digests.items():
         if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.ndim != 1:
-            raise ConfigError(f"{path}: cxr.films.{split} is {short(values)}, expected an int64 digest for each film")
+            kind = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ConfigError(f"{path}: cxr.films.{split} is {kind}, expected int64 [films], a digest for each film")
     return {split: values.numpy() for split, values in digests.items()}
 
 

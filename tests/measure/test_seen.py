@@ -1,4 +1,4 @@
-"""What films were to a checkpoint before they are evaluated: each is known by its pixels, whatever its split is called."""
+"""What films were to a checkpoint before they are evaluated: each is known by its pixels, not by its split."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_copies_of_training_films_in_another_data_set_are_known() -> None:
     assert films == Seen(films=9, trained_on=1, best_epoch_on=2, point_on=2, new=6, point_trained_on=0)
     assert "trained on 1 of these 9 films" in films.in_words()
     trained, epoch, point = films.warnings("this checkpoint")
-    assert trained == "this checkpoint was trained on 1 of these films: the figures flatter it."
+    assert trained == "Of these films this checkpoint was trained on 1: the figures flatter it."
     assert "was chosen on 2 of these films" in epoch
     assert "was chosen on 2 of the films that screening is measured on" in point
 
@@ -46,7 +46,7 @@ def test_a_point_chosen_now_on_films_that_were_trained_on_is_warned_of() -> None
     films = seen(NEW, TRAINING, np.array([2, 3, 200]))
     assert (films.point_on, films.point_trained_on) == (0, 2)
     (warning,) = films.warnings("this checkpoint")
-    assert "trained on 2 of the films that its operating point was chosen on" in warning
+    assert "chosen on, it was trained on 2: its threshold may be too high" in warning
 
 
 def test_a_point_derived_on_the_very_films_is_warned_of() -> None:
