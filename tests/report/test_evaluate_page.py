@@ -161,7 +161,7 @@ def test_a_finding_that_nobody_marked_is_named_with_its_boxes_and_stands_in_no_m
     means = [each.per_finding[POOLED].precision["ap50"].value for each in told.values()]
     assert means == [0.5, 0.5]  # the nodules' 1 and the effusion's 0
     print_evaluations({"A": told["with"]}, Console(width=80))
-    words = "Detected, though nobody marked it on these films: finding_3 (2 boxes)."
+    words = f"Detected, though nobody marked it on these films: {findings.label('finding_3')} (2 boxes)."
     assert words in " ".join(capsys.readouterr().out.split())
     assert words in page(tmp_path, {"A": told["with"]})
     assert "nobody marked it" not in page(tmp_path, {"A": told["without"]})
