@@ -35,7 +35,7 @@ def main(cfg):
     check(cfg)
     folder, here = Path(cfg.run_dir), Path({here!r})
     overrides = list(HydraConfig.get().overrides.task)
-    write_json(folder / run_files.COMMAND, {{"overrides": overrides, "config": plain(cfg)}})
+    write_json(folder / run_files.COMMAND, {{"overrides": overrides, "config": resolved(cfg)}})
     with (here / "begun.txt").open("a") as log:
         log.write(f"{{cfg.optimizer.lr}} {{cfg.seed}} {{os.environ.get('OMP_NUM_THREADS')}}\\n")
     if (here / f"kill {{cfg.optimizer.lr}}").exists():
