@@ -39,10 +39,8 @@ class AveragePrecision:
         for iou in ious:
             matches = match(results, label, iou)
             right = np.argsort(-matches.truth_scores, kind="stable")[: int(np.isfinite(matches.truth_scores).sum())]
-            hits = matches.truth_scores[right]
-            together = np.searchsorted(-hits, -hits, side="right")  # right ones among those scored as high, [hits]
-            shown = np.searchsorted(-scores, -hits, side="right")  # and all of them
-            self._ranked.append((matches.truth_film[right], together, shown))
+            shown = np.searchsorted(-scores, -matches.truth_scores[right], side="right")  # detections scored as high
+            self._ranked.append((matches.truth_film[right], shown))
         self._true_film = matches.truth_film
         self.boxes = len(self._true_film)
 
@@ -56,14 +54,10 @@ class AveragePrecision:
 
     @staticmethod
     def _at(
-        times: Values,
-        detections: Values,
-        boxes: float,
-        film: NDArray[np.int64],
-        together: NDArray[np.int64],
-        shown: NDArray[np.int64],
+        times: Values, detections: Values, boxes: float, film: NDArray[np.int64], shown: NDArray[np.int64]
     ) -> float:
-        true, every = np.append(0, np.cumsum(times[film]))[together], detections[shown]
+        # Of right ones with one score the last has the highest precision, and all of them that: they enter together
+        true, every = np.cumsum(times[film]), detections[shown]
         precision = np.divide(true, every, out=np.zeros(len(true)), where=every > 0)
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
         return float(envelope[np.searchsorted(true / boxes, RECALLS, side="left")].mean())

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cxr.measure.matching import match
+from cxr.measure.matching import match, pairs
 
 HEART = (0, 0, 100, 100)
 SPINE = (200, 0, 260, 400)
@@ -22,6 +22,20 @@ def test_a_detection_does_not_find_the_box_of_another_film(result):
     films = [result([(HEART, 3)]), result([], [(HEART, 1, 0.9)]), result([], [(HEART, 3, 0.8)])]
     assert match(films).truth_scores.tolist() == [-math.inf]
     assert match(films[:2]).truth_scores.tolist() == [-math.inf]  # no detection bears the highest label
+
+
+def test_a_detection_takes_the_box_that_it_overlaps_most(result):
+    low, high = (0, 0, 100, 100), (0, 20, 100, 120)  # IoU 2/3 with each other
+    film = result([(low, 1), (high, 1)], [(high, 1, 0.9), (low, 1, 0.8)])
+    assert match([film]).truth_scores == pytest.approx([0.8, 0.9])
+    tied = result([(low, 1)], [(high, 1, 0.5), (low, 1, 0.5)])
+    assert pairs(tied, "iou50") == [(1, 0)]
+
+
+def test_a_detection_scored_at_the_threshold_is_shown(result):
+    film = result([(HEART, 1)], [(HEART, 1, 0.5)])
+    assert pairs(film, "iou50", threshold=0.5) == [(0, 0)]
+    assert pairs(film, "iou50", threshold=0.51) == []
 
 
 def test_a_detection_whose_best_box_is_taken_finds_the_next(result):
