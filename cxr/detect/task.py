@@ -21,6 +21,7 @@ from cxr.detect.metrics import DetectionMetrics
 from cxr.detect.region_heads import RegionHeads
 from cxr.findings import FindingVocabulary
 from cxr.learn.training import Training
+from cxr.measure.average_precision import only_detected_in_words
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -132,7 +133,9 @@ class DetectionTask(Training):
         table.add_section()
         table.add_row("mean", "", *(_cell(metrics, f"test/{m}") for m in ("map_50", "map", "mar_100")), style="bold")
         alarms = _cell(metrics, "test/false_positives_per_normal_film")
-        table.caption, table.caption_justify = f"false positives per normal film {alarms}", "left"
+        unmarked = {name: int(metrics.get(f"test/only_detected/{name}", 0)) for name in self.findings.names}
+        lines = f"false positives per normal film {alarms}", only_detected_in_words(unmarked, self.findings)
+        table.caption, table.caption_justify = "\n".join(lines).strip(), "left"
         return table
 
     def calibrate(self, validation: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cxr.detect.prediction import printed_threshold
 from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.average_precision import only_detected_in_words
 from cxr.measure.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
@@ -164,11 +165,10 @@ def _boxes(evaluations: Evaluations, plots: Mapping[str, Path]) -> str:
             told = estimates_of(own)
             cells = [str(own.boxes), str(own.films), *(_cell(told[key]) for key in keys)]
             rows[_name(evaluation.findings, finding)] = cells
-        present = shown(evaluation.per_finding[POOLED].precision["ap50_present"])
+        unmarked = only_detected_in_words(evaluation.only_detected, evaluation.findings)
         parts.append(
             f"{_heading(name, evaluations)}<p>{_counted(evaluation)}</p>{_table('finding', columns, rows)}"
-            "<p class=quiet>All findings: AP is the mean over findings, where one that was detected and is never"
-            f" marked counts as 0; over the findings that are marked, as COCO has it, AP50 is {present}."
+            f"<p class=quiet>All findings: AP is the mean over the findings that somebody marked. {escape(unmarked)}"
             " Sensitivity pools the boxes. – could not be measured; a figure without brackets has no"
             " interval, as in every resample of the patients it was the same.</p>"
         )

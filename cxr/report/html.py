@@ -12,6 +12,7 @@ from PIL import Image
 from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.average_precision import only_detected_in_words
 from cxr.palette import colour
 
 _STYLE = """
@@ -93,9 +94,11 @@ def _table(findings: FindingVocabulary, boxes: Mapping[str, int], metrics: Mappi
         for name in findings.names
     )
     mean = "".join(f"<td>{_cell(metrics, f'test/{m}')}</td>" for m in ("map_50", "map", "mar_100"))
+    unmarked = {name: int(metrics.get(f"test/only_detected/{name}", 0)) for name in findings.names}
     return f"""<table><tr><th>finding</th><th></th><th>boxes</th><th>AP50</th><th>AP</th><th>AR</th></tr>{rows}
 <tr><th>mean</th><td></td><td>{sum(boxes.values())}</td>{mean}</tr></table>
-<p>False positives per normal film: {_cell(metrics, "test/false_positives_per_normal_film")} (score 0.5 and up).</p>"""
+<p>False positives per normal film: {_cell(metrics, "test/false_positives_per_normal_film")} (score 0.5 and up).
+{escape(only_detected_in_words(unmarked, findings))}</p>"""
 
 
 def _figure(card: FilmCard, findings: FindingVocabulary) -> str:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.config.errors import ConfigError
@@ -39,6 +42,8 @@ class Checkpoint:
         kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell.
         operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
             chose none.
+        films: int64 [films], a digest of the pixels of each film, by split (``film_digests``); empty for networks of
+            studies.
     """
 
     path: Path
@@ -49,6 +54,7 @@ class Checkpoint:
     state: Mapping[str, Tensor] = field(repr=False)
     kind: str | None = None
     operating_point: Mapping[str, Any] | None = None
+    films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     trust: tuple[str, ...] = ()
 
     @property
@@ -86,8 +92,8 @@ def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
             raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
     findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
     versions = {str(name): str(version) for name, version in card["versions"].items()}
-    point, kind = card.get("operating_point"), card.get("kind")
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, tuple(trust))
+    point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, tuple(trust))
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -98,7 +104,9 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "kind": (str, type(None)),
     "operating_point": (dict, type(None)),
     "thresholds": (dict, type(None)),
+    "films": (dict, type(None)),
 }
+_SPLITS = ("train", "val", "test")
 
 
 def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
@@ -114,6 +122,16 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
             f"{path}: cxr.findings has the name {short(wrong[0])}, expected up to 100 letters without / and \\"
         )
     return findings
+
+
+def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
+    if digests and set(digests) != set(_SPLITS):
+        raise ConfigError(f"{path}: cxr.films has {short(list(digests))}, expected the splits {', '.join(_SPLITS)}")
+    for split, values in digests.items():
+        if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.ndim != 1:
+            kind = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ConfigError(f"{path}: cxr.films.{split} is {kind}, expected int64 [films], a digest for each film")
+    return {split: values.numpy() for split, values in digests.items()}
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ from cxr.detect.stream import Outcome, predict_films
 from cxr.explain.maps import MapMaker
 from cxr.files import write_json
 from cxr.findings import NORMAL
-from cxr.measure.screening import OperatingPoint
+from cxr.measure.operating_point import OperatingPoint
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from cxr.config.errors import ConfigError
-from cxr.measure.screening import OperatingPoint
+from cxr.measure.operating_point import OperatingPoint
 from cxr.runs.checkpoint import Checkpoint, entry_at, short, wrong
 from cxr.runs.rebuild import callable_at, rebuilt
 

@@ -34,6 +34,8 @@ from cxr.config.chatter import silence_libraries
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError, reason
 from cxr.data.datamodule import DataModule
+from cxr.data.film_data import FilmDataModule
+from cxr.data.film_digests import film_digests
 from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_written, write_json
 from cxr.findings import FindingVocabulary
 from cxr.learn.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
@@ -242,6 +244,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
+        "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule) else {},
         "versions": _versions(),
     }
     resume = None
@@ -261,6 +264,11 @@ def fit(parts: Parts, folder: RunFolder) -> None:
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
     parts.trainer.callbacks += [MovedCheckpoints(), _OwnSignals()]  # type: ignore[attr-defined]
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
+
+
+def _digests(data: FilmDataModule) -> dict[str, torch.Tensor]:
+    """Return a digest of each film by split: an evaluation knows by it which ones the checkpoint has seen."""
+    return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
 
 
 class _OwnSignals(lightning.Callback):
