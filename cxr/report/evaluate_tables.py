@@ -17,16 +17,11 @@ from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
 from cxr.measure.seen import Seen
+from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]
 
 _FIGURES = ("ap40", "ap50", "ap", "recall", "sensitivity@1fp", "auc")
-DIFFERENCES = {
-    "sensitivity@1fp": "sensitivity at 1 false positive a film",
-    "ap50": "mean AP50",
-    "ap": "mean AP50:95",
-    "roc_auc": "area under the ROC curve, normal or abnormal",
-}
 
 
 def estimates_of(own: FindingFigures) -> dict[str, Estimate]:
@@ -117,7 +112,7 @@ def print_comparison(differences: Mapping[str, Estimate], console: Console) -> N
         return
     table = Table("B exceeds A by", Column("", justify="right"), "", title="Paired differences", title_justify="left")
     for name, difference in differences.items():
-        table.add_row(DIFFERENCES[name], shown(difference, signed=True), verdict(difference))
+        table.add_row(words("en")["evaluate"]["differences"][name], shown(difference, signed=True), verdict(difference))
     console.print(table)
 
 
@@ -144,22 +139,16 @@ def _screening_table(evaluation: Evaluation) -> Table:
     table = Table("screening", Column("", justify="right"), title_justify="left")
     table.title = f"Films scored below {printed_threshold(point.threshold):.6g} are put aside as normal"
     for name, estimate in screening.figures.items():
-        table.add_row(screening_label(name), shown(estimate))
+        table.add_row(screening_label(name, words("en")["evaluate"]), shown(estimate))
     table.caption = f"abnormal films put aside: {len(screening.wrongly_cleared)}"
     return table
 
 
-def screening_label(name: str) -> str:
-    """Return what a figure of ``Screening.figures`` is called."""
+def screening_label(name: str, say: Mapping[str, Any]) -> str:
+    """Return what a figure of ``Screening.figures`` is called, with the words of an evaluation in some language."""
     value, at, prevalence = name.partition("@")
-    words = {
-        "sensitivity": "sensitivity: abnormal films called so",
-        "specificity": "normal films put aside (specificity)",
-        "cleared": "films put aside, of all these",
-        "npv": "put aside and truly normal (NPV)",
-        "ppv": "called abnormal and truly so (PPV)",
-    }
-    return words[value] + (f", {100 * float(prevalence):g} % abnormal" if at else "")
+    label = str(say["screening"][value])
+    return say["at_share"].format(name=label, percent=f"{100 * float(prevalence):g}") if at else label
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
