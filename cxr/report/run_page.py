@@ -27,8 +27,8 @@ def run_page(
     boxes: Mapping[str, int],
     metrics: Mapping[str, float],
     curves: bytes,
-    films: Sequence[FilmCard],
-    counts: tuple[int, int],
+    cards: Sequence[FilmCard],
+    films: tuple[int, int],
     threshold: float,
     run: str,
     language: str = "en",
@@ -41,8 +41,8 @@ def run_page(
         boxes: the number of true boxes of each finding.
         metrics: the test figures by their logged names.
         curves: a PNG.
-        films: to show.
-        counts: the number of test films and of normal ones among them.
+        cards: the films to show.
+        films: the number of test films and of normal ones among them.
         threshold: boxes are drawn from this score up.
         run: what was trained on what, in a line.
         language: of the page, ``en`` or ``zh``.
@@ -59,9 +59,9 @@ def run_page(
         rows=[*rows, Row(words(language)["run"]["mean"], mean)],
         false_positives=_figures(metrics, "false_positives_per_normal_film")[0],
         curves=curves,
-        cards=[_card(film, findings, language) for film in films],
-        total=counts[0],
-        normal=counts[1],
+        cards=[_card(film, findings, language) for film in cards],
+        total=films[0],
+        normal=films[1],
         threshold=f"{threshold:g}",
         run=run,
     )
