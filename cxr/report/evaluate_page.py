@@ -51,7 +51,7 @@ def evaluate_page(
         language: of the page, ``en`` or ``zh``.
     """
     say = words(language)["evaluate"]
-    plots = evaluation_figures(folder / "figures", evaluations)
+    plots = evaluation_figures(folder / "figures", evaluations, language)
     return write_page(
         folder / "index.html",
         "evaluate.html",
