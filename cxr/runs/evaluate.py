@@ -83,7 +83,7 @@ class Parts:
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
-    with run.held(cfg, may_differ=("run_dir",)) as folder:
+    with run.held(cfg, may_differ=("run_dir", "language")) as folder:
         yield folder
 
 
