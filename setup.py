@@ -6,5 +6,5 @@ conf = [f"cxr.{folder}" for folder in find_namespace_packages(include=["conf*"])
 setup(
     packages=[*find_namespace_packages(include=["cxr*", "hydra_plugins*"]), *conf],
     package_dir={"cxr.conf": "conf"},
-    package_data={"": ["*.yaml", "*.otf", "*.txt", "*.css", "*.js", "py.typed"]},
+    package_data={"": ["*.yaml", "*.otf", "*.txt", "*.css", "*.html", "*.js", "py.typed"]},
 )

@@ -37,7 +37,8 @@ def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) ->
     with (run / "per_finding.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 8
     kept, whole = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
-    out = call("evaluate.py", place, CKPT, FEW, "hydra.run.dir=whole")
+    out = call("evaluate.py", place, CKPT, FEW, "language=zh", "hydra.run.dir=whole")
+    assert '<html lang="zh-Hant">' in (run / "index.html").read_text(encoding="utf-8")
     assert "detecting" not in out
     assert (run / "detections.json").stat().st_mtime_ns == kept
     assert load(run / "metrics.json") == whole
@@ -128,6 +129,7 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
         ([f"{CKPT},b.ckpt,c.ckpt"], "expected one, or two to compare"),
         ([CKPT, "split=tset"], "expected one of train, val, test, all"),
         ([CKPT, "rule=iou60"], "expected iou50, iou40, centre"),
+        ([CKPT, "language=de"], "expected one of en, zh"),
         ([CKPT, "findings=[fracture]"], "unknown finding 'fracture'"),
         ([CKPT, "screening.derive_on=train"], "expected null, val or test"),
         ([], "ckpt"),

@@ -22,7 +22,8 @@ from cxr.detect.task import Batch, DetectionTask
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.report.figures import Marks, epoch_curves, film_picture
-from cxr.report.html import FilmCard, test_page
+from cxr.report.run_page import FilmCard, run_page
+from cxr.report.words import words
 
 
 class EpochTable(Callback):
@@ -114,12 +115,17 @@ class ValidationPictures(Callback):
 
 
 class TestPage(Callback):
-    """Write ``folder/index.html``: test figures per finding, the run's curves, and the first ``films`` test films."""
+    """Write ``folder/index.html``: test figures per finding, the run's curves, and the first ``films`` test films.
 
-    def __init__(self, folder: str, films: int, threshold: float = 0.3) -> None:
+    Boxes are shown from the score ``threshold`` up; ``language`` is ``en`` or ``zh``.
+    """
+
+    def __init__(self, folder: str, films: int, threshold: float = 0.3, language: str = "en") -> None:
+        words(language)  # an unknown language is an error now, not after the training
         self.folder = Path(folder)
         self.films = films
         self.threshold = threshold
+        self.language = language
         self._cards: list[FilmCard] = []
 
     def on_test_batch_end(
@@ -134,7 +140,7 @@ class TestPage(Callback):
         """Draw the batch's films while fewer than ``films`` are drawn."""
         if not trainer.is_global_zero:
             return
-        for film in _draw(pl_module, batch, outputs, self.films - len(self._cards), self.threshold, width=560):
+        for film in _draw(pl_module, batch, outputs, self.films - len(self._cards), self.threshold, 560, self.language):
             study = self._test_films(trainer)[film.index].study
             self._cards.append(FilmCard(study, film.picture, film.truth, sorted(set(film.seen))))
 
@@ -145,7 +151,7 @@ class TestPage(Callback):
             return
         films, task = self._test_films(trainer), cast(DetectionTask, pl_module)
         rows = read_epochs(self.folder / "metrics.csv")
-        test_page(
+        run_page(
             self.folder / "index.html",
             task.findings,
             boxes={name: sum(f.findings.count(name) for f in films) for name in task.findings.names},
@@ -155,6 +161,7 @@ class TestPage(Callback):
             films=(len(films), sum(f.normal for f in films)),
             threshold=self.threshold,
             run=_describe(task.card),
+            language=self.language,
         )
         self._cards = []
 
@@ -174,14 +181,20 @@ class _Drawn:
 
 
 def _draw(
-    task: LightningModule, batch: Batch, outputs: Mapping[str, Any], most: int, threshold: float, width: int
+    task: LightningModule,
+    batch: Batch,
+    outputs: Mapping[str, Any],
+    most: int,
+    threshold: float,
+    width: int,
+    language: str = "en",
 ) -> list[_Drawn]:
     """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` on."""
     findings = cast(DetectionTask, task).findings
     drawn = []
     for image, target, detection in islice(zip(*batch, outputs["measured"], strict=True), most):
         truth, seen = _marks(findings, target, detection, threshold)
-        picture = film_picture(image[0].float().cpu().numpy(), truth, seen, findings, width)
+        picture = film_picture(image[0].float().cpu().numpy(), truth, seen, findings, width, language)
         drawn.append(_Drawn(int(target["film"]), picture, truth.findings, seen.findings))
     return drawn
 

@@ -1,8 +1,7 @@
 """Pictures of the films a detector did worst on, with boxes and words for them."""
 
-import io
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,98 +12,93 @@ from cxr.findings import FindingVocabulary
 from cxr.measure.evaluation import Evaluation
 from cxr.measure.mistakes import Alarm, Miss
 from cxr.measure.results import FilmResult
-from cxr.palette import colour
-from cxr.report.explain_cards import data_uri
 from cxr.report.figures import Marks, film_picture
+from cxr.report.page import Card, Chip, finding_chip
+from cxr.report.words import words
 
 _PICTURE = 480  # pixels across
 _SHOWN_BESIDE = 3  # detections of the same finding drawn beside a missed box: all of them would hide it
 
 
-def worst_films(evaluation: Evaluation, films: RadiographDataset, of: str) -> str:
-    """Return sections of the least found boxes, the surest false alarms and the abnormal films that were put aside.
+@dataclass(frozen=True)
+class Worst:
+    """Films of one kind of mistake, under a heading and a sentence on what is shown."""
+
+    heading: str
+    lead: str
+    cards: Sequence[Card]
+
+
+def worst_films(evaluation: Evaluation, films: RadiographDataset, of: str, language: str) -> list[Worst]:
+    """Return the least found boxes, the surest false alarms and the abnormal films that were put aside.
 
     Args:
         evaluation: of one checkpoint.
         films: of its results, in the same order.
         of: ends a heading, to say whose mistakes they are where there are two checkpoints.
+        language: of the words, ``en`` or ``zh``.
     """
+    say = words(language)["evaluate"]
     aside = 0 if evaluation.screening is None else len(evaluation.screening.wrongly_cleared)
-    sections = (
-        (
-            f"Least found boxes{of}",
-            "Marked boxes (solid) that the detector did not find, or was least sure of; dashed what it named the same.",
-            [_missed(evaluation, films, miss) for miss in evaluation.misses],
+    draw = _Cards(evaluation, films, language)
+    return [
+        Worst(say["missed"] + of, say["missed_lead"], [draw.missed(miss) for miss in evaluation.misses]),
+        Worst(say["alarms"] + of, say["alarms_lead"], [draw.alarm(alarm) for alarm in evaluation.alarms]),
+        Worst(
+            say["cleared"] + of,
+            say["cleared_lead"].format(films=aside),
+            [draw.cleared(film) for film in evaluation.cleared],
         ),
-        (
-            f"Surest false alarms{of}",
-            "Detections (dashed) with the highest scores that no marked box (solid) answers to.",
-            [_alarm(evaluation, films, alarm) for alarm in evaluation.alarms],
-        ),
-        (
-            f"Abnormal films that screening put aside{of}",
-            f"{aside} films below the operating point bear marks (solid); the least suspected are shown.",
-            [_cleared(evaluation, films, i) for i in evaluation.cleared],
-        ),
-    )
-    return "".join(
-        f"<section><h2>{heading}</h2><p>{lead}</p>"
-        + (f"<div class=films>{''.join(cards)}</div>" if cards else "<p>None.</p>")
-        + "</section>"
-        for heading, lead, cards in sections
-    )
+    ]
 
 
-def _missed(evaluation: Evaluation, films: RadiographDataset, miss: Miss) -> str:
-    result = evaluation.results[miss.film]
-    label = int(result.truth_labels[miss.truth])
-    same = np.flatnonzero(result.labels == label)
-    near = same[np.argsort(-result.scores[same], kind="stable")][:_SHOWN_BESIDE]
-    words = f"found with score {miss.score:.2f}" if miss.score else "not found at any score"
-    chips = [_chip(evaluation.findings, label, words)]
-    return _card(evaluation, films, miss.film, np.array([miss.truth]), near, chips)
+class _Cards:
+    """Draws films of an evaluation with some of their boxes, in one language."""
 
+    def __init__(self, evaluation: Evaluation, films: RadiographDataset, language: str) -> None:
+        self.evaluation = evaluation
+        self.films = films
+        self.language = language
+        self.say = words(language)["evaluate"]
 
-def _alarm(evaluation: Evaluation, films: RadiographDataset, alarm: Alarm) -> str:
-    result = evaluation.results[alarm.film]
-    chips = [_chip(evaluation.findings, int(result.labels[alarm.detection]), f"false alarm, score {alarm.score:.2f}")]
-    chips += [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
-    every = np.arange(len(result.truth_labels))
-    return _card(evaluation, films, alarm.film, every, np.array([alarm.detection]), chips)
+    def missed(self, miss: Miss) -> Card:
+        """A box that the detector did not find, and detections of the same finding."""
+        result = self.evaluation.results[miss.film]
+        label = int(result.truth_labels[miss.truth])
+        same = np.flatnonzero(result.labels == label)
+        near = same[np.argsort(-result.scores[same], kind="stable")][:_SHOWN_BESIDE]
+        text = self.say["found_with"].format(score=f"{miss.score:.2f}") if miss.score else self.say["not_found"]
+        return self._card(miss.film, np.array([miss.truth]), near, [self._chip(label, text)])
 
+    def alarm(self, alarm: Alarm) -> Card:
+        """A detection where nothing is marked, and every true box."""
+        result = self.evaluation.results[alarm.film]
+        text = self.say["false_alarm"].format(score=f"{alarm.score:.2f}")
+        chips = [self._chip(int(result.labels[alarm.detection]), text), *self._marked(result)]
+        return self._card(alarm.film, np.arange(len(result.truth_labels)), np.array([alarm.detection]), chips)
 
-def _cleared(evaluation: Evaluation, films: RadiographDataset, film: int) -> str:
-    result = evaluation.results[film]
-    strongest = np.argsort(-result.scores, kind="stable")[:_SHOWN_BESIDE]
-    chips = [_chip(evaluation.findings, label, "marked") for label in sorted(set(result.truth_labels.tolist()))]
-    threshold = None if evaluation.point is None else evaluation.point.threshold
-    chips.append(f"<span class=quiet>score of the film {six_digits(result.abnormal, threshold):.6g}</span>")
-    return _card(evaluation, films, film, np.arange(len(result.truth_labels)), strongest, chips)
+    def cleared(self, film: int) -> Card:
+        """An abnormal film that was put aside: every true box, and the strongest detections."""
+        result, point = self.evaluation.results[film], self.evaluation.point
+        strongest = np.argsort(-result.scores, kind="stable")[:_SHOWN_BESIDE]
+        score = six_digits(result.abnormal, None if point is None else point.threshold)
+        chips = [*self._marked(result), Chip(self.say["film_score"].format(score=f"{score:.6g}"))]
+        return self._card(film, np.arange(len(result.truth_labels)), strongest, chips)
 
+    def _marked(self, result: FilmResult) -> list[Chip]:
+        return [self._chip(label, self.say["marked"]) for label in sorted(set(result.truth_labels.tolist()))]
 
-def _card(
-    evaluation: Evaluation,
-    films: RadiographDataset,
-    film: int,
-    truth: NDArray[np.int64],
-    detections: NDArray[np.int64],
-    chips: Sequence[str],
-) -> str:
-    """A film with some of its true boxes and detections, by index, and words for them."""
-    result = evaluation.results[film]
-    image, target = films[film]
-    picture = film_picture(
-        image[0].numpy(), *_marks(result, truth, detections, target["scale"].numpy(), evaluation.findings),
-        evaluation.findings, _PICTURE,
-    )  # fmt: skip
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=85)
-    normal = "" if len(result.truth_labels) else " · none of these findings marked"
-    return (
-        f"<figure class=film><img alt='film {escape(result.study)}' width={picture.width} height={picture.height}"
-        f" src='{data_uri(out.getvalue(), 'image/jpeg')}'><figcaption><h3>{escape(result.study)}{normal}</h3>"
-        f"<div>{' '.join(chips)}</div></figcaption></figure>"
-    )
+    def _chip(self, label: int, text: str) -> Chip:
+        findings = self.evaluation.findings
+        return finding_chip(findings, findings.name(label), text, self.language)
+
+    def _card(self, film: int, truth: NDArray[np.int64], detections: NDArray[np.int64], chips: Sequence[Chip]) -> Card:
+        """A film with some of its true boxes and detections, by index, and words for them."""
+        result, findings = self.evaluation.results[film], self.evaluation.findings
+        image, target = self.films[film]
+        marks = _marks(result, truth, detections, target["scale"].numpy(), findings)
+        picture = film_picture(image[0].numpy(), *marks, findings, _PICTURE, self.language)
+        return Card(result.study, picture, chips, "" if len(result.truth_labels) else self.say["none_marked"])
 
 
 def _marks(
@@ -121,12 +115,4 @@ def _marks(
     return (
         Marks(result.truth_boxes[truth] * factor, true_names),
         Marks(result.boxes[detections] * factor, names, result.scores[detections]),
-    )
-
-
-def _chip(findings: FindingVocabulary, label: int, words: str) -> str:
-    name = findings.name(label)
-    return (
-        f"<span class='chip plain' style='--colour:{colour(findings, name)}'><i></i>"
-        f"{escape(findings.label(name))} · {words}</span>"
     )

@@ -16,6 +16,7 @@ from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Values, clopper_pearson
 from cxr.palette import colour
 from cxr.report.explain_figures import GROUND, INK, QUIET
+from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]
 """Checkpoint by the letter it is called on the page, one or two of them."""
@@ -27,10 +28,10 @@ _DPI = 110
 _LEAST = 1 / 32  # false positives a film: what lies left of it is drawn there, the axis being logarithmic
 
 
-def evaluation_figures(folder: Path, evaluations: Evaluations) -> dict[str, Path]:
-    """Draw every figure into ``folder``; return its path by name, in the order a page shows them."""
+def evaluation_figures(folder: Path, evaluations: Evaluations, language: str = "en") -> dict[str, Path]:
+    """Draw every figure into ``folder``, its words in ``language``; return its path by name, in the order of a page."""
     folder.mkdir(exist_ok=True)
-    draw: dict[str, Callable[[Evaluations], Figure]] = {
+    draw: dict[str, Callable[[Evaluations, str], Figure]] = {
         "froc": froc_figure,
         "precision_recall": precision_recall_figure,
         "roc": roc_figure,
@@ -41,82 +42,90 @@ def evaluation_figures(folder: Path, evaluations: Evaluations) -> dict[str, Path
     paths = {}
     for name, figure in draw.items():
         paths[name] = folder / f"{name}.png"
-        figure(evaluations).savefig(paths[name], dpi=_DPI, pil_kwargs={"compress_level": 6})
+        figure(evaluations, language).savefig(paths[name], dpi=_DPI, pil_kwargs={"compress_level": 6})
     return paths
 
 
-def froc_figure(evaluations: Evaluations) -> Figure:
+def froc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against false positives a film: all findings with the rates marked, and each finding."""
+    say = words(language)["evaluate"]["axes"]
     figure, (pooled, single) = _figure(2)
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
-        own = evaluation.per_finding[POOLED]
-        _steps(pooled, own.curve.false_positives, own.curve.sensitivity, ink, _called(name, evaluations))
-        for rate, point in zip(FP_RATES, own.points, strict=True):
+        measured = evaluation.per_finding[POOLED]
+        _steps(pooled, measured.curve.false_positives, measured.curve.sensitivity, ink, _called(name, evaluations, say))
+        for rate, point in zip(FP_RATES, measured.points, strict=True):
             pooled.plot([rate] * 2, [point.low, point.high], color=ink, linewidth=3, alpha=0.45)
             pooled.plot([rate], [point.sensitivity], "o", color=ink, markersize=6)
-    _each_finding(single, evaluations, lambda own: (own.curve.false_positives, own.curve.sensitivity))
-    for axes, title in ((pooled, "all findings together"), (single, _each(evaluations))):
+    _each_finding(
+        single, evaluations, language, lambda measured: (measured.curve.false_positives, measured.curve.sensitivity)
+    )
+    for axes, title in ((pooled, say["pooled"]), (single, say["each_dashed" if len(evaluations) > 1 else "each"])):
         axes.set_xscale("log", base=2)
-        axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel="false positives a film", ylabel="sensitivity")
+        axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel=say["false_positives"], ylabel=say["sensitivity"])
         axes.set_xticks(FP_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.minorticks_off()
         _dress(axes, title)
     return figure
 
 
-def precision_recall_figure(evaluations: Evaluations) -> Figure:
+def precision_recall_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Precision against recall of the boxes: all findings together, and each finding."""
+    say = words(language)["evaluate"]["axes"]
     figure, (pooled, single) = _figure(2)
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         recall, precision = evaluation.per_finding[POOLED].precision_recall
-        _steps(pooled, recall, precision, ink, _called(name, evaluations))
-    _each_finding(single, evaluations, lambda own: own.precision_recall)
-    for axes, title in ((pooled, "all findings together"), (single, _each(evaluations))):
-        axes.set(xlim=(-0.02, 1.02), xlabel="recall (sensitivity)", ylabel="precision")
+        _steps(pooled, recall, precision, ink, _called(name, evaluations, say))
+    _each_finding(single, evaluations, language, lambda measured: measured.precision_recall)
+    for axes, title in ((pooled, say["pooled"]), (single, say["each_dashed" if len(evaluations) > 1 else "each"])):
+        axes.set(xlim=(-0.02, 1.02), xlabel=say["recall"], ylabel=say["precision"])
         _dress(axes, title)
     return figure
 
 
-def roc_figure(evaluations: Evaluations) -> Figure:
+def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against 1 - specificity of "this film is abnormal", with the operating point where there is one."""
+    say = words(language)["evaluate"]["axes"]
     figure, (axes,) = _figure(1)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         roc, area = evaluation.roc, evaluation.per_finding[POOLED].auc.value
-        label = f"{_called(name, evaluations)}: area {area:.3f}"
+        label = say["area"].format(name=_called(name, evaluations, say), area=f"{area:.3f}")
         axes.plot(1 - roc.specificity, roc.sensitivity, color=ink, linewidth=2, label=label)
         if evaluation.screening is not None:
             sensitivity, specificity = (evaluation.screening.figures[k].value for k in ("sensitivity", "specificity"))
             axes.plot([1 - specificity], [sensitivity], "D", color=ink, markersize=9, markeredgecolor=INK)
-    axes.set(xlim=(-0.02, 1.02), xlabel="1 − specificity: normal films called abnormal", aspect="equal")
-    axes.set(ylabel="sensitivity: abnormal films called so")
-    _dress(axes, "normal or abnormal? (diamond: the operating point)")
+    axes.set(xlim=(-0.02, 1.02), xlabel=say["false_positive_rate"], aspect="equal")
+    axes.set(ylabel=say["film_sensitivity"])
+    _dress(axes, say["roc"])
     return figure
 
 
-def reliability_figure(evaluations: Evaluations) -> Figure:
+def reliability_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Share of abnormal films against their score, in bins of equally many films, with intervals."""
+    say = words(language)["evaluate"]["axes"]
     figure, (axes,) = _figure(1)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         bins = evaluation.calibration.bins
-        label = f"{_called(name, evaluations)}: {len(bins)} bins, ECE {evaluation.calibration.ece.value:.3f}"
+        ece = f"{evaluation.calibration.ece.value:.3f}"
+        label = say["bins"].format(name=_called(name, evaluations, say), bins=len(bins), ece=ece)
         axes.plot([b.score for b in bins], [b.positive.value for b in bins], "o-", color=ink, label=label)
         for b in bins:
             axes.plot([b.score] * 2, [b.positive.low, b.positive.high], color=ink, linewidth=3, alpha=0.35)
-    axes.set(xlim=(-0.02, 1.02), xlabel="mean score of the films of a bin", aspect="equal")
-    axes.set(ylabel="share of them that is abnormal")
-    _dress(axes, "can the score be read as a probability?")
+    axes.set(xlim=(-0.02, 1.02), xlabel=say["mean_score"], aspect="equal")
+    axes.set(ylabel=say["abnormal_share"])
+    _dress(axes, say["reliability"])
     return figure
 
 
-def confusion_figure(evaluations: Evaluations) -> Figure:
+def confusion_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """What was detected where a reader marked a finding; small names of findings, counts in the cells."""
+    say = words(language)["evaluate"]["axes"]
     names = next(iter(evaluations.values())).names
     side = 2.6 + 0.62 * len(names)
     figure, places = _figure(len(evaluations), size=(side + 1.4, side))
     for place, (name, evaluation) in zip(places, evaluations.items(), strict=True):
-        labels = [evaluation.findings.label(finding) for finding in names]
+        labels = [evaluation.findings.label(finding, language) for finding in names]
         counts = evaluation.confusion
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         share[-1] = 0  # the false alarms are no share of anything marked
@@ -126,17 +135,18 @@ def confusion_figure(evaluations: Evaluations) -> Figure:
             if count:
                 place.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=9)
         ticks = range(len(labels) + 1)
-        place.set_xticks(ticks, [*labels, "not detected"], rotation=40, ha="right", rotation_mode="anchor")
-        place.set_yticks(ticks, [*labels, "nothing marked"])
-        place.set(xlabel="detected", ylabel="marked")
-        _dress(place, _called(name, evaluations))
+        place.set_xticks(ticks, [*labels, say["not_detected"]], rotation=40, ha="right", rotation_mode="anchor")
+        place.set_yticks(ticks, [*labels, say["nothing_marked"]])
+        place.set(xlabel=say["detected"], ylabel=say["marked"])
+        _dress(place, _called(name, evaluations, say))
         place.set_ylim(len(labels) + 0.5, -0.5)
         place.grid(visible=False)
     return figure
 
 
-def sizes_figure(evaluations: Evaluations) -> Figure:
+def sizes_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity by size of the true box."""
+    say = words(language)["evaluate"]["axes"]
     figure, (axes,) = _figure(1)
     strata = next(iter(evaluations.values())).sizes
     width = 0.7 / len(evaluations)
@@ -148,25 +158,26 @@ def sizes_figure(evaluations: Evaluations) -> Figure:
             value = stratum.found / stratum.boxes
             axes.bar([at], [value], width * 0.92, color=ink, alpha=0.85)
             axes.plot([at, at], clopper_pearson(stratum.found, stratum.boxes), color=INK, linewidth=1.5)
-    ticks = [f"{100 * s.low:g}–{100 * s.high:g} %\n{s.boxes} boxes" for s in strata]
+    ticks = [f"{100 * s.low:g}–{100 * s.high:g} %\n" + say["boxes"].format(boxes=s.boxes) for s in strata]
     axes.set_xticks(range(len(strata)), ticks)
-    axes.set(xlabel="area of the true box, share of the film", ylabel="sensitivity", xlim=(-0.6, len(strata) - 0.4))
-    _dress(axes, "large and small")
+    axes.set(xlabel=say["box_area"], ylabel=say["sensitivity"], xlim=(-0.6, len(strata) - 0.4))
+    _dress(axes, say["sizes"])
     return figure
 
 
 def _each_finding(
     axes: Axes,
     evaluations: Evaluations,
+    language: str,
     curve: Callable[[FindingFigures], tuple[Values, Values]],
 ) -> None:
     """Draw a curve for each finding that is marked on any film, the second checkpoint's dashed."""
     for evaluation, line in zip(evaluations.values(), _LINES, strict=False):
         for finding in evaluation.names:
-            own = evaluation.per_finding[finding]
-            if own.boxes:
-                x, y = curve(own)
-                label = f"{evaluation.findings.label(finding)} ({own.boxes})" if line == "solid" else ""
+            measured = evaluation.per_finding[finding]
+            if measured.boxes:
+                x, y = curve(measured)
+                label = f"{evaluation.findings.label(finding, language)} ({measured.boxes})" if line == "solid" else ""
                 _steps(axes, x, y, colour(evaluation.findings, finding), label, line)
 
 
@@ -183,12 +194,8 @@ def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line =
     axes.plot(x, y, color=ink, linewidth=1.8, linestyle=line, label=label or None, drawstyle="steps-post")
 
 
-def _called(name: str, evaluations: Evaluations) -> str:
-    return f"checkpoint {name}" if len(evaluations) > 1 else "this checkpoint"
-
-
-def _each(evaluations: Evaluations) -> str:
-    return "each finding (checkpoint B dashed)" if len(evaluations) > 1 else "each finding"
+def _called(name: str, evaluations: Evaluations, say: Mapping[str, str]) -> str:
+    return say["checkpoint"].format(name=name) if len(evaluations) > 1 else say["this_checkpoint"]
 
 
 def _dress(axes: Axes, title: str) -> None:

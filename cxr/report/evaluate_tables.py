@@ -18,23 +18,18 @@ from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
 from cxr.measure.seen import Seen
+from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]
 
 _FIGURES = ("ap40", "ap50", "ap", "recall", "sensitivity@1fp", "auc")
-DIFFERENCES = {
-    "sensitivity@1fp": "sensitivity at 1 false positive a film",
-    "ap50": "mean AP50",
-    "ap": "mean AP50:95",
-    "roc_auc": "area under the ROC curve, normal or abnormal",
-}
 
 
-def estimates_of(own: FindingFigures) -> dict[str, Estimate]:
+def estimates_of(figures: FindingFigures) -> dict[str, Estimate]:
     """Return the figures of a finding that a table shows, by name."""
-    point = own.points[FP_RATES.index(1)]
-    sensitivity = Estimate(point.sensitivity, point.low, point.high, own.boxes)
-    return {**own.precision, "recall": own.recall, "sensitivity@1fp": sensitivity, "auc": own.auc}
+    point = figures.points[FP_RATES.index(1)]
+    sensitivity = Estimate(point.sensitivity, point.low, point.high, figures.boxes)
+    return {**figures.precision, "recall": figures.recall, "sensitivity@1fp": sensitivity, "auc": figures.auc}
 
 
 @dataclass(frozen=True)
@@ -96,10 +91,12 @@ def print_evaluations(evaluations: Evaluations, console: Console) -> None:
         for finding in (*evaluation.names, POOLED):
             if finding == POOLED:
                 table.add_section()
-            own = evaluation.per_finding[finding]
-            told = estimates_of(own)
+            figures = evaluation.per_finding[finding]
+            estimates = estimates_of(figures)
             label = "all findings" if finding == POOLED else evaluation.findings.label(finding)
-            table.add_row(label, str(own.boxes), *(shown(told[key]) for key in ("ap50", "sensitivity@1fp", "auc")))
+            table.add_row(
+                label, str(figures.boxes), *(shown(estimates[key]) for key in ("ap50", "sensitivity@1fp", "auc"))
+            )
         table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals\n"
         table.caption += only_detected_in_words(evaluation.only_detected, evaluation.findings)
         console.print(table)
@@ -119,7 +116,7 @@ def print_comparison(differences: Mapping[str, Estimate], console: Console) -> N
         return
     table = Table("B exceeds A by", Column("", justify="right"), "", title="Paired differences", title_justify="left")
     for name, difference in differences.items():
-        table.add_row(DIFFERENCES[name], shown(difference, signed=True), verdict(difference))
+        table.add_row(words("en")["evaluate"]["differences"][name], shown(difference, signed=True), verdict(difference))
     console.print(table)
 
 
@@ -146,34 +143,28 @@ def _screening_table(evaluation: Evaluation) -> Table:
     table = Table("screening", Column("", justify="right"), title_justify="left")
     table.title = f"Films scored below {printed_threshold(point.threshold):.6g} are put aside as normal"
     for name, estimate in screening.figures.items():
-        table.add_row(screening_label(name), shown(estimate))
+        table.add_row(screening_label(name, words("en")["evaluate"]), shown(estimate))
     table.caption = f"abnormal films put aside: {len(screening.wrongly_cleared)}"
     return table
 
 
-def screening_label(name: str) -> str:
-    """Return what a figure of ``Screening.figures`` is called."""
+def screening_label(name: str, say: Mapping[str, Any]) -> str:
+    """Return what a figure of ``Screening.figures`` is called, with the words of an evaluation in some language."""
     value, at, prevalence = name.partition("@")
-    words = {
-        "sensitivity": "sensitivity: abnormal films called so",
-        "specificity": "normal films put aside (specificity)",
-        "cleared": "films put aside, of all these",
-        "npv": "put aside and truly normal (NPV)",
-        "ppv": "called abnormal and truly so (PPV)",
-    }
-    return words[value] + (f", {100 * float(prevalence):g} % abnormal" if at else "")
+    label = str(say["screening"][value])
+    return say["at_share"].format(name=label, percent=f"{100 * float(prevalence):g}") if at else label
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
     pooled, *single = (
         {
-            "boxes": own.boxes,
-            "films": own.films,
-            "patients": own.patients,
-            **estimates_of(own),
-            "froc": [{"rate": rate, **asdict(p)} for rate, p in zip(FP_RATES, own.points, strict=True)],
+            "boxes": figures.boxes,
+            "films": figures.films,
+            "patients": figures.patients,
+            **estimates_of(figures),
+            "froc": [{"rate": rate, **asdict(p)} for rate, p in zip(FP_RATES, figures.points, strict=True)],
         }
-        for own in (evaluation.per_finding[name] for name in (POOLED, *evaluation.names))
+        for figures in (evaluation.per_finding[name] for name in (POOLED, *evaluation.names))
     )
     return {
         "films": evaluation.films,
@@ -198,15 +189,15 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
 
 def _froc_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
     for name, evaluation in evaluations.items():
-        for finding, own in evaluation.per_finding.items():
-            for rate, point in zip(FP_RATES, own.points, strict=True):
-                at = own.curve.thresholds.tolist().index(point.threshold)
+        for finding, figures in evaluation.per_finding.items():
+            for rate, point in zip(FP_RATES, figures.points, strict=True):
+                at = figures.curve.thresholds.tolist().index(point.threshold)
                 yield {
                     "checkpoint": name,
                     "finding": finding,
                     "rate": rate,
                     "false_positives_per_film": point.false_positives,
-                    "false_positives_per_normal_film": float(own.curve.normal_false_positives[at]),
+                    "false_positives_per_normal_film": float(figures.curve.normal_false_positives[at]),
                     "sensitivity": point.sensitivity,
                     "low": point.low,
                     "high": point.high,
@@ -216,12 +207,12 @@ def _froc_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
 
 def _finding_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
     for name, evaluation in evaluations.items():
-        for finding, own in evaluation.per_finding.items():
-            told = estimates_of(own)
-            row = {"checkpoint": name, "finding": finding, "boxes": own.boxes}
-            row |= {"films": own.films, "patients": own.patients}
+        for finding, figures in evaluation.per_finding.items():
+            estimates = estimates_of(figures)
+            row = {"checkpoint": name, "finding": finding, "boxes": figures.boxes}
+            row |= {"films": figures.films, "patients": figures.patients}
             for key in _FIGURES:
-                row |= {key: told[key].value, f"{key}_low": told[key].low, f"{key}_high": told[key].high}
+                row |= {key: estimates[key].value, f"{key}_low": estimates[key].low, f"{key}_high": estimates[key].high}
             yield row
 
 

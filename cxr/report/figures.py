@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context, style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from cxr.palette import colour
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
 _WARNING = "#ffb74d"
+_DARK = {**style.library["dark_background"], "figure.facecolor": "#14171a", "axes.facecolor": "#14171a"}
 
 
 @dataclass(frozen=True)
@@ -85,29 +87,30 @@ def write_across(picture: Image.Image, text: str) -> Image.Image:
 
 
 def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
-    """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG."""
-    figure = Figure(figsize=(9, 3), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    losses, scores = figure.subplots(1, 2)
-    for axes, keys, title in (
-        (losses, ("train/loss", "val/loss"), "loss"),
-        (scores, ("val/map_50", "val/map", "val/mar_100"), "validation AP50, AP, AR"),
-    ):
-        for key in keys:
-            points = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=key)
-        axes.set(xlabel="epoch", title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8)
-    best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
-    if best is not None:
-        scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
-        scores.set_ylim(0, 1)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
+    """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG, dark as a page."""
+    with rc_context(_DARK):
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        FigureCanvasAgg(figure)
+        losses, scores = figure.subplots(1, 2)
+        for axes, keys, title in (
+            (losses, ("train/loss", "val/loss"), "loss"),
+            (scores, ("val/map_50", "val/map", "val/mar_100"), "validation AP50, AP, AR"),
+        ):
+            for key in keys:
+                points = [(row["epoch"] + 1, row[key]) for row in rows if key in row]
+                if points:
+                    axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=key)
+            axes.set(xlabel="epoch", title=title)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend(fontsize=8)
+        best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
+        if best is not None:
+            scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
+            scores.set_ylim(0, 1)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
 
 

@@ -39,6 +39,7 @@ from cxr.progress import track
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
 from cxr.report.without_paths import overrides_without_paths, without_path
+from cxr.report.words import LANGUAGES
 from cxr.runs import train as run
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.restore import load_data, load_task
@@ -80,7 +81,7 @@ class Parts:
 @contextmanager
 def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
-    with run.held(cfg, may_differ=("run_dir",)) as folder:
+    with run.held(cfg, may_differ=("run_dir", "language")) as folder:
         yield folder
 
 
@@ -90,6 +91,8 @@ def instantiate(cfg: DictConfig) -> Parts:
     paths = plain["ckpt"] if isinstance(plain["ckpt"], list) else [plain["ckpt"]]
     if plain["rule"] not in RULES:
         raise ConfigError(f"rule is {plain['rule']!r}, expected {', '.join(RULES)}")
+    if plain["language"] not in LANGUAGES:
+        raise ConfigError(f"language is {plain['language']!r}, expected one of {', '.join(LANGUAGES)}")
     if len(paths) not in (1, 2):
         raise ConfigError(f"ckpt names {len(paths)} checkpoints, expected one, or two to compare: ckpt=a.ckpt,b.ckpt")
     models = [_model(name, path, cfg) for name, path in zip("AB", paths, strict=False)]
@@ -160,7 +163,10 @@ def report(parts: Parts, folder: Path) -> None:
     origins = {model.name: Origin(model.point_from, _seen(model)) for model in parts.models}
     write_tables(folder, evaluations, parts.differences, origins, films)
     left_out = LeftOut(unreadable, parts.failed)
-    page = evaluate_page(folder, evaluations, parts.differences, parts.films, _about(parts), _warnings(parts), left_out)
+    about, language = _about(parts), parts.cfg["language"]
+    page = evaluate_page(
+        folder, evaluations, parts.differences, parts.films, about, _warnings(parts), left_out, language
+    )
     console = Console()
     print_evaluations(evaluations, console)
     print_comparison(parts.differences, console)

@@ -14,6 +14,7 @@ from rich.table import Table
 from cxr.config import run_files
 from cxr.config.errors import ConfigError
 from cxr.files import write_json
+from cxr.report.studies_page import studies_page
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.restore import load_study_data, load_study_task
 from cxr.volume.explain import ExplainedStudy, explain_studies
@@ -40,10 +41,13 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
         failed.append(f"{study}: {error}")
 
     explained = explain_studies(task, dataset, studies, folder, checkpoint.findings, *most, failed=note)
+    studies_page(folder / "index.html", explained, checkpoint.findings, cfg.language)
     write_json(folder / run_files.RESULT, {"status": "completed", "studies": len(explained), "failed": failed})
     for line in failed:
         Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    Console().print(_table(explained), f"{len(explained)} studies · open {folder / 'index.html'}")
+    Console().print(
+        _table([study for _, study in explained]), f"{len(explained)} studies · open {folder / 'index.html'}"
+    )
 
 
 def _table(explained: list[ExplainedStudy]) -> Table:

@@ -21,6 +21,7 @@ from cxr.config.run_files import COMMAND, FAILED, LOCK, RESULT, locked
 from cxr.report.sweep_jobs import Job, Status, Sweep, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.sweep_tables import command, counts, headings, problems, rows, write_csv
+from cxr.report.words import LANGUAGES
 
 __all__ = ["Job", "Status", "job_status", "print_report", "read_jobs", "read_sweep", "write_report"]
 
@@ -44,11 +45,11 @@ def job_status(folder: Path) -> Status:
         return "damaged"
 
 
-def write_report(folder: Path) -> None:
-    """Write ``sweep.csv`` and ``index.html`` into a sweep's folder."""
+def write_report(folder: Path, language: str = "en") -> None:
+    """Write ``sweep.csv`` and ``index.html``, a page in ``language``, into a sweep's folder."""
     sweep = read_sweep(folder)
     write_csv(folder / "sweep.csv", sweep)
-    sweep_page(folder / "index.html", sweep, _best_command(sweep))
+    sweep_page(folder / "index.html", sweep, _best_command(sweep), language)
 
 
 def print_report(folder: Path) -> None:
@@ -154,7 +155,9 @@ def main(prog: str = "python -m cxr sweep") -> None:
     """Read the command line, print the report and write it; exit with 2 where there is no sweep."""
     parser = argparse.ArgumentParser(prog=prog, description="Report the jobs of a sweep.")
     parser.add_argument("folder", type=Path, help="of the sweep: outputs/sweeps/NAME")
-    folder = parser.parse_args().folder
+    parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the page")
+    arguments = parser.parse_args()
+    folder = arguments.folder
     if not folder.is_dir():
         known = ", ".join(sorted(str(p) for p in folder.parent.glob("*/"))) or "none"
         parser.exit(2, f"{folder}: there is no such folder; beside it there are: {known}\n")
@@ -162,7 +165,7 @@ def main(prog: str = "python -m cxr sweep") -> None:
         parser.exit(
             2, f"{folder}: holds no job of a sweep; type a folder that `{installation.command('train')} -m …` wrote\n"
         )
-    write_report(folder)
+    write_report(folder, arguments.language)
     print_report(folder)
     Console(highlight=False).print(f"page: {folder / 'index.html'}   ·   table: {folder / 'sweep.csv'}", soft_wrap=True)
 

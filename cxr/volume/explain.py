@@ -1,10 +1,8 @@
-"""Studies explained: which finding a network saw, and where in the volume, as pictures of three planes and a page."""
+"""Studies explained: which finding a network saw, and where in the volume, as pictures of three planes."""
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,12 @@ from cxr.detect.finite import NotFiniteError
 from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
-from cxr.fonts.page import font_face
 from cxr.progress import track
 from cxr.volume.cam import grad_cam
 from cxr.volume.task import StudyTask
 from cxr.volume.views import planes
 
 _CAPTION = 22  # px
-_STYLE = """
-:root { color-scheme: dark; }
-body { font: 15px/1.5 cxr, system-ui, "Noto Sans TC", sans-serif; margin: 0 auto; max-width: 1100px; padding: 24px;
-  background: #14171a; color: #e8eaed; }
-h1 { font-size: 24px; margin: 0 0 4px; } p { max-width: 80ch; } .quiet { color: #9aa0a6; }
-figure { margin: 0 0 24px; } img { max-width: 100%; border-radius: 4px; } figcaption { font-size: 13px; }
-"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +60,8 @@ def explain_studies(
     findings_per_study: int = 2,
     language: str = "en",
     failed: Callable[[str, Exception], None] | None = None,
-) -> list[ExplainedStudy]:
-    """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``, and ``index.html`` of them all.
+) -> list[tuple[Path, ExplainedStudy]]:
+    """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``; return the folder of each study.
 
     Explained are the findings with the highest scores. Where ``study.json`` stands the study is done and read again;
     one that is damaged is explained again. A study whose scores or whose map are not finite is handed to ``failed``,
@@ -107,8 +97,7 @@ def explain_studies(
             record = _read(own)
         if record is not None:
             done.append((own, record))
-    write_whole(folder / "index.html", _page(done, findings, language))
-    return [study for _, study in done]
+    return done
 
 
 def in_turn(studies: Sequence[Any], findings: FindingVocabulary, count: int | None) -> list[int]:
@@ -187,32 +176,3 @@ def _read(folder: Path) -> ExplainedStudy | None:
         return ExplainedStudy(**{**fields, "marked": tuple(fields["marked"]), "explained": explained})
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def _page(studies: Sequence[tuple[Path, ExplainedStudy]], findings: FindingVocabulary, language: str) -> str:
-    figures = "".join(
-        f'<figure><img alt="three planes of study {escape(study.study)}" src="{_data(folder / one.picture)}">'
-        f"<figcaption>{escape(study.study)} · {escape(findings.label(one.finding, language))}"
-        f" {one.score:.2f} · marked: {escape(_marked(study, findings, language))}"
-        f"{'' if one.peak else ' · the map is zero everywhere: nothing raised this finding'}</figcaption></figure>"
-        for folder, study in studies
-        for one in study.explained
-    )
-    return f"""<!doctype html>
-<html lang="{escape(language)}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>cxr: studies explained</title><style>{_STYLE}{font_face(figures)}</style>
-<h1>Studies explained</h1>
-<p>Axial, coronal and sagittal planes through the highest voxel of 3D Grad-CAM: where the network's last maps raised the
-finding's score. A map has the detail of those maps, a few voxels of the network's cube each, and tells what the network
-used, not what is there. <span class="quiet">Research software.</span></p>
-{figures}
-</html>
-"""
-
-
-def _marked(study: ExplainedStudy, findings: FindingVocabulary, language: str) -> str:
-    return ", ".join(findings.label(name, language) for name in study.marked) or "normal"
-
-
-def _data(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

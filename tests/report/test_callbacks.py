@@ -91,7 +91,7 @@ def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
     module = SimpleNamespace(films={"test": films})
     trainer = cast(Any, SimpleNamespace(datamodule=module, callback_metrics={}, is_global_zero=True))
     shown: dict[str, Any] = {}
-    monkeypatch.setattr("cxr.report.callbacks.test_page", lambda *_, **words: shown.update(words))
+    monkeypatch.setattr("cxr.report.callbacks.run_page", lambda *_, **words: shown.update(words))
     page = callbacks.TestPage(str(tmp_path), films=3)
     for i in range(2):
         batched, outputs = batch((60, 30), (60, 30))

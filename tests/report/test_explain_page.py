@@ -2,12 +2,11 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -18,7 +17,7 @@ from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
 from cxr.read.chest_films import Reason
 from cxr.report.explain_page import NotShown, explain_page
-from cxr.report.words import WORDS, not_assessed_words
+from cxr.report.words import not_assessed_words, words
 
 ABOUT = {"model": "tiny <b>detector</b>", "data": "drawn films"}
 NOT_SHOWN = NotShown(["file 1: <pixels> missing"], ["p8: not finite"], ["p9: not assessed: a foot"])
@@ -69,7 +68,7 @@ def test_names_of_findings_and_films_are_escaped(explained_run: Path) -> None:
     )
     assert "<s>" not in text
     assert name not in text
-    assert "&lt;i&gt;&amp;&#x27;&quot;" in text
+    assert "&lt;i&gt;&amp;&#39;&#34;" in text
 
 
 def test_the_tables_say_values_with_intervals_and_what_could_not_be_measured(page: Path) -> None:
@@ -87,8 +86,13 @@ def test_the_tables_say_values_with_intervals_and_what_could_not_be_measured(pag
 
 def test_a_run_without_films_scores_or_checks_says_so(tmp_path: Path, findings: FindingVocabulary) -> None:
     text = explain_page(tmp_path, findings, [], {}, NotShown(), {}).read_text(encoding="utf-8")
-    for words in ("No film was explained.", "Nothing could be scored", "could not be measured", "Every film could be"):
-        assert words in text
+    for sentence in (
+        "No film was explained.",
+        "Nothing could be scored",
+        "could not be measured",
+        "Every film could be",
+    ):
+        assert sentence in text
 
 
 def test_films_without_marks_have_no_hits_and_no_false_alarms(explained_run: Path, findings: FindingVocabulary) -> None:
@@ -108,27 +112,11 @@ def test_it_is_written_in_chinese_with_a_font_of_its_own(explained_run: Path, fi
     assert "浸潤 0.87 · 命中" in text
     assert "研究用軟體，不是診斷" in text
     assert "data:font/woff;base64," in text
-    english = [pair[0] for pair in WORDS.values() if len(pair[0]) > 12]
-    assert not [words for words in english if f">{words}<" in text]
+    english = [text for text in words("en").values() if isinstance(text, str) and len(text) > 12]
+    assert not [sentence for sentence in english if f">{sentence}<" in text]
 
 
 # --- what it does in a browser ---
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))  # a given driver: none is looked for online
-    yield browser
-    browser.quit()
 
 
 def test_a_browser_draws_chinese_with_the_font_of_the_page(
@@ -147,17 +135,12 @@ def test_a_browser_draws_chinese_with_the_font_of_the_page(
 
 
 @pytest.fixture
-def browser(chromium: webdriver.Chrome, page: Path) -> Iterator[webdriver.Chrome]:
+def browser(chromium: webdriver.Chrome, page: Path, resize: Callable[[int], None]) -> Iterator[webdriver.Chrome]:
     """The page, opened from disk in a wide window; its script must not have complained when the test is over."""
-    resize(chromium, 1280)
+    resize(1280)
     chromium.get(page.as_uri())
     yield chromium
     assert [entry["message"] for entry in chromium.get_log("browser")] == []
-
-
-def resize(browser: webdriver.Chrome, width: int) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def chip(browser: webdriver.Chrome, text: str) -> WebElement:
@@ -289,8 +272,8 @@ def test_every_control_is_reached_by_keyboard_and_the_focus_is_seen(browser: web
 
 
 @pytest.mark.parametrize("width", [1280, 400])
-def test_nothing_sticks_out_of_the_window(browser: webdriver.Chrome, width: int) -> None:
-    resize(browser, width)
+def test_nothing_sticks_out_of_the_window(browser: webdriver.Chrome, width: int, resize: Callable[[int], None]) -> None:
+    resize(width)
     sizes = "const page = document.documentElement; return [window.innerWidth, page.scrollWidth - page.clientWidth]"
     assert browser.execute_script(sizes) == [width, 0]
     browser.execute_script("document.querySelector('.films').scrollIntoView()")

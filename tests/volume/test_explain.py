@@ -45,7 +45,7 @@ def explained(folder: Path, network: Network) -> tuple[list[str], dict[str, str]
     done = explain_studies(
         task, SAMPLES, STUDIES, folder, FINDINGS, failed=lambda study, error: failed.update({study: str(error)})
     )
-    return [study.study for study in done], failed
+    return [study.study for _, study in done], failed
 
 
 @pytest.mark.parametrize("damage", ["", '{"study": "p1"', "[]", "{}"])
