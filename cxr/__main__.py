@@ -6,7 +6,6 @@ Nothing is imported but the command that is called, so that help and a misspelt 
 import importlib
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 from cxr import installation
@@ -65,7 +64,7 @@ def main() -> None:
 
 def _call(name: str) -> None:
     command = COMMANDS[name]
-    _find_modules_in(str(Path.cwd()))
+    installation.find_modules_here()
     installation.call_by_console(name)
     module, _, name_there = command.call.partition(":")
     call = getattr(importlib.import_module(module), name_there)
@@ -73,16 +72,6 @@ def _call(name: str) -> None:
         call()
     else:
         call(prog=f"cxr {name}")
-
-
-def _find_modules_in(folder: str) -> None:
-    """Let a config name what stands in a package in ``folder``, the current one, as ``python -m`` does.
-
-    At the end of the path, where ``python -m`` puts it first: a file that happens to be called ``random.py`` or
-    ``torch.py`` in a folder of downloaded films must not be run in place of the real one.
-    """
-    if folder not in sys.path:
-        sys.path.append(folder)
 
 
 if __name__ == "__main__":

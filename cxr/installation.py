@@ -41,3 +41,14 @@ def typed() -> list[str]:
     """Return the words this process was called with, without the folder of the script."""
     first = sys.argv[0].split() if sys.argv[0].startswith(_CONSOLE) else [Path(sys.argv[0]).name]
     return [*first, *sys.argv[1:]]
+
+
+def find_modules_here() -> None:
+    """Let a config name what stands in a package in the current folder, as ``python -m`` does.
+
+    At the end of the path, where ``python -m`` puts it first: a file that happens to be called ``random.py`` or
+    ``torch.py`` in a folder of downloaded films must not be run in place of the real one.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)

@@ -28,7 +28,7 @@ from cxr.config.chatter import silence_libraries
 from cxr.config.errors import ConfigError, SweepError, exit_with, explain, reason
 from cxr.config.run_files import FAILED, check_name, job_name, locked, rank, run_dir
 from cxr.files import why_not_written, write_json
-from cxr.installation import CONF, command
+from cxr.installation import CONF, command, find_modules_here
 
 
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -70,6 +70,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
+            find_modules_here()
             stopping.install()
             threading.excepthook = _thread_ended
             try:

@@ -340,6 +340,7 @@ def _calibrate(parts: Parts, folder: RunFolder) -> None:
     if best["cxr"].get("calibrated") or not parts.data.films["val"]:
         return
     parts.task.load_state_dict(best["state_dict"])
+    parts.task.eval()
     best["cxr"] |= {**parts.task.calibrate(parts.data.dataset("val")), "calibrated": True}
     best["state_dict"] = parts.task.state_dict()  # choosing may set buffers
     AtomicCheckpointIO().save_checkpoint(best, path)
@@ -350,6 +351,7 @@ def test(parts: Parts, folder: RunFolder) -> None:
     _, best = _best_whole(folder)
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
     parts.task.load_state_dict(best["state_dict"])
+    parts.task.eval()
     parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
 
 
