@@ -81,7 +81,7 @@ def test_a_backbone_a_data_set_a_vocabulary_and_a_map_of_a_strangers(stranger: P
         "cam=edges",
         "films=2",
         "faithfulness=false",
-        "sanity=false",
+        "sanity_films=0",
         "trust=[my_hospital]",
         "hydra.run.dir=explained",
     )
@@ -102,7 +102,7 @@ def test_a_detector_in_torchvisions_contract(stranger: Path) -> None:
         "cam.drise.masks=20",
         "films=1",
         "faithfulness=false",
-        "sanity=false",
+        "sanity_films=0",
         mine,
         "hydra.run.dir=explained",
     )
