@@ -91,7 +91,7 @@ def _check_data(cfg: DictConfig) -> Iterator[str]:
 def _shipped_data() -> Iterator[tuple[str, str]]:
     """Yield the name and the data module of every data set of conf/data/."""
     for path in sorted((CONF / "data").glob("*.yaml")):
-        node = OmegaConf.load(path)
+        node: Any = OmegaConf.load(path)
         inherited = [str(entry).strip("/").partition("@")[0] for entry in node.get("defaults", [])]
         for name in inherited if "_target_" not in node else ():
             if (CONF / f"{name}.yaml").exists():

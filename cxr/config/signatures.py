@@ -74,15 +74,14 @@ def constant(target: str, name: str) -> str:
 
     "" where the source does not say, or there is no such class.
     """
-    module, _, of = target.rpartition(".")
-    found = _find(module, of)
+    found = _find(*target.rpartition(".")[::2])
     if found is None or not isinstance(found[0], ast.ClassDef):
         return ""
-    node, module = found
-    for line in node.body:
+    for line in found[0].body:
         if isinstance(line, ast.Assign) and name in map(ast.unparse, line.targets):
             return str(line.value.value) if isinstance(line.value, ast.Constant) else ""
-    return next((text for base in node.bases if (text := constant(f"{module}.{_class_name(base)}", name))), "")
+    inherited = (constant(f"{found[1]}.{_class_name(base)}", name) for base in found[0].bases)
+    return next((text for text in inherited if text), "")
 
 
 def _class_name(base: ast.expr) -> str:

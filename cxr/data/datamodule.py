@@ -73,7 +73,6 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     def __init__(
         self,
         root: Path | str,
-        *,
         batch_size: int,
         workers: int | None,
         seed: int,

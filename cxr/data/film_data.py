@@ -5,14 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from cxr.data import rare
 from cxr.data.augment import Augment
 from cxr.data.datamodule import DataModule, Decoded, require
 from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
-from cxr.data.modalities import kind_of, of_one_kind
+from cxr.data.modalities import kind_of, modality_and_kind, of_one_kind, wanted
 from cxr.data.splits import set_normal_fraction
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -73,9 +71,8 @@ class FilmDataModule(DataModule[Film]):
         modality: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(
-            root, batch_size=batch_size, workers=workers, seed=seed, val_fraction=val_fraction,
-            test_fraction=test_fraction, folds=folds, fold=fold, on_unreadable=on_unreadable,
-        )  # fmt: skip
+            root, batch_size, workers, seed, val_fraction, test_fraction, folds, fold, on_unreadable=on_unreadable
+        )
         require("size", size, size >= _LEAST_SIZE, f"at least {_LEAST_SIZE} px: a detector halves a film five times")
         share_allowed = normal_fraction is None or 0 <= normal_fraction < 1
         require("normal_fraction", normal_fraction, share_allowed, "0 <= normal_fraction < 1, or null for all films")
@@ -91,15 +88,14 @@ class FilmDataModule(DataModule[Film]):
         self.repeat_threshold = repeat_threshold
         self.withhold = tuple(findings.resolve(withhold, source="data.withhold"))
         self.shots = shots
-        wanted = [modality] if isinstance(modality, str) else modality
-        self.modality = None if wanted is None else [name.upper() for name in wanted]
+        self.modality = wanted(modality)
 
     def listed(self) -> list[Film]:
         """Return the films of the data set, of the modalities that are wanted."""
         films = self.read(self.root, self.findings)
         if not films:
             raise ValueError(f"{self.root}: the data set has no films")
-        return of_one_kind(films, self.cache, self.modality, self.root)
+        return of_one_kind(films, self._modality_and_kind, self.modality, self.root)
 
     def decode(self, items: list[Film]) -> Decoded[Film]:
         """Return the films of which one file can be read, their own or a copy."""
@@ -107,7 +103,7 @@ class FilmDataModule(DataModule[Film]):
         failures |= self.cache.fill([copy for film in items if film.path in failures for copy in film.copies])
         readable = [film for film in (_first_readable(film, failures) for film in items) if film is not None]
         if failures:
-            of_one_kind(readable, self.cache, None, self.root)  # a copy may be of another kind
+            of_one_kind(readable, self._modality_and_kind, None, self.root)  # a copy may be of another kind
         self._check_sizes(readable)
         return Decoded(readable, sorted(failures.items()), len(items) - len(readable))
 
@@ -136,15 +132,13 @@ class FilmDataModule(DataModule[Film]):
         """What the films are, all of them: "radiograph", "CT", …; see ``Preprocessing.kind``."""
         return kind_of(self.readable[0], self.cache)
 
-    @property
-    def channels(self) -> int:
-        """Channels of an image, all of them: what the stem of the network must take, if it is more than one."""
-        return int(np.prod(self.cache.get(self.readable[0].path).pixels.shape[2:]))
-
     def dataset(self, split: str) -> RadiographDataset:
         """Return the data set of "train", "val" or "test"."""
         augment = self.augment if split == "train" else None
         return RadiographDataset(self.films[split], self.findings, self.cache, self.size, augment, self.seed)
+
+    def _modality_and_kind(self, film: Film) -> tuple[str | None, str]:
+        return modality_and_kind(film, self.cache)
 
     def _check_sizes(self, films: list[Film]) -> None:
         """Raise ``ValueError`` for films that are not of the size their boxes were drawn for."""

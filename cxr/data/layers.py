@@ -129,7 +129,7 @@ class LayeredDataModule(DataModule[LayeredPatient]):
         workers: int | None = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__("drawn films", batch_size=batch_size, workers=workers, seed=seed)
+        super().__init__("drawn films", batch_size, workers, seed)
         require("films", films, films >= 1, "at least 1")
         require("val_films", val_films, val_films >= 0, "at least 0")
         require("test_films", test_films, test_films >= 0, "at least 0")

@@ -1,4 +1,4 @@
-"""A data set holds films of one kind: which are left out, and what is said where several kinds are mixed.
+"""A data set holds films, or series, of one kind: which are left out, and what is said where several kinds are mixed.
 
 A detector that is shown CT slices and radiographs alike learns to tell them apart, and finds in each what the other's
 readers marked.
@@ -6,10 +6,11 @@ readers marked.
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cxr.data.film import Film
+from cxr.data.item import AnyItem
 from cxr.progress import track
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
@@ -17,36 +18,48 @@ from cxr.read.dicom import ReadError
 _log = logging.getLogger(__name__)
 
 
-def of_one_kind(films: Sequence[Film], cache: FilmCache, modality: Sequence[str] | None, root: Path) -> list[Film]:
-    """Return the films of the modalities that are wanted; none is decoded for it.
+def of_one_kind(
+    items: Sequence[AnyItem],
+    tell: Callable[[AnyItem], tuple[str | None, str]],
+    modality: Sequence[str] | None,
+    root: Path,
+) -> list[AnyItem]:
+    """Return the items of the modalities that are wanted; none is decoded for it.
 
-    A film whose header cannot be read, or that the intensity does not take, stays: whoever reads it says why it cannot.
+    An item whose header cannot be read, or that the intensity does not take, stays: whoever reads it says why not.
 
     Args:
-        films: of the data set.
-        cache: tells Modality and BodyPartExamined, and by its intensity the kind.
-        modality: values of Modality, "" for films without one, pictures among them; None wants all.
+        items: films or series of the data set.
+        tell: item → its Modality and its kind; None where the header cannot be read, and "" where there is no kind.
+        modality: values of Modality, "" for items without one, pictures among them; None wants all.
         root: the data set's folder, for what is said of it.
 
-    Raises ``ValueError`` where no film is wanted, and where those that are are of several kinds.
+    Raises ``ValueError`` where no item is wanted, and where those that are are of several kinds.
     """
-    kept: list[Film] = []
+    kept: list[AnyItem] = []
     counts: Counter[str] = Counter()
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for film in track(films, "reading headers", end=False):
-        told, kind = _told(film, cache)
-        counts[told or ""] += told is not None
-        if told is None or modality is None or told in modality:
-            kept.append(film)
-            kinds[kind][told or ""] += kind != ""
-    if films and not kept:
+    for item in track(items, "reading headers", end=False):
+        value, kind = tell(item)
+        counts[value or ""] += value is not None
+        if value is None or modality is None or value in modality:
+            kept.append(item)
+            kinds[kind][value or ""] += kind != ""
+    if items and not kept:
         raise ValueError(f"data.modality is {_typed(modality or ())}, but {root} holds {_counted(counts)}")
     if len(several := {kind: found for kind, found in kinds.items() if kind}) > 1:
         raise ValueError(_mixed(several, root))
-    if len(kept) < len(films):
+    if len(kept) < len(items):
         left = Counter({name: number for name, number in counts.items() if name not in (modality or ())})
         _log.warning("%s: data.modality=%s leaves out %s", root, _typed(modality or ()), _counted(left))
     return kept
+
+
+def wanted(modality: str | Sequence[str] | None) -> list[str] | None:
+    """Return the values of the setting ``data.modality`` as the headers write them."""
+    return (
+        None if modality is None else [name.upper() for name in ([modality] if isinstance(modality, str) else modality)]
+    )
 
 
 def kind_of(film: Film, cache: FilmCache) -> str:
@@ -54,7 +67,7 @@ def kind_of(film: Film, cache: FilmCache) -> str:
     return cache.intensity.kind(*cache.modality(film.path), film.path)
 
 
-def _told(film: Film, cache: FilmCache) -> tuple[str | None, str]:
+def modality_and_kind(film: Film, cache: FilmCache) -> tuple[str | None, str]:
     """Return Modality and kind; None where the header cannot be read, and "" where the intensity has no kind for it."""
     try:
         modality, body_part = cache.modality(film.path)
@@ -70,7 +83,7 @@ def _mixed(kinds: Mapping[str, Counter[str]], root: Path) -> str:
     """Say which kinds are mixed, and what to type for each."""
     found = "; ".join(f"{kind}: {_counted(counts)}" for kind, counts in kinds.items())
     choices = " or ".join(f'"data.modality={_typed(sorted(counts))}"' for counts in kinds.values())
-    return f"{root}: holds films of {len(kinds)} kinds, which are never mixed ({found}). Type {choices}"
+    return f"{root}: holds films or series of {len(kinds)} kinds, which are never mixed ({found}). Type {choices}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -136,10 +136,7 @@ class PairDataModule(DataModule[Patient]):
         seed: int = 0,
         on_unreadable: Literal["skip", "raise"] = "skip",
     ) -> None:
-        super().__init__(
-            root, batch_size=batch_size, workers=workers, seed=seed, val_fraction=val_fraction,
-            test_fraction=test_fraction, on_unreadable=on_unreadable,
-        )  # fmt: skip
+        super().__init__(root, batch_size, workers, seed, val_fraction, test_fraction, on_unreadable=on_unreadable)
         require("film_size", film_size, film_size >= _LEAST_SIZES[0], f"at least {_LEAST_SIZES[0]} px")
         require("size", size, size >= _LEAST_SIZES[1], f"at least {_LEAST_SIZES[1]} voxels")
         require_voxels(voxel_mm, max_gap_mm)

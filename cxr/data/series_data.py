@@ -1,14 +1,14 @@
 """CT and MR series as a data module: what a network of whole volumes learns from."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from cxr.data.cube_dataset import VolumeDataset
 from cxr.data.cubes import VolumeCache
 from cxr.data.datamodule import DataModule, Decoded, require
+from cxr.data.modalities import of_one_kind, wanted
 from cxr.data.study import Study
 from cxr.findings import FindingVocabulary
 from cxr.read.preprocessing import Preprocessing
@@ -58,12 +58,9 @@ class SeriesDataModule(DataModule[Study]):
         test_fraction: float = 0.2,
         seed: int = 0,
         on_unreadable: Literal["skip", "raise"] = "skip",
-        modality: str | None = None,
+        modality: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__(
-            root, batch_size=batch_size, workers=workers, seed=seed, val_fraction=val_fraction,
-            test_fraction=test_fraction, on_unreadable=on_unreadable,
-        )  # fmt: skip
+        super().__init__(root, batch_size, workers, seed, val_fraction, test_fraction, on_unreadable=on_unreadable)
         require("size", size, size >= _LEAST_SIZE, f"at least {_LEAST_SIZE} voxels")
         require_voxels(voxel_mm, max_gap_mm)
         require("rotate_degrees", rotate_degrees, 0 <= rotate_degrees <= 180, "0..180")
@@ -71,25 +68,15 @@ class SeriesDataModule(DataModule[Study]):
         self.findings = findings
         self.rotate_degrees = rotate_degrees
         self.cache = VolumeCache(cache, intensity, size, voxel_mm, max_gap_mm)
-        self.modality = modality
+        self.modality = wanted(modality)
 
     def listed(self) -> list[Study]:
         """Return the series of the data set, of one modality."""
         studies = self.read(self.root, self.findings)
-        counts = Counter(study.modality for study in studies if study.modality)  # "": unreadable, which is told later
-        listing = ", ".join(f"{count} {modality}" for modality, count in counts.most_common())
-        if self.modality is None and len(counts) > 1:
-            choices = " or ".join(f"data.modality={modality}" for modality in sorted(counts))
-            raise ValueError(f"{self.root}: volumes of several modalities ({listing}), expected one. Type {choices}")
-        kept = [study for study in studies if self.modality in (None, study.modality)]
-        if not kept:
-            raise ValueError(
-                f"{self.root}: the data set has no volume of {self.modality or 'any modality'} ({listing or 'none'})"
-            )
-        if len(kept) < len(studies):
-            left_out = len(studies) - len(kept)
-            _log.warning("%d of %d volumes are not of %s and left out.", left_out, len(studies), self.modality)
-        return kept
+        if not studies:
+            raise ValueError(f"{self.root}: the data set has no series")
+        # a folder without a modality holds nothing readable, which is told when it is read
+        return of_one_kind(studies, lambda study: (study.modality or None, study.modality), self.modality, self.root)
 
     def decode(self, items: list[Study]) -> Decoded[Study]:
         """Return the series that can be read as cubes."""
@@ -101,11 +88,6 @@ class SeriesDataModule(DataModule[Study]):
     def digest(self, item: Study) -> str:
         """Return the digest of the cube's voxels."""
         return self.cache.get(item).digest
-
-    @property
-    def channels(self) -> int:
-        """Channels of a volume, all of them: what the stem of the network must take."""
-        return len(self.cache.get(self.readable[0]).voxels)
 
     def dataset(self, split: str) -> VolumeDataset:
         """Return the data set of "train", "val" or "test"; only training cubes are turned."""

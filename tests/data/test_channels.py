@@ -121,15 +121,15 @@ def test_a_stem_takes_as_many_channels_as_its_mean_has_numbers() -> None:
         PadAndNormalize([0.5], [0.25])([image])
 
 
-def test_a_data_module_tells_kind_and_channels(make: Callable[..., Any]) -> None:
+def test_a_data_module_tells_the_kind_and_serves_its_channels(make: Callable[..., Any]) -> None:
     module = make(["CT"] * 6, intensity=Intensity([CtWindows(WINDOWS)]))
     module.setup()
-    assert (module.kind, module.channels) == ("CT", 3)
+    assert module.kind == "CT"
     images, _ = next(iter(module.train_dataloader()))
     assert {tuple(image.shape[:1]) for image in images} == {(3,)}
     plain = make(["DX", "CR", ""] * 2)
     plain.setup()
-    assert (plain.kind, plain.channels) == ("radiograph", 1)
+    assert plain.kind == "radiograph"
 
 
 # --- modalities
@@ -140,7 +140,7 @@ def test_films_of_two_kinds_are_refused_before_one_is_decoded(
 ) -> None:
     monkeypatch.setattr(cache_module, "parse_film", lambda *given: pytest.fail("a film was decoded"))
     expected = (
-        r"films of 2 kinds, which are never mixed \(radiograph: 1 without Modality, 1 CR, 2 DX; CT: 3 CT\)\. "
+        r"films or series of 2 kinds, which are never mixed \(radiograph: 1 without Modality, 1 CR, 2 DX; CT: 3 CT\)\. "
         r"Type \"data\.modality=\['',CR,DX\]\" or \"data\.modality=CT\""
     )
     with pytest.raises(ValueError, match=expected):

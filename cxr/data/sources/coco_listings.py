@@ -26,7 +26,7 @@ class Listing:
 
     def path(self, image: Mapping[str, Any]) -> Path:
         """Return where an image lies."""
-        return self.images / image["file_name"]
+        return self.images / str(image["file_name"])
 
     def id(self, image: Mapping[str, Any]) -> str:
         """Return the film's id; the files of several splits may each count their images from 1."""
