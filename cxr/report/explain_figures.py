@@ -20,7 +20,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
-from pytorch_grad_cam.utils.image import show_cam_on_image
 
 from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_records
 from cxr.explain.scores import ALL, BASELINES, ScoreRow
@@ -72,6 +71,8 @@ def laid_over(film: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.ui
     A pixel is a mixture of the film (six tenths) and the map's colour in inferno, which is black where there is no
     evidence, so the film can be seen through the map everywhere.
     """
+    from pytorch_grad_cam.utils.image import show_cam_on_image  # imports torch: seconds that other figures do not need
+
     grey = np.repeat(film[..., None].astype(np.float32) / 255, 3, axis=2)
     mask = cv2.resize(heat.astype(np.float32) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
     picture: NDArray[np.uint8] = show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6)

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from pytorch_grad_cam.utils.image import show_cam_on_image
 
 from cxr.data.resample import AIR_HU, to_cube
 from cxr.data.series import Triple, Values, Volume, read_series
@@ -96,6 +95,8 @@ def _picture(plane: NDArray[np.float32]) -> Image.Image:
 
 def _laid_over(panel: Image.Image, heat: Image.Image) -> Image.Image:
     """Return a panel with a map over it as on the pictures of explained films; a map of zeros leaves it as it is."""
+    from pytorch_grad_cam.utils.image import show_cam_on_image  # imports torch: seconds that other figures do not need
+
     mask = np.asarray(heat, np.float32) / 255
     if not mask.any():
         return panel
