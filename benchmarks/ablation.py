@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from cxr.detect import detectors
+from cxr.config.models import build
 from cxr.explain.ablation import VALUES, by_loop, constants, in_closed_form
 from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
@@ -83,7 +83,7 @@ def main() -> None:
 
 def compare(model: str, films: int, size: int, value: str) -> dict[str, Any]:
     torch.manual_seed(0)
-    detector = getattr(detectors, model)(8, weights=None, image_size=size)
+    detector = build(model, 8, weights=None, anchors__image_size=size)
     detector.roi_heads.box_predictor.cls_score.weight.data.mul_(20)
     times: dict[str, list[float]] = {"grad-cam": [], "loop": [], "closed form": []}
     likeness: dict[str, list[float]] = {"loop": [], "closed form": []}

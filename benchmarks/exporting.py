@@ -69,7 +69,7 @@ def built(name: str, size: int, images: "Sequence[Tensor]", folder: Path) -> "De
     from cxr.findings import FindingVocabulary
 
     torch.manual_seed(0)
-    sized = {} if name in ("fcos", "ssdlite", "yolov8", "rtdetr") else {"image_size": size}
+    sized = {} if name in ("fcos", "ssdlite", "yolov8", "rtdetr") else {"anchors__image_size": size}
     builder = partial(_builder(name), **sized)
     weights = None
     if name in FROZEN:
@@ -82,7 +82,7 @@ def built(name: str, size: int, images: "Sequence[Tensor]", folder: Path) -> "De
 
 
 def _builder(name: str) -> Callable[..., "nn.Module"]:
-    from cxr.detect import detectors
+    from cxr.config.models import builder
 
     if name == "yolov8":
         from cxr.detect.yolo import yolov8
@@ -101,7 +101,7 @@ def _with_statistics(builder: "Callable[..., nn.Module]", images: "Sequence[Tens
     import torch
     from torch import nn
 
-    from cxr.detect import detectors
+    from cxr.config.models import builder
 
     usual = detectors.norm_for
     detectors.norm_for = lambda state: partial(nn.BatchNorm2d, momentum=None)

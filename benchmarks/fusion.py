@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 
 from cxr.measure.intervals import Estimate
 from cxr.measure.screening import roc_auc
+from cxr.measure.studies import study_results
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.restore import load_study_data, load_study_task
-from cxr.volume.figures import study_results
 from cxr.volume.fusion import MODALITIES
 from cxr.volume.task import StudyTask
 
@@ -50,7 +50,7 @@ def measured(task: StudyTask, dataset: Any, patients: Sequence[str], taken: str 
     batches = [(batch, task.classify(batch)) for batch in without(dataset, taken)]
     item, labels = (torch.cat([batch[name] for batch, _ in batches]) for name in ("item", "labels"))
     scores = torch.cat([scores for _, scores in batches])
-    return roc_auc(study_results(item, scores, labels, patients), label=1)
+    return roc_auc(study_results(item.numpy(), scores.numpy(), labels.numpy(), patients), label=1)
 
 
 def without(dataset: Any, taken: str | None) -> Iterator[dict[str, Tensor]]:

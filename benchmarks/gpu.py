@@ -41,9 +41,9 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 from cxr.config.chatter import silence_libraries
-from cxr.data.datamodule import RadiographDataModule
+from cxr.config.models import builder
+from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.phantom import read_phantom
-from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -103,10 +103,10 @@ def main() -> None:
         given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def films(given: argparse.Namespace, folder: Path) -> RadiographDataModule:
+def films(given: argparse.Namespace, folder: Path) -> FilmDataModule:
     recipe = yaml.safe_load((ROOT / "conf" / "findings" / "eda.yaml").read_text(encoding="utf-8"))
     drawn = partial(read_phantom, films=given.films, test_films=max(2, given.films // 4), size=given.size)
-    data = RadiographDataModule(
+    data = FilmDataModule(
         folder / f"drawn-{given.size}-{given.films}",
         drawn,
         FindingVocabulary(recipe["findings"]),
@@ -121,10 +121,10 @@ def films(given: argparse.Namespace, folder: Path) -> RadiographDataModule:
     return data
 
 
-Loop = Callable[[RadiographDataModule, argparse.Namespace, list[float]], nn.Module]
+Loop = Callable[[FilmDataModule, argparse.Namespace, list[float]], nn.Module]
 
 
-def trained(loop: Loop, data: RadiographDataModule, given: argparse.Namespace) -> tuple[Outcome, nn.Module]:
+def trained(loop: Loop, data: FilmDataModule, given: argparse.Namespace) -> tuple[Outcome, nn.Module]:
     """Train one contender and measure it; the ends of its steps go into a list."""
     torch.manual_seed(0)
     on_gpu = given.device == "cuda"
@@ -156,7 +156,7 @@ def warm_up(given: argparse.Namespace) -> Callable[..., Any]:
     return partial(schedules.constant, warmup_steps=max(1, given.steps // 5))
 
 
-def reference_loop(data: RadiographDataModule, given: argparse.Namespace, ends: list[float]) -> nn.Module:
+def reference_loop(data: FilmDataModule, given: argparse.Namespace, ends: list[float]) -> nn.Module:
     """Train as torchvision's references/detection/engine.py does, with AMP."""
     detector = reference_detector(data.findings.num_classes, given).to(given.device).train()
     optimizer = sgd(given)([p for p in detector.parameters() if p.requires_grad])
@@ -199,10 +199,10 @@ class Ends(L.Callback):
         self.ends.append(time.perf_counter())
 
 
-def our_loop(data: RadiographDataModule, given: argparse.Namespace, ends: list[float]) -> nn.Module:
+def our_loop(data: FilmDataModule, given: argparse.Namespace, ends: list[float]) -> nn.Module:
     """Train as train.py does."""
     weights = None if given.weights is None else str(given.weights)
-    model = partial(detectors.fasterrcnn, image_size=given.size, weights=weights)
+    model = builder("fasterrcnn", anchors__image_size=given.size, weights=weights)
     task = DetectionTask(data.findings, model, sgd(given), warm_up(given))
     quiet_trainer(given, [Ends(ends)]).fit(task, data.train_dataloader())
     return task.detector
@@ -226,13 +226,13 @@ def quiet_trainer(given: argparse.Namespace, callbacks: list[L.Callback] | None 
     )
 
 
-def forever(data: RadiographDataModule) -> Iterator[Any]:
+def forever(data: FilmDataModule) -> Iterator[Any]:
     loader = data.train_dataloader()
     return itertools.chain.from_iterable(loader for _ in itertools.count())
 
 
 @torch.no_grad()
-def inferred(detector: nn.Module, data: RadiographDataModule, given: argparse.Namespace) -> float:
+def inferred(detector: nn.Module, data: FilmDataModule, given: argparse.Namespace) -> float:
     """Return the films a second of the detector alone, in bfloat16 on a GPU, its films there already."""
     images = [image.to(given.device) for image in next(iter(data.test_dataloader()))[0]]
 
@@ -243,7 +243,7 @@ def inferred(detector: nn.Module, data: RadiographDataModule, given: argparse.Na
     return len(images) / median_s(once, given)
 
 
-def of_export(detector: nn.Module, data: RadiographDataModule, given: argparse.Namespace) -> float | str:
+def of_export(detector: nn.Module, data: FilmDataModule, given: argparse.Namespace) -> float | str:
     """Return the films a second of our detector as an exported graph, traced, in float32; or why not."""
     if importlib.util.find_spec("cxr.export") is None:
         return "not measured: this version has no cxr.export"

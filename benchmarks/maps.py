@@ -4,16 +4,18 @@
     make bench: {demo} --out {json} --films 30
 
 On the checkpoint's own test films, for each true finding that was found (score 0.3 and up, IoU 0.5 and up). Each method
-twice: as a classifier's (`paper`: the formula on the box's own level), and as shipped (`read`: weighted by how much of
-each cell the head read; for AblationCAM also what was taken from a cell, not what it holds). Means over findings.
+twice: as a classifier's (`paper`: the formula on the box's own level, grad-cam's where it has it), and as shipped
+(`read`: weighted by how much of each cell the head read; for AblationCAM also what was taken from a cell, not what it
+holds). Means over findings.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytorch_grad_cam as library
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -21,8 +23,9 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from cxr.explain.ablation import AblationCam
-from cxr.explain.cam import BoxCam, Cam, EigenCam, GradCam, GradCamPlusPlus
+from cxr.explain.cam import BoxCam, Cam, EigenCam
 from cxr.explain.candidates import Candidate
+from cxr.explain.library import LibraryCam
 from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency
 from cxr.explain.scores import baseline_maps, localisation
@@ -30,7 +33,6 @@ from cxr.progress import track
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.restore import load_data, load_task
 
-Cells = Callable[[FilmReading, Candidate], Tensor]
 Measured = dict[str, dict[str, list[dict[str, float]]]]  # map → finding → figures of each box
 
 
@@ -65,36 +67,35 @@ def main() -> None:
     Console().print(table)
 
 
+OF_THE_LIBRARY = {
+    "Grad-CAM": library.GradCAM,
+    "Grad-CAM++": library.GradCAMPlusPlus,
+    "XGrad-CAM": library.XGradCAM,
+    "HiResCAM": library.HiResCAM,
+    "LayerCAM": library.LayerCAM,
+    "Score-CAM": library.ScoreCAM,
+}
+COMPONENTS = {"Eigen-Grad-CAM": library.EigenGradCAM, "KPCA-CAM": library.KPCA_CAM}
+
+
+def both_ways() -> tuple[dict[str, Cam], dict[str, Cam]]:
+    """Return the methods as their papers have them, and as they are shipped."""
+    papers: dict[str, Cam] = {"EigenCAM": LibraryCam(library.EigenCAM, grounded=False, signed=False)}
+    shipped: dict[str, Cam] = {"EigenCAM": EigenCam(), "box-level": BoxCam(), "AblationCAM": AblationCam()}
+    for name, method in (*OF_THE_LIBRARY.items(), *COMPONENTS.items()):
+        papers[name] = LibraryCam(method, grounded=False, signed=name not in COMPONENTS)
+        shipped[name] = LibraryCam(method, signed=name not in COMPONENTS)
+    return papers, shipped
+
+
 def maps_of(reading: FilmReading, candidate: Candidate, film: str) -> dict[str, np.ndarray]:
-    papers: dict[str, Cells] = {
-        "Grad-CAM": GradCam().cells,
-        "Grad-CAM++": GradCamPlusPlus().cells,
-        "box-level": BoxCam().cells,
-        "EigenCAM": eigencam_of_the_level,
-        "AblationCAM": ablationcam_of_the_paper,
-    }
-    shipped: dict[str, Cam] = {
-        "Grad-CAM": GradCam(),
-        "Grad-CAM++": GradCamPlusPlus(),
-        "box-level": BoxCam(),
-        "EigenCAM": EigenCam(),
-        "AblationCAM": AblationCam(),
-    }
-    maps: dict[str, Tensor] = {}
-    for name, cells in papers.items():
-        maps[f"{name}, paper"] = reading.on_film(cells(reading, candidate).clamp(min=0))
-        maps[f"{name}, read"] = shipped[name](reading, [candidate])[0]
+    papers, shipped = both_ways()
+    maps = {f"{name}, paper": cam(reading, [candidate])[0] for name, cam in papers.items()}
+    maps["AblationCAM, paper"] = reading.on_film(ablationcam_of_the_paper(reading, candidate).clamp(min=0))
+    maps |= {f"{name}, read": cam(reading, [candidate])[0] for name, cam in shipped.items()}
     maps["saliency"] = Saliency()(reading, [candidate])[0]
     baselines = baseline_maps(reading.size, tuple(candidate.box.tolist()), film)
-    return {name: heat.detach().numpy() for name, heat in maps.items()} | baselines
-
-
-def eigencam_of_the_level(reading: FilmReading, candidate: Candidate) -> Tensor:
-    level = reading.level(candidate)[0]
-    centred = level - level.mean((1, 2), keepdim=True)
-    flat = centred.flatten(1)
-    component = torch.einsum("c,chw->hw", torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -1], centred)
-    return component if component.max() >= -component.min() else -component
+    return {name: heat.detach().numpy() for name, heat in sorted(maps.items())} | baselines
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cxr.detect import detectors
+from cxr.config.models import build
 
 MIB = 2**20
 
@@ -47,7 +47,7 @@ def measured_step(model: str, size: int, batch: int, recompute: bool) -> dict[st
     """Run one forward and backward pass and say what it took; on a GPU a second one, as the first compiles kernels."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    detector = getattr(detectors, model)(8, checkpoint_backbone=recompute).train().to(device)
+    detector = build(model, 8, checkpoint_backbone=recompute).train().to(device)
     films = [torch.rand(1, size, size, device=device) for _ in range(batch)]
     box, label = torch.tensor([[0.1, 0.1, 0.4, 0.5]], device=device) * size, torch.tensor([1], device=device)
     targets = [{"boxes": box, "labels": label} for _ in films]

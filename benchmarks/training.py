@@ -36,10 +36,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
 
-from cxr.data.datamodule import RadiographDataModule
+from cxr.config.models import builder
+from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.coco import read_coco
 from cxr.data.sources.phantom import read_phantom
-from cxr.detect import detectors
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -65,8 +65,8 @@ def torchvision_defaults(num_classes: int) -> nn.Module:
 
 
 CONTENDERS: dict[str, Callable[[int], nn.Module]] = {
-    "tiny, shipped": detectors.fasterrcnn_tiny,
-    "mobilenet, shipped": detectors.fasterrcnn_mobilenet,
+    "tiny, shipped": builder("fasterrcnn_tiny"),
+    "mobilenet, shipped": builder("fasterrcnn_mobilenet"),
     "mobilenet, torchvision": torchvision_defaults,
 }
 
@@ -138,7 +138,7 @@ class PlainLoopBeside(L.Callback):
         self.plain.append(self.mark - start)
 
 
-def films_of(root: Path | None, folder: Path) -> RadiographDataModule:
+def films_of(root: Path | None, folder: Path) -> FilmDataModule:
     """Return the films of a COCO table, or drawn ones where there is none, ready to be taken."""
     if root is None:
         recipe = yaml.safe_load((ROOT / "conf" / "findings" / "eda.yaml").read_text(encoding="utf-8"))
@@ -149,15 +149,13 @@ def films_of(root: Path | None, folder: Path) -> RadiographDataModule:
         findings = FindingVocabulary([{"name": category["name"]} for category in table["categories"]])
         steps, read = Intensity([VoiWindow()]), read_coco
     shares = {"val_fraction": 0.0, "test_fraction": 0.25}
-    data = RadiographDataModule(
-        root or folder / "drawn", read, findings, steps, size=SIZE, cache=folder / "films", **shares
-    )
+    data = FilmDataModule(root or folder / "drawn", read, findings, steps, size=SIZE, cache=folder / "films", **shares)
     data.prepare_data()
     data.setup()
     return data
 
 
-def loader(data: RadiographDataModule, split: str, shuffle: bool = False) -> DataLoader[Any]:
+def loader(data: FilmDataModule, split: str, shuffle: bool = False) -> DataLoader[Any]:
     """Films that lie in memory, so that reading them costs nobody anything."""
     dataset = data.dataset(split)
     films = [dataset[i] for i in range(len(dataset))]
@@ -185,7 +183,7 @@ def trainer(folder: str, callback: L.Callback | None = None, steps: int = -1) ->
     )
 
 
-def race(data: RadiographDataModule, seconds: float, folder: str) -> dict[str, dict[str, float]]:
+def race(data: FilmDataModule, seconds: float, folder: str) -> dict[str, dict[str, float]]:
     """Train all contenders in turns and score them."""
     findings = data.findings
     train, test = loader(data, "train", shuffle=True), loader(data, "test")
@@ -209,9 +207,9 @@ def race(data: RadiographDataModule, seconds: float, folder: str) -> dict[str, d
     return result
 
 
-def compare_loops(data: RadiographDataModule, seconds: float, folder: str) -> dict[str, float]:
+def compare_loops(data: FilmDataModule, seconds: float, folder: str) -> dict[str, float]:
     """Return what a step of each loop costs: medians, and the ratio of step to step."""
-    task = DetectionTask(data.findings, detectors.fasterrcnn_tiny, ADAMW, partial(schedules.constant, warmup_steps=50))
+    task = DetectionTask(data.findings, builder("fasterrcnn_tiny"), ADAMW, partial(schedules.constant, warmup_steps=50))
     beside = PlainLoopBeside(copy.deepcopy(task.detector), forever(loader(data, "train", shuffle=True)))
     steps = 20 + round(seconds / 0.3)  # a step of both takes about 0.3 s on two cores
     trainer(folder, beside, steps).fit(task, loader(data, "train", shuffle=True))

@@ -19,8 +19,8 @@ import torch
 from cxr.config.errors import ConfigError
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import choose_operating_point
 from cxr.phantom.anatomy import FINDINGS as DRAWN
 from cxr.phantom.films import PhantomError, write_course_layout
 from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 FINDINGS = {"findings": [{"name": "nodule"}, {"name": "effusion", "chinese": "肋膜積水"}], "normal": ["none"]}
 STEPS = [{"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}]
 PHANTOM: dict[str, Any] = {"films": 8, "test_films": 2, "size": 96, "seed": 0, "normal_fraction": 0.25}
-DATA = "cxr.data.datamodule.RadiographDataModule"
+DATA = "cxr.data.film_data.FilmDataModule"
 
 
 @functools.cache
@@ -80,6 +80,7 @@ def content() -> dict[str, Any]:
     }
     card = {"config": config, "findings": copy.deepcopy(FINDINGS), "data": "0f", "versions": {"torch": "2"}}
     card |= {"kind": "radiograph", "operating_point": copy.deepcopy(point())}
+    card["films"] = {split: torch.arange(count) for split, count in (("train", 6), ("val", 2), ("test", 2))}
     return {"state_dict": {name: value.clone() for name, value in network().state_dict().items()}, "cxr": card}
 
 
@@ -203,6 +204,14 @@ DAMAGED: dict[str, tuple[str, Any, str]] = {  # key below "cxr", value, message
     "versions that are a list": ("versions", [1], r"cxr\.versions is list, expected dict"),
     "a kind that is a number": ("kind", 5, r"cxr\.kind is int, expected str"),
     "a fingerprint that is a number": ("data", 5, r"cxr\.data is int, expected str"),
+    "films that are a list": ("films", [1], r"cxr\.films is list, expected dict"),
+    "films of other splits": ("films", {"train": torch.arange(2)}, r"cxr\.films has \['train'\], expected the spl"),
+    "films of a split more": ("films.x", torch.arange(2), r"cxr\.films has .*'x'\], expected the splits train"),
+    "films without digests": ("films.val", None, r"cxr\.films\.val is NoneType, expected int64 \[films\], a dige"),
+    "films by names": ("films.val", ["Wang^Mei"], r"cxr\.films\.val is list, expected int64 \[films\]"),
+    "films of fractions": ("films.train", torch.ones(3), r"films\.train is torch\.float32 \[3\], expected int64"),
+    "films in rows": ("films.train", torch.ones(3, 2).long(), r"films\.train is torch\.int64 \[3, 2\], expected"),
+    "films of one number": ("films.test", torch.tensor(1), r"films\.test is torch\.int64 \[\], expected int64"),
 }
 HOSTILE: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "a weight that is NaN": (
@@ -365,7 +374,7 @@ def study(**changes: Any) -> dict[str, Any]:
         "test_studies": 1,
     }
     steps = [{"_target_": "cxr.read.intensity.CtWindow", "center": -300.0, "width": 1400.0}]
-    data = {"_target_": "cxr.data.study_datamodule.VolumeDataModule", "root": "series", "read": read, "size": 16}
+    data = {"_target_": "cxr.data.series_data.SeriesDataModule", "root": "series", "read": read, "size": 16}
     data |= {"intensity": {"_target_": "cxr.read.intensity.Intensity", "steps": steps}, "findings": FINDINGS}
     model = {"_target_": "cxr.volume.networks.cnn3d", "_partial_": True, "channels": [4, 4], "strides": [2]}
     config: dict[str, Any] = {"name": "run", "seed": 0, "task": {"_target_": "cxr.volume.task.StudyTask"}}

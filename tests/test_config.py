@@ -42,7 +42,7 @@ def options(group: str) -> list[str]:
     return [f"{group}={p.stem}" for p in sorted((CONF / group).glob("*.yaml"))]
 
 
-GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
+GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in ("hydra", "inherited"))
 
 
 # What must be typed beside a choice that does not stand alone; FOLDER and FILE are there.
@@ -79,11 +79,11 @@ def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, t
 @pytest.mark.parametrize(
     ("overrides", "monitor", "data"),
     [
-        (["model=r3d"], "val/auc", "cxr.data.study_datamodule.VolumeDataModule"),
-        (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.data.study_datamodule.VolumeDataModule"),
-        (["experiment=fusion"], "val/auc", "cxr.data.pair_datamodule.FusionDataModule"),
+        (["model=r3d"], "val/auc", "cxr.data.series_data.SeriesDataModule"),
+        (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.data.series_data.SeriesDataModule"),
+        (["experiment=fusion"], "val/auc", "cxr.data.pair_data.PairDataModule"),
         (["experiment=suppress"], "val/psnr", "cxr.data.layers.LayeredDataModule"),
-        (["experiment=demo", "model=yolov8"], "val/map_50", "cxr.data.datamodule.RadiographDataModule"),
+        (["experiment=demo", "model=yolov8"], "val/map_50", "cxr.data.film_data.FilmDataModule"),
     ],
 )
 def test_a_model_brings_its_task_its_data_and_what_it_is_judged_by(
@@ -95,8 +95,10 @@ def test_a_model_brings_its_task_its_data_and_what_it_is_judged_by(
 
 
 def test_a_model_and_data_of_another_kind_are_refused_with_what_to_type() -> None:
-    assert "with this model type data=volume, or data=fusion" in problems("model=r3d", "data=phantom")
-    assert "with this model type data=layers" in problems("model=unet", "data=phantom")
+    assert "learns from studies; type data=fusion or data=series or data=volume" in problems(
+        "model=r3d", "data=phantom"
+    )
+    assert "learns from layers; type data=layers" in problems("model=unet", "data=phantom")
 
 
 def test_a_checkpoints_films_are_not_for_training(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
+from cxr.detect.image_head import with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import FindingVocabulary
 from scripts import ROOT, Job, call, start
@@ -34,7 +35,8 @@ def films(count: int) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         labels = torch.arange(len(boxes)) % 2 + 1
         found = np.concatenate([boxes + rng.normal(0, 15, boxes.shape), np.array([[0.5, 0.5, 90.0, 80.0]])])
         scores = torch.from_numpy(rng.uniform(0, 1, len(found)).astype(np.float32))
-        detection = {"boxes": tensor(found), "labels": torch.cat([labels, torch.ones(1).long()]), "scores": scores}
+        boxes_found = {"boxes": tensor(found), "labels": torch.cat([labels, torch.ones(1).long()]), "scores": scores}
+        detection = with_image_scores(boxes_found, 2, None, 0.0, 0.0)
         made.append((detection, {"boxes": tensor(boxes), "labels": labels, "film": torch.tensor(index)}))
     return made
 

@@ -28,24 +28,25 @@ def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) ->
     assert "http" not in page
     assert "not a diagnosis" in page
     assert "index.html" in out
-    assert load(run / "metrics.json")["checkpoints"]["A"]["films"] == 8
+    metrics = load(run / "metrics.json")["checkpoints"]["A"]
+    assert metrics["films"] == metrics["these_films"]["new"] == 8
     assert load(run / "result.json")["status"] == "completed"
     assert {p.stem for p in (run / "figures").iterdir()} == {
         "froc", "precision_recall", "roc", "reliability", "confusion", "sizes",
     }  # fmt: skip
     with (run / "per_finding.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 8
-    kept, metrics = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
+    kept, whole = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
     out = call("evaluate.py", place, CKPT, FEW, "language=zh", "hydra.run.dir=whole")
     assert '<html lang="zh-Hant">' in (run / "index.html").read_text(encoding="utf-8")
     assert "detecting" not in out
     assert (run / "detections.json").stat().st_mtime_ns == kept
-    assert load(run / "metrics.json") == metrics
+    assert load(run / "metrics.json") == whole
 
 
 def test_ap50_is_that_of_the_training_run(place: Path) -> None:
     trained = load(place / "run" / "result.json")["metrics"]["test/map_50"]
-    ours = load(place / "whole" / "metrics.json")["checkpoints"]["A"]["all_findings"]["ap50_present"]["value"]
+    ours = load(place / "whole" / "metrics.json")["checkpoints"]["A"]["all_findings"]["ap50"]["value"]
     assert trained > 0
     assert ours == pytest.approx(trained, abs=1e-3)
 
@@ -75,9 +76,34 @@ def test_the_frozen_operating_point_is_applied_and_test_films_choose_one_only_by
     assert screening["from"] == "frozen in the checkpoint"
     assert screening["figures"]["cleared"]["value"] == 0.0  # nothing scores below 0
     out = call("evaluate.py", place, "ckpt=frozen.ckpt", FEW, "screening.derive_on=test", "hydra.run.dir=derived")
-    assert "was chosen on the films that screening is measured on" in " ".join(out.split())
+    assert "was chosen on all of the films that screening is measured on" in " ".join(out.split())
     page = (place / "derived" / "index.html").read_text(encoding="utf-8")
-    assert "<strong>The operating point of this checkpoint was chosen on the films that screening" in page
+    assert "<strong>The operating point of this checkpoint was chosen on all of the films that screening" in page
+
+
+def test_films_are_known_by_their_pixels_in_another_folder_and_other_splits(place: Path) -> None:
+    shutil.copytree(place / "data" / "phantom_smoke", place / "copy")
+    words = ("data=course", "data.root=copy", "data.seed=5", "split=all", "hydra.run.dir=copied")
+    out = call("evaluate.py", place, CKPT, "samples=20", *words)
+    counts = {split: len(films) for split, films in digests(place).items()}
+    these = load(place / "copied" / "metrics.json")["checkpoints"]["A"]["these_films"]
+    assert (these["trained_on"], these["best_epoch_chosen_on"]) == (counts["train"], counts["val"])
+    assert (these["operating_point_chosen_on"], these["new"]) == (counts["val"], counts["test"])
+    assert f"this checkpoint was trained on {counts['train']}: the figures flatter it" in " ".join(out.split())
+
+
+def digests(place: Path) -> dict[str, torch.Tensor]:
+    """Return the digests of the films that the detector of all end-to-end tests was trained with."""
+    content = torch.load(place / "run" / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")
+    return content["cxr"]["films"]  # type: ignore[no-any-return]
+
+
+def test_a_checkpoint_without_digests_of_its_films_is_refused(place: Path) -> None:
+    content = torch.load(place / "run" / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")
+    del content["cxr"]["films"]
+    torch.save(content, place / "unknown.ckpt")
+    out = call("evaluate.py", place, "ckpt=unknown.ckpt", "hydra.run.dir=unknown", code=2)
+    assert "cxr.films is missing, expected a digest of each film" in " ".join(out.split())
 
 
 def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> None:
@@ -87,7 +113,8 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
     words = ("data=course", "data.root=broken", "data.cache=other_cache", "hydra.run.dir=broken_run")
     out = call("evaluate.py", place, CKPT, FEW, *words)
     assert film.name in out
-    assert load(place / "broken_run" / "metrics.json")["checkpoints"]["A"]["films"] == 7
+    metrics = load(place / "broken_run" / "metrics.json")["checkpoints"]["A"]
+    assert metrics["films"] == metrics["these_films"]["new"] == 7
     page = (place / "broken_run" / "index.html").read_text(encoding="utf-8")
     assert "file 1: " in page  # the path is for the user who named the folder
     assert film.name not in page

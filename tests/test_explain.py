@@ -72,6 +72,46 @@ def test_a_folder_of_films_with_one_that_is_none(place: Path) -> None:
     assert json.loads((place / "folder" / "result.json").read_text(encoding="utf-8"))["films"] == 2
 
 
+FROM_OUTSIDE = {
+    "my_conf/cam/fem.yaml": """# A method of grad-cam's that this project has no YAML for.
+fem:
+  _target_: cxr.explain.library.LibraryCam
+  method: {_target_: pytorch_grad_cam.FEM, _partial_: true, k: 2}
+  knows_the_finding: false
+""",
+    "my_conf/cam/spread.yaml": """# A map of the user's own.
+spread:
+  _target_: my_maps.Spread
+""",
+    "my_maps.py": """from cxr.explain.cam import LevelCam
+
+
+class Spread(LevelCam):
+    def cells(self, film, candidate):
+        return film.level(candidate)[0].std(0)
+""",
+}
+
+
+def test_a_map_from_outside_is_a_yaml_for_the_librarys_and_a_class_more_for_ones_own(place: Path) -> None:
+    for name, text in FROM_OUTSIDE.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text, encoding="utf-8")
+    words = ("--config-dir", "my_conf", CKPT, *FEW, "cam=[fem,spread]", "hydra.run.dir=mine")
+    call("explain.py", place, *words, before=f"import sys; sys.path.append({str(place)!r})")
+    run = place / "mine"
+    films = list(run.glob("films/*/film.json"))
+    assert len(films) == 2
+    for film in films:
+        boxes = json.loads(film.read_text(encoding="utf-8"))["boxes"]
+        assert boxes
+        assert all(box["maps"].keys() == {"fem", "spread"} and box["notes"] == {"fem": "blind"} for box in boxes)
+        assert all((film.parent / name).exists() for box in boxes for name in box["maps"].values())
+    assert (run / "fem.png").exists()
+    assert (run / "spread.png").exists()
+    assert json.loads((run / "sanity.json").read_text(encoding="utf-8")).keys() == {"fem", "spread"}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -80,6 +120,8 @@ def test_a_folder_of_films_with_one_that_is_none(place: Path) -> None:
         ([CKPT, "images=/nowhere"], "there is no such file or folder"),
         ([CKPT, "split=tset"], "expected one of"),
         ([CKPT, "cam.ablationcam.value=median"], "expected one of mean, zero, low"),
+        ([CKPT, "cam=gradcam", "cam.gradcam.method._target_=pytorch_grad_cam.GradCam"], "there is no 'GradCam'"),
+        ([CKPT, "cam=gradcam", "cam.gradcam.method._target_=pytorch_grad_cam.FinerCAM"], "expected a subclass of"),
         ([], "ckpt has no value yet"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The house's order: imports point one way, every module has its room, and few rooms know Hydra. Read from the source."""
+"""The house's order: imports point one way, every module has its room, few rooms know Hydra. Read from the source."""
 
 import ast
 from pathlib import Path

@@ -21,8 +21,8 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
-from cxr.data.datamodule import RadiographDataModule
 from cxr.data.film import Film
+from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.rsna import read_rsna
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
@@ -285,7 +285,7 @@ def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, An
     [
         ("data", "os.system"),
         ("data", "lightning.LightningDataModule"),
-        ("data", "cxr.data.datamodule.RadiographDataModule.from_datasets"),
+        ("data", "cxr.data.film_data.FilmDataModule.from_datasets"),
         ("data.read", "cxr.data.datamodule.os.system"),
         ("data.read", "cxr.phantom.films.write_course_layout"),
         ("data.read", "cxr.phantom.films.read_course"),  # imported there
@@ -331,7 +331,7 @@ def test_a_checkpoint_does_not_choose_where_this_machine_writes(written: Any, tm
 def test_interpolations_in_a_checkpoint_are_text(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "told")
     assert load_data(written("data.root", "${oc.env:SECRET}")).root == Path("${oc.env:SECRET}")
-    chosen = {"_target_": "cxr.data.datamodule.RadiographDataModule", "root": ".", "seed": "${seed}"}
+    chosen = {"_target_": "cxr.data.film_data.FilmDataModule", "root": ".", "seed": "${seed}"}
     with pytest.raises(ConfigError, match=r"its config's seed is '\$\{oc\.env:SECRET\}', expected int"):
         load_data(written("seed", "${oc.env:SECRET}"), chosen)
 
@@ -361,7 +361,7 @@ def test_the_settings_of_every_model_and_experiment_are_within_the_limits(tmp_pa
     assert model_builder(checkpoint, restore._NETWORK if of_studies(checkpoint) else restore._DETECTOR)
 
 
-FILMS = "cxr.data.datamodule"
+FILMS = "/inherited/films"
 DATA_SETS = sorted(p.stem for p in (CONF / "data").glob("*.yaml") if FILMS in p.read_text(encoding="utf-8"))
 
 
@@ -376,20 +376,20 @@ def test_every_data_set_of_conf_can_come_back(tmp_path: Path, choice: str) -> No
 # --- the data
 
 
-def ready(data: RadiographDataModule) -> RadiographDataModule:
+def ready(data: FilmDataModule) -> FilmDataModule:
     data.prepare_data()
     data.setup()
     return data
 
 
 @pytest.fixture(scope="module")
-def original(root: Path, tmp_path_factory: pytest.TempPathFactory) -> RadiographDataModule:
+def original(root: Path, tmp_path_factory: pytest.TempPathFactory) -> FilmDataModule:
     """The data as ``train.py`` makes them."""
     cfg = composed(f"data.root={root}", f"data.cache={tmp_path_factory.mktemp('cache')}")
     return ready(hydra.utils.instantiate(cfg.data, _convert_="all"))
 
 
-def test_the_data_are_those_it_was_trained_on(written: Any, original: RadiographDataModule, tmp_path: Path) -> None:
+def test_the_data_are_those_it_was_trained_on(written: Any, original: FilmDataModule, tmp_path: Path) -> None:
     checkpoint = written("data.root", str(original.root), data=original.fingerprint())
     data = ready(load_data(checkpoint, {"root": None, "cache": str(tmp_path / "cache"), "read": None}))
     assert same_films(checkpoint, data)
@@ -403,7 +403,7 @@ def test_the_data_are_those_it_was_trained_on(written: Any, original: Radiograph
 
 
 def test_films_that_stand_elsewhere_now_are_found_by_their_root(
-    written: Any, original: RadiographDataModule, tmp_path: Path
+    written: Any, original: FilmDataModule, tmp_path: Path
 ) -> None:
     checkpoint = written("data.root", "/nowhere", data=original.fingerprint())
     with pytest.raises(ConfigError, match=r"data\.root=/nowhere: there is no such folder"):
@@ -428,22 +428,23 @@ def test_films_that_stand_elsewhere_now_are_found_by_their_root(
     ],
 )
 def test_settings_that_are_the_detectors_or_nobodys_are_refused(
-    written: Any, original: RadiographDataModule, overrides: dict[str, Any], message: str
+    written: Any, original: FilmDataModule, overrides: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_data(written("data.root", str(original.root)), {"size": 64, **overrides})  # 64 is as it was trained
 
 
 def test_another_data_set_comes_as_the_detector_needs_it(written: Any, tmp_path: Path) -> None:
-    chosen = OmegaConf.load(CONF / "data" / "course.yaml")
+    chosen = compose("evaluate", ["ckpt=any.ckpt", "data=course"]).data
     checkpoint = written("seed", 11, "intensity=percentile")
     with pytest.raises(ConfigError, match=r"data\.root has no value yet: type data\.root="):
-        load_data(checkpoint, OmegaConf.create({"data": chosen}).data)
+        load_data(checkpoint, chosen)
     chosen.root = str(tmp_path)
-    data = load_data(checkpoint, OmegaConf.create({"data": chosen}).data)
+    data = load_data(checkpoint, chosen)
     assert (data.root, data.size, data.seed, data.augment) == (tmp_path, 64, 11, None)  # course.yaml says 512
     assert data.findings is checkpoint.findings
     assert data.cache.intensity.fingerprint() == restored_intensity(checkpoint).fingerprint()
+    OmegaConf.set_struct(chosen, False)
     chosen.findngs = "x"
     with pytest.raises(ConfigError, match="findngs"):
         load_data(checkpoint, chosen)
@@ -457,10 +458,10 @@ def read_mine(root: Path, findings: FindingVocabulary) -> list[Film]:
 
 def test_a_user_may_name_a_reader_of_their_own(written: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "mine", sys.modules[__name__])
-    chosen = {"_target_": "cxr.data.datamodule.RadiographDataModule", "root": str(tmp_path)}
+    chosen = {"_target_": "cxr.data.film_data.FilmDataModule", "root": str(tmp_path)}
     data = load_data(written(), chosen | {"read": {"_target_": "mine.read_mine", "_partial_": True}})
     assert len(data.read(tmp_path, data.findings)) == 4
-    with pytest.raises(ConfigError, match=r"expected cxr\.data\.datamodule\.RadiographDataModule"):
+    with pytest.raises(ConfigError, match=r"expected cxr\.data\.film_data\.FilmDataModule"):
         load_data(written(), {"_target_": "builtins.dict"})
 
 

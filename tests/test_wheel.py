@@ -23,11 +23,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MINE = "# Mine.\ndefaults:\n  - fasterrcnn_tiny\n_target_: my_package.detectors.mine\n"
 DETECTOR = """
-from cxr.detect.detectors import fasterrcnn_tiny
+from cxr.config.models import build, builder
 
 def mine(num_classes, **settings):
     print("a detector of my own", flush=True)
-    return fasterrcnn_tiny(num_classes, **settings)
+    return build("fasterrcnn_tiny", num_classes, **settings)
 """
 
 pytestmark = pytest.mark.slow

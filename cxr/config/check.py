@@ -9,14 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from cxr.config.command_line import nearest
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import check_name
-from cxr.config.signatures import signature
+from cxr.config.signatures import constant, signature
 from cxr.export.card import CARD
-
-_ROOMS = {  # of a task → of its data, and what to type
-    "detect": (("datamodule",), "phantom, course, coco, vindr, nih, rsna, chestxdet, yolo or merge"),
-    "volume": (("study_datamodule", "pair_datamodule"), "volume, or data=fusion for model=fusion"),
-    "suppress": (("layers",), "layers"),
-}
+from cxr.installation import CONF
 
 
 def check(cfg: DictConfig) -> None:
@@ -32,7 +27,7 @@ def check(cfg: DictConfig) -> None:
         group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
-    problems += [*_check_rooms(cfg), *_check_values(cfg)]
+    problems += [*_check_data(cfg), *_check_values(cfg)]
     if problems:
         head = "the config has a problem" if len(problems) == 1 else f"the config has {len(problems)} problems"
         raise ConfigError("\n  - ".join([f"{head}; nothing was started:", *problems]))
@@ -84,12 +79,24 @@ def _is_plain(node: DictConfig, name: str) -> bool:
     return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
 
 
-def _check_rooms(cfg: DictConfig) -> Iterator[str]:
-    """A task and its data belong together."""
-    task, data = (str(OmegaConf.select(cfg, f"{group}._target_")) for group in ("task", "data"))
-    for room, (own, choices) in _ROOMS.items():
-        if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and data.split(".")[2] not in own:
-            yield f"data: {data} holds nothing for {task} to learn from; with this model type data={choices}"
+def _check_data(cfg: DictConfig) -> Iterator[str]:
+    """The data serve what the task learns from, where both say what that is."""
+    wanted, target = cfg.get("learns_from"), str(OmegaConf.select(cfg, "data._target_"))
+    served = constant(target, "serves")
+    if wanted and served and served != wanted:
+        choices = " or ".join(f"data={name}" for name, data in _shipped_data() if constant(data, "serves") == wanted)
+        yield f"data: {target} serves {served}, and {cfg.task._target_} learns from {wanted}; type {choices}"
+
+
+def _shipped_data() -> Iterator[tuple[str, str]]:
+    """Yield the name and the data module of every data set of conf/data/."""
+    for path in sorted((CONF / "data").glob("*.yaml")):
+        node = OmegaConf.load(path)
+        inherited = [str(entry).strip("/").partition("@")[0] for entry in node.get("defaults", [])]
+        for name in inherited if "_target_" not in node else ():
+            if (CONF / f"{name}.yaml").exists():
+                node = OmegaConf.load(CONF / f"{name}.yaml")
+        yield path.stem, str(node.get("_target_"))
 
 
 def _check_values(cfg: DictConfig) -> Iterator[str]:

@@ -69,6 +69,27 @@ def signature(target: str) -> Mapping[str, Parameter] | None:
     return _imported(module, name) if found is None else _parameters(*found)
 
 
+def constant(target: str, name: str) -> str:
+    """Return the text that the class ``package.module.Name``, or the first it inherits it from, gives to ``name``.
+
+    "" where the source does not say, or there is no such class.
+    """
+    module, _, of = target.rpartition(".")
+    found = _find(module, of)
+    if found is None or not isinstance(found[0], ast.ClassDef):
+        return ""
+    node, module = found
+    for line in node.body:
+        if isinstance(line, ast.Assign) and name in map(ast.unparse, line.targets):
+            return str(line.value.value) if isinstance(line.value, ast.Constant) else ""
+    return next((text for base in node.bases if (text := constant(f"{module}.{_class_name(base)}", name))), "")
+
+
+def _class_name(base: ast.expr) -> str:
+    """The name of a base class as it stands in the source, without what a generic one is of."""
+    return ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+
+
 def _parameters(node: ast.stmt, module: str) -> Mapping[str, Parameter] | None:
     if isinstance(node, ast.ClassDef):
         method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -90,7 +111,7 @@ def _inherited(node: ast.ClassDef, module: str) -> Mapping[str, Parameter] | Non
         return _imported(module, node.name)
     if not node.bases:
         return {}
-    found = _find(module, ast.unparse(node.bases[0]))
+    found = _find(module, _class_name(node.bases[0]))
     return _imported(module, node.name) if found is None else _parameters(*found)
 
 

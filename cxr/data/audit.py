@@ -21,7 +21,7 @@ from cxr.data.source_balance import SourceCount, count_sources, entangled
 from cxr.data.sources.layouts import VOCABULARY, read_films, read_merge_file, read_vocabulary, vocabulary_of
 from cxr.data.sources.merge import Joined
 from cxr.data.sources.readers import Agreement, agreement
-from cxr.data.splits import split_films
+from cxr.data.splits import split_items
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity
@@ -232,7 +232,7 @@ def split_as_trained(
 ) -> dict[str, list[Film]]:
     """Return the splits that a training with these settings has, and the films it leaves out. Raises ``ValueError``."""
     readable = [film for film in films if any(path not in unreadable for path in (film.path, *film.copies))]
-    splits = split_films(readable, val_fraction, test_fraction, seed)
+    splits = split_items(readable, val_fraction, test_fraction, seed)
     placed = {id(film) for some in splits.values() for film in some}
     left_out = [film for film in films if id(film) not in placed]
     return splits | ({LEFT_OUT: left_out} if left_out else {})

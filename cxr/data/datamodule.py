@@ -1,267 +1,234 @@
-"""Films and boxes → batches: what Lightning asks for, the same with any number of workers and after a resume."""
+"""Items of a data set → batches: what Lightning asks for, the same with any number of workers and after a resume."""
 
 import logging
 import multiprocessing
 import os
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Generic, Literal
 
 import lightning as L  # noqa: N812  the name its documentation uses
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from cxr.data import rare
-from cxr.data.augment import Augment
-from cxr.data.dataset import EpochSampler, RadiographDataset, Sample, collate, share, start_worker
-from cxr.data.film import Film
-from cxr.data.modalities import kind_of, of_one_kind
-from cxr.data.splits import set_normal_fraction, split_films
-from cxr.findings import FindingVocabulary
-from cxr.read.cache import FilmCache
+from cxr.data.dataset import EpochSampler, share, start_worker
+from cxr.data.item import AnyItem
+from cxr.data.splits import split_items
 from cxr.read.dicom import ReadError
-from cxr.read.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 
-_LEAST_SIZE = 32  # px: one cell of the coarsest feature map, with stride 32
 
-
-class RadiographDataModule(L.LightningDataModule):
-    """A data set read, decoded once into a cache, split by patient, and served in batches.
-
-    Where a trainer has several processes, each is served its ``share`` of the films: in training of one shuffled order,
-    in validation and test of the split's own order. In these the last films may come in two processes, and a target's
-    ``film`` tells that they are the same.
+@dataclass(frozen=True)
+class Decoded(Generic[AnyItem]):
+    """What came of decoding the items that a data set lists.
 
     Args:
-        root: where the data set is, given to ``read``.
-        read: ``read_course``, ``read_coco``, …: (root, findings) → films.
-        findings: the vocabulary that gives boxes their class indices.
-        intensity: stored values → what the detector sees.
-        augment: for training films only.
-        size: longest side of the network frame, pixels.
-        cache: folder of the decoded films; may be shared between runs and processes.
-        batch_size: films a step, in each process.
+        items: those that can be read, wholly or in part.
+        errors: the files that cannot be read, each with the reason.
+        damaged: how many of the listed items lost something that no copy replaces.
+    """
+
+    items: list[AnyItem]
+    errors: list[tuple[Path, ReadError]]
+    damaged: int
+
+
+class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
+    """Items read, decoded once into a cache, split by patient, and served in batches.
+
+    A data module of one kind of item says what the data set lists (``listed``), which of it can be read (``decode``),
+    how one item's pixels are told from another's (``digest``), and what its samples are (``dataset``).
+
+    Where a trainer has several processes, each is served its ``share`` of the items: in training of one shuffled order,
+    in validation and test of the split's own order. In these the last items may come in two processes.
+
+    Args:
+        root: where the data set is.
+        batch_size: items a step, in each process.
         workers: loader processes; ``None`` takes none without a GPU or with two cores or fewer, where a process more
             only takes time from training, else up to 8. Samples do not depend on it.
-        normal_fraction: share of normal films in training; ``None`` takes them as they are.
-        repeat_threshold: films of findings on a smaller share of the training films than this are shown more often
-            (``repeat_factors``); ``None`` shows each film once an epoch.
-        withhold: findings that training and validation films do not tell of (``withhold``); the test films do.
-        shots: train on so many films of each finding and so many normal ones (``few_shots``); ``None`` on all.
-        val_fraction, test_fraction, folds, fold: see ``split_films``.
+        val_fraction, test_fraction, folds, fold: see ``split_items``.
         seed: of splits, shuffling and augmentation.
-        on_unreadable: "skip" leaves unreadable films out and names them, "raise" stops at them.
-        modality: take the films of this Modality, or of these; the others are counted and left out. ``None`` takes all,
-            and refuses films of more than one kind (``Preprocessing.kind``).
+        on_unreadable: "skip" goes on without what cannot be read and names it, "raise" stops at it.
 
     Raises ``ValueError`` for a setting that no data set can be served with, before any data are read.
     """
 
+    serves: ClassVar[str] = ""
+    """What the batches hold, in a task's word ``learns_from``; "": not checked before the data are read."""
+    noun: ClassVar[tuple[str, str]] = ("item", "items")
+    """What one item and several are called in messages."""
+    without: ClassVar[str] = "They are left out."
+    """What becomes of items that cannot be read, as the warning says it."""
+    collate: ClassVar[Callable[..., Any] | None] = None
+    """What makes a batch of samples; ``None``: torch's own way."""
+
     def __init__(
         self,
         root: Path | str,
-        read: Callable[[Path, FindingVocabulary], list[Film]],
-        findings: FindingVocabulary,
-        intensity: Preprocessing,
-        augment: Augment | None = None,
-        size: int = 512,
-        cache: Path | str = ".cache/films",
-        batch_size: int = 8,
-        workers: int | None = None,
-        normal_fraction: float | None = None,
-        repeat_threshold: float | None = None,
-        withhold: Sequence[str] = (),
-        shots: int | None = None,
-        val_fraction: float = 0.15,
-        test_fraction: float = 0.15,
+        *,
+        batch_size: int,
+        workers: int | None,
+        seed: int,
+        val_fraction: float = 0.0,
+        test_fraction: float = 0.0,
         folds: int | None = None,
         fold: int = 0,
-        seed: int = 0,
         on_unreadable: Literal["skip", "raise"] = "skip",
-        modality: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        _check("batch_size", batch_size, batch_size >= 1, "at least 1")
-        _check("size", size, size >= _LEAST_SIZE, f"at least {_LEAST_SIZE} px: a detector halves a film five times")
-        _check("val_fraction", val_fraction, 0 <= val_fraction < 1, "0 <= val_fraction < 1")
-        _check("test_fraction", test_fraction, 0 <= test_fraction < 1, "0 <= test_fraction < 1")
-        share_allowed = normal_fraction is None or 0 <= normal_fraction < 1
-        _check("normal_fraction", normal_fraction, share_allowed, "0 <= normal_fraction < 1, or null for all films")
-        threshold_allowed = repeat_threshold is None or 0 < repeat_threshold <= 1
-        _check("repeat_threshold", repeat_threshold, threshold_allowed, "0 < repeat_threshold <= 1, or null")
-        _check("shots", shots, shots is None or shots >= 1, "at least 1, or null for all films")
-        _check("folds", folds, folds is None or folds >= 2, "at least 2, or null for one split")
-        _check("fold", fold, folds is None or 0 <= fold < folds, f"0..{(folds or 1) - 1}, as data.folds is {folds}")
-        _check("on_unreadable", on_unreadable, on_unreadable in ("skip", "raise"), "'skip' or 'raise'")
+        require("batch_size", batch_size, batch_size >= 1, "at least 1")
+        require("workers", workers, workers is None or workers >= 0, "at least 0, or null for what fits the machine")
+        require("val_fraction", val_fraction, 0 <= val_fraction < 1, "0 <= val_fraction < 1")
+        require("test_fraction", test_fraction, 0 <= test_fraction < 1, "0 <= test_fraction < 1")
+        require("folds", folds, folds is None or folds >= 2, "at least 2, or null for one split")
+        require("fold", fold, folds is None or 0 <= fold < folds, f"0..{(folds or 1) - 1}, as data.folds is {folds}")
+        require("on_unreadable", on_unreadable, on_unreadable in ("skip", "raise"), "'skip' or 'raise'")
         self.root = Path(root)
-        self.read = read
-        self.findings = findings
-        self.augment = augment
-        self.size = size
-        self.cache = FilmCache(Path(cache), intensity, size)
         self.batch_size = batch_size
         self.workers = _workers() if workers is None else workers
-        self.normal_fraction = normal_fraction
-        self.repeat_threshold = repeat_threshold
-        self.withhold = tuple(findings.resolve(withhold, source="data.withhold"))
-        self.shots = shots
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.folds = folds
         self.fold = fold
         self.seed = seed
         self.on_unreadable = on_unreadable
-        wanted = [modality] if isinstance(modality, str) else modality
-        self.modality = None if wanted is None else [name.upper() for name in wanted]
-        self.films: dict[str, list[Film]] = {}
+        self.films: dict[str, list[AnyItem]] = {}  # the items of each split, from ``setup`` on
         self.unreadable: list[ReadError] = []
         self.unreadable_files: list[Path] = []  # of these errors, in their order
 
+    @abstractmethod
+    def listed(self) -> list[AnyItem]:
+        """Return what the data set lists, of one kind, not yet decoded. Raises ``ValueError`` where that is nothing."""
+
+    @abstractmethod
+    def decode(self, items: list[AnyItem]) -> Decoded[AnyItem]:
+        """Decode what the cache lacks, and return what can be read."""
+
+    @abstractmethod
+    def digest(self, item: AnyItem) -> str:
+        """Return digits that are the same for items of the same pixels alone."""
+
+    @abstractmethod
+    def dataset(self, split: str) -> Dataset[Any]:
+        """Return the samples of "train", "val" or "test"; ``dataset[epoch, i]`` is item i as augmented for an epoch."""
+
+    def marks(self, item: AnyItem) -> bytes:
+        """Return what is known of an item beside its findings."""
+        return b""
+
+    def arranged(self, splits: dict[str, list[AnyItem]]) -> dict[str, list[AnyItem]]:
+        """Return the splits as they are to be served, where a setting leaves out or changes items."""
+        return splits
+
+    def repeats(self) -> Sequence[float] | None:
+        """Return how often each training item is shown an epoch; ``None``: once."""
+        return None
+
+    @property
+    def kind(self) -> str | None:
+        """What the films are, all of them, where they are single films (``Preprocessing.kind``)."""
+        return None
+
     def prepare_data(self) -> None:
-        """Read the data set and decode what the cache lacks; processes that start together decode a film once."""
-        self._readable  # noqa: B018  reading is what it is for
+        """Read the data set and decode what the cache lacks; processes that start together decode an item once."""
+        self.readable  # noqa: B018  reading is what it is for
 
     def setup(self, stage: str | None = None) -> None:
-        """Split the readable films; ``films`` has them from then on. A second call changes nothing."""
+        """Split the readable items; ``films`` has them from then on. A second call changes nothing."""
         if self.films:
             return
-        splits = split_films(self._readable, self.val_fraction, self.test_fraction, self.seed, self.folds, self.fold)
-        if self.withhold:
-            splits |= {split: rare.withhold(splits[split], self.withhold, self.findings) for split in ("train", "val")}
-        splits["train"] = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
-        if self.shots is not None:
-            splits["train"] = rare.few_shots(splits["train"], self.shots, self.seed)
+        fractions = self.val_fraction, self.test_fraction
+        splits = self.arranged(split_items(self.readable, *fractions, self.seed, self.folds, self.fold))
         if not splits["train"]:
-            raise ValueError(f"{self.root}: no film is left for training")
+            raise ValueError(f"{self.root}: no {self.noun[0]} is left for training")
         if not splits["val"] and (self.folds or self.val_fraction > 0):
             raise ValueError(self._without_validation(splits))
         self._warn_of_shared_pixels(splits)
         self.films = splits
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change when a film's pixels, boxes, findings or split do."""
+        """Return 16 hex digits that change when the pixels, marks, findings or split of an item do."""
         digest = blake2b(digest_size=8)
-        for split, films in sorted(self.films.items()):
-            for film in sorted(films, key=lambda film: film.id):
-                names = "|".join((split, film.id, *film.findings, self.cache.get(film.path).digest))
-                digest.update(names.encode() + film.boxes.tobytes())
-                if film.labelled is not None:
-                    digest.update("|".join(sorted(film.labelled)).encode())
+        for split, items in sorted(self.films.items()):
+            for item in sorted(items, key=lambda item: item.id):
+                digest.update("|".join((split, item.id, *item.findings, self.digest(item))).encode() + self.marks(item))
         return digest.hexdigest()
 
-    @property
-    def kind(self) -> str:
-        """What the films are, all of them: "radiograph", "CT", …; see ``Preprocessing.kind``."""
-        return kind_of(self._readable[0], self.cache)
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return batches of augmented items in a new order each epoch; a last batch that is not full is left out."""
+        length = len(self.films["train"])
+        sampler = EpochSampler(length, self.seed, *self._place(), repeats=self.repeats())
+        return self._loader("train", sampler, drop_last=len(sampler) >= self.batch_size)
 
-    @property
-    def channels(self) -> int:
-        """Channels of an image, all of them: what the stem of the network must take, if it is more than one."""
-        return int(np.prod(self.cache.get(self._readable[0].path).pixels.shape[2:]))
-
-    def dataset(self, split: str) -> RadiographDataset:
-        """Return the data set of "train", "val" or "test"."""
-        augment = self.augment if split == "train" else None
-        return RadiographDataset(self.films[split], self.findings, self.cache, self.size, augment, self.seed)
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of augmented films in a new order each epoch; a last batch that is not full is left out."""
-        dataset = self.dataset("train")
-        threshold = self.repeat_threshold
-        repeats = None if threshold is None else rare.repeat_factors(dataset.films, threshold)
-        sampler = EpochSampler(len(dataset), self.seed, *self._place(), repeats=repeats)
-        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of validation films, in order."""
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return batches of validation items, in order."""
         return self._in_order("val")
 
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of test films, in order."""
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return batches of test items, in order."""
         return self._in_order("test")
 
     @cached_property
-    def _readable(self) -> list[Film]:
-        """Return the readable films; what is not is put in ``unreadable``."""
-        films = self.read(self.root, self.findings)
-        if not films:
-            raise ValueError(f"{self.root}: the data set has no films")
-        films = of_one_kind(films, self.cache, self.modality, self.root)
-        failures = self.cache.fill([film.path for film in films])
-        failures |= self.cache.fill([copy for film in films if film.path in failures for copy in film.copies])
-        self.unreadable_files = sorted(failures)
-        self.unreadable = [failures[path] for path in self.unreadable_files]
-        found = (_first_readable(film, failures) for film in films)
-        readable = [film for film in found if film is not None]
-        if failures:
+    def readable(self) -> list[AnyItem]:
+        """The items that can be read. What cannot is told, and stands in ``unreadable``."""
+        listed = self.listed()
+        decoded = self.decode(listed)
+        self.unreadable_files = [path for path, _ in decoded.errors]
+        self.unreadable = [error for _, error in decoded.errors]
+        if self.unreadable:
             listing = "\n  ".join(str(error) for error in self.unreadable)
-            lost = len(films) - len(readable)
-            message = f"{lost} of {len(films)} films cannot be read, {len(failures)} files:\n  {listing}"
-            if lost and self.on_unreadable == "raise":
+            counts = f"{decoded.damaged} of {len(listed)} {self.noun[1]} cannot be read"
+            message = f"{counts}, {len(self.unreadable)} files or folders:\n  {listing}"
+            if not decoded.items or (decoded.damaged and self.on_unreadable == "raise"):
                 raise ReadError(message)
-            _log.warning("%s\nFilms with a readable copy are read from it, others left out.", message)
-            of_one_kind(readable, self.cache, None, self.root)  # a copy may be of another kind
-        self._check_sizes(readable)
-        return readable
+            _log.warning("%s\n%s", message, self.without)
+        return decoded.items
 
-    def _without_validation(self, splits: dict[str, list[Film]]) -> str:
-        """Say why no film validates, and what to type."""
-        films = [film for some in splits.values() for film in some]
-        counts = f"{len(films)} films of {len({film.patient for film in films})} patients"
+    def _without_validation(self, splits: dict[str, list[AnyItem]]) -> str:
+        """Say why no item validates, and what to type."""
+        items = [item for some in splits.values() for item in some]
+        counts = f"{len(items)} {self.noun[1]} of {len({item.patient for item in items})} patients"
         parts = ", ".join(f"{len(some)} {split}" for split, some in splits.items())
         asked = f"fold {self.fold} of {self.folds}" if self.folds else f"data.val_fraction {self.val_fraction}"
         hint = "a smaller data.folds" if self.folds else "a larger data.val_fraction"
-        return f"{self.root}: no film is left for validation: {counts} give {parts} with {asked}. Give {hint}"
+        return f"{self.root}: no {self.noun[0]} is left for validation: {counts} give {parts} with {asked}. Give {hint}"
 
-    def _warn_of_shared_pixels(self, splits: dict[str, list[Film]]) -> None:
-        """Warn of films in different splits that are one picture: a score on them is worth nothing."""
-        places: dict[str, dict[str, Film]] = defaultdict(dict)
-        for split, films in splits.items():
-            for film in films:
-                places[self.cache.get(film.path).digest].setdefault(split, film)
+    def _warn_of_shared_pixels(self, splits: dict[str, list[AnyItem]]) -> None:
+        """Warn of items in different splits that are one picture: a score on them is worth nothing."""
+        places: dict[str, dict[str, AnyItem]] = defaultdict(dict)
+        for split, items in splits.items():
+            for item in items:
+                places[self.digest(item)].setdefault(split, item)
         if shared := [list(place.items()) for place in places.values() if len(place) > 1]:
-            (split, film), (other_split, other) = shared[0][:2]
+            (split, item), (other_split, other) = shared[0][:2]
             _log.warning(
                 "%d pictures stand in more than one split; the first is study %s (%s) and study %s (%s). "
-                "`python -m cxr.data.audit ROOT` lists them all.",
-                len(shared), film.study, split, other.study, other_split,
+                "`python -m cxr.data.audit ROOT` lists those of films.",
+                len(shared), item.study, split, other.study, other_split,
             )  # fmt: skip
-
-    def _check_sizes(self, films: list[Film]) -> None:
-        """Raise ``ValueError`` for films that are not of the size their boxes were drawn for."""
-        found = [(film, self.cache.get(film.path)) for film in films]
-        if other := [(f, c) for f, c in found if (f.width, f.height) != (c.width, c.height)]:
-            film, cached = other[0]
-            raise ValueError(
-                f"{len(other)} films are not of the size their boxes are given for; the first, {film.path}, "
-                f"has {cached.width} x {cached.height} px, expected {film.width} x {film.height}"
-            )
 
     def _place(self) -> tuple[int, int]:
         """Return which process of how many this is to the trainer."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _in_order(self, split: str) -> DataLoader[Sample]:
-        dataset = self.dataset(split)
-        return self._loader(dataset, share(range(len(dataset)), *self._place()))
+    def _in_order(self, split: str) -> DataLoader[Any]:
+        return self._loader(split, share(range(len(self.films[split])), *self._place()))
 
-    def _loader(
-        self, dataset: RadiographDataset, sampler: Iterable[int | tuple[int, int]], drop_last: bool = False
-    ) -> DataLoader[Sample]:
+    def _loader(self, split: str, sampler: Iterable[int | tuple[int, int]], drop_last: bool = False) -> DataLoader[Any]:
         return DataLoader(
-            dataset,
+            self.dataset(split),
             self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            collate_fn=collate,
+            collate_fn=type(self).collate,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             worker_init_fn=start_worker,
@@ -272,16 +239,10 @@ class RadiographDataModule(L.LightningDataModule):
         )
 
 
-def _check(setting: str, value: object, allowed: bool, expected: str) -> None:
+def require(setting: str, value: object, allowed: bool, expected: str) -> None:
+    """Raise ``ValueError`` with what is expected, unless the value of ``data.<setting>`` is allowed."""
     if not allowed:
         raise ValueError(f"data.{setting} is {value!r}, expected {expected}")
-
-
-def _first_readable(film: Film, failures: Container[Path]) -> Film | None:
-    """Return the film, read from its first file that did not fail; ``None`` when all did."""
-    files = (film.path, *film.copies)
-    path = next((file for file in files if file not in failures), None)
-    return None if path is None else replace(film, path=path, copies=tuple(file for file in files if file != path))
 
 
 def _workers() -> int:

@@ -29,7 +29,7 @@ class Film:
         boxes: [N, 4] float32, absolute xyxy in original pixels; N = 0 is a normal film and stays in.
         findings: N canonical names, one a box.
         width, height: of the original image, pixels.
-        split: "test" where the data set itself holds the film back for testing, else "".
+        split: "train", "val" or "test" where the data set itself gives the film to one, else "".
         copies: other files that hold the same film (the course has one for each finding).
         rater: who marked the boxes, where the data set says so.
         readings: what each of several readers marked, where the data set tells; ``boxes`` is what was made of them.

@@ -1,31 +1,29 @@
 """Phantom films and their layers as samples and batches: what the network that suppresses bones learns from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-import lightning as L  # noqa: N812  the name its documentation uses
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from cxr.data.dataset import EpochSampler, share, start_worker
+from cxr.data.datamodule import DataModule, Decoded, require
+from cxr.data.item import SPLITS
 from cxr.phantom.anatomy import draw_findings, draw_thorax
 from cxr.phantom.canvas import Map
 from cxr.phantom.layers import PARTS, draw_layered
 from cxr.read.frame import to_square
 from cxr.read.freed_memory import keep_freed_memory
 from cxr.read.intensity import Intensity
-from cxr.read.radiograph import Radiograph, ReadError, pseudonym
+from cxr.read.radiograph import Radiograph, pseudonym
 
 _PATIENTS = 2_024_1101  # of their own: none of them is in a phantom data set of the same seed
 _STEP = 16  # of a square's side: the network halves it four times
-_SPLITS = ("train", "val", "test")
 
 Sample = dict[str, Tensor]
 
@@ -38,12 +36,19 @@ class LayeredPatient:
         seed: of the geometry.
         findings: what is drawn; () is a normal film.
         patient, study: pseudonyms.
+        split: which the patient is drawn for.
     """
 
     seed: tuple[int, ...]
     findings: tuple[str, ...]
     patient: str
     study: str
+    split: str
+
+    @property
+    def id(self) -> str:
+        """The pseudonym of the film, the only name it has."""
+        return self.study
 
     @property
     def normal(self) -> bool:
@@ -93,7 +98,7 @@ class LayeredDataset(Dataset[Sample]):
         return to_square(self.intensity(film), self.size)
 
 
-class LayeredDataModule(L.LightningDataModule):
+class LayeredDataModule(DataModule[LayeredPatient]):
     """Drawn films with their layers, of other patients in each split; nothing is read and nothing is kept.
 
     A training patient comes in a new pose and exposure each epoch. Films follow from (seed, epoch, index) alone.
@@ -103,12 +108,14 @@ class LayeredDataModule(L.LightningDataModule):
         size: side in pixels of the square that the network sees, a multiple of 16.
         films, val_films, test_films: patients of each split, one film each.
         normal_fraction: share of patients without a finding.
-        batch_size: films a step, in each process.
-        workers: processes that draw; 0 draws between the steps.
+        batch_size, workers: see ``DataModule``; the workers draw, and 0 draws between the steps.
         seed: of patients, films and their order.
 
     Raises ``ValueError`` for a setting that no network can be trained with.
     """
+
+    serves = "layers"
+    noun = ("patient", "patients")
 
     def __init__(
         self,
@@ -119,95 +126,49 @@ class LayeredDataModule(L.LightningDataModule):
         test_films: int = 60,
         normal_fraction: float = 0.25,
         batch_size: int = 8,
-        workers: int = 0,
+        workers: int | None = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if min(films, val_films, test_films, batch_size) < 1:
-            raise ValueError(
-                f"data.films, val_films, test_films and batch_size are {films}, {val_films}, {test_films} and"
-                f" {batch_size}, expected at least 1 of each"
-            )
-        if size < 1 or size % _STEP:
-            below = max(_STEP, size // _STEP * _STEP)
-            raise ValueError(
-                f"data.size is {size}, expected a multiple of {_STEP}: type data.size={below} or {below + _STEP}"
-            )
+        super().__init__("drawn films", batch_size=batch_size, workers=workers, seed=seed)
+        require("films", films, films >= 1, "at least 1")
+        require("val_films", val_films, val_films >= 0, "at least 0")
+        require("test_films", test_films, test_films >= 0, "at least 0")
+        require("normal_fraction", normal_fraction, 0 <= normal_fraction <= 1, "0 <= normal_fraction <= 1")
+        below = max(_STEP, size // _STEP * _STEP)
+        multiple = f"a multiple of {_STEP}: type data.size={below} or {below + _STEP}"
+        require("size", size, size >= 1 and size % _STEP == 0, multiple)
         self.intensity = intensity
         self.size = size
-        self.counts = dict(zip(_SPLITS, (films, val_films, test_films), strict=True))
+        self.counts = dict(zip(SPLITS, (films, val_films, test_films), strict=True))
         self.normal_fraction = normal_fraction
-        self.batch_size = batch_size
-        self.workers = workers
-        self.seed = seed
-        self.films: dict[str, list[LayeredPatient]] = {}
-        self.unreadable: list[ReadError] = []  # none: nothing is read
 
-    def prepare_data(self) -> None:
-        """Do nothing: films are drawn when they are asked for."""
+    def listed(self) -> list[LayeredPatient]:
+        """Draw who the patients are."""
+        counts = enumerate(self.counts.items())
+        return [self._patient(number, split, index) for number, (split, count) in counts for index in range(count)]
 
-    def setup(self, stage: str | None = None) -> None:
-        """Draw who the patients are; ``films`` has them from then on."""
-        self.films = {
-            split: [self._patient(number, index) for index in range(self.counts[split])]
-            for number, split in enumerate(_SPLITS)
-        }
+    def decode(self, items: list[LayeredPatient]) -> Decoded[LayeredPatient]:
+        """Return all patients: films are drawn when they are asked for."""
+        return Decoded(items, [], 0)
+
+    def digest(self, item: LayeredPatient) -> str:
+        """Return the seed that the patient's films follow from."""
+        return str(item.seed)
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change with the patients, their split and how films are drawn."""
-        digest = blake2b(digest_size=8)
-        digest.update(f"{self.films} {self.size} {self.intensity.fingerprint()}".encode())
-        for split in _SPLITS:  # of how they are drawn, one tells
-            for value in self.dataset(split)[0].values():
-                digest.update(value.numpy().tobytes())
+        digest = blake2b(f"{super().fingerprint()} {self.size} {self.intensity.fingerprint()}".encode(), digest_size=8)
+        for value in self.dataset("train")[0].values():  # one film tells how they are drawn
+            digest.update(value.numpy().tobytes())
         return digest.hexdigest()
 
     def dataset(self, split: str) -> LayeredDataset:
         """Return the data set of "train", "val" or "test"."""
         return LayeredDataset(self.films[split], self.intensity, self.size)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Return batches in a new order, pose and exposure each epoch; a last one that is not full is left out."""
-        dataset = self.dataset("train")
-        sampler = EpochSampler(len(dataset), self.seed, *self._place())
-        return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of validation films, in order."""
-        return self._in_order("val")
-
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """Return batches of test films, in order."""
-        return self._in_order("test")
-
-    def _patient(self, split: int, index: int) -> LayeredPatient:
-        seed = (self.seed, _PATIENTS, split, index)
+    def _patient(self, number: int, split: str, index: int) -> LayeredPatient:
+        seed = (self.seed, _PATIENTS, number, index)
         chance = np.random.default_rng([*seed, 0])
         findings = () if chance.uniform() < self.normal_fraction else tuple(sorted(draw_findings(chance)))
         name = f"layered {seed}"
-        return LayeredPatient(seed, findings, pseudonym(name), pseudonym(f"{name} film"))
-
-    def _place(self) -> tuple[int, int]:
-        """Return which process of how many this is to the trainer."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-    def _in_order(self, split: str) -> DataLoader[Sample]:
-        dataset = self.dataset(split)
-        return self._loader(dataset, share(range(len(dataset)), *self._place()))
-
-    def _loader(
-        self, dataset: LayeredDataset, sampler: Iterable[int | tuple[int, int]], drop_last: bool = False
-    ) -> DataLoader[Sample]:
-        return DataLoader(
-            dataset,
-            self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            worker_init_fn=start_worker,
-            # A generator of its own: drawing from torch's would make training depend on how often loaders start
-            generator=torch.Generator().manual_seed(self.seed),
-            # forking a process that runs threads, as torch and progress bars do, can hang
-            multiprocessing_context=get_context("spawn") if self.workers else None,
-        )
+        return LayeredPatient(seed, findings, pseudonym(name), pseudonym(f"{name} film"), split)

@@ -15,7 +15,7 @@ class Patient:
         series: the volume; None: there is none.
         study, patient: pseudonyms; the study's is that of the row.
         findings: canonical names; () is a normal patient.
-        split: "test" where the data set itself holds the patient back for testing, else "".
+        split: the split that the data set itself gives the patient to, else "".
     """
 
     film: Path | None
@@ -24,6 +24,11 @@ class Patient:
     patient: str
     findings: tuple[str, ...]
     split: str = ""
+
+    @property
+    def id(self) -> str:
+        """The pseudonym of the patient's row, the only name it has."""
+        return self.study
 
     @property
     def normal(self) -> bool:

@@ -1,4 +1,4 @@
-"""Splits of films by patient: stratified over the findings, seeded, never a patient on two sides."""
+"""Splits of items by patient: stratified over the findings, seeded, never a patient on two sides."""
 
 import logging
 from collections import Counter, defaultdict
@@ -7,43 +7,66 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cxr.data.film import Film
+from cxr.data.item import SPLITS, AnyItem
 from cxr.findings import NORMAL
 
 _log = logging.getLogger(__name__)
 
 
-def split_films(
-    films: Sequence[Film],
+def split_items(
+    items: Sequence[AnyItem],
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
     folds: int | None = None,
     fold: int = 0,
-) -> dict[str, list[Film]]:
-    """Return ``{"train": …, "val": …, "test": …}``, each in the order of ``films``; fractions are of all films.
+) -> dict[str, list[AnyItem]]:
+    """Return ``{"train": …, "val": …, "test": …}``, each in the order of ``items``; fractions are of all items.
 
-    Films that the data set itself holds back (``Film.split == "test"``) are the test set, and ``test_fraction`` is not
-    used; other films of their patients are left out, with a warning. With ``folds`` the films not held for testing are
-    cut into as many parts, of which number ``fold`` is ``val``, and ``val_fraction`` is not used; the test set and the
-    parts are the same for every ``fold``. Raises ``ValueError`` for fractions or folds that leave nothing to train on.
+    Where the data set itself names the items of a split (``Item.split``), these are the split, and its fraction is not
+    used. A split that it does not name is drawn from the rest: the items of "train" and those without a split. A
+    patient stands in one split alone, in "test" before "val" before "train"; what others hold of them is left out, with
+    a warning. With ``folds`` the items not held for testing are cut into as many parts, of which number ``fold`` is
+    ``val``, and ``val_fraction`` is not used; the test set and the parts are the same for every ``fold``. Raises
+    ``ValueError`` for fractions or folds that leave nothing to train on, for folds where the data set names its
+    validation items, and for a split of another name.
     """
     _check(val_fraction, test_fraction, folds, fold)
-    test = [film for film in films if film.split == "test"]
-    tested = {film.patient for film in test}
-    rest = [film for film in films if film.patient not in tested]
-    if left_out := len(films) - len(test) - len(rest):
-        _log.warning("%d films are left out: their patients are in the test set the data set holds back.", left_out)
+    named = _named(items)
+    rest, val, test = named["train"], named["val"], named["test"]
+    if val and folds is not None:
+        raise ValueError(f"data.folds is {folds}, but the data set itself names its {len(val)} validation items")
     rng = np.random.default_rng(seed)
+    val_share = val_fraction
     if not test:
+        pool = len(rest)
         rest, test = _stratify(rest, [1 - test_fraction, test_fraction], rng)
-    if folds is None:
-        share = val_fraction * len(films) / max(len(rest), 1) if not tested else val_fraction
-        train, val = _stratify(rest, [1 - share, share], rng)
-    else:
+        val_share = val_fraction * pool / max(len(rest), 1)
+    if folds is not None:
         val = _stratify(rest, [1 / folds] * folds, rng)[fold]
-        held = {film.patient for film in val}
-        train = [film for film in rest if film.patient not in held]
-    return {"train": train, "val": val, "test": test}
+        held = {item.patient for item in val}
+        rest = [item for item in rest if item.patient not in held]
+    elif not val:
+        rest, val = _stratify(rest, [1 - val_share, val_share], rng)
+    return {"train": rest, "val": val, "test": test}
+
+
+def _named(items: Sequence[AnyItem]) -> dict[str, list[AnyItem]]:
+    """Return the items by the split that the data set names, "train" where it names none; a patient is in one alone."""
+    if wrong := next((item for item in items if item.split not in ("", *SPLITS)), None):
+        raise ValueError(f"study {wrong.study} is of the split {wrong.split!r}, expected {', '.join(SPLITS)} or none")
+    named: dict[str, list[AnyItem]] = {}
+    held: set[str] = set()
+    for split in reversed(SPLITS):
+        of_split = [item for item in items if (item.split or "train") == split]
+        named[split] = [item for item in of_split if item.patient not in held]
+        held |= {item.patient for item in named[split]}
+        if left_out := len(of_split) - len(named[split]):
+            _log.warning(
+                "%d of %d items for %s are left out: their patients stand in %s too, as the data set splits itself.",
+                left_out, len(of_split), split, "test" if split == "val" else "val or test",
+            )  # fmt: skip
+    return named
 
 
 def set_normal_fraction(films: Sequence[Film], fraction: float | None, seed: int = 0) -> list[Film]:
@@ -78,23 +101,23 @@ def _check(val_fraction: float, test_fraction: float, folds: int | None, fold: i
         )
 
 
-def _stratify(films: Sequence[Film], shares: Sequence[float], rng: np.random.Generator) -> list[list[Film]]:
-    """Divide films into parts with the given shares, which sum to 1: whole patients, every finding in proportion.
+def _stratify(items: Sequence[AnyItem], shares: Sequence[float], rng: np.random.Generator) -> list[list[AnyItem]]:
+    """Divide items into parts with the given shares, which sum to 1: whole patients, every finding in proportion.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011) with patients in place of examples and
-    the numbers of their films with each finding, or normal, in place of labels: the rarest finding first, each of its
-    patients to the part that lacks most of it. Patients of many films come before those of few, who even out what the
-    many upset. Patients of as many films come in random order, whatever their findings are: the order decides the part,
-    and a part must not get the films of one finding only.
+    the numbers of their items with each finding, or normal, in place of labels: the rarest finding first, each of its
+    patients to the part that lacks most of it. Patients of many items come before those of few, who even out what the
+    many upset. Patients of as many items come in random order, whatever their findings are: the order decides the part,
+    and a part must not get the items of one finding only.
     """
     labels: dict[str, Counter[str]] = defaultdict(Counter)
-    for film in films:
-        labels[film.patient].update(set(film.findings) or {NORMAL})
-    films_of = Counter(film.patient for film in films)
+    for item in items:
+        labels[item.patient].update(set(item.findings) or {NORMAL})
+    items_of = Counter(item.patient for item in items)
     lacking = [{label: share * n for label, n in _total(labels.values()).items()} for share in shares]
     waiting = list(labels)
     rng.shuffle(waiting)
-    waiting.sort(key=lambda patient: -films_of[patient])
+    waiting.sort(key=lambda patient: -items_of[patient])
     part_of: dict[str, int] = {}
     while waiting:
         left = _total(labels[patient] for patient in waiting)
@@ -108,7 +131,7 @@ def _stratify(films: Sequence[Film], shares: Sequence[float], rng: np.random.Gen
             for label, n in labels[patient].items():
                 lacking[part][label] -= n
         waiting = [patient for patient in waiting if patient not in part_of]
-    return [[film for film in films if part_of[film.patient] == part] for part in range(len(shares))]
+    return [[item for item in items if part_of[item.patient] == part] for part in range(len(shares))]
 
 
 def _total(counts: Iterable[Counter[str]]) -> Counter[str]:

@@ -13,7 +13,7 @@ class Study:
         id: the folder as the table names it; stays inside the process.
         study, patient: pseudonyms; volumes of one patient never stand in two splits.
         findings: canonical names, none on a normal one.
-        split: "test" where the table holds the volume back for testing, else "".
+        split: the split that the table itself gives the volume to, else "".
         modality: Modality of the first file that can be read, "" where there is none.
         series: pseudonym of the series to read where the folder holds several, else "".
         stacked: whether the folder holds films of one patient, to be laid upon each other, and no slices.

@@ -12,9 +12,10 @@ from cxr.data.dataset import RadiographDataset
 from cxr.detect.film_detector import FilmDetector
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
-from cxr.measure.froc import COCO_IOUS, MeanAveragePrecision
+from cxr.measure.average_precision import COCO_IOUS, MeanAveragePrecision
+from cxr.measure.operating_point import OperatingPoint, choose_operating_point
 from cxr.measure.results import FilmResult, telling
-from cxr.measure.screening import OperatingPoint, choose_operating_point, roc_auc
+from cxr.measure.screening import roc_auc
 from cxr.progress import track
 
 _log = logging.getLogger(__name__)

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
-from cxr.detect.image_head import attach_image_head
+from cxr.detect.detector import finish
 from cxr.detect.queries import RTDETR
-from cxr.detect.transform import PadAndNormalize
-from cxr.learn.weights import State, WeightsError, fit_stem, load_weights, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, WeightsError, fit_stem, norm_for, read_weights, renormalised
 
 Size = Literal["tiny", "r18", "r50"]
 
@@ -79,7 +77,7 @@ def rtdetr(
     score_thresh: float = 0.01,
     detections_per_img: int = 100,
     image_head: bool = False,
-) -> nn.Module:
+) -> RTDETR:
     """RT-DETR (Zhao 2024, arXiv 2304.08069) with the decoder of RT-DETRv2 (Lv 2024, arXiv 2407.17140).
 
     Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.learn.weights.norm_for``).
@@ -110,12 +108,10 @@ def rtdetr(
     config = _config(library, size, num_classes - 1, len(mean), queries, denoising)
     network = library.RTDetrV2Model(config)
     _start_anew(network)
-    detector = RTDETR(network, PadAndNormalize(mean, std), score_thresh, detections_per_img)
+    detector = RTDETR(network, score_thresh, detections_per_img)
     renormalised(detector, norm_for(state))
-    if image_head:
-        attach_image_head(detector, num_classes)
-    load_weights(detector, fit_stem(detector, state), weights)
-    return detector.to(memory_format=torch.channels_last)
+    finish(detector, num_classes, mean, std, image_head, False, fit_stem(detector, state), weights)
+    return detector
 
 
 def _transformers() -> Any:

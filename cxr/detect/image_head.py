@@ -87,14 +87,14 @@ def with_image_scores(
     return {**found, "scores": scores, "finding_scores": fused[:findings], "abnormal": fused[findings]}
 
 
-def attach_image_head(detector: nn.Module, num_classes: int) -> None:
-    """Give a detector with a ``backbone`` an ``image_head`` of the right size."""
+def image_head_for(detector: nn.Module, num_classes: int) -> ImageHead:
+    """Return an image head of the right size for a detector with a ``transform`` and a ``backbone``."""
     backbone, transform = detector.get_submodule("backbone"), detector.get_submodule("transform")
     training = backbone.training
     with torch.no_grad():
         pyramid = backbone.eval()(transform([torch.zeros(1, 64, 64)])[0].tensors)
     backbone.train(training)
-    detector.image_head = ImageHead([level.shape[1] for level in pyramid.values()], num_classes - 1)
+    return ImageHead([level.shape[1] for level in pyramid.values()], num_classes - 1)
 
 
 def _mean(level: Tensor) -> Tensor:

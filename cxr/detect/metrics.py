@@ -1,23 +1,28 @@
-"""Figures of a detector on a set of films: average precision and recall, per finding by name, and false alarms."""
+"""Figures of a detector while it trains: average precision and recall, per finding by name, and false alarms."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 from torchmetrics.detection import MeanAveragePrecision
-from torchmetrics.functional.classification import binary_auroc
 
 from cxr.findings import FindingVocabulary
-from cxr.measure import froc
+from cxr.measure.average_precision import COCO_IOUS, RECALLS, only_detected
+from cxr.measure.froc import FalsePositives, froc
+from cxr.measure.results import FilmResult, telling
+from cxr.measure.screening import RocAuc
 
 Boxes = list[dict[str, Tensor]]
-_Film = tuple[dict[str, Tensor], dict[str, Tensor]]  # what was detected on it, what is true
 
 
 class DetectionMetrics:
-    """Collects detections and true boxes film by film, and computes COCO's figures from them.
+    """Collects detections and true boxes film by film, and computes the figures of all films from them.
 
-    COCO's mean takes in only the findings that have true boxes, and says nothing of false alarms below the last true
-    box's score, on normal films above all; so those are counted apart, and sensitivity is told at a number of them.
+    Average precision is torchmetrics', as fast as validation after each epoch needs it; ``cxr.measure`` computes the
+    same with intervals. It is the mean over the findings that have true boxes, and says nothing of false alarms below
+    the last true box's score, on normal films above all; so those are counted apart, and sensitivity is told at a
+    number of them.
 
     Where several processes share the films (``torch.distributed``), ``compute`` brings together the films of all of
     them, not figures: a film counts once, however many processes had it, and the figures are those of one process that
@@ -26,30 +31,29 @@ class DetectionMetrics:
     Args:
         findings: gives the figures their names.
         alarm_threshold: a detection on a normal film counts as a false alarm from this score on.
-        max_detections: so many detections a film, the best ones, enter AP and AR.
+        max_detections: so many detections a film and finding, the best ones, enter AP and AR.
     """
 
     def __init__(self, findings: FindingVocabulary, alarm_threshold: float = 0.5, max_detections: int = 100) -> None:
         self.findings = findings
         self.alarm_threshold = alarm_threshold
         self.max_detections = max_detections
-        self._films: dict[int, _Film] = {}
+        self._films: dict[int, FilmResult] = {}
 
     def update(self, detections: Boxes, targets: Boxes) -> None:
-        """Take in films: detections {boxes [M, 4], labels, scores}, targets {boxes [N, 4], labels, film}, same frame.
+        """Take in films: detections as ``DetectionTask.detect`` gives them, targets {boxes [N, 4], labels, film}.
 
         Boxes are xyxy in original pixels, so that COCO's small, medium and large mean the same on every film. ``film``,
-        int64 [], tells films apart: one that comes again is left out. A detection may hold ``abnormal`` [], the film's
-        own score; without it the strongest box's is taken, and 0 where there is none. A target may hold ``labelled``,
-        bool [K + 1]: a finding that the film's readers did not look for is neither found nor a false alarm there, and
-        a film without boxes is normal only where the last of them says so.
+        int64 [], tells films apart: one that comes again is left out. A target may hold ``labelled``, bool [K + 1]: a
+        finding that the film's readers did not look for is neither found nor a false alarm there, and a film without
+        boxes is normal only where the last of them says so. A film with an answer that is not finite counts as one on
+        which nothing was detected.
         """
         for detection, target in zip(detections, targets, strict=True):
-            told = _told(_on_cpu(detection), target.get("labelled"))
-            self._films.setdefault(int(target["film"]), (told, _on_cpu(target)))
+            self._films.setdefault(int(target["film"]), _result(detection, target))
 
     def compute(self) -> dict[str, float]:
-        """Return the figures, each in 0..1 but for the last. With several processes, all of them must call this.
+        """Return the figures, each in 0..1 but for the last two. With several processes, all of them must call this.
 
         ``map`` (IoU .50 to .95), ``map_50``, ``map_75``, ``mar_<max_detections>``: means over the findings that have
         true boxes; NaN where no film has any. ``ap/<finding>``, ``ap50/<finding>``, ``ar/<finding>``: a finding without
@@ -57,27 +61,31 @@ class DetectionMetrics:
         is found (IoU .50) at one false positive a film; NaN where no film has any. ``image_auc``: how often a film with
         true boxes scores above a normal one; left out without films of either kind.
         ``false_positives_per_normal_film``: detections scored ``alarm_threshold`` or higher; left out where no film is
-        normal.
+        normal. ``only_detected/<finding>``: detected boxes of a finding without true boxes.
         """
         films = _of_all_processes(self._films)
-        detections, targets = ([film[side] for _, film in sorted(films.items())] for side in (0, 1))
-        return self._of_boxes(detections, targets) | self._of_films(detections, targets)
+        results = [film for _, film in sorted(films.items())]
+        return self._of_boxes(results) | self._of_films(results)
 
     def reset(self) -> None:
         """Forget all films."""
         self._films = {}
 
-    def _of_boxes(self, detections: Boxes, targets: Boxes) -> dict[str, float]:
+    def _of_boxes(self, results: Sequence[FilmResult]) -> dict[str, float]:
         average = MeanAveragePrecision(
             backend="faster_coco_eval",
             extended_summary=True,
-            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
-            rec_thresholds=np.linspace(0.0, 1.0, 101).tolist(),  # recall of 12/20 misses a point that COCO counts
+            iou_thresholds=list(COCO_IOUS),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
+            rec_thresholds=RECALLS.tolist(),  # recall of 12/20 misses a point that COCO counts
             max_detection_thresholds=[1, 10, self.max_detections],
             sync_on_compute=False,  # the films of all processes are here already, each once
         )
         average.warn_on_many_detections = False
-        average.update(detections, targets)
+        tensor = torch.from_numpy
+        average.update(
+            [{"boxes": tensor(r.boxes), "labels": tensor(r.labels), "scores": tensor(r.scores)} for r in results],
+            [{"boxes": tensor(r.truth_boxes), "labels": tensor(r.truth_labels)} for r in results],
+        )
         coco = average.compute()
         mean_recall = f"mar_{self.max_detections}"
         figures = {key: _or_nan(coco[key]) for key in ("map", "map_50", "map_75", mean_recall)}
@@ -92,60 +100,42 @@ class DetectionMetrics:
                 figures[f"ar/{name}"] = recall[:, column].mean().item()
         return figures
 
-    def _of_films(self, detections: Boxes, targets: Boxes) -> dict[str, float]:
-        matches = froc.match_boxes(_flat(detections), _flat(targets), np.ones(len(targets), bool))
-        figures = {"sensitivity@1fp": froc.curve(matches).at(1).sensitivity}
-        normal = [detection for detection, truth in zip(detections, targets, strict=True) if _is_normal(truth)]
-        marked = [detection for detection, truth in zip(detections, targets, strict=True) if len(truth["labels"])]
-        if marked and normal:
-            abnormal = torch.stack([_abnormal(detection) for detection in (*marked, *normal)])
-            truth = torch.tensor([1] * len(marked) + [0] * len(normal))
-            figures["image_auc"] = binary_auroc(abnormal, truth).item()
-        if normal:
-            alarms = [int((detection["scores"] >= self.alarm_threshold).sum()) for detection in normal]
-            figures["false_positives_per_normal_film"] = sum(alarms) / len(normal)
-        return figures
+    def _of_films(self, results: Sequence[FilmResult]) -> dict[str, float]:
+        known = telling(results)
+        auc = RocAuc(known)(np.ones(len(known)))
+        alarms = FalsePositives(results, self.alarm_threshold)(np.ones(len(results)))
+        figures = {"image_auc": float(auc[0]), "false_positives_per_normal_film": float(alarms[0])}
+        figures = {name: value for name, value in figures.items() if not np.isnan(value)}
+        unmarked = only_detected(results, range(1, self.findings.num_classes))
+        figures |= {f"only_detected/{self.findings.name(label)}": float(boxes) for label, boxes in unmarked.items()}
+        return figures | {"sensitivity@1fp": froc(results).at(1).sensitivity}
 
 
-def _of_all_processes(films: dict[int, _Film]) -> dict[int, _Film]:
+def _of_all_processes(films: dict[int, FilmResult]) -> dict[int, FilmResult]:
     """Return the films of all processes; of one that several had, what the first of them said."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return films
-    shares: list[dict[int, _Film]] = [{} for _ in range(distributed.get_world_size())]
+    shares: list[dict[int, FilmResult]] = [{} for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(shares, films)
     return {index: film for share in reversed(shares) for index, film in share.items()}
 
 
-def _on_cpu(boxes: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.cpu() for name, value in boxes.items()}
-
-
-def _told(detection: dict[str, Tensor], labelled: Tensor | None) -> dict[str, Tensor]:
-    """Return the detections of the findings that the film's readers looked for."""
-    if labelled is None or labelled.all():
-        return detection
-    kept = labelled.cpu()[detection["labels"] - 1]
-    return detection | {name: detection[name][kept] for name in ("boxes", "labels", "scores")}
-
-
-def _is_normal(target: dict[str, Tensor]) -> bool:
-    """Whether a film is known to bear no finding: no box, and its readers looked for all."""
-    return not len(target["labels"]) and ("labelled" not in target or bool(target["labelled"][-1]))
-
-
-def _abnormal(detection: dict[str, Tensor]) -> Tensor:
-    strongest = detection["scores"].amax() if len(detection["scores"]) else torch.zeros(())
-    return detection.get("abnormal", strongest)
-
-
-def _flat(films: Boxes) -> froc.Boxes:
-    """Return the boxes of films end to end; true boxes have no scores."""
-    counts = [len(film["labels"]) for film in films]
-    labels, boxes = (torch.cat([film[name] for film in films]).cpu().numpy() for name in ("labels", "boxes"))
-    scores = [film["scores"] for film in films if "scores" in film]
-    flat = torch.cat(scores).cpu().numpy() if scores else np.zeros(0)
-    return froc.Boxes(
-        np.repeat(np.arange(len(films)), counts), labels, boxes.astype(np.float64), flat.astype(np.float64)
+def _result(detection: dict[str, Tensor], target: dict[str, Tensor]) -> FilmResult:
+    """Return a film's result, with the detections of the findings that its readers looked for."""
+    answer = {name: values.cpu().numpy() for name, values in detection.items()}
+    labelled = target["labelled"].cpu().numpy() if "labelled" in target else None
+    finite = all(np.isfinite(values).all() for values in answer.values())
+    kept = np.full(len(answer["labels"]), finite) if labelled is None else labelled[answer["labels"] - 1] & finite
+    return FilmResult(
+        study=str(int(target["film"])),
+        patient="",
+        size=(0, 0),
+        truth_boxes=target["boxes"].cpu().numpy(),
+        truth_labels=target["labels"].cpu().numpy(),
+        **{name: answer[name][kept] for name in ("boxes", "labels", "scores")},
+        finding_scores=answer["finding_scores"],
+        abnormal=float(answer["abnormal"]) if finite else 0.0,
+        labelled=labelled,
     )
 
 

@@ -8,15 +8,14 @@ import copy
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_convert, clip_boxes_to_image
 
+from cxr.detect.detector import Boxes, Detector, Pyramid, Targets
 from cxr.detect.told import told_logits
-from cxr.detect.transform import PadAndNormalize, Targets
 
 PRIOR = 0.01  # score of a class before anything is learnt: most queries are no finding (Lin 2017, section 3.3)
 CELL = 0.05  # side of the box a query of the finest level begins with, in shares of the canvas; doubles a level
@@ -38,36 +37,39 @@ class Read(NamedTuple):
     cell_boxes: Tensor
 
 
-class RTDETR(nn.Module):
+class RTDETR(Detector):
     """A backbone that gives a pyramid of strides 8, 16 and 32, and queries that read it.
 
     Args:
         network: transformers' ``RTDetrV2Model``, whose layers are taken over.
-        transform: pads and normalises.
         score_thresh: detections below are dropped.
         detections_per_img: the best so many are kept.
     """
 
-    def __init__(self, network: Any, transform: PadAndNormalize, score_thresh: float, detections_per_img: int) -> None:
+    # class scores of cells and queries, and the classes of the noisy queries
+    fresh: ClassVar[tuple[str, ...]] = (
+        "head.enc_score_head.",
+        "head.decoder.class_embed.",
+        "head.denoising_class_embed.",
+    )
+
+    def __init__(self, network: Any, score_thresh: float, detections_per_img: int) -> None:
         super().__init__()
-        self.transform = transform
         self.backbone = HybridPyramid(network)
         self.head = QueryHead(network)
         self.score_thresh = score_thresh
         self.detections_per_img = detections_per_img
 
-    def forward(self, images: list[Tensor], targets: Targets | None = None) -> Any:
-        """Return in train mode a dict of losses (``QueryHead.losses``), in eval mode boxes, labels, scores a film."""
-        batch: ImageList = self.transform(images)[0]
-        levels = list(self.backbone(batch.tensors).values())
-        size = (batch.tensors.shape[-2], batch.tensors.shape[-1])
-        if self.training:
-            if targets is None:
-                raise ValueError("RTDETR in train mode needs targets")
-            return self.head.losses(levels, targets, size)
-        read = self.head(levels)
-        boxes = on_canvas(read.boxes[:, -1], size)
-        return [self._detections(*film) for film in zip(boxes, read.logits[:, -1], batch.image_sizes, strict=True)]
+    def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
+        """Return what ``QueryHead.losses`` does."""
+        return self.head.losses(list(pyramid.maps.values()), targets, _size(pyramid))
+
+    def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
+        """Return the boxes of each film."""
+        read = self.head(list(pyramid.maps.values()))
+        boxes = on_canvas(read.boxes[:, -1], _size(pyramid))
+        films = zip(boxes, read.logits[:, -1], pyramid.images.image_sizes, strict=True)
+        return [self._detections(*of_film) for of_film in films]
 
     def _detections(self, boxes: Tensor, logits: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
         scores, flat = logits.sigmoid().flatten().topk(min(self.detections_per_img, logits.numel()))
@@ -75,6 +77,11 @@ class RTDETR(nn.Module):
         scores, flat = scores[kept], flat[kept]
         found = clip_boxes_to_image(boxes[flat // logits.shape[1]], size)
         return {"boxes": found, "labels": flat % logits.shape[1] + 1, "scores": scores}
+
+
+def _size(pyramid: Pyramid) -> tuple[int, int]:
+    """Return height and width of a pyramid's canvas."""
+    return pyramid.images.tensors.shape[-2], pyramid.images.tensors.shape[-1]
 
 
 class HybridPyramid(nn.Module):

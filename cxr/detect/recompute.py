@@ -23,13 +23,20 @@ from typing_extensions import override
 
 
 def recompute_stages(backbone: nn.Module) -> None:
-    """Make ``backbone``, one of ``cxr.detect.detectors``, recompute its stages in the backward pass of training."""
+    """Make the backbone of a detector recompute its stages in the backward pass of training.
+
+    Raises ``ValueError`` for one whose stages are not known here.
+    """
+    body: Any = getattr(backbone, "body", None)
     if isinstance(backbone, SSDLiteFeatureExtractorMobileNet):
         backbone.features = nn.Sequential(*map(_sequential, backbone.features.children()))
         backbone.extra = nn.ModuleList(map(_sequential, backbone.extra.children()))
-    else:  # a feature pyramid on the body of a ResNet, a MobileNet or the tiny network
-        body: Any = backbone.body
+    elif isinstance(body, IntermediateLayerGetter):  # of a ResNet, a MobileNet or the tiny network
         backbone.body = RecomputedBody(body, body.return_layers)
+    elif hasattr(body, "set_grad_checkpointing"):  # timm's have a way of their own
+        body.set_grad_checkpointing(True)
+    else:
+        raise ValueError("model.checkpoint_backbone: the stages of this backbone are not known; type false")
 
 
 class RecomputedSequential(nn.Sequential):

@@ -1,22 +1,32 @@
-"""torchvision's box head with a loss for rare findings and for films that do not tell of every finding."""
+"""torchvision's box head with a loss for rare findings and for films whose readers did not look for every finding."""
 # torchvision types a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
+from torchvision.ops import MultiScaleRoIAlign
 
 from cxr.detect.told import told_logits
 from cxr.findings import BACKGROUND
+
+Targets = list[dict[str, Tensor]]
+Sizes = list[tuple[int, int]]
 
 
 class RegionHeads(RoIHeads):
     """The box head of Faster R-CNN, with other losses of the class of a region.
 
     Args:
-        heads: torchvision's, whose parts and settings are taken over.
         num_classes: findings + background.
+        pool: cuts regions out of the pyramid.
+        head: makes a vector of a region.
+        predictor: gives the scores and the box of a vector.
+        batch_size: regions a film that the losses are computed on, a quarter of them with a finding where there are so
+            many.
+        score_thresh: detections below are dropped.
+        detections_per_img: the best so many are kept.
         focal_gamma: the focal loss's exponent (Lin 2017, over a softmax): regions already told apart count less by
             (1 - p)^gamma, and the sum is over the regions that bear a finding. None: cross-entropy, as in the paper.
 
@@ -26,46 +36,51 @@ class RegionHeads(RoIHeads):
 
     class_weights: Tensor
 
-    def __init__(self, heads: RoIHeads, num_classes: int, focal_gamma: float | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        pool: MultiScaleRoIAlign,
+        head: nn.Module,
+        predictor: nn.Module,
+        batch_size: int,
+        score_thresh: float,
+        detections_per_img: int,
+        focal_gamma: float | None = None,
+    ) -> None:
         if focal_gamma is not None and focal_gamma < 0:
             raise ValueError(f"focal_gamma is {focal_gamma}, expected 0 or more, or null for cross-entropy")
         super().__init__(
-            heads.box_roi_pool,
-            heads.box_head,
-            heads.box_predictor,
-            heads.proposal_matcher.high_threshold,
-            heads.proposal_matcher.low_threshold,
-            heads.fg_bg_sampler.batch_size_per_image,
-            heads.fg_bg_sampler.positive_fraction,
-            heads.box_coder.weights,
-            heads.score_thresh,
-            heads.nms_thresh,
-            heads.detections_per_img,
+            pool,
+            head,
+            predictor,
+            fg_iou_thresh=0.5,  # this and what follows as in the paper
+            bg_iou_thresh=0.5,
+            batch_size_per_image=batch_size,
+            positive_fraction=0.25,
+            bbox_reg_weights=None,
+            score_thresh=score_thresh,
+            nms_thresh=0.5,
+            detections_per_img=detections_per_img,
         )
         self.focal_gamma = focal_gamma
         self.register_buffer("class_weights", torch.ones(num_classes), persistent=False)
 
-    def forward(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        targets: list[dict[str, Tensor]] | None = None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        """Return detections in eval mode, {loss_classifier, loss_box_reg} in train mode."""
-        if not self.training or targets is None:
-            found: tuple[list[dict[str, Tensor]], dict[str, Tensor]] = super().forward(
-                features, proposals, image_shapes, targets
-            )
-            return found
+    def losses(
+        self, maps: dict[str, Tensor], proposals: list[Tensor], sizes: Sizes, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Return {loss_classifier, loss_box_reg} of a sample of the regions [R, 4] of each film."""
         proposals, _, labels, deltas = self.select_training_samples(proposals, targets)
-        pooled = self.box_roi_pool(features, proposals, image_shapes)
-        logits, regression = self.box_predictor(self.box_head(pooled))
+        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(maps, proposals, sizes)))
         _, loss_box = fastrcnn_loss(logits, regression, labels, deltas)
-        regions = [len(some) for some in labels]
-        by_film = zip(logits.split(regions), targets, strict=True)
+        by_film = zip(logits.split([len(some) for some in labels]), targets, strict=True)
         told = torch.cat([told_logits(some[None], [target])[0] for some, target in by_film])
-        return [], {"loss_classifier": self._class_loss(told, torch.cat(labels)), "loss_box_reg": loss_box}
+        return {"loss_classifier": self._class_loss(told, torch.cat(labels)), "loss_box_reg": loss_box}
+
+    def boxes(self, maps: dict[str, Tensor], proposals: list[Tensor], sizes: Sizes) -> list[dict[str, Tensor]]:
+        """Return {boxes, labels, scores} of each film."""
+        logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(maps, proposals, sizes)))
+        films = zip(*self.postprocess_detections(logits, regression, proposals, sizes), strict=True)
+        return [{"boxes": boxes, "labels": labels, "scores": scores} for boxes, scores, labels in films]
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         weights = self.class_weights.to(logits.dtype)

@@ -1,10 +1,9 @@
-"""Training and validation of any detector in torchvision's contract."""
+"""Training and validation of a detector."""
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -16,11 +15,13 @@ from torchvision.ops import clip_boxes_to_image
 
 from cxr.data.film import Film
 from cxr.detect.calibrate import calibrate
-from cxr.detect.image_head import ImageHead, with_image_scores
+from cxr.detect.detector import Detector, Pyramid
+from cxr.detect.image_head import ImageHead
 from cxr.detect.metrics import DetectionMetrics
 from cxr.detect.region_heads import RegionHeads
-from cxr.findings import BACKGROUND, FindingVocabulary
+from cxr.findings import FindingVocabulary
 from cxr.learn.training import Training
+from cxr.measure.average_precision import only_detected_in_words
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -43,7 +44,7 @@ class DetectionTask(Training):
 
     Args:
         findings: the vocabulary behind the class indices.
-        model: called with the number of classes (background counts), gives the detector.
+        model: called with ``num_classes`` (background counts), gives the detector.
         optimizer, scheduler, seed, card, lr_scaling, reference_batch: see ``Training``.
         class_weights: how much a region counts in the box head's class loss by its finding, {finding: weight}, 1 where
             it names none; "balanced": the square root of how much rarer a finding is in training than the commonest;
@@ -54,7 +55,7 @@ class DetectionTask(Training):
     def __init__(
         self,
         findings: FindingVocabulary,
-        model: Callable[[int], nn.Module],
+        model: Callable[..., Detector],
         optimizer: Callable[[list[nn.Parameter]], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
@@ -66,7 +67,14 @@ class DetectionTask(Training):
     ) -> None:
         super().__init__(optimizer, scheduler, seed, card, lr_scaling, reference_batch)
         self.findings = findings
-        self.detector = model(findings.num_classes)
+        detector = model(num_classes=findings.num_classes)
+        if not isinstance(detector, Detector):
+            raise TypeError(
+                f"model gives a {type(detector).__name__}, expected a cxr.detect.detector.Detector; a detector in"
+                " torchvision's contract becomes one by _target_: cxr.detect.foreign.torchvision_detector"
+            )
+        self.detector: Detector = detector
+        self._measured: dict[int, Pyramid] | None = None
         self.class_weights = class_weights
         self.frozen = [self._part(name) for name in frozen]
         for part in self.frozen:
@@ -90,12 +98,7 @@ class DetectionTask(Training):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the detector's own dict of losses, and ``loss_image`` where it has an image head."""
         images, targets = batch
-        mode = nullcontext() if self.detector.training else _losses_not_detections(self.detector)
-        with mode, _pyramids(self.detector) as pyramids:
-            losses: dict[str, Tensor] = dict(self.detector(images, targets))
-        if self.image_head is not None:
-            losses["loss_image"] = self.image_head.loss(pyramids[0], targets)
-        return losses
+        return dict(self.detector.losses(images, targets, self._pyramid(images)))
 
     def measure(self, batch: Batch) -> list[dict[str, Tensor]]:
         """Take the detections of a batch into the figures and return them, as ``detect`` does."""
@@ -130,7 +133,9 @@ class DetectionTask(Training):
         table.add_section()
         table.add_row("mean", "", *(_cell(metrics, f"test/{m}") for m in ("map_50", "map", "mar_100")), style="bold")
         alarms = _cell(metrics, "test/false_positives_per_normal_film")
-        table.caption, table.caption_justify = f"false positives per normal film {alarms}", "left"
+        unmarked = {name: int(metrics.get(f"test/only_detected/{name}", 0)) for name in self.findings.names}
+        lines = f"false positives per normal film {alarms}", only_detected_in_words(unmarked, self.findings)
+        table.caption, table.caption_justify = "\n".join(lines).strip(), "left"
         return table
 
     def calibrate(self, validation: Any) -> dict[str, Any]:
@@ -139,36 +144,34 @@ class DetectionTask(Training):
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Let losses and detections of one batch share the backbone's pass."""
-        with _features_kept(self.detector):
+        """Let losses and detections of one batch share its pyramid: the most expensive part is computed once."""
+        self._measured = {}
+        try:
             yield
+        finally:
+            self._measured = None
 
     @torch.no_grad()
     def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
         """Return for each film what the detector says of it.
 
         boxes [M, 4] float32 xyxy in original pixels, labels int64 [M], scores float32 [M]; and of the whole film
-        finding_scores float32 [K] and abnormal float32 [], all 0..1. With an image head the scores are fused with its
-        own (``with_image_scores``).
+        finding_scores float32 [K] and abnormal float32 [], all 0..1 (``Detector.detect``).
 
         Args:
             images: B tensors [C, h, w] float in 0..1.
             targets: of which only ``scale`` and ``size`` are read.
         """
-        was_training = self.detector.training
-        self.detector.eval()
-        try:
-            with _pyramids(self.detector) as pyramids:
-                detections = self.detector(images)
-            logits = [None] * len(images) if self.image_head is None else list(self.image_head(pyramids[0]))
-        finally:
-            self.detector.train(was_training)
-        head = self.image_head
-        weights = (0.0, 0.0) if head is None else (float(head.box_weight), float(head.film_weight))
-        return [
-            with_image_scores(in_original(found, target), len(self.findings.names), of_film, *weights)
-            for found, target, of_film in zip(detections, targets, logits, strict=True)
-        ]
+        detections = self.detector.detect(images, self._pyramid(images))
+        return [in_original(of_film, target) for of_film, target in zip(detections, targets, strict=True)]
+
+    def _pyramid(self, images: list[Tensor]) -> Pyramid | None:
+        """Return the pyramid of a batch that is being measured, which is computed once; else None."""
+        if self._measured is None:
+            return None
+        if id(images) not in self._measured:
+            self._measured[id(images)] = self.detector.pyramid(images)
+        return self._measured[id(images)]
 
     def _part(self, name: str) -> nn.Module:
         parts = dict(self.detector.named_children())
@@ -185,8 +188,7 @@ class DetectionTask(Training):
     @property
     def image_head(self) -> ImageHead | None:
         """The detector's classifier of whole films, where it has one."""
-        head = getattr(self.detector, "image_head", None)
-        return head if isinstance(head, ImageHead) else None
+        return self.detector.image_head
 
 
 def class_weights(
@@ -211,73 +213,8 @@ def _cell(metrics: Mapping[str, float], key: str) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def in_original(found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return one film's detections in original pixels, without those that a single-stage detector calls background."""
-    boxes = found["boxes"].float() / target["scale"].repeat(2)
+def in_original(detections: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a film's detections with their boxes in original pixels, within the film."""
+    boxes = detections["boxes"].float() / target["scale"].repeat(2)
     boxes = clip_boxes_to_image(boxes, tuple(target["size"].tolist()))
-    kept = found["labels"] != BACKGROUND
-    return {"boxes": boxes[kept], "labels": found["labels"][kept], "scores": found["scores"][kept].float()}
-
-
-@contextmanager
-def _pyramids(detector: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
-    """Collect what the detector's backbone gives on each call from this thread; nothing if it has none of that name."""
-    seen: list[dict[str, Tensor]] = []
-    backbone = getattr(detector, "backbone", None)
-    if not isinstance(backbone, nn.Module):
-        yield seen
-        return
-    thread = threading.get_ident()
-
-    def keep(module: nn.Module, inputs: object, output: dict[str, Tensor]) -> None:
-        if threading.get_ident() == thread:
-            seen.append(output)
-
-    hook = backbone.register_forward_hook(keep)
-    try:
-        yield seen
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _losses_not_detections(detector: nn.Module) -> Iterator[None]:
-    """Let a detector in eval mode take the branch that computes losses, while its layers stay in eval mode.
-
-    torchvision's detectors choose by the ``training`` flag of the modules that hold others. Only those are flipped:
-    norm and dropout layers hold none, so batch statistics are neither used nor updated.
-    """
-    modes = {module: module.training for module in detector.modules()}
-    detector.eval()
-    for module in modes:
-        module.training = next(module.children(), None) is not None
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-@contextmanager
-def _features_kept(detector: nn.Module) -> Iterator[None]:
-    """Let the detector's backbone, if it has one of that name, compute once and answer from memory afterwards.
-
-    For calls on one batch only: losses and detections share the most expensive part.
-    """
-    backbone = getattr(detector, "backbone", None)
-    if not isinstance(backbone, nn.Module):
-        yield
-        return
-    compute = backbone.forward
-    answers: list[Any] = []
-
-    def forward(batch: Tensor) -> Any:
-        if not answers:
-            answers.append(compute(batch))
-        return answers[0]
-
-    backbone.forward = forward  # on the instance: hides the class's own, and weights and hooks stay as they are
-    try:
-        yield
-    finally:
-        del backbone.forward
+    return {**detections, "boxes": boxes, "scores": detections["scores"].float()}

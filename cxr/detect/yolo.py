@@ -11,20 +11,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
-from cxr.detect.image_head import attach_image_head
+from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
 from cxr.detect.module_pickle import read_module_state
 from cxr.detect.told import told_logits
-from cxr.detect.transform import PadAndNormalize, Targets
-from cxr.learn.weights import State, fit_stem, load_weights, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, fit_stem, norm_for, read_weights, renormalised
 
 Size = Literal["n", "s", "m", "l", "x"]
 
@@ -54,7 +52,7 @@ def yolov8(
     nms_thresh: float = 0.6,
     detections_per_img: int = 100,
     image_head: bool = False,
-) -> nn.Module:
+) -> "YOLOv8":
     """YOLOv8 (Jocher 2023, github.com/ultralytics/ultralytics): no anchors, task-aligned assignment, CIoU and DFL.
 
     Without weights its BatchNorm layers become GroupNorm, with them they are frozen (``cxr.learn.weights.norm_for``).
@@ -83,45 +81,52 @@ def yolov8(
         network = _network(size, num_classes - 1, len(mean), state)
     renormalised(network, norm_for(state))
     layers = list(network)
-    detector = YOLOv8(layers[:DETECT], layers[DETECT], PadAndNormalize(mean, std))
-    detector.score_thresh, detector.nms_thresh = score_thresh, nms_thresh
-    detector.detections_per_img = detections_per_img
-    if image_head:
-        attach_image_head(detector, num_classes)
-    load_weights(detector, fit_stem(detector, state), weights)
-    return detector.to(memory_format=torch.channels_last)
+    detector = YOLOv8(layers[:DETECT], layers[DETECT], score_thresh, nms_thresh, detections_per_img)
+    finish(detector, num_classes, mean, std, image_head, False, fit_stem(detector, state), weights)
+    return detector
 
 
-class YOLOv8(nn.Module):
+class YOLOv8(Detector):
     """A backbone that gives a pyramid of strides 8, 16 and 32, and ultralytics' head on it.
 
     Args:
         layers: all layers of ultralytics' network but the last.
         head: the last, ``Detect``.
-        transform: pads and normalises.
+        score_thresh: detections below are dropped.
+        nms_thresh: of two boxes of one finding with a larger IoU the weaker is dropped.
+        detections_per_img: the best so many are kept.
     """
 
-    score_thresh: float
-    nms_thresh: float
-    detections_per_img: int
+    # the last convolutions of the class branches
+    fresh: ClassVar[tuple[str, ...]] = tuple(f"head.cv3.{level}.2." for level in range(len(STRIDES)))
 
-    def __init__(self, layers: Sequence[nn.Module], head: nn.Module, transform: PadAndNormalize) -> None:
+    def __init__(
+        self,
+        layers: Sequence[nn.Module],
+        head: nn.Module,
+        score_thresh: float,
+        nms_thresh: float,
+        detections_per_img: int,
+    ) -> None:
         super().__init__()
-        self.transform = transform
         self.backbone = YoloPyramid(layers)
         self.head: Any = head
+        self.score_thresh = score_thresh
+        self.nms_thresh = nms_thresh
+        self.detections_per_img = detections_per_img
 
-    def forward(self, images: list[Tensor], targets: Targets | None = None) -> Any:
-        """Return in train mode {loss_box, loss_cls, loss_dfl}, in eval mode a dict of boxes, labels, scores a film."""
-        batch: ImageList = self.transform(images)[0]
-        pyramid: dict[str, Tensor] = self.backbone(batch.tensors)
-        offsets, logits = self.predictions(list(pyramid.values()))
-        if not self.training:
-            boxes = self.boxes(offsets, list(pyramid.values()))
-            return [self._detections(*of_film) for of_film in zip(boxes, logits, batch.image_sizes, strict=True)]
-        if targets is None:
-            raise ValueError("YOLOv8 in train mode needs targets")
-        return self._losses(offsets, logits, list(pyramid.values()), targets)
+    def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
+        """Return the boxes of each film."""
+        levels = list(pyramid.maps.values())
+        offsets, logits = self.predictions(levels)
+        films = zip(self.boxes_on_canvas(offsets, levels), logits, pyramid.images.image_sizes, strict=True)
+        return [self._detections(*of_film) for of_film in films]
+
+    def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
+        """Return loss_box, loss_cls and loss_dfl."""
+        levels = list(pyramid.maps.values())
+        offsets, logits = self.predictions(levels)
+        return self._losses(offsets, logits, levels, targets)
 
     def predictions(self, levels: Sequence[Tensor], first: int = 0) -> tuple[Tensor, Tensor]:
         """Return the sides' distributions [B, A, 4 · 16] and the class logits [B, A, K] of levels, float32.
@@ -135,7 +140,7 @@ class YOLOv8(nn.Module):
             found.append(torch.cat([some.flatten(2) for some in maps], 2).transpose(1, 2).float())
         return found[0], found[1]
 
-    def boxes(self, offsets: Tensor, levels: Sequence[Tensor]) -> Tensor:
+    def boxes_on_canvas(self, offsets: Tensor, levels: Sequence[Tensor]) -> Tensor:
         """Return the boxes [B, A, 4] xyxy in the network frame of distributions [B, A, 4 · 16].
 
         A side's distance from its point is the mean of its distribution over 0 to 15 strides (Li 2020, DFL, eq. 3).

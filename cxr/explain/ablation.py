@@ -1,4 +1,7 @@
-"""AblationCAM for detectors, exact and fast."""
+"""AblationCAM for detectors: all channels of a level at once where the heads allow it.
+
+grad-cam's AblationCAM runs the network once for each channel. cam=ablationcam takes this one.
+"""
 
 from typing import Any
 

@@ -1,8 +1,7 @@
-"""Maps of what a detection was read from: the abstract map and those made of one pyramid level.
+"""Maps of what a detection was read from: the abstract maps, and two that the library grad-cam does not have.
 
-grad-cam's classes take one fixed layer of a classifier. A box of a detector is read from one of several levels, through
-a head that pools a region: the same formulas are applied here to the level of each box, between it and its score.
-Tests hold them against grad-cam's on that part of the network, where grad-cam is right.
+A box of a detector is read from one of several pyramid levels, through a head that pools a region. Maps of a level are
+made between that level and the box's score. ``cxr.explain.library`` runs grad-cam's methods there.
 """
 
 from abc import ABC, abstractmethod
@@ -41,10 +40,12 @@ class Cam(ABC):
 class LevelCam(Cam):
     """A map of the cells of the level a candidate was read from.
 
-    Each cell is weighted by how much of it the head read for this box (``Heads.reach``). Without that weight the
-    classical maps point beside the finding two times of three: they paint wherever a channel is strong, also where the
-    score of this box could not see it. docs/explanations.md has the figures.
+    Each cell is weighted by how much of it the head read for this box (``Heads.reach``), unless ``grounded`` is False.
+    Without that weight the classical maps point beside the finding two times of three: they paint wherever a channel is
+    strong, also where the score of this box could not see it. docs/explanations.md has the figures.
     """
+
+    grounded = True
 
     @abstractmethod
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
@@ -55,38 +56,16 @@ class LevelCam(Cam):
         return torch.stack([self._on_film(film, candidate) for candidate in candidates])
 
     def _on_film(self, film: FilmReading, candidate: Candidate) -> Tensor:
-        reach = film.heads.reach(film.level(candidate), candidate)
-        return film.on_film(self.cells(film, candidate).clamp(min=0) * reach)
-
-
-class GradCam(LevelCam):
-    """Grad-CAM (Selvaraju 2017, eq. 1 and 2): channels weighted by the mean gradient of the finding's log-odds."""
-
-    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
-        """Return the weighted sum of the channels."""
-        level = film.level(candidate)
-        weights = film.heads.gradient(level, candidate).mean((1, 2))
-        return torch.einsum("c,chw->hw", weights, level[0])
-
-
-class GradCamPlusPlus(LevelCam):
-    """Grad-CAM++ (Chattopadhay 2018, eq. 19): only gradients that raise the score, and several places count alike."""
-
-    def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
-        """Return the weighted sum of the channels."""
-        level = film.level(candidate)
-        gradient = film.heads.gradient(level, candidate)
-        total = level[0].sum((1, 2), keepdim=True)
-        alpha = gradient**2 / (2 * gradient**2 + total * gradient**3 + 1e-6)  # grad-cam's constant
-        return torch.einsum("c,chw->hw", (alpha * gradient.relu()).sum((1, 2)), level[0])
+        heads = film.heads  # TypeError for a detector without a level to look at
+        cells = self.cells(film, candidate).clamp(min=0)
+        return film.on_film(cells * heads.reach(film.level(candidate), candidate) if self.grounded else cells)
 
 
 class BoxCam(LevelCam):
     """The box-level map: gradient × activation of each cell, through the head that scored this very box.
 
-    HiResCAM (Draelos 2020) on a detector.
-    An activation counts from its channel's mean over the film: a pyramid's channels have any offset, and an offset says
-    nothing about a place.
+    HiResCAM (Draelos 2020) on a detector, except that an activation counts from its channel's mean over the film: a
+    pyramid's channels have any offset, and an offset says nothing about a place.
     """
 
     def cells(self, film: FilmReading, candidate: Candidate) -> Tensor:
@@ -99,9 +78,9 @@ class BoxCam(LevelCam):
 class EigenCam(LevelCam):
     """EigenCAM (Muhammad 2020): the first principal component of the cells the head read for this box.
 
-    It cannot tell findings apart: two findings at the same place get the same map. Over all cells of a level the first
-    component is the edge of the film or of the body and never a finding (hit rate 0 on the demo), so cells count by
-    their reach. A component has no sign of its own; it is turned so that its largest value is positive.
+    It cannot tell findings apart: two findings at the same place get the same map. Over all cells of a level, as
+    grad-cam takes it, the first component is the edge of the film or of the body and never a finding (hit rate 0 on the
+    demo), so cells count by their reach.
     """
 
     knows_the_finding = False
@@ -113,6 +92,13 @@ class EigenCam(LevelCam):
         around = level - torch.einsum("chw,hw->c", level, reach)[:, None, None] / reach.sum()
         flat = (around * reach).flatten(1)  # [C, cells]; the C × C matrix below is small on a level of any size
         direction = torch.linalg.eigh(flat @ flat.T).eigenvectors[:, -1]
-        component = torch.einsum("c,chw->hw", direction, around)
-        read = component * reach
-        return component if read.max() >= -read.min() else -component
+        return turned(torch.einsum("c,chw->hw", direction, around), reach)
+
+
+def turned(component: Tensor, reach: Tensor) -> Tensor:
+    """Return a principal component [h, w], which has no sign, with the one that makes its largest value positive.
+
+    Values count by their ``reach`` [h, w].
+    """
+    read = component * reach
+    return component if read.max() >= -read.min() else -component

@@ -1,4 +1,4 @@
-"""D-RISE: what a detector sees, asked from outside."""
+"""D-RISE: a map made of the detections on films that are partly covered, without a look into the detector."""
 
 from collections.abc import Iterator, Sequence
 
@@ -43,8 +43,10 @@ class DRise(Cam):
         total, everything = sums.new_zeros(len(candidates)), sums.new_zeros(film.size)
         for masks in self._masks(film.size):
             masks = masks.to(film.image.device)
-            found = film.detector(list(film.image * masks[:, None]))
-            weights = torch.stack([torch.stack([_likeness(some, c) for c in candidates]) for some in found])  # [B, M]
+            detections = film.detector(list(film.image * masks[:, None]))
+            weights = torch.stack(
+                [torch.stack([_likeness(one, c) for c in candidates]) for one in detections]
+            )  # [B, M]
             sums += torch.einsum("bm,bhw->mhw", weights, masks)
             total += weights.sum(0)
             everything += masks.sum(0)
@@ -63,7 +65,8 @@ class DRise(Cam):
             yield fine[:, y : y + size[0], x : x + size[1]]
 
 
-def _likeness(found: dict[str, Tensor], candidate: Candidate) -> Tensor:
-    same = found["labels"] == candidate.label
-    likeness = box_iou(candidate.box[None], found["boxes"][same])[0] * found["scores"][same]
+def _likeness(detections: dict[str, Tensor], candidate: Candidate) -> Tensor:
+    """Return the highest IoU × score of a masked film's detections of the candidate's finding, 0 without any."""
+    same = detections["labels"] == candidate.label
+    likeness = box_iou(candidate.box[None], detections["boxes"][same])[0] * detections["scores"][same]
     return likeness.max() if len(likeness) else likeness.new_zeros(())

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image, roi_align
 from typing_extensions import override
 
+from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.queries import RTDETR, on_canvas
 from cxr.detect.yolo import YOLOv8
 from cxr.explain.candidates import Candidate, Candidates
@@ -46,11 +47,18 @@ class Heads(ABC):
         """Return what ``log_odds`` does, [B], of a whole pyramid [B, C, h, w] of other films."""
         return self.log_odds(list(pyramid.values())[candidate.level], candidate)
 
+    def even_log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return what ``log_odds`` does, with a gradient that treats all cells of a pooled bin alike.
+
+        Heads that pool nothing have only their own gradient.
+        """
+        return self.log_odds(level, candidate)
+
     def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return the gradient of a candidate's log-odds in ``level`` [1, C, h, w], [C, h, w]."""
+        """Return the gradient of a candidate's ``even_log_odds`` in ``level`` [1, C, h, w], [C, h, w]."""
         with torch.enable_grad():
             level = level.detach().clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.log_odds(level, candidate).sum(), level)
+            (gradient,) = torch.autograd.grad(self.even_log_odds(level, candidate).sum(), level)
         return gradient[0]
 
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
@@ -85,31 +93,24 @@ class RegionHeads(Heads):
         return softmax_log_odds(self.logits(self.heads.box_head(self.pool(level, candidate))), candidate.label)
 
     @override
-    def gradient(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return the gradient of the region's 7 × 7 bins, laid out evenly over the cells of each bin.
+    def even_log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
+        """Return the log-odds [B] of the region's 7 × 7 bins, each bin's gradient laid out evenly over its cells.
 
         RoIAlign reads a bin at 2 × 2 points. Whether a cell lies at one of them or between two is chance, and shows as
-        a lattice on large boxes: the gradient is the detector's own down to the bins, and spread evenly from there.
+        a lattice on large boxes. So the values are those of the 2 × 2 points, and the gradient goes on from the bins
+        through a pooling that reads all cells.
         """
-        with torch.enable_grad():
-            bins = self.pool(level, candidate).detach().requires_grad_()
-            odds = softmax_log_odds(self.logits(self.heads.box_head(bins)), candidate.label)
-            (gradient,) = torch.autograd.grad(odds.sum(), bins)
-        return self._laid_out(gradient, level, candidate)
+        even = self.pool(level, candidate, samples=DENSE)
+        bins = even + (self.pool(level, candidate) - even).detach()
+        return softmax_log_odds(self.logits(self.heads.box_head(bins)), candidate.label)
 
     @override
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return the share each cell has in the region."""
-        bins = torch.ones_like(level[:, :1, :1, :1]).expand(1, 1, *self.heads.box_roi_pool.output_size)
-        share = self._laid_out(bins, level, candidate)[0]
-        return share / share.max()
-
-    def _laid_out(self, bins: Tensor, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return what each cell of ``level`` [1, C, h, w] gets of ``bins`` [1, C', 7, 7], [C', h, w]."""
         with torch.enable_grad():
-            cells = level.new_zeros(1, bins.shape[1], *level.shape[2:]).requires_grad_()
-            (laid_out,) = torch.autograd.grad(self.pool(cells, candidate, samples=DENSE), cells, bins.contiguous())
-        return laid_out[0]
+            cells = torch.zeros_like(level[:, :1]).requires_grad_()
+            (share,) = torch.autograd.grad(self.pool(cells, candidate, samples=DENSE).sum(), cells)
+        return share[0, 0] / share.max()
 
     def pool(self, level: Tensor, candidate: Candidate, samples: int | None = None) -> Tensor:
         """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w].
@@ -239,7 +240,7 @@ class YoloHeads(DenseHeads):
     @override
     def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
         offsets, _ = self.detector.predictions(levels)
-        boxes: Tensor = self.detector.boxes(offsets, levels)[0]
+        boxes: Tensor = self.detector.boxes_on_canvas(offsets, levels)[0]
         return boxes
 
 

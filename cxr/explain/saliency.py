@@ -1,4 +1,7 @@
-"""Maps of the film's own pixels: the gradient of a detection's score with respect to the input."""
+"""Maps of the film's pixels: the gradient of a detection's score with respect to the input.
+
+grad-cam has neither of the two: of gradients at the input it has guided backpropagation alone.
+"""
 
 from collections.abc import Sequence
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.task import in_original
 from cxr.export.card import Card
-from cxr.export.graph import IMAGE_OUTPUT
+from cxr.export.graph import IMAGE_OUTPUT, OUTPUTS
 from cxr.export.runtimes import RUNNERS, Runtime
-from cxr.findings import FindingVocabulary
+from cxr.findings import BACKGROUND, FindingVocabulary
 
 
 class ExportedDetector:
@@ -46,7 +46,8 @@ class ExportedDetector:
             nothing = {"boxes": found["boxes"][:0], "labels": found["labels"][:0], "scores": found["scores"][:0]}
             unknown = torch.full((len(self.findings.names) + 1,), torch.nan)
             return {**nothing, "finding_scores": unknown[1:], "abnormal": unknown[0]}
-        boxes = in_original(found, target)  # without what is absent: its label is that of the background
+        there = found["labels"] != BACKGROUND  # what is absent has the label of the background
+        boxes = in_original({name: found[name][there] for name in OUTPUTS}, target)
         image = found.get(IMAGE_OUTPUT)
         logits = None if image is None else image.double().logit()  # of 0 and 1 too: their sigmoid is 0 and 1 again
         weights = self.card.box_weight, self.card.film_weight

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
-from cxr.detect.image_head import ImageHead
+from cxr.detect.detector import Detector
+from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.queries import RTDETR
-from cxr.detect.transform import STRIDE, PadAndNormalize
+from cxr.detect.transform import STRIDE
 from cxr.detect.yolo import YOLOv8
 from cxr.export.one_stage import Fcos, Queries, Retina, Ssd, Yolo
 from cxr.export.two_stage import TwoStage
@@ -33,28 +34,23 @@ class Graph(nn.Module):
     PyTorch it gives what the detector gives, and exporters can follow it, whatever the batch and the canvas.
 
     Args:
-        detector: in eval mode, with a ``transform`` that pads and normalises and a ``backbone``.
+        detector: in eval mode.
         side: of the canvas in pixels that the graph is made fast for; it takes any.
         channels: of a film.
 
     Raises ``UnsupportedError`` for a detector of another kind.
     """
 
-    def __init__(self, detector: nn.Module, side: int, channels: int = 1) -> None:
+    def __init__(self, detector: Detector, side: int, channels: int = 1) -> None:
         super().__init__()
         _refuse_unknown(detector)
-        transform = detector.get_submodule("transform")
-        if not isinstance(transform, PadAndNormalize):
-            raise UnsupportedError(f"its transform is {type(transform).__name__}, expected PadAndNormalize")
-        self.transform = transform
-        self.backbone = detector.get_submodule("backbone")
-        head = getattr(detector, "image_head", None)
-        self.image_head = head if isinstance(head, ImageHead) else None
+        self.transform = detector.transform
+        self.backbone = detector.backbone
+        self.image_head = detector.image_head
         self.side = -(-side // STRIDE) * STRIDE
         self.channels = channels
         self.detections = _detections(detector, self.side)
-        holder: Any = detector.roi_heads if isinstance(detector, FasterRCNN) else detector
-        self.score_thresh, self.detections_per_img = float(holder.score_thresh), int(holder.detections_per_img)
+        self.score_thresh, self.detections_per_img = float(detector.score_thresh), int(detector.detections_per_img)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -94,22 +90,13 @@ def _finite(*tensors: Tensor) -> Tensor:
 
 
 def _refuse_unknown(detector: nn.Module) -> None:
-    if type(detector) is not FasterRCNN and not isinstance(detector, tuple(_ONE_STAGE)):  # one with masks is no such
-        known = "FasterRCNN, RetinaNet, FCOS and SSD of torchvision, YOLOv8 and RTDETR of this project"
+    if not isinstance(detector, (FasterRCNN, *_ONE_STAGE)):
+        known = "Faster R-CNN, RetinaNet, FCOS, SSDlite, YOLOv8 and RT-DETR of this project"
         raise UnsupportedError(f"{type(detector).__name__} has no graph; those that have are {known}")
 
 
 def _detections(detector: nn.Module, side: int) -> nn.Module:
     if isinstance(detector, FasterRCNN):
-        return TwoStage(detector, _strides(detector, side), side)
+        return TwoStage(detector, side)
     made: nn.Module = next(graph(detector) for kind, graph in _ONE_STAGE.items() if isinstance(detector, kind))
     return made
-
-
-@torch.no_grad()
-def _strides(detector: nn.Module, side: int) -> list[int]:
-    """Return canvas pixels a cell of each map that regions are pooled from."""
-    channels = len(detector.get_submodule("transform").get_buffer("mean"))
-    pyramid = detector.get_submodule("backbone")(torch.zeros(1, channels, side, side))
-    pool: Any = detector.get_submodule("roi_heads.box_roi_pool")
-    return [side // level.shape[2] for name, level in pyramid.items() if name in pool.featmap_names]

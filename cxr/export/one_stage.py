@@ -115,7 +115,7 @@ class Yolo(nn.Module):
         scores, places = best(logits.sigmoid().flatten(1), CANDIDATES)
         scores = torch.where(scores >= self.detector.score_thresh, scores, torch.full_like(scores, ABSENT))
         points = torch.div(places, classes, rounding_mode="floor")
-        boxes = clipped(rows(self.detector.boxes(offsets, levels), points), sizes)
+        boxes = clipped(rows(self.detector.boxes_on_canvas(offsets, levels), points), sizes)
         found = _best_of_classes(boxes, places % classes + 1, scores, classes + 1, self.detector)
         return *found, [offsets, logits]
 

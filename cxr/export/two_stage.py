@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import FasterRCNN, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import roi_align
 
+from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.roi_pool import bin_weights
 from cxr.export.anchors import decoded, grid_of_cells
 from cxr.export.suppression import ABSENT, Found, best, clipped, rows, suppressed
@@ -21,16 +22,15 @@ class TwoStage(nn.Module):
     """Proposals and regions of a Faster R-CNN.
 
     Args:
-        detector: torchvision's, in eval mode.
-        strides: canvas pixels a cell of each map that regions are pooled from, powers of two.
+        detector: in eval mode.
         side: of the canvas in pixels that the graph is made fast for; it takes any.
     """
 
-    def __init__(self, detector: FasterRCNN, strides: list[int], side: int) -> None:
+    def __init__(self, detector: FasterRCNN, side: int) -> None:
         super().__init__()
         self.rpn: Any = detector.rpn
         self.heads: Any = detector.roi_heads
-        self.pool: RegionPool = _pooling(detector, strides, side)
+        self.pool: RegionPool = _pooling(detector, side)
 
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D] of a batch's pyramid, the strongest first.
@@ -102,7 +102,7 @@ class RegionPool(nn.Module):
     """Each region is pooled from the level of the pyramid that its size asks for, then goes through the box head.
 
     Args:
-        detector: torchvision's.
+        detector: in eval mode.
         names, strides: of the maps that regions are pooled from.
     """
 
@@ -177,13 +177,13 @@ class CellPool(RegionPool):
         return shares.reshape(batch, count, -1)
 
 
-def _pooling(detector: FasterRCNN, strides: list[int], side: int) -> RegionPool:
+def _pooling(detector: FasterRCNN, side: int) -> RegionPool:
+    strides = [level.stride for level in detector.backbone.pooled]
     heads: Any = detector.roi_heads
     used = strides[: int(math.log2(strides[-1] // strides[0])) + 1]  # MobileNet's two maps are of one stride
     names = list(heads.box_roi_pool.featmap_names)[: len(used)]
     cells = sum((side // stride) ** 2 for stride in used)
     rpn: Any = detector.rpn
-    backbone: Any = detector.backbone
-    channels, regions = int(backbone.out_channels), int(rpn.post_nms_top_n())
+    channels, regions = detector.backbone.out_channels, int(rpn.post_nms_top_n())
     fewer = isinstance(heads.box_head, TwoMLPHead) and cells * (regions + channels) < regions * channels
     return (CellPool if fewer else RegionPool)(detector, names, used)

@@ -19,39 +19,30 @@ Norm = Callable[[int], nn.Module]
 
 DEFAULT = "DEFAULT"
 _PREFIX = "detector."  # of the detector inside a DetectionTask's checkpoint
-# The layers whose shape follows the number of classes or of anchors a cell: the only ones a file may fail to fill.
-_IMAGE_HEAD = "image_head."
-_HEADS = (
-    "roi_heads.box_predictor.",
-    "rpn.head.cls_logits.",
-    "rpn.head.bbox_pred.",
-    "head.classification_head.",
-    "head.regression_head.",
-    *(f"head.cv3.{level}.2." for level in range(3)),  # YOLOv8: the last convolution of the class branches
-    "head.enc_score_head.",  # RT-DETR: class scores of cells and queries, and the classes of the noisy queries
-    "head.decoder.class_embed.",
-    "head.denoising_class_embed.",
-)
+_IMAGE_HEAD = "image_head."  # published weights know none
+_DETECTOR = "backbone."  # what every detector of this project has
+_BODY = "backbone.body."  # of the backbone inside a detector
 
 
 class WeightsError(ValueError):
     """Weights that cannot be had, or do not fit the detector."""
 
 
-def read_weights(weights: str | None, default: WeightsEnum | None) -> State | None:
+def read_weights(weights: str | None, default: WeightsEnum | None, part: str = _DETECTOR) -> State | None:
     """Return the state dict that ``weights`` names, None for None (start from random numbers).
 
     Args:
         weights: ``"DEFAULT"`` (torchvision's COCO weights, downloaded once), the path of a torchvision state dict
             (.pth) or of a checkpoint of this project (.ckpt), or None.
         default: what ``"DEFAULT"`` stands for; None where torchvision has no such detector.
+        part: beginning of a layer's name that a detector's weights must have.
 
     Raises:
         WeightsError: not to be had, not a file of weights, or no weights for this detector.
     """
     if weights is None:
         return None
-    return _download(default) if weights == DEFAULT else _read_file(Path(weights))
+    return _download(default) if weights == DEFAULT else _read_file(Path(weights), part)
 
 
 def norm_for(state: Mapping[str, Tensor] | None) -> Norm:
@@ -94,8 +85,10 @@ def fit_stem(detector: nn.Module, state: State | None) -> State | None:
     return {**state, name: stem.sum(1, keepdim=True)}
 
 
-def load_weights(detector: nn.Module, state: State | None, source: str | None) -> None:
+def load_weights(detector: nn.Module, state: State | None, source: str | None, fresh: tuple[str, ...]) -> None:
     """Copy ``state`` into ``detector``; heads of another shape keep their random numbers, and a message names them.
+
+    ``fresh`` are the beginnings of the names of these heads.
 
     Raises:
         WeightsError: a layer outside the heads is missing, unknown or of another shape.
@@ -104,48 +97,87 @@ def load_weights(detector: nn.Module, state: State | None, source: str | None) -
         return
     own = detector.state_dict()
     resized = sorted(
-        key for key, value in state.items() if key.startswith(_HEADS) and key in own and own[key].shape != value.shape
+        key for key, value in state.items() if key.startswith(fresh) and key in own and own[key].shape != value.shape
     )
     try:
         missing, unknown = detector.load_state_dict({k: v for k, v in state.items() if k not in resized}, strict=False)
     except RuntimeError as error:  # torch lists every layer of another shape
         raise WeightsError(f"weights {source}: made for another network. {error}") from error
-    fresh = [key for key in missing if key.startswith(_IMAGE_HEAD)]  # torchvision's weights know no image head
-    lost = sorted(set(missing) - set(resized) - set(fresh))
+    image_head = [key for key in missing if key.startswith(_IMAGE_HEAD)]
+    lost = sorted(set(missing) - set(resized) - set(image_head))
     if lost or unknown:
         raise WeightsError(
             f"weights {source}: made for another network: {_some(lost)} missing, {_some(sorted(unknown))} unknown to it"
         )
-    if fresh:
+    if image_head:
         log.warning("weights %s: no image head there, it starts at random", source)
     if resized:
         shapes = ", ".join(f"{key} {list(state[key].shape)} → {list(own[key].shape)}" for key in resized)
         log.warning("weights %s: all loaded but for heads of another shape, which start at random: %s", source, shapes)
 
 
-def _download(default: WeightsEnum | None) -> State:
+def read_backbone(weights: str, default: WeightsEnum | None, part: str = "") -> State:
+    """Return the state dict of a backbone that ``weights`` names, with the names its layers have in the library.
+
+    Args:
+        weights: "DEFAULT" (learnt on ImageNet, downloaded once), or a file: a state dict as the library publishes it,
+            or a checkpoint of this project, whose detector's backbone is taken.
+        default: what "DEFAULT" stands for; None where there are no such weights.
+        part: of the published network that is the backbone, the beginning of its layers' names.
+
+    Raises ``WeightsError``: not to be had, or not a file of weights.
+    """
+    key = "model.backbone.weights"
+    state = _download(default, key) if weights == DEFAULT else _read_state(Path(weights), key)
+    whole = [name for name in state if _BODY in name]
+    if whole:
+        return {name.partition(_BODY)[2]: state[name] for name in whole}
+    return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+
+
+def load_backbone(body: nn.Module, state: State, source: str) -> None:
+    """Copy a backbone's ``state`` into ``body``; what it holds beside, as a classifier, is left out.
+
+    A stem of one channel takes the sum of the weights' channels, which is what they make of a film repeated for each.
+    Raises ``WeightsError`` where a layer of ``body`` is missing in it, or of another shape.
+    """
+    own = body.state_dict()
+    fitting = fit_stem(body, {name: value for name, value in state.items() if name in own}) or {}
+    if missing := sorted(own.keys() - fitting.keys()):
+        raise WeightsError(f"model.backbone.weights={source}: made for another backbone: {_some(missing)} missing")
+    try:
+        body.load_state_dict(fitting)
+    except RuntimeError as error:  # torch lists every layer of another shape
+        raise WeightsError(f"model.backbone.weights={source}: made for another backbone. {error}") from error
+
+
+def _download(default: WeightsEnum | None, setting: str = "model.weights") -> State:
     if default is None:
-        raise WeightsError("model.weights=DEFAULT: torchvision has no weights for it; use model.weights=null")
+        raise WeightsError(f"{setting}=DEFAULT: torchvision has no weights for it; use {setting}=null")
     try:
         state: State = default.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except OSError as error:
         raise WeightsError(
-            f"model.weights=DEFAULT: {default.url} could not be fetched ({error}). Fetch it on another machine and say"
-            " model.weights=/path/to/the/file.pth, or model.weights=null to start from random numbers"
+            f"{setting}=DEFAULT: {default.url} could not be fetched ({error}). Fetch it on another machine and say"
+            f" {setting}=/path/to/the/file.pth, or {setting}=null to start from random numbers"
         ) from error
     return state
 
 
-def _read_file(path: Path) -> State:
+def _read_state(path: Path, setting: str) -> State:
     if not path.is_file():
-        raise WeightsError(f"model.weights={path}: no such file; expected DEFAULT, null, a .pth or a .ckpt")
+        raise WeightsError(f"{setting}={path}: no such file; expected DEFAULT, null, a .pth or a .ckpt")
     try:
-        state = read_state(path)
+        return read_state(path)
     except (TorchFileError, OSError) as error:
         raise WeightsError(f"{path}: not a file of weights that can be read safely: {error}") from error
+
+
+def _read_file(path: Path, part: str) -> State:
+    state = _read_state(path, "model.weights")
     if any(key.startswith(_PREFIX) for key in state):
         state = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    if not any(key.startswith("backbone.") for key in state):
+    if not any(key.startswith(part) for key in state):
         raise WeightsError(f"{path}: holds no detector; expected its state dict, or a checkpoint of this project")
     return state
 

@@ -8,33 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.findings import FindingVocabulary
-from cxr.measure.froc import (
-    COCO_IOUS,
-    FP_RATES,
-    Froc,
-    FrocPoint,
-    MeanAveragePrecision,
-    Rule,
-    SensitivityAt,
-    froc,
-    froc_with_intervals,
-    recall,
-)
-from cxr.measure.intervals import Estimate, Figure, Values, estimates, paired_bootstrap
+from cxr.measure.average_precision import COCO_IOUS, MeanAveragePrecision, average_precision, only_detected
+from cxr.measure.froc import FP_RATES, Froc, FrocPoint, SensitivityAt, froc, froc_with_intervals, recall
+from cxr.measure.intervals import Estimate, Figure, Values, paired_bootstrap
+from cxr.measure.matching import Rule
 from cxr.measure.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
+from cxr.measure.operating_point import OperatingPoint, Screening, screen
+from cxr.measure.reliability import Reliability, reliability
 from cxr.measure.results import FilmResult, telling
-from cxr.measure.screening import (
-    OperatingPoint,
-    Reliability,
-    RocAuc,
-    RocCurve,
-    Screening,
-    image_average_precision,
-    reliability,
-    roc_auc,
-    roc_curve,
-    screen,
-)
+from cxr.measure.screening import RocAuc, RocCurve, image_average_precision, roc_auc, roc_curve
 
 POOLED = "all"
 """Stands for all findings together where a finding is named."""
@@ -64,9 +46,8 @@ class FindingFigures:
         all_films: that were looked at.
         curve: the whole FROC.
         points: of it, one for each of ``FP_RATES``.
-        precision: average precision by name, see ``PRECISIONS``. Pooled: the mean over findings, in which one with
-            false alarms and no true box counts as 0; beside it ``ap50_present``, the mean over those that have true
-            boxes, which is COCO's.
+        precision: average precision by name, see ``PRECISIONS``. Pooled: the mean over the findings that somebody
+            marked on these films.
         recall: share of the true boxes that any detection finds, however low its score.
         auc: of the films' own score of this finding, pooled of "abnormal".
     """
@@ -84,8 +65,8 @@ class FindingFigures:
     @property
     def precision_recall(self) -> tuple[Values, Values]:
         """Recall and precision [T] at each threshold of the curve but the one that shows nothing."""
-        found = self.curve.sensitivity[1:] * self.boxes
-        return self.curve.sensitivity[1:], found / (found + self.curve.false_positives[1:] * self.all_films)
+        right = self.curve.sensitivity[1:] * self.boxes
+        return self.curve.sensitivity[1:], right / (right + self.curve.false_positives[1:] * self.all_films)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +81,8 @@ class Evaluation:
         films, normal, patients: counts of what was looked at; normal are films on which nothing at all is marked.
         threshold: of the pooled FROC at ``WORKING_RATE``; ``confusion`` and ``sizes`` use it.
         per_finding: by name, ``POOLED`` first.
+        only_detected: the findings that were detected and that nobody marked on these films, and how many boxes of
+            each: they stand in no average precision.
         roc, image_precision, calibration: of the films' "abnormal" score, against whether anything at all is marked.
         confusion: see ``cxr.measure.mistakes.confusion``, over ``names``.
         point, screening: None where there is no operating point.
@@ -114,6 +97,7 @@ class Evaluation:
     patients: int
     threshold: float
     per_finding: dict[str, FindingFigures]
+    only_detected: dict[str, int]
     roc: RocCurve
     image_precision: Estimate
     calibration: Reliability
@@ -159,6 +143,7 @@ def evaluate(
         len({result.patient for result in results}),
         threshold,
         per_finding,
+        {findings.name(label): boxes for label, boxes in only_detected(chosen, labels).items() if boxes},
         roc_curve(known),
         image_average_precision(known, samples=samples, seed=seed),
         reliability(known, samples=samples, seed=seed),
@@ -200,14 +185,6 @@ def _figures(
     bearing = [r for r in chosen if (len(r.truth_labels) if label is None else (r.truth_labels == label).any())]
     boxes = sum(int(np.isin(r.truth_labels, labels).sum()) for r in chosen)
     samples, seed = settings.samples, settings.seed
-
-    def mean(over: Sequence[int], ious: Sequence[float]) -> Estimate:
-        return estimates(MeanAveragePrecision(chosen, over, ious), chosen, [boxes], samples=samples, seed=seed)[0]
-
-    precision = {name: mean(labels, ious) for name, ious in PRECISIONS.items()}
-    if label is None:
-        marked = [own for own in labels if any((r.truth_labels == own).any() for r in chosen)]
-        precision["ap50_present"] = mean(marked, PRECISIONS["ap50"])
     return FindingFigures(
         boxes,
         len(bearing),
@@ -215,7 +192,7 @@ def _figures(
         len(chosen),
         froc(chosen, label, settings.rule),
         froc_with_intervals(chosen, label, settings.rule, samples=samples, seed=seed),
-        precision,
+        {name: average_precision(chosen, labels, ious, samples, seed) for name, ious in PRECISIONS.items()},
         recall(chosen, label, settings.rule, samples=samples, seed=seed),
         roc_auc(telling(whole, label), label, samples=samples, seed=seed),
     )
@@ -223,14 +200,14 @@ def _figures(
 
 def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
     """Return the film with the true boxes and detections of some findings alone."""
-    marked, said = np.isin(result.truth_labels, labels), np.isin(result.labels, labels)
+    marked, detected = np.isin(result.truth_labels, labels), np.isin(result.labels, labels)
     return replace(
         result,
         truth_boxes=result.truth_boxes[marked],
         truth_labels=result.truth_labels[marked],
-        boxes=result.boxes[said],
-        labels=result.labels[said],
-        scores=result.scores[said],
+        boxes=result.boxes[detected],
+        labels=result.labels[detected],
+        scores=result.scores[detected],
     )
 
 

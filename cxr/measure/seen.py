@@ -1,101 +1,102 @@
-"""What the films of an evaluation were to a checkpoint before: trained on, chosen on, or neither.
+"""What the films of an evaluation were to a checkpoint before: trained on, chosen on, or new.
 
 Figures on films that a detector was trained on flatter it. So do figures of screening on films that its operating point
-was chosen on. An evaluation says for each of the two whether that was so, and where no one knows it says that.
+was chosen on. A checkpoint keeps a digest of the pixels of each of its films, so an evaluation knows each film by its
+picture, whatever its file, its folder and the name of its split. A film that was cropped or compressed anew is another
+picture: nobody sees here that it was known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 CHOSEN_NOW = "chosen now, on the validation films"
 TESTED_ON = "derived on the very films it is measured on, as asked"
 FROZEN = "frozen in the checkpoint"
 
-Relation = Literal["own", "foreign", "unknown"]
-"""own: the films the checkpoint was trained with, in its splits. foreign: none of them. unknown: perhaps some."""
-Share = Literal["all", "some", "none", "unknown"]
-
-_ALL = "all"  # the split of an evaluation that takes every film
+Digests = NDArray[np.int64]
+"""[films] a digest of each film's pixels."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the films that figures are measured on were before.
+    """How many of the films that figures are measured on were what before.
 
     Args:
-        relation: of the data to the checkpoint.
-        trained_on: how many of the films the detector was trained on.
-        chosen_on: how many of them the operating point was chosen on; None where there is no point.
-        best_epoch_on: how many of them chose the epoch that the checkpoint holds: the validation films.
+        films: all of them.
+        trained_on: that the detector was trained on.
+        best_epoch_on: that chose the epoch which the checkpoint holds: the training's validation films.
+        point_on: that the operating point was chosen on; None where there is no point.
+        new: that the detector was neither trained nor chosen on.
+        point_trained_on: how many films the point was chosen on, here or elsewhere, that the detector was trained on.
     """
 
-    relation: Relation
-    trained_on: Share
-    chosen_on: Share | None
-    best_epoch_on: Share
+    films: int
+    trained_on: int
+    best_epoch_on: int
+    point_on: int | None
+    new: int
+    point_trained_on: int
 
     def in_words(self) -> str:
-        """Return both answers as a sentence; of foreign films no more than that they come from elsewhere is known."""
-        trained = f"The detector was trained on {_WORDS[self.trained_on]} these films"
-        if self.relation == "foreign":
-            trained = (
-                f"These films are of another data set than the training's. Unless they are copies, {_lower(trained)}"
-            )
-        if self.chosen_on is None:
-            return f"{trained}; it has no operating point."
-        if self.trained_on == self.chosen_on:
-            return f"{trained}, and its operating point was chosen on {_WORDS[self.chosen_on]} them."
-        return f"{trained}; its operating point was chosen on {_WORDS[self.chosen_on]} them."
+        """Return what the films were as a sentence."""
+        words = f"The detector was trained on {self._count(self.trained_on)} of these {self.films} films"
+        if self.point_on is None:
+            return f"{words}; it has no operating point. Films are compared by their pixels."
+        point = f"its operating point was chosen on {self._count(self.point_on)} of them"
+        return f"{words}, and {point}. Films are compared by their pixels."
 
     def warnings(self, which: str) -> Iterator[str]:
         """Yield what makes the figures of a checkpoint look better than they are; ``which`` names it."""
-        if self.trained_on in ("all", "some"):
-            yield f"Films that {which} was trained on are among these: the figures flatter it."
-        if self.trained_on == "unknown":
+        if self.trained_on:
+            yield f"Of these films {which} was trained on {self._count(self.trained_on)}: the figures flatter it."
+        if self.best_epoch_on:
+            count = self._count(self.best_epoch_on)
+            yield f"The epoch that {which} holds was chosen on {count} of these films: the figures flatter it a little."
+        if self.point_on:
             yield (
-                f"The films are not those {which} was trained with (added, changed or unreadable ones move the splits):"
-                " it may have been trained on some of these."
+                f"The operating point of {which} was chosen on {self._count(self.point_on)} of the films that screening"
+                " is measured on here: its figures flatter it and promise nothing for other films."
             )
-        if self.best_epoch_on == "all":
-            yield f"The epoch that {which} holds was chosen on these films: the figures flatter it a little."
-        if self.chosen_on in ("all", "some"):
-            among = "the films" if self.chosen_on == "all" else "some of the films"
+        if self.point_trained_on:
             yield (
-                f"The operating point of {which} was chosen on {among} that screening is measured on here: its figures"
-                " flatter it and promise nothing for other films."
+                f"Of the films that the operating point of {which} was chosen on, it was trained on"
+                f" {self.point_trained_on}: its threshold may be too high."
             )
-        if self.chosen_on == "unknown":
-            yield f"The operating point of {which} may have been chosen on some of these films."
 
-    def as_dict(self) -> dict[str, str | None]:
+    def as_dict(self) -> dict[str, int | str | None]:
         """Return plain values, for json."""
-        return {"trained_on": self.trained_on, "operating_point_chosen_on": self.chosen_on, "in_words": self.in_words()}
+        return {
+            "films": self.films,
+            "trained_on": self.trained_on,
+            "best_epoch_chosen_on": self.best_epoch_on,
+            "operating_point_chosen_on": self.point_on,
+            "new": self.new,
+            "in_words": self.in_words(),
+        }
+
+    def _count(self, count: int) -> str:
+        return {0: "none", self.films: "all"}.get(count, str(count))
 
 
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
-
-
-_WORDS: dict[Share, str] = {"all": "all of", "some": "some of", "none": "none of", "unknown": "perhaps some of"}
-
-
-def seen(relation: Relation, split: str, point_from: str) -> Seen:
-    """Return what the films of ``split`` were before.
+def seen(films: Digests, training: Mapping[str, Digests], point_films: Digests | None) -> Seen:
+    """Return what films were before.
 
     Args:
-        relation: of the data to the checkpoint.
-        split: train, val, test or all.
-        point_from: where the operating point comes from: ``CHOSEN_NOW``, ``TESTED_ON`` or ``FROZEN``; any other text
-            where there is none.
+        films: those that figures are measured on.
+        training: those of the checkpoint's training, by split: "train" and "val" are read.
+        point_films: those that the operating point was chosen on; None where there is no point.
     """
-    validation: Share = "all" if split == "val" else "some" if split == _ALL else "none"
-    training: Share = "all" if split == "train" else "some" if split == _ALL else "none"
-    apart: Share = "none" if relation == "foreign" else "unknown"
-    own = relation == "own"
-    chosen: dict[str, Share] = {
-        TESTED_ON: "all",
-        CHOSEN_NOW: validation,  # the validation films of these data, whatever they were before
-        FROZEN: validation if own else apart,  # the validation films of the training
-    }
-    return Seen(relation, training if own else apart, chosen.get(point_from), validation if own else apart)
+    trained_on, best_epoch_on = np.isin(films, training["train"]), np.isin(films, training["val"])
+    point = np.zeros(0, np.int64) if point_films is None else point_films
+    point_on = np.isin(films, point)
+    return Seen(
+        films=len(films),
+        trained_on=int(trained_on.sum()),
+        best_epoch_on=int(best_epoch_on.sum()),
+        point_on=None if point_films is None else int(point_on.sum()),
+        new=int((~(trained_on | best_epoch_on | point_on)).sum()),
+        point_trained_on=int(np.isin(point, training["train"]).sum()),
+    )

@@ -1,17 +1,17 @@
-"""Films decoded once, kept as memory-mapped uint16 at working size.
+"""Films are decoded once and kept as memory-mapped uint16 arrays at working size.
 
-One file a film, ``<folder>/<settings>/films/<content>.npy``: a NumPy array, and behind it what else is known of the
-film and a checksum of all of it. The key is the film's content and the settings (intensity steps, size, pseudonym key,
-``FORMAT``), so a film that is copied or moved is found again, and one that changes in place is not.
+Each film has one file, ``<folder>/<settings>/films/<content>.npy``. It holds a NumPy array, then what else is known of
+the film, then a checksum of everything before. The key is a hash of the film's content and of the settings (intensity
+steps, size, pseudonym key, ``FORMAT``): a copied or moved film keeps its key, a film changed in place gets a new one.
 
-Never a torn read. A file is written under a name of its own, flushed to disk and renamed, so it is there whole or not
-at all, however many processes write it. So that a warm read costs no checksum, a small file
-``<settings>/index/<path>.json`` notes two identities (size, mtime, ctime, inode): the source film's when its content
-was hashed, and the cached file's when it was last known to be whole. While both still hold, both contents do: whoever
-changes a file changes its ctime. When one does not, the film is hashed or the checksum is computed again. The index
-is a shortcut that may be lost, stale or damaged at any time.
+No process ever reads a half-written file: a file is written under a temporary name, flushed to disk and renamed.
+Checking the checksum at every read would be slow. So a small file ``<settings>/index/<path>.json`` notes two identities
+(size, mtime, ctime, inode): that of the source film when its content was hashed, and that of the cached file when it
+was last known to be whole. Whoever changes a file changes its ctime. So while both identities are the same, both
+contents are; otherwise the film is hashed again and the checksum is computed again. The index is a shortcut: it may be
+lost, stale or damaged at any time.
 
-Paths, names and identifiers are nowhere in it, only hashes and pseudonyms.
+The cache holds hashes and pseudonyms, but no paths, names or identifiers.
 """
 
 import json
@@ -38,7 +38,7 @@ FORMAT = 2
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
 
 _LOCK = ".filling.lock"
-_FOOTER = 8 + 16  # length of the JSON, BLAKE2b of array and JSON
+_FOOTER = 8 + 16  # bytes: the length of the JSON, then BLAKE2b of the array and the JSON
 _SETTLED_NS = 100_000_000  # a file changed less than 0.1 s ago may change again within one tick of its clock
 
 
@@ -49,8 +49,8 @@ class CachedFilm:
     Args:
         pixels: [h, w], or [h, w, C] where the intensity gives channels, uint16: a read-only view of the memory-mapped
             file; 65535 is 1.0 of the intensity, air dark.
-        height, width: of the original film in pixels.
-        digest: hash of the stored pixels at full size; equal for copies of one film in other files or encodings.
+        height, width: size of the original film in pixels.
+        digest: hash of the stored pixels at full size; copies of one film in other files or encodings have the same.
         study, patient: pseudonyms.
     """
 
@@ -79,14 +79,14 @@ class _Entry:
 
 
 class FilmCache:
-    """Films at working size, decoded when first asked for.
+    """Films at working size. A film is decoded when it is first asked for.
 
-    Safe for any number of workers and processes on one folder, and cheap to send to them.
+    Any number of workers and processes may use one folder at a time. The object is cheap to send to them.
 
     Args:
-        folder: where the films are kept; made when missing.
-        intensity: makes 0..1 of a radiograph.
-        size: longest side at working size, px; a smaller film keeps its size (``INTER_AREA`` otherwise).
+        folder: where the films are kept; it is made when it is missing.
+        intensity: turns a radiograph into values 0..1.
+        size: longest side at working size, px. A larger film is shrunk (``INTER_AREA``), a smaller one keeps its size.
     """
 
     def __init__(self, folder: Path | str, intensity: Preprocessing, size: int) -> None:
@@ -100,14 +100,14 @@ class FilmCache:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
 
     def get(self, path: Path | str) -> CachedFilm:
-        """Return a film, decoding and storing it when it is missing or damaged.
+        """Return a film. Decode and store it first when it is missing or damaged.
 
-        Raises ``ReadError``, also for a stored film of a kind that the intensity does not take.
+        Raises ``ReadError`` for a film that cannot be read, or whose kind the intensity does not take.
         """
         path = Path(path)
-        entry = self._known(path) or self._found(path)
+        entry = self._known(path) or self._entry_by_content(path)
         pixels = np.memmap(self._film_file(entry.key), np.uint16, "r", entry.offset, entry.shape)
-        # As a plain array: each operation on the subclass costs tens of microseconds more
+        # A plain array, because each operation on a memmap takes tens of microseconds longer
         return CachedFilm(np.asarray(pixels), entry.height, entry.width, entry.digest, entry.study, entry.patient)
 
     def modality(self, path: Path | str) -> tuple[str, str]:
@@ -126,13 +126,13 @@ class FilmCache:
         on_error: Literal["skip", "raise"] = "skip",
         progress: bool = True,
     ) -> dict[Path, ReadError]:
-        """Decode the films that are missing, in ``workers`` processes (default: one a usable core).
+        """Decode the films that are missing, in ``workers`` processes (default: one for each usable core).
 
-        One process does so at a time. Others that start with the same films, the ranks of a run or the jobs of a sweep,
-        wait for it and find them there; where it is killed the next one goes on.
+        One process at a time fills a cache. Others that start with the same films (the ranks of a run, the jobs of a
+        sweep) wait for it and then use what it stored. If it is killed, the next one goes on.
 
-        Returns the films that cannot be read, with the reason; with ``on_error="raise"`` the first one is raised.
-        A film that kills its process is one of them.
+        Returns the films that cannot be read, each with the reason; a film that kills its process is one of them. With
+        ``on_error="raise"`` the first such error is raised instead.
         """
         if on_error not in ("skip", "raise"):
             raise ValueError(f"on_error is {on_error!r}, expected 'skip' or 'raise'")
@@ -152,8 +152,8 @@ class FilmCache:
         return [path for path in paths if self._known(path) is None]
 
     def _store(self, path: Path) -> None:
-        """Make ``path`` known, in a worker."""
-        self._found(path)
+        """Store the film ``path``. A worker calls this."""
+        self._entry_by_content(path)
 
     def _film_file(self, key: str) -> Path:
         return self.folder / "films" / f"{key}.npy"
@@ -162,9 +162,9 @@ class FilmCache:
         return self.folder / "index" / f"{_hash(os.fsencode(path.absolute()))}.json"
 
     def _known(self, path: Path) -> _Entry | None:
-        """Return the entry that the index holds for ``path`` if film and cached file are those it was written for.
+        """Return the index entry of ``path`` if neither the film nor the cached file has changed since it was written.
 
-        None for a film that the intensity does not take: a cache whose key is the same may have stored it.
+        Return None also for a film that the intensity does not take: a cache with the same key may have stored it.
         """
         try:
             noted = json.loads(self._index_file(path).read_bytes())
@@ -175,9 +175,9 @@ class FilmCache:
             return None
         return entry if same else None
 
-    def _found(self, path: Path) -> _Entry:
-        """Return the entry for the content of ``path``, reading, checking or decoding as much as it takes."""
-        identity = _identity(path) if path.exists() else []  # before reading: a film that changes then differs from it
+    def _entry_by_content(self, path: Path) -> _Entry:
+        """Read ``path`` and return the entry of its content; decode it if the cache has no whole file of that."""
+        identity = _identity(path) if path.exists() else []  # taken before reading, to notice a later change
         data = file_bytes(path)
         key = _hash(data)
         cached = self._film_file(key)
@@ -211,7 +211,7 @@ class FilmCache:
 
 
 def _checked_entry(file: Path, key: str) -> _Entry | None:
-    """Return the entry behind the array in ``file``, or None when the file is not, bit for bit, what was written."""
+    """Return the entry stored in ``file``, or None when the file differs in any bit from what was written."""
     content = file.read_bytes()
     body, checksum = content[:-16], content[-16:]
     if len(content) < _FOOTER or blake2b(body, digest_size=16).digest() != checksum:
@@ -222,7 +222,7 @@ def _checked_entry(file: Path, key: str) -> _Entry | None:
 
 
 def _identity(file: Path) -> list[int]:
-    """Return what changes whenever a file is written to or replaced."""
+    """Return numbers of which at least one changes whenever a file is written to or replaced."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 

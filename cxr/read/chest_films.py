@@ -1,8 +1,8 @@
-"""Which films a detector of chest films may speak of: frontal films of the chest that have pixels enough.
+"""Which films a detector of chest films may assess: frontal films of the chest with enough pixels.
 
-A detector says something of every picture, also of a foot. A film that this rule refuses is "not assessed": nothing is
-told of it, and it is never put aside as normal. The rule knows only what a file states. A film that states neither
-body part nor view, as every PNG or JPEG, is judged by its pixels alone.
+A detector gives an answer for every picture, even for one of a foot. A film that this rule refuses is "not assessed":
+no detection is reported for it, and it is never put aside as normal. The rule knows only what the file states. A film
+that states neither body part nor view, such as any PNG or JPEG, is judged by its number of pixels alone.
 """
 
 import re
@@ -14,11 +14,11 @@ from cxr.read.preprocessing import RADIOGRAPH
 
 Cause = Literal["too_small", "other_part", "lateral", "not_finite"]
 
-# BodyPartExamined is free text in practice ("PORT CHEST", "CHEST_TO_PELVIS", "Thorax PA"): one of these words in it is
-# the chest. PS3.16 Annex L has CHEST, CHESTABDOMEN, CHESTABDPELVIS, NECKCHEST, …, LUNG and RIB; hospitals add THORAX,
-# TORAX and 胸部. The table of kinds in conf/intensity/by_modality.yaml takes the standard's parts, too.
+# BodyPartExamined is free text in practice ("PORT CHEST", "CHEST_TO_PELVIS", "Thorax PA"): a value with one of these
+# words means the chest. PS3.16 Annex L has CHEST, CHESTABDOMEN, CHESTABDPELVIS, NECKCHEST, …, LUNG and RIB; hospitals
+# add THORAX, TORAX and 胸部. The table in conf/intensity/by_modality.yaml takes the standard's words, too.
 _CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "胸")
-# Terms of PS3.16 Annex L for other parts. Only these are repeated in a reason: what else stands there may be a name.
+# Terms of PS3.16 Annex L for other body parts. A reason repeats only these: any other text may be a person's name.
 _OTHER_PARTS = re.compile(
     "ABDOMEN(PELVIS)?|ANKLE|AORTA|ARM|BACK|BLADDER|BRAIN|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|COLON|ELBOW|ESOPHAGUS"
     "|EXTREMITY|EYE|FACE|FEMUR|FINGER|FOOT|FOREARM|HAND|HEAD|HEADNECK|HEART|HIP|HUMERUS|JAW|KIDNEY|KNEE|LEG|LIVER"
@@ -26,15 +26,15 @@ _OTHER_PARTS = re.compile(
     "|(C|CT|T|TL|L|LS|S)?SPINE|STERNUM|STOMACH|THIGH|THUMB|TIBIA|TOE|ULNA|WHOLEBODY|WRIST|ZYGOMA"
 )
 # ViewPosition (PS3.3 C.8.7.1.1.3, C.8.11.5): LL and RL are lateral, LLO and RLO lateral oblique views; ML and LM are
-# the lateral views of mammography. LLD and RLD say how the patient lay, on the side: their beam is horizontal and the
-# film is a frontal one, so they are taken.
+# the lateral views of mammography. LLD and RLD mean that the patient lies on one side: the beam is horizontal and the
+# film is a frontal one, so these are assessed.
 _LATERAL = frozenset({"LL", "RL", "LLO", "RLO", "ML", "LM"})
 _DECUBITUS = "DECUB"
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a film is not assessed: the cause, for programs, and a text that names no person."""
+    """Why a film is not assessed: a cause for programs, and a text for people in which nobody is named."""
 
     cause: Cause
     text: str
@@ -45,28 +45,28 @@ NOT_FINITE = Reason("not_finite", "the detector's answer is not finite: NaN or i
 
 @dataclass(frozen=True)
 class ChestFilms:
-    """The films that a detector may speak of.
+    """The rule that says which films a detector may assess.
 
     Args:
-        size: longest side in pixels of the frame the detector takes a film in.
-        kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell. A detector of CT or
-            MR slices has its own body parts and no ViewPosition: for it only the pixels count.
+        size: longest side, in pixels, of the picture that the detector takes.
+        kind: kind of the films it was trained on (``Preprocessing.kind``), None where that is not known. CT and MR
+            slices show other body parts and have no ViewPosition: of them only the number of pixels is checked.
     """
 
     size: int
     kind: str | None = None
 
     def refusal(self, rows: int, columns: int, body_part: str, view_position: str) -> Reason | None:
-        """Return why a film is not assessed, or None for one that may be.
+        """Return why a film is not assessed, or None if it may be assessed.
 
-        A film has too few pixels where its longest side is shorter than half of the detector's frame, so that it would
-        be enlarged more than twice, or where its shortest side is shorter than a quarter: a strip of a film.
+        A film has too few pixels if its longest side is shorter than half of ``size`` (it would be enlarged more than
+        twice), or if its shortest side is shorter than a quarter of it (it is only a strip of a film).
 
         Args:
-            rows: of the original film.
-            columns: of the original film.
-            body_part: BodyPartExamined as its file states it, "" where it states none.
-            view_position: ViewPosition in the same manner.
+            rows: height of the original film.
+            columns: width of the original film.
+            body_part: BodyPartExamined of the file, "" where it has none.
+            view_position: ViewPosition of the file, "" where it has none.
         """
         if max(rows, columns) < self.size / 2 or min(rows, columns) < self.size / 4:
             return Reason("too_small", f"{columns} x {rows} px are too few for a detector of {self.size} px")

@@ -1,7 +1,7 @@
-"""What a compressed film says of itself before it is decoded: JPEG (ISO 10918-1), JPEG-LS (ISO 14495-1), JPEG 2000.
+"""Checks of compressed pixel data before they are decoded: JPEG (ISO 10918-1), JPEG-LS (ISO 14495-1), JPEG 2000.
 
-Decoders allocate what a codestream's header asks for and fill with grey what it lacks. So a codestream is looked at
-first: its size, its bits, whether it is whole, and whether it holds enough bytes for a picture at all.
+A decoder allocates as much memory as the codestream's header asks for, and fills missing data with grey. So the
+codestream is checked first: its size, its bits, whether it is whole, and whether it has enough bytes for a picture.
 """
 
 from collections.abc import Iterator
@@ -12,28 +12,29 @@ _SOC, _SIZ, _COD, _COC, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF9
 _QCD, _QCC = 0xFF5C, 0xFF5D
 _OTHER = "progressive or arithmetic"
 _PROCESSES = {0xC0: "sequential", 0xC1: "sequential", 0xC3: "lossless", 0xF7: "JPEG-LS"}
-_NO_FRAME = (0xC4, 0xC8, 0xCC)  # tables and the like among the markers from C0 to CF
-_MOST_SEGMENTS = 4096  # a codestream of a film has some ten
-_MOST_PARTS = 65536  # a tile is numbered by 16 bits
-_MOST_LAYERS = 256  # encoders write 1 to some 20
+_NO_FRAME = (0xC4, 0xC8, 0xCC)  # markers from C0 to CF that begin tables or the like, not a frame
+_MOST_SEGMENTS = 4096  # a film's codestream has about ten
+_MOST_PARTS = 65536  # a tile's number has 16 bits
+_MOST_LAYERS = 256  # encoders write 1 to about 20
 _MANY_PRECINCTS = 1024
-_MOST_BITS = 30  # of a coefficient; those of 16-bit films have 18 to 22
-_SMALLEST_TILE = _SMALLEST_BLOCK = 256  # pixels. OpenJPEG keeps hundreds of bytes a block, thousands a tile
+_MOST_BITS = 30  # in a coefficient; those of 16-bit films have 18 to 22
+_SMALLEST_TILE = _SMALLEST_BLOCK = 256  # pixels. OpenJPEG keeps hundreds of bytes for a block, thousands for a tile
 _MANY_PIXELS = 2**20
-_PIXELS_A_BYTE = 4096  # one block of 64 × 64; a byte a block is a hundredth of what the most compressed films have
+_PIXELS_A_BYTE = 4096  # one byte for a block of 64 × 64; the most compressed films have a hundred times as many bytes
 
 
 @dataclass(frozen=True)
 class Codestream:
-    """A codestream's own header.
+    """A codestream with the values of its header.
 
     Args:
         stream: the codestream, without a file format around it.
-        rows, columns, samples: of the picture.
-        bits: of a sample, 1 to 38.
-        process: "sequential" (blocks of 8 × 8, one behind the other), "lossless", "JPEG-LS", "JPEG 2000", or another of
-            JPEG's processes, which is not read.
-        scans: bytes of a JPEG codestream from its first scan on.
+        rows, columns: size of the picture.
+        samples: samples in a pixel, 1 for a grayscale picture.
+        bits: bits of a sample, 1 to 38.
+        process: "sequential" (blocks of 8 × 8, one after the other), "lossless", "JPEG-LS", "JPEG 2000", or another
+            process of JPEG, which is not read.
+        scans: number of bytes from the first scan of a JPEG codestream to its end.
     """
 
     stream: memoryview
@@ -46,7 +47,7 @@ class Codestream:
 
 
 def open_jpeg(data: memoryview) -> Codestream:
-    """Return what a JPEG or JPEG-LS codestream says of itself. Raises ``ValueError`` where it says nothing."""
+    """Return a JPEG or JPEG-LS codestream with its header. Raises ``ValueError`` where it has none."""
     frame = _jpeg_frame(data)
     if frame is None:
         raise ValueError("the codestream has no header that tells rows, columns and samples")
@@ -54,20 +55,20 @@ def open_jpeg(data: memoryview) -> Codestream:
 
 
 def open_wavelet(data: memoryview) -> Codestream:
-    """Return what a JPEG 2000 or HTJ2K codestream says of itself; it may stand in a JP2 file. Raises ``ValueError``."""
+    """Return a JPEG 2000 or HTJ2K codestream, bare or in a JP2 file, with its header. Raises ``ValueError``."""
     stream = _contiguous(data) if bytes(data[:12]) == _SIGNATURE else data
     if len(stream) < 46 or _number(stream, 0, 2) != _SOC or _number(stream, 2, 2) != _SIZ:
         raise ValueError("the codestream has no header that tells rows, columns and samples")
     x1, y1, x0, y0 = (_number(stream, at, 4) for at in (8, 12, 16, 20))  # ISO 15444-1 A.5.1
-    bits = (stream[42] & 0x7F) + 1  # above them stands whether the samples have a sign
+    bits = (stream[42] & 0x7F) + 1  # the highest bit says whether the samples have a sign
     return Codestream(stream, y1 - y0, x1 - x0, _number(stream, 40, 2), bits, "JPEG 2000")
 
 
 def check_whole(codestream: Codestream) -> None:
-    """Raise ``ValueError`` for a codestream that is cut off, cannot hold its picture or makes a decoder keep too much.
+    """Raise ``ValueError`` if a codestream is cut off, cannot hold its picture or makes a decoder use too much memory.
 
-    Of JPEG's processes only those are taken that DICOM has: baseline, extended, lossless and JPEG-LS (PS3.5 8.2.1,
-    8.2.3). A progressive one makes the decoder keep every coefficient, three times the film.
+    Only the JPEG processes of DICOM are allowed: baseline, extended, lossless and JPEG-LS (PS3.5 8.2.1, 8.2.3). With a
+    progressive one the decoder keeps every coefficient, which takes three times the memory of the film.
     """
     if codestream.process == "JPEG 2000":
         _check_tiles(codestream)
@@ -81,13 +82,13 @@ def check_whole(codestream: Codestream) -> None:
 
 
 def check_jpeg_data(data: memoryview) -> None:
-    """Raise ``ValueError`` where a picture's JPEG data cannot hold its pixels: a decoder would give a grey picture."""
+    """Raise ``ValueError`` if JPEG data are too short for their picture: a decoder would return a grey one."""
     if (frame := _jpeg_frame(data)) is not None:
         _check_scan(frame)
 
 
 def _jpeg_frame(data: memoryview) -> Codestream | None:
-    """Return the frame header of JPEG or JPEG-LS (ISO 10918-1 B.2.2) with the scans behind it; None without both."""
+    """Return the codestream with its frame header and scans (ISO 10918-1 B.2.2); None if it lacks either."""
     frame: Codestream | None = None
     for marker, start, end in _jpeg_segments(data):
         if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == 0xF7:
@@ -100,7 +101,7 @@ def _jpeg_frame(data: memoryview) -> Codestream | None:
 
 
 def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of the parameters of each segment up to the first scan (ISO 10918-1 B.1.1)."""
+    """Yield each segment up to the first scan: marker, start and end of its parameters (ISO 10918-1 B.1.1)."""
     position = 2
     for _ in range(_MOST_SEGMENTS):
         if position + 4 > len(data) or data[position] != 0xFF:
@@ -117,11 +118,11 @@ def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _check_scan(frame: Codestream) -> None:
-    """Raise ``ValueError`` where the scans cannot hold the frame, however it was coded.
+    """Raise ``ValueError`` if the scans have too few bytes for the frame, however well it was compressed.
 
-    Huffman codes are at least one bit long: a block of 8 × 8 has one for its mean and, unless progressive, one for the
-    rest (ISO 10918-1 F.1.2, G.1.2); a lossless sample has one (H.1.2.2); a line of JPEG-LS takes at least one bit
-    (ISO 14495-1 A.7).
+    A Huffman code has at least one bit. A block of 8 × 8 has one code for its mean and, unless it is progressive, one
+    for the rest (ISO 10918-1 F.1.2, G.1.2). A lossless sample has one code (H.1.2.2). A line of JPEG-LS takes at least
+    one bit (ISO 14495-1 A.7).
     """
     if frame.process == "lossless":
         bits = frame.rows * frame.columns
@@ -137,20 +138,20 @@ def _check_scan(frame: Codestream) -> None:
         )
 
 
-def _check_tiles(found: Codestream) -> None:
-    """Raise ``ValueError`` for a grid that no film has (SIZ, ISO 15444-1 A.5.1), or hardly any bytes for the pixels."""
-    x1, y1, x0, y0, width, height, left, top = (_number(found.stream, 8 + 4 * n, 4) for n in range(8))
+def _check_tiles(codestream: Codestream) -> None:
+    """Raise ``ValueError`` for tiles that no film has (SIZ, ISO 15444-1 A.5.1), or for too few bytes for the pixels."""
+    x1, y1, x0, y0, width, height, left, top = (_number(codestream.stream, 8 + 4 * n, 4) for n in range(8))
     if not (left <= x0 < left + width and top <= y0 < top + height):  # B.3: the first tile holds the first pixel
         raise ValueError(f"the codestream has tiles of {height} × {width} that do not begin where its picture does")
     tiles = -(-(x1 - left) // width) * -(-(y1 - top) // height)
     if tiles > 1 and width * height < _SMALLEST_TILE:
         raise ValueError(f"the codestream has {tiles:,} tiles of {height} × {width}, no film is cut so small")
-    if bytes(found.stream[43:45]) != b"\1\1":
+    if bytes(codestream.stream[43:45]) != b"\1\1":
         raise ValueError("the codestream has pixels of another size than its picture, expected as many as it says")
-    if found.rows * found.columns > max(_MANY_PIXELS, _PIXELS_A_BYTE * len(found.stream)):
+    if codestream.rows * codestream.columns > max(_MANY_PIXELS, _PIXELS_A_BYTE * len(codestream.stream)):
         raise ValueError(
-            f"the codestream has {len(found.stream):,} bytes for {found.rows} × {found.columns} pixels, less than any "
-            "picture of a body"
+            f"the codestream has {len(codestream.stream):,} bytes for {codestream.rows} × {codestream.columns} pixels, "
+            "less than any picture of a body"
         )
 
 
@@ -159,11 +160,11 @@ def _contiguous(data: memoryview) -> memoryview:
     position = 0
     for _ in range(_MOST_SEGMENTS):
         length, kind, header = _number(data, position, 4), bytes(data[position + 4 : position + 8]), 8
-        if length == 1:  # the length stands behind the kind, in 8 bytes
+        if length == 1:  # the length follows the kind, in 8 bytes
             length, header = _number(data, position + 8, 8), 16
-        elif length == 0:  # to the end of the file
+        elif length == 0:  # the box ends with the file
             length = len(data) - position
-        if length < header or position + length > len(data):  # also where there is no further box
+        if length < header or position + length > len(data):  # true also when there is no further box
             break
         if kind == b"jp2c":
             return data[position + header : position + length]
@@ -179,7 +180,7 @@ def _check_parts(stream: memoryview) -> None:
             break
         length = _number(stream, position + 6, 4)
         data = _behind_markers(stream, position, _SOD) + 2
-        if length == 0:  # up to the end marker, behind which there may be padding
+        if length == 0:  # the part ends at the end marker; padding may follow that
             length = len(stream) - position - 2 - _padding(stream)
         if position + length < data:
             break
@@ -189,7 +190,7 @@ def _check_parts(stream: memoryview) -> None:
 
 
 def _behind_markers(stream: memoryview, position: int, last: int) -> int:
-    """Return where the marker ``last`` stands, behind segments that begin at ``position``. Raises ``ValueError``."""
+    """Check the segments from ``position`` on and return the position of the marker ``last``. Raises ``ValueError``."""
     for _ in range(_MOST_SEGMENTS):
         marker = _number(stream, position, 2)
         if marker == last:
@@ -208,9 +209,9 @@ def _behind_markers(stream: memoryview, position: int, last: int) -> int:
 
 
 def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bool) -> None:
-    """Raise ``ValueError`` for a coding style (COD, COC; A.6.1) that makes a decoder keep more than its pixels.
+    """Raise ``ValueError`` for a coding style (COD, COC; A.6.1) that takes a decoder more memory than the pixels.
 
-    ``start`` is where the number of decomposition levels stands; the size of a block and of precincts follow it.
+    ``start`` is the position of the number of decomposition levels; the sizes of blocks and precincts follow it.
     """
     levels, *block = (_number(stream, start + n, 1) for n in range(3))
     area = 1 << sum((exponent & 15) + 2 for exponent in block)
@@ -227,9 +228,9 @@ def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bo
 
 
 def _check_quantisation(segment: memoryview) -> None:
-    """Raise ``ValueError`` for coefficients of more bits than decoders have room for (QCD, QCC; ISO 15444-1 A.6.4).
+    """Raise ``ValueError`` for coefficients of more bits than decoders can hold (QCD, QCC; ISO 15444-1 A.6.4).
 
-    A band has as many bits as its exponent and the guard bits say, less one (equation E-2). OpenJPH 0.26 dies of 31.
+    A band has as many bits as its exponent plus the guard bits, less one (equation E-2). OpenJPH 0.26 crashes at 31.
     """
     style, guard = _number(segment, 0, 1) & 31, _number(segment, 0, 1) >> 5
     exponents = [byte >> 3 for byte in bytes(segment[1 :: 2 if style else 1])]
@@ -243,11 +244,11 @@ def without_end(stream: memoryview) -> memoryview:
 
 
 def _padding(stream: memoryview) -> int:
-    """Return how many bytes of padding stand behind the end marker."""
+    """Return how many bytes of padding follow the end marker."""
     end = bytes(stream[-66:])
     return len(end) - len(end.rstrip(b"\0\xff"))
 
 
 def _number(data: memoryview, position: int, nbytes: int) -> int:
-    """Return a big-endian number; bytes that are not there count as none."""
+    """Return the big-endian number at ``position``; bytes behind the end of the data are left out."""
     return int.from_bytes(data[position : position + nbytes], "big")

@@ -1,7 +1,7 @@
-"""Pixel Data as it lies in the file → integer pixels, with the fastest exact decoder for each transfer syntax.
+"""Turns the Pixel Data of a file into integer pixels, with the fastest exact decoder of each transfer syntax.
 
-Pixel data are untrusted: sizes are checked against the bytes there are, and against the codestream's own header,
-before anything of that size is allocated.
+Pixel data are not trusted: before memory is allocated, sizes are checked against the number of bytes in the file and
+against the header of the codestream.
 """
 
 import logging
@@ -28,7 +28,7 @@ _NATIVE = (
     uid.ExplicitVRBigEndian,
 )
 
-# One decoder a transfer syntax: the fastest of those that gave equal pixels (benchmarks/reading.py).
+# One decoder for each transfer syntax: the fastest of those that give the same pixels (benchmarks/reading.py).
 _CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
     uid.JPEGBaseline8Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
     uid.JPEGExtended12Bit: ("libjpeg-turbo", imagecodecs.jpeg8_decode),
@@ -45,9 +45,9 @@ _CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
 _LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
 
-_FILLER = b"\x55\xaa\x33\xcc" * 16  # codes of samples that look like nothing a decoder fills with
+_FILLER = b"\x55\xaa\x33\xcc" * 16  # decodes to samples that no decoder would fill in for missing data
 
-_FILLED = 8  # samples at the end of a film that are looked at
+_FILLED = 8  # number of samples that are checked at the end of a film
 
 _in_use: dict[uid.UID, str] = {}
 
@@ -57,7 +57,7 @@ SUPPORTED = (*_NATIVE, uid.RLELossless, *_CODECS)
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How a film's pixels are stored (PS3.3 C.7.6.3, PS3.5 8.1.1). Raises ``ValueError`` for what is not read."""
+    """How a film's pixels are stored (PS3.3 C.7.6.3, PS3.5 8.1.1). Raises ``ValueError`` if that is not supported."""
 
     rows: int
     columns: int
@@ -80,15 +80,15 @@ class PixelLayout:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the uncompressed film."""
+        """Number of bytes of the uncompressed film."""
         return self.rows * self.columns * self.bits_allocated // 8
 
 
 def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
     """Return the stored values of a single-frame film, [rows, columns], uint8/uint16 or int8/int16.
 
-    Unused high bits are dropped and the sign is applied. Beside the file's own bytes and the pixels that it returns,
-    memory goes only to the codec. Raises ``ValueError`` with the reason.
+    Unused high bits are dropped and the sign is applied. Only the codec takes memory beside the bytes of the file and
+    the returned pixels. Raises ``ValueError`` with the reason.
     """
     compressed = syntax == uid.RLELossless or syntax in _CODECS
     if not compressed and syntax not in _NATIVE:
@@ -118,12 +118,12 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
 
 
 def decoders_in_use() -> dict[uid.UID, str]:
-    """Return the decoder of each transfer syntax that this process, or a worker it heard of, has decoded."""
+    """Return the decoder of each transfer syntax that this process or one of its workers has decoded."""
     return dict(_in_use)
 
 
 def announce(decoders: Mapping[uid.UID, str]) -> None:
-    """Log the decoders of transfer syntaxes, each once a process."""
+    """Log which decoder is used for each transfer syntax, once in each process."""
     for syntax, decoder in decoders.items():
         if syntax not in _in_use:
             _in_use[syntax] = decoder
@@ -131,7 +131,7 @@ def announce(decoders: Mapping[uid.UID, str]) -> None:
 
 
 def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
-    """Return uncompressed words; a view of the file where they lie there as they are."""
+    """Return uncompressed words, as a view of the file's bytes where no byte has to change."""
     swapped_bytes = syntax == uid.ExplicitVRBigEndian and element.vr == "OW" and layout.bits_allocated == 8
     needed = layout.nbytes + (layout.nbytes % 2 if swapped_bytes else 0)
     data = element.value(needed)
@@ -143,7 +143,7 @@ def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -
     words: NDArray[Any]
     if layout.bits_allocated == 16:
         words = np.frombuffer(data, "<u2" if syntax.is_little_endian else ">u2").astype(np.uint16, copy=False)
-    elif swapped_bytes:  # 8-bit pixels that were written as big-endian 16-bit words (PS3.5 8.1.1, Annex D)
+    elif swapped_bytes:  # 8-bit pixels, written as big-endian 16-bit words (PS3.5 8.1.1, Annex D)
         words = np.frombuffer(data, ">u2").astype("<u2").view(np.uint8)[: layout.nbytes]
     else:
         words = np.frombuffer(data, np.uint8)
@@ -151,42 +151,44 @@ def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -
 
 
 def _rle_words(frame: memoryview, layout: PixelLayout) -> NDArray[Any]:
-    """Return the words of an RLE frame (PS3.5 Annex G): one segment a byte, most significant first."""
+    """Return the words of an RLE frame (PS3.5 Annex G): one segment for each byte of a word, highest byte first."""
     segments = int.from_bytes(frame[:4], "little")
     if len(frame) < 64 or segments != layout.bits_allocated // 8:
         raise ValueError(f"the RLE header lists {segments} segments, expected {layout.bits_allocated // 8}")
-    if layout.nbytes > 64 * len(frame):  # two bytes stand for at most 128
+    if layout.nbytes > 64 * len(frame):  # two bytes of RLE decode to at most 128
         raise ValueError(f"{len(frame):,} bytes of RLE cannot hold the expected {layout.nbytes:,} bytes")
     word = np.dtype(f"<u{layout.bits_allocated // 8}")
-    coded: Any = frame  # imagecodecs takes views, its type hints leave them out
+    coded: Any = frame  # imagecodecs accepts views, but its type hints do not say so
     try:
         decoded = imagecodecs.dicomrle_decode(coded, word, out=bytearray(layout.nbytes))
         return np.frombuffer(decoded, word, layout.rows * layout.columns).reshape(layout.rows, layout.columns)
-    except Exception as error:  # whatever a codec makes of untrusted bytes
+    except Exception as error:  # a codec may raise anything on untrusted bytes
         raise ValueError(f"the RLE pixel data cannot be decoded: {error}") from error
 
 
-def _check_agreement(found: Codestream, layout: PixelLayout) -> None:
-    """Raise ``ValueError`` unless the codestream promises what the film's header does."""
-    size, expected = (found.rows, found.columns, found.samples), (layout.rows, layout.columns, 1)
+def _check_agreement(codestream: Codestream, layout: PixelLayout) -> None:
+    """Raise ``ValueError`` unless the codestream has the size and bits that the film's header gives."""
+    size, expected = (codestream.rows, codestream.columns, codestream.samples), (layout.rows, layout.columns, 1)
     if size != expected:
         raise ValueError(f"the codestream holds rows × columns × samples {size}, expected {expected}")
-    if found.bits > layout.bits_allocated:
-        raise ValueError(f"the codestream has {found.bits} bits a sample, expected at most {layout.bits_allocated}")
+    if codestream.bits > layout.bits_allocated:
+        raise ValueError(
+            f"the codestream has {codestream.bits} bits a sample, expected at most {layout.bits_allocated}"
+        )
 
 
 def _decoded(codestream: Codestream, name: str, codec: Callable[..., Any]) -> NDArray[Any]:
     try:
         return np.asarray(codec(codestream.stream))
-    except Exception as error:  # whatever a codec makes of untrusted bytes
+    except Exception as error:  # a codec may raise anything on untrusted bytes
         raise ValueError(f"{name} cannot decode the pixel data: {error or type(error).__name__}") from error
 
 
 def _lacks_data(codestream: Codestream, name: str, codec: Callable[..., Any], samples: NDArray[Any]) -> bool:
-    """Whether a JPEG codestream with an end marker ends before its last sample does.
+    """Return whether a JPEG codestream with an end marker lacks the data of its last samples.
 
-    libjpeg fills what is missing, with grey or with what it predicts, and tells nobody. So the film is decoded once
-    more with some bytes in front of the end marker: a decoder that had all it needs never reads these.
+    libjpeg fills missing samples with grey or with predicted values, and reports no error. So the film is decoded once
+    more with some bytes put in front of the end marker: if the data are complete, the decoder never reads these bytes.
     """
     longer = memoryview(b"".join((without_end(codestream.stream), _FILLER, b"\xff\xd9")))
     again = _decoded(replace(codestream, stream=longer), name, codec)
@@ -194,15 +196,15 @@ def _lacks_data(codestream: Codestream, name: str, codec: Callable[..., Any], sa
 
 
 def _looks_filled(codestream: Codestream, samples: NDArray[Any]) -> bool:
-    """Whether the last samples are what libjpeg puts where a codestream has no data; sound films may end so too."""
+    """Return whether the last samples look as if libjpeg had filled them in; a sound film may end so too."""
     rows, columns = samples.shape
     if codestream.process not in ("sequential", "lossless"):
         return False
-    if codestream.process == "sequential":  # mid-grey, as a block without coefficients is
+    if codestream.process == "sequential":  # a block without coefficients is mid-grey
         return bool(np.all(samples[(rows - 1) // 8 * 8 :, (columns - 1) // 8 * 8 :] == 1 << (codestream.bits - 1)))
     if rows < 2 or columns <= _FILLED:
         return True
-    # What each of the predictors makes of the samples left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
+    # The predictors compute a sample from those to the left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
     last, above = (samples[row, -_FILLED - 1 :].astype(np.int32) for row in (-1, -2))
     a, b, c = last[:-1], above[1:], above[:-1]
     predictions = (a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)
@@ -210,22 +212,22 @@ def _looks_filled(codestream: Codestream, samples: NDArray[Any]) -> bool:
 
 
 def _stored_bits(words: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
-    """Return the values in the stored bits of each word; the others may hold anything (PS3.5 8.1.1)."""
+    """Return the values of the stored bits of each word; the other bits may have any value (PS3.5 8.1.1)."""
     signed = np.dtype(f"i{layout.bits_allocated // 8}")
     if layout.bits_stored < layout.bits_allocated:
-        # In place where the words are this function's own, so that there are never three films in memory
+        # In place where the words are not a view of the file, so that there are never three films in memory
         left, right = layout.bits_allocated - 1 - layout.high_bit, layout.bits_allocated - layout.bits_stored
         words = np.left_shift(words, left, out=words if words.flags.writeable else None)
         words = words.view(signed) if layout.signed else words
-        words >>= right  # arithmetic where signed: extends the sign
+        words >>= right  # for signed words this keeps the sign
         return words
     return words.view(signed) if layout.signed else words
 
 
 def _samples_to_stored(samples: NDArray[Any], layout: PixelLayout, lossy: bool) -> NDArray[Any]:
-    """Return a codec's samples as stored values: lossless ones drop unused bits, lossy ones that overshoot are clipped.
+    """Return a codec's samples as stored values: unused bits are dropped; samples of lossy codecs are clipped first.
 
-    A lossy 10-bit film decodes to 1024 here and there; dropping bits would turn these white points black.
+    A few samples of a lossy 10-bit film may decode to 1024; without clipping, these white points would become black.
     """
     low = -(2 ** (layout.bits_stored - 1)) if layout.signed else 0
     sign_lost = layout.signed and np.issubdtype(samples.dtype, np.unsignedinteger)

@@ -1,7 +1,7 @@
-"""Files → films: DICOM by PS3.10, with or without its preamble, and pictures, told apart by content.
+"""Reads films from DICOM files (PS3.10, with or without a preamble) and from pictures; the content tells which it is.
 
-Only the elements in ``_HEADER`` are read. Names, dates and institutions never leave the file; the identifiers that
-are needed to keep a patient's films together leave it as pseudonyms.
+Of a DICOM header only the elements in ``_HEADER`` are read. Names, dates and institutions never leave the file. The
+identifiers that keep a patient's films together become pseudonyms.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class Header:
 
 
 def read_film(path: Path | str) -> Radiograph:
-    """Return a film from a DICOM, PNG, JPEG or TIFF file, told apart by content. Raises ``ReadError``."""
+    """Return the film in a DICOM, PNG, JPEG or TIFF file; its content tells which it is. Raises ``ReadError``."""
     return parse_film(Path(path), file_bytes(Path(path)))
 
 
@@ -74,7 +74,7 @@ def read_dicom(path: Path | str) -> Radiograph:
 
 
 def read_header(path: Path | str) -> Header:
-    """Return size and pseudonyms of a film without reading its pixels. Raises ``ReadError``."""
+    """Return what is known of a film without reading its pixels. Raises ``ReadError``."""
     path = Path(path)
     start = first_bytes(path)
     if not is_picture(start) or looks_like_dicom(start):
@@ -99,9 +99,9 @@ def _header(tags: Tags) -> Header:
 
 
 def find_dicoms(folder: Path | str) -> list[Path]:
-    """Return the DICOM files under ``folder``, sorted; known by content, so names and extensions do not matter.
+    """Return the DICOM files under ``folder``, sorted. Their content decides, not their names.
 
-    A file that cannot be opened may be one: it is among them, and reading it tells why.
+    A file that cannot be opened is returned too, since it may be a film: reading it raises the reason.
     """
     return sorted(path for path, start in files_below(Path(folder)) if start is None or looks_like_dicom(start))
 
@@ -169,7 +169,7 @@ def _pixels(tags: Tags, signed: bool) -> NDArray[Any]:
 
 
 def _pseudonyms(tags: Tags, content: Callable[[], str]) -> tuple[str, str]:
-    """Return pseudonyms of study and patient; what the file does not identify stands for itself, by its ``content``."""
+    """Return pseudonyms of study and patient. Where identifiers are missing, the hash ``content()`` is used."""
     study = pseudonym(tags.text("StudyInstanceUID") or tags.text("SOPInstanceUID") or content())
     patient = tags.text("PatientID")
     return study, pseudonym(patient) if patient else study

@@ -1,4 +1,4 @@
-"""Files on disk that may be films: what a folder holds, and the content of one file, with errors that name it."""
+"""Files that may be films: listing those of a folder and reading the content of one, with errors that name it."""
 
 import os
 import stat
@@ -10,11 +10,11 @@ from cxr.read.limits import max_bytes
 from cxr.read.radiograph import ReadError
 
 START = 132
-"""Bytes that tell what kind of file it is: the preamble of PS3.10, or the magic number of a picture."""
+"""Number of bytes that show what kind a file is: the preamble of PS3.10, or the magic number of a picture."""
 
 
 def file_bytes(path: Path) -> bytes:
-    """Return the content of a file of a film's size. Raises ``ReadError``."""
+    """Return the content of a file. Raises ``ReadError``, also for a file larger than any film."""
     size = 0
     try:
         size = _regular_size(path)
@@ -45,10 +45,10 @@ def first_bytes(path: Path) -> bytes:
 
 
 def _regular_size(path: Path) -> int:
-    """Return the bytes of a file. Raises ``ReadError`` for what is none: opening a pipe waits for somebody to write."""
+    """Return the size of a file. Raises ``ReadError`` for anything else, such as a pipe, which may block forever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        os.scandir(path).close()  # a folder that may not be listed says so
+        os.scandir(path).close()  # raises the system's error if the folder may not be listed
         raise ReadError(f"{path}: is a folder, expected a file")
     if not stat.S_ISREG(status.st_mode):
         raise ReadError(f"{path}: is a pipe or a device, expected a file")
@@ -56,9 +56,9 @@ def _regular_size(path: Path) -> int:
 
 
 def cannot_open(path: Path, error: OSError | ValueError) -> ReadError:
-    """Return the error of a file that the system does not let us read, with the system's own reason.
+    """Return the error for a file that the system cannot open, with the system's reason.
 
-    ``ValueError`` is what Python raises of a path that no system takes, one with a null character in it.
+    Python raises ``ValueError`` for a path that no system accepts, such as one with a null character in it.
     """
     return ReadError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}")
 
@@ -72,8 +72,8 @@ def content_digest(path: Path) -> str:
 def files_below(folder: Path) -> Iterator[tuple[Path, bytes | None]]:
     """Yield each file below ``folder`` with its first 132 bytes, in no order.
 
-    None in place of the bytes: it cannot be opened. That may be a film, so it is not passed over; who reads it gets the
-    reason. A folder that cannot be listed is such a file too. Pipes, sockets and devices are left alone.
+    A file that cannot be opened is yielded with None, because it may be a film: reading it later raises the reason. So
+    is a folder that cannot be listed. Pipes, sockets and devices are left out.
     """
     unlisted: list[Path] = []
     for place, _, names in os.walk(folder, onerror=lambda error: unlisted.append(Path(error.filename))):

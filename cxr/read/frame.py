@@ -9,10 +9,10 @@ from cxr.read.radiograph import Radiograph
 
 
 def at_working_size(film: Radiograph, intensity: Preprocessing, size: int) -> NDArray[np.uint16]:
-    """Return a film as it is kept: 65535 is 1.0 of the intensity, longest side at most ``size`` px.
+    """Return a film as the cache keeps it: 65535 is 1.0 of the intensity, the longest side has at most ``size`` px.
 
-    [h, w], or [h, w, C] where the intensity gives several channels: last, as OpenCV has them. A smaller film keeps its
-    size, a larger one is shrunk (``INTER_AREA``).
+    The shape is [h, w], or [h, w, C] where the intensity gives several channels (last, as in OpenCV). A larger film is
+    shrunk (``INTER_AREA``), a smaller one keeps its size.
     """
     height, width = film.pixels.shape
     picture = intensity(film)
@@ -26,7 +26,7 @@ def at_working_size(film: Radiograph, intensity: Preprocessing, size: int) -> ND
 
 
 def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
-    """Return a film [h, w] or [h, w, C] whose longest side is ``size``: at working size it is, or the film is small."""
+    """Return a film [h, w] or [h, w, C] enlarged or shrunk so that its longest side is ``size``."""
     height, width = pixels.shape[:2]
     factor = size / max(height, width)
     if factor == 1:
@@ -38,7 +38,7 @@ def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]
 def to_square(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """Return a picture [H, W] in the upper left of a square [size, size], and its height and width there.
 
-    The longest side becomes ``size``, the rest of the square is 0: air.
+    The longest side becomes ``size``; the rest of the square is 0, as air is.
     """
     scale = size / max(picture.shape)
     height, width = (max(1, round(side * scale)) for side in picture.shape)

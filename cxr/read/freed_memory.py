@@ -1,4 +1,4 @@
-"""What a process does with the memory of a film it is done with."""
+"""A setting that lets a process use again the memory of films it no longer needs."""
 
 import contextlib
 import ctypes
@@ -7,10 +7,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 512 MiB of freed memory in this process; elsewhere nothing happens.
+    """Let glibc keep up to 512 MiB of freed memory in this process; with other C libraries do nothing.
 
-    A sample is made of arrays of megabytes. By default glibc gives them back to the system when they are freed, and
-    for the next sample the system clears the same pages again: more than half of a sample's time (mallopt(3)).
+    A sample needs arrays of several megabytes. By default glibc returns them to the system when they are freed, and the
+    system clears the same pages again for the next sample. That takes more than half of a sample's time (mallopt(3)).
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""HTJ2K decoded so that no error is lost."""
+"""Decodes HTJ2K so that no error of the decoder is lost."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ _hook_lock = threading.Lock()
 
 
 def decode_htj2k(stream: Any) -> NDArray[Any]:
-    """Decode HTJ2K; raise ``RuntimeError`` for whatever OpenJPH reports."""
+    """Return the decoded samples of an HTJ2K codestream. Raises ``RuntimeError`` for any error that OpenJPH reports."""
     with reported_errors() as errors:
         samples = imagecodecs.htj2k_decode(stream)
     if errors:
@@ -27,10 +27,10 @@ def decode_htj2k(stream: Any) -> NDArray[Any]:
 def reported_errors() -> Iterator[list[str]]:
     """Collect the errors that a decoder cannot raise.
 
-    imagecodecs takes the lines of an HTJ2K film in a function that must not raise: what OpenJPH reports there goes to
-    ``sys.excepthook``, which would print it, and then to ``sys.unraisablehook``, and the film comes back wrong. The
-    hooks belong to the whole process: one decoder at a time sets them, and what other threads report meanwhile is
-    handed on.
+    imagecodecs receives the lines of an HTJ2K film in a function that must not raise. An error of OpenJPH there goes to
+    ``sys.excepthook``, which would print it, and then to ``sys.unraisablehook``; the film is returned with wrong
+    pixels. So these hooks are replaced while a decoder runs. They belong to the whole process: one decoder at a time
+    replaces them, and errors of other threads are passed on to the hooks that were set before.
     """
     errors: list[str] = []
     thread = threading.get_ident()

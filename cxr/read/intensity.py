@@ -1,8 +1,8 @@
-"""Values of a film → float32 picture in 0..1 with air dark, in small steps that are put together in conf/intensity/.
+"""Steps that turn the values of a film into a float32 picture in 0..1 with air dark; conf/intensity/ combines them.
 
-The first step starts from the values after the modality LUT or rescale and ends, like every later one, in 0..1 with
-air dark. All steps are frozen dataclasses, so that their arguments can stand in a cache key. ``Intensity`` is one chain
-for all films; ``cxr.read.modality`` chooses among several.
+The first step takes the values after the modality LUT or rescale. It and every later step return values in 0..1 with
+air dark. All steps are frozen dataclasses, so that a cache key can contain their arguments. ``Intensity`` is one chain
+of steps for all films; ``cxr.read.modality`` chooses among several chains.
 """
 
 from abc import ABC, abstractmethod
@@ -20,37 +20,37 @@ from cxr.read.radiograph import Radiograph, ReadError, Window, stretch
 
 Values = NDArray[np.float32]
 
-_RADIOGRAPHS = ("CR", "DX", "RG", "DR", "")  # pictures have no Modality
-_MOST_CHANNELS = 4  # that OpenCV resizes and fills at once
+_RADIOGRAPHS = ("CR", "DX", "RG", "DR", "")  # "" because PNG, JPEG and TIFF files have no Modality
+_MOST_CHANNELS = 4  # OpenCV resizes and fills at most so many at once
 
 
 class Step(ABC):
-    """One step of a chain; a frozen dataclass, so that its settings can stand in a cache key.
+    """One step of a chain; a frozen dataclass, so that a cache key can contain its settings.
 
-    ``pointwise`` says that what becomes of a pixel depends on its own value and on the film's smallest and largest
-    alone. Such steps at the head of a chain are worked out once a value that the film may hold, not once a pixel.
+    ``pointwise`` means that the new value of a pixel depends only on its old value and on the film's smallest and
+    largest one. Such steps at the head of a chain are computed once for each possible value, not once for each pixel.
     """
 
     pointwise: ClassVar[bool] = False
 
     @property
     def channels(self) -> int:
-        """Pictures it makes of one; a step that makes several ends its chain."""
+        """Number of pictures that the step makes from one; a step that makes several must be the last of its chain."""
         return 1
 
     @abstractmethod
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
-        """Return ``values`` [..., H, W] float32, of a film or a stack of slices, after this step, in their shape.
+        """Return ``values`` [..., H, W] float32, of a film or a stack of slices, after this step; same shape.
 
         A step of several channels returns [C, ..., H, W].
         """
 
 
 class Intensity(Preprocessing):
-    """A chain of steps from a radiograph to the picture a detector sees, the same for every film.
+    """A chain of steps from a radiograph to the picture that a detector takes, the same for every film.
 
     Args:
-        steps: in their order; see the module.
+        steps: the steps in the order in which they are applied.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -80,7 +80,7 @@ class Intensity(Preprocessing):
         return self._checked(values, shape, radiograph.path)
 
     def kind(self, modality: str, body_part: str, path: Path) -> str:
-        """Return "radiograph" for CR, DX, RG, DR and what has no Modality, else the Modality; all are taken."""
+        """Return "radiograph" for CR, DX, RG, DR or no Modality, else the Modality. No film is refused."""
         return RADIOGRAPH if modality.upper() in _RADIOGRAPHS else modality.upper()
 
     def _checked(self, values: Values, shape: tuple[int, ...], path: Path) -> Values:
@@ -94,16 +94,16 @@ class Intensity(Preprocessing):
         return values.astype(np.float32, copy=False)
 
     def _looked_up(self, radiograph: Radiograph) -> Values:
-        """Return the film after the steps at the head of the chain: bit for bit what they make of each pixel."""
+        """Return the film after the pointwise steps at the head of the chain, from a table where that is exact."""
         stored = radiograph.pixels
         low, high = int(stored.min()), int(stored.max())
-        # Between two stored values a modality LUT may go beyond those of the film, a rescale does not
+        # The table holds values that no pixel has. A modality LUT could make these the smallest or largest ones
         if high - low >= stored.size or radiograph.modality_lut is not None:
             return self._head(radiograph)
         table = self._head(replace(radiograph, pixels=np.arange(low, high + 1).astype(stored.dtype)[None]))
         places = np.subtract(stored, low, dtype=np.int64 if low < 0 else stored.dtype)
         if table.ndim == 2:
-            return np.asarray(np.take(table, places, mode="wrap"))  # all lie within, and this is the fastest mode
+            return np.asarray(np.take(table, places, mode="wrap"))  # no place is outside the table; "wrap" is fastest
         return np.stack([np.take(channel, places, mode="wrap") for channel in table])
 
     def _head(self, radiograph: Radiograph) -> Values:
@@ -121,15 +121,15 @@ class Intensity(Preprocessing):
 class LogWindow(Step):
     """The course's log window: ``x = clip(pixel, WC - WW/2, WC + WW/2)``, ``-ln((1 + x) / 2^BitsStored) / scale``.
 
-    The formula counts in stored values and, by its minus sign, turns MONOCHROME1 (air high) into air dark. So that
-    one film gives one picture however it is stored, x is first brought to that footing: rescale and sign are undone
-    (the smallest value its bits can hold counts 0, the largest 2^BitsStored - 1) and MONOCHROME2 is mirrored, after
-    the clip. For an unsigned MONOCHROME1 film without rescale nothing is changed. 1 + x is never below 1, so there is
-    no NaN for windows that reach under 0. Without a window nothing is clipped.
+    The formula is meant for stored values of MONOCHROME1 films (air high), which its minus sign turns into air dark.
+    A film must give the same picture however it is stored. So after the clip, rescale and sign are undone (the smallest
+    value that the bits can hold becomes 0, the largest 2^BitsStored - 1) and MONOCHROME2 is mirrored. An unsigned
+    MONOCHROME1 film without rescale stays as it is. 1 + x is never below 1, so windows that begin below 0 give no NaN.
+    A film without a window is not clipped.
 
     Args:
-        scale: the logarithm that becomes 1; 2.5 is a range of 1:12 in transmitted dose.
-        window: which of the film's windows, from 0.
+        scale: logarithm that becomes 1; 2.5 means a range of 1:12 in transmitted dose.
+        window: index of the film's window, from 0.
     """
 
     pointwise = True
@@ -152,10 +152,10 @@ class LogWindow(Step):
 
 @dataclass(frozen=True)
 class VoiWindow(Step):
-    """The film as a workstation shows it: one of its VOI LUTs or windows, then polarity (``Radiograph.display``).
+    """Shows a film as a workstation does: by one of its VOI LUTs or windows, then by polarity (``Radiograph.display``).
 
     Args:
-        window: which view, from 0: the file's VOI LUTs first, then its windows.
+        window: index of the view, from 0. The file's VOI LUTs come first, then its windows.
     """
 
     pointwise = True
@@ -169,7 +169,7 @@ class VoiWindow(Step):
 
 @dataclass(frozen=True)
 class FullRange(Step):
-    """The film from its smallest to its largest value, whatever windows it has; air dark."""
+    """Stretches a film from its smallest to its largest value, whatever windows it has; air dark."""
 
     pointwise = True
 
@@ -182,7 +182,7 @@ class FullRange(Step):
 class Percentile(Step):
     """Simplest colour balance (Limare et al., IPOL 2011): the extremes saturate, the rest is stretched.
 
-    Works on a picture in 0..1, so it stands behind a first step. A constant picture becomes 0.
+    It needs a picture in 0..1, so it cannot be the first step. A constant picture becomes 0.
 
     Args:
         low, high: percentiles that become 0 and 1, in 0..100.
@@ -203,21 +203,21 @@ class Percentile(Step):
 
 @dataclass(frozen=True)
 class Despeckle(Step):
-    """Takes white dots off a picture: a pixel far above the median around it becomes that median, the rest stays.
+    """Removes white dots: a pixel far above the median around it becomes that median, all others stay as they are.
 
-    Works on a picture in 0..1. Dots of up to half the neighbourhood's area go; straight edges, and lines wider than
-    half its side, stay bit for bit.
+    It needs a picture in 0..1. Dots of up to half the neighbourhood's area disappear. Straight edges, and lines wider
+    than half its side, do not change in any bit.
 
     Args:
-        size: side of the neighbourhood, 3 or 5 px (of the original film).
-        excess: how far above the median a dot is, 0..1.
+        size: side of the neighbourhood in pixels of the original film, 3 or 5.
+        excess: a pixel is a dot if it is more than this above the median, 0..1.
     """
 
     size: int = 5
     excess: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.size not in (3, 5):  # what OpenCV's median takes for float32
+        if self.size not in (3, 5):  # OpenCV's median of float32 takes no other sizes
             raise ValueError(f"despeckle size is {self.size}, expected 3 or 5")
         if not 0 < self.excess <= 1:
             raise ValueError(f"despeckle excess is {self.excess}, expected above 0, at most 1")
@@ -225,17 +225,17 @@ class Despeckle(Step):
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
         """Return the picture without dots."""
         median = np.empty(values.shape, np.float32)
-        for slice_ in np.ndindex(values.shape[:-2]):  # one, of a film
+        for slice_ in np.ndindex(values.shape[:-2]):  # a film counts as one slice
             median[slice_] = cv2.medianBlur(np.ascontiguousarray(values[slice_]), self.size)
         return np.where(values - median > np.float32(self.excess), median, values)
 
 
 @dataclass(frozen=True)
 class CtWindow(Step):
-    """A window in Hounsfield units, whatever window the file has.
+    """A window in Hounsfield units; the windows of the file are not used.
 
     Args:
-        center, width: HU.
+        center, width: in HU.
     """
 
     pointwise = True
@@ -253,13 +253,13 @@ class CtWindow(Step):
 
 @dataclass(frozen=True)
 class CtWindows(Step):
-    """Several windows in Hounsfield units, one a channel: what a radiologist switches between, side by side.
+    """Several windows in Hounsfield units, one for each channel, as a radiologist switches between them.
 
-    12 bits of HU do not fit one window: the lung window shows the mediastinum as one grey, the mediastinum's shows the
-    lung as black. Ends its chain.
+    12 bits of HU do not fit one window: a lung window shows all of the mediastinum in one grey, a mediastinal window
+    shows the lung black. This must be the last step of its chain.
 
     Args:
-        windows: two to four of (center, width) in HU; their order is that of the channels.
+        windows: two to four pairs (center, width) in HU, in the order of the channels.
     """
 
     pointwise = True
@@ -272,12 +272,12 @@ class CtWindows(Step):
         if wrong := [window for window in self.windows if len(window) != 2]:
             raise ValueError(f"a window is {wrong[0]}, expected [center, width] in HU")
         plain = tuple((float(center), float(width)) for center, width in self.windows)
-        object.__setattr__(self, "windows", plain)  # lists come from YAML; one text for one setting, whoever gives it
+        object.__setattr__(self, "windows", plain)  # YAML gives lists; equal settings must give equal fingerprints
         self._each()
 
     @property
     def channels(self) -> int:
-        """Pictures it makes of one."""
+        """Number of channels: one for each window."""
         return len(self.windows)
 
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
@@ -292,9 +292,8 @@ class CtWindows(Step):
 class MrZScore(Step):
     """Robust z-score for MR, whose values have no unit: (value - median) / (1.4826 MAD), ±clip becomes 0..1.
 
-    Median and MAD are taken over the pixels above the mean, which leaves out the air around the body. A slice
-    without contrast becomes 0.5. The coil's bias field is left alone: what would take it off
-    cannot tell it, in one slice, from a large bright organ.
+    Median and MAD are those of the pixels above the mean, which leaves out the air around the body. A slice without
+    contrast becomes 0.5. The bias field of the coil is not corrected: in one slice it looks like a large bright organ.
 
     Args:
         clip: z-score that becomes 1; -clip becomes 0.

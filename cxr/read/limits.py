@@ -1,21 +1,21 @@
-"""How large a film may be. Everything that is allocated for a file's sake is bounded by what stands here."""
+"""How large a film may be. These limits bound all memory that is allocated while a file is read."""
 
 import os
 
 MAX_PIXELS = 40_000_000
-"""Pixels of the largest film that is read where ``CXR_MAX_PIXELS`` says nothing else: a stitched whole spine has 30
-million, a mammogram 28 million, a chest film up to 18 million."""
+"""Number of pixels of the largest film that is read unless ``CXR_MAX_PIXELS`` is set. A whole spine stitched together
+has 30 million, a mammogram 28 million, a chest film up to 18 million."""
 
 HEADER_BYTES = 16 * 2**20
-"""Memory that the elements before Pixel Data may take: some hundred times what a film's header takes."""
+"""Memory that the elements before Pixel Data may take: about a hundred times what the header of a film takes."""
 
 _SETTING = "CXR_MAX_PIXELS"
 
 
 def max_pixels() -> int:
-    """Return the largest number of pixels of a film: the environment variable ``CXR_MAX_PIXELS``, else ``MAX_PIXELS``.
+    """Return the largest allowed number of pixels: the environment variable ``CXR_MAX_PIXELS``, else ``MAX_PIXELS``.
 
-    The processes that read films inherit it. Raises ``ValueError`` where it is not a whole number above 0.
+    The processes that read films inherit the variable. Raises ``ValueError`` if it is not a whole number above 0.
     """
     setting = os.environ.get(_SETTING, "").strip()
     if not setting:
@@ -25,11 +25,11 @@ def max_pixels() -> int:
             f"the environment variable {_SETTING} is {setting[:40]!r}, expected a whole number of pixels above 0, such "
             f"as {MAX_PIXELS}"
         )
-    return int(setting[:19])  # more digits than these are no limit either way
+    return int(setting[:19])  # a number of 19 digits is larger than any film already
 
 
 def max_bytes() -> int:
-    """Return the largest number of bytes of a film's file: twice the largest film at 16 bits, and a header."""
+    """Return the largest allowed size of a film's file in bytes: twice the largest film of 16 bits, plus a header."""
     return 4 * max_pixels() + HEADER_BYTES
 
 

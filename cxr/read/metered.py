@@ -1,4 +1,4 @@
-"""A file whose elements pydicom reads, or what a deflated one inflates to, with bounded memory."""
+"""Files from which pydicom reads elements with bounded memory: plain ones and deflated ones."""
 
 import zlib
 from io import BytesIO
@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 from cxr.read.limits import HEADER_BYTES
 
 UNDEFINED = 0xFFFFFFFF
-"""The length of an element whose end is marked (PS3.5 7.1.1), or of all that follows."""
+"""The length of an element whose end is marked (PS3.5 7.1.1). As an argument it means: all that follows."""
 
-_OBJECT_BYTES = 512  # what pydicom keeps for an element or an item beside its value, about, for each time it reads
+_OBJECT_BYTES = 512  # at each read pydicom keeps about so many bytes beside the value, for an element or an item
 _PIECE = 2**14
 
 
 class DamagedError(ValueError):
-    """What is wrong with a file, in words that repeat nothing of what stands in it and do not name it."""
+    """An error of a damaged file. Its text neither names the file nor repeats any value from it."""
 
 
 class Metered:
-    """A file that pydicom reads elements from. Raises ``DamagedError`` where these take more than ``HEADER_BYTES``.
+    """A file from which pydicom reads elements. Raises ``DamagedError`` if they take more than ``HEADER_BYTES``.
 
-    What pydicom skips costs nothing. A length in the file that is larger than the file makes nobody allocate it.
+    Elements that pydicom skips are not counted. If the file gives a length larger than itself, only the bytes that
+    exist are allocated.
     """
 
     def __init__(self, file: BinaryIO, position: int = 0) -> None:
@@ -39,17 +40,17 @@ class Metered:
         return self._file.read(count)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place in the file, as ``io`` does."""
+        """Go to a position in the file, as file objects do."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place in the file."""
+        """Return the position in the file."""
         return self._file.tell()
 
     def rest(self, count: int = UNDEFINED) -> memoryview:
-        """Return the next ``count`` bytes, or as many as there are: a view where the file lies in memory."""
+        """Return the next ``count`` bytes, or as many as there are; a view if the whole file is in memory."""
         if isinstance(self._file, BytesIO):
-            whole = memoryview(self._file.getvalue())  # the bytes that the file was made of, not a copy
+            whole = memoryview(self._file.getvalue())  # not a copy: the bytes from which the BytesIO was made
             return whole[self.tell() :][:count]
         return memoryview(self._file.read(min(count, self._size - self.tell())))
 
@@ -60,9 +61,9 @@ class Metered:
 
 
 class Inflated(Metered):
-    """A deflated data set (PS3.5 A.5), inflated only as far as somebody reads.
+    """A deflated data set (PS3.5 A.5), inflated only as far as it is read.
 
-    What stands in front of Pixel Data is kept; that is limited, so nothing of it costs more than ``HEADER_BYTES``.
+    The bytes before Pixel Data are kept in memory, at most ``HEADER_BYTES`` of them.
     """
 
     def __init__(self, deflated: memoryview) -> None:
@@ -86,16 +87,19 @@ class Inflated(Metered):
         return read
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place in the inflated data, counted from its start (0) or from here (1)."""
+        """Go to a position in the inflated data, counted from its start (0) or from the current position (1)."""
         self._position = offset + (self._position if whence == 1 else 0)
         return self._position
 
     def tell(self) -> int:
-        """Return the place in the inflated data."""
+        """Return the position in the inflated data."""
         return self._position
 
     def rest(self, count: int = UNDEFINED) -> memoryview:
-        """Return the next ``count`` bytes, inflating them; memory that is not filled is not taken from the system."""
+        """Return the next ``count`` inflated bytes, or as many as there are.
+
+        The system only provides the part of the array that is filled, so a wrong ``count`` takes no memory.
+        """
         whole: NDArray[Any] = np.empty(count, np.uint8)
         start = self._known[self._position : self._position + count]
         whole[: len(start)] = start
@@ -106,7 +110,7 @@ class Inflated(Metered):
         return whole.data[:filled]
 
     def _more(self, limit: int) -> bytes:
-        """Return the next inflated bytes, ``limit`` at most; none at the end of the data or where they are cut off."""
+        """Return at most ``limit`` further inflated bytes; none at the end of the data, or where they are cut off."""
         inflated = b""
         while not (inflated or self._inflate.eof):
             piece = self._inflate.unconsumed_tail

@@ -1,7 +1,7 @@
-"""Which steps a film goes through, chosen by what it is: one table of rows, by Modality and body part.
+"""Chooses the intensity steps of a film from a table, by its Modality and body part.
 
-A log window suits a radiograph and makes nothing of Hounsfield units; a CT wants windows in HU, and an MR, whose values
-have no unit, a z-score. The table stands in ``conf/intensity/by_modality.yaml``.
+A log window suits a radiograph but not Hounsfield units: a CT needs windows in HU, and an MR, whose values have no
+unit, a z-score. The table is in ``conf/intensity/by_modality.yaml``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ from cxr.read.radiograph import Radiograph, ReadError
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: which films, and what becomes of them. Values are compared without regard to case.
+    """One row of the table: which films it is for, and their steps. Upper and lower case count as the same.
 
     Args:
-        kind: the name under which its films may stand in one data set; several rows may share it.
-        modalities: Modality (PS3.3 C.7.3.1.1.1); "" is a film without one, every picture among them.
-        steps: of the film's ``Intensity``.
-        body_parts: a film fits whose BodyPartExamined holds one of these ("PORT CHEST" holds "CHEST"); "" is a film
-            that does not tell. None: whatever it tells.
-        relationships: PixelIntensityRelationship (PS3.3 C.8.11.3.1.2). None: any, or none told.
-        intents: PresentationIntentType (PS3.3 C.8.11.1). None: any, or none told.
+        kind: name of the kind of films; only films of one kind may be in one data set. Several rows may share it.
+        modalities: allowed values of Modality (PS3.3 C.7.3.1.1.1); "" means a film without one, such as any picture.
+        steps: steps of the ``Intensity`` of such films.
+        body_parts: words of which BodyPartExamined must hold one ("PORT CHEST" holds "CHEST"); "" means a film without
+            BodyPartExamined. With None, every film fits.
+        relationships: allowed values of PixelIntensityRelationship (PS3.3 C.8.11.3.1.2). With None, every film fits.
+        intents: allowed values of PresentationIntentType (PS3.3 C.8.11.1). With None, every film fits.
     """
 
     kind: str
@@ -43,36 +43,36 @@ class Row:
         object.__setattr__(self, "intensity", Intensity(self.steps))
 
     def names(self, modality: str, body_part: str) -> bool:
-        """Whether it has films of this Modality and BodyPartExamined."""
+        """Return whether the row is for films of this Modality and BodyPartExamined."""
         return _listed(modality, self.modalities) and (
             self.body_parts is None
             or any(part.upper() in body_part.upper() if part else not body_part for part in self.body_parts)
         )
 
     def fits(self, radiograph: Radiograph) -> bool:
-        """Whether its steps are for this film, of those that it names."""
-        told = (radiograph.pixel_intensity_relationship, radiograph.presentation_intent)
+        """Return whether a film that the row names also fits its other two conditions."""
+        stated = (radiograph.pixel_intensity_relationship, radiograph.presentation_intent)
         allowed = (self.relationships, self.intents)
-        return all(wanted is None or _listed(value, wanted) for value, wanted in zip(told, allowed, strict=True))
+        return all(wanted is None or _listed(value, wanted) for value, wanted in zip(stated, allowed, strict=True))
 
     def films(self) -> str:
-        """Return which films it names, in words."""
+        """Return in words which films the row names."""
         modalities = ", ".join(modality or "none" for modality in self.modalities)
         parts = "any" if self.body_parts is None else ", ".join(part or "none" for part in self.body_parts)
         return f"Modality {modalities} with BodyPartExamined {parts}"
 
 
 class ByModality(Preprocessing):
-    """A table of intensities: the first row that names a film's Modality and body part says of what kind it is.
+    """A table of intensities. The first row that names a film's Modality and body part gives its kind.
 
-    Of the rows of that kind that name the film, the first one whose other conditions fit, too, gives the steps. A film
-    that no row is for is refused.
+    Among the rows of that kind that name the film, the first one whose other conditions also fit gives its steps. A
+    film without such a row is refused.
 
     Args:
-        rows: settings of ``Row``, as a YAML file has them; rows of one kind must make as many channels.
+        rows: arguments of each ``Row``, as in a YAML file; rows of one kind must make the same number of channels.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Row | Mapping[str, Any]]) -> None:
         if not rows:
             raise ValueError("intensity.rows is empty, expected at least one row")
         self.rows = tuple(_row(number, row) for number, row in enumerate(rows))
@@ -85,15 +85,15 @@ class ByModality(Preprocessing):
                 )
 
     def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
-        """Return the film after the steps of its row. Raises ``ReadError`` where it has none."""
+        """Return the film after the steps of its row. Raises ``ReadError`` if no row is for it."""
         return self._chosen(radiograph)(radiograph)
 
     def of_values(self, values: NDArray[np.float32], radiograph: Radiograph) -> NDArray[np.float32]:
-        """Return ``values`` after the steps of the row of ``radiograph``. Raises ``ReadError`` where it has none."""
+        """Return ``values`` after the steps of the row of ``radiograph``. Raises ``ReadError`` if no row is for it."""
         return self._chosen(radiograph).of_values(values, radiograph)
 
     def kind(self, modality: str, body_part: str, path: Path) -> str:
-        """Return the kind of the first row that names such films. Raises ``ReadError`` where none does."""
+        """Return the kind of the first row that names such films. Raises ``ReadError`` if none does."""
         return self._named(modality, body_part, path)[0].kind
 
     def fingerprint(self) -> str:
@@ -121,13 +121,13 @@ class ByModality(Preprocessing):
 
 
 class OneKind(Preprocessing):
-    """Another preprocessing, for the films of the kind that a network was trained on; others are refused.
+    """A preprocessing that refuses films of any other kind than the one a network was trained on.
 
-    A CT slice through a log window is a picture, too, and a detector says something of every picture.
+    Without it, a CT slice would go through a log window unnoticed, and a detector gives an answer for every picture.
 
     Args:
-        preprocessing: of the films.
-        allowed: the kind that is taken.
+        preprocessing: preprocessing of the films of the allowed kind.
+        allowed: the allowed kind.
     """
 
     def __init__(self, preprocessing: Preprocessing, allowed: str) -> None:
@@ -135,12 +135,12 @@ class OneKind(Preprocessing):
         self.allowed = allowed
 
     def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
-        """Return the film. Raises ``ReadError`` for one of another kind."""
+        """Return the film after the preprocessing. Raises ``ReadError`` for a film of another kind."""
         self.kind(radiograph.modality, radiograph.body_part, radiograph.path)
         return self.preprocessing(radiograph)
 
     def of_values(self, values: NDArray[np.float32], radiograph: Radiograph) -> NDArray[np.float32]:
-        """Return ``values``. Raises ``ReadError`` for those of another kind."""
+        """Return ``values`` after the preprocessing. Raises ``ReadError`` for a film of another kind."""
         self.kind(radiograph.modality, radiograph.body_part, radiograph.path)
         return self.preprocessing.of_values(values, radiograph)
 
@@ -155,11 +155,13 @@ class OneKind(Preprocessing):
         return kind
 
     def fingerprint(self) -> str:
-        """Return that of the other: the pictures are the same, and so are those in a cache."""
+        """Return the fingerprint of the inner preprocessing: it makes the same pictures, so they can share a cache."""
         return self.preprocessing.fingerprint()
 
 
-def _row(number: int, row: Mapping[str, Any]) -> Row:
+def _row(number: int, row: Row | Mapping[str, Any]) -> Row:
+    if isinstance(row, Row):
+        return row
     try:
         return Row(**row)
     except TypeError as error:

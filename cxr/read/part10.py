@@ -1,8 +1,7 @@
-"""DICOM files by PS3.10 and bare data sets: where the parts of a file lie, read with bounded memory.
+"""Finds the parts of a DICOM file (PS3.10) or of a bare data set, with bounded memory.
 
-The elements in front of Pixel Data are pydicom's, which reads them through ``cxr.read.metered``: so a file cannot make
-it build millions of objects, or inflate gigabytes. Pixel Data stay where they are; they are handed out as a view of
-the file.
+pydicom reads the elements before Pixel Data through ``cxr.read.metered``, so no file can make it build millions of
+objects or inflate gigabytes. Pixel Data are not copied; they are returned as a view of the file.
 """
 
 import re
@@ -34,32 +33,32 @@ from cxr.read.radiograph import ReadError
 _OTHER_KINDS = {b"%PDF": "a PDF", b"PK\3\4": "a ZIP archive", b"\x1f\x8b": "gzip", b"<": "an HTML or XML page"}
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
-_MOST_VALUE = 2**14  # bytes of an element that is no sequence: numbers and names of a film take some hundred
+_MOST_VALUE = 2**14  # bytes of an element that is no sequence; numbers and names of a film take about a hundred
 _MOST_FRAGMENTS = 2**16  # a view of each is kept; a film has one, or one for every few kilobytes
 _VRS = {vr.value.encode() for vr in VR}
 
 
 def looks_like_dicom(start: bytes) -> bool:
-    """Whether a file that starts like this (132 bytes) has PS3.10's preamble, or is a bare data set."""
+    """Return whether a file with these first 132 bytes has the preamble of PS3.10, or is a bare data set."""
     if start[128:132] == b"DICM":
         return True
-    if start[4:6] in (b"UL", b"UI", b"CS", b"OB"):  # explicit VR; big endian has no file meta
+    if start[4:6] in (b"UL", b"UI", b"CS", b"OB"):  # explicit VR; a big endian data set has no file meta
         return start[:2] in (b"\2\0", b"\x08\0", b"\0\x08")
-    # Implicit VR: the first element of file meta or of group 8 is short, and its length even
+    # Implicit VR: the first element of file meta or of group 8 is short, and its length is even
     length = int.from_bytes(start[4:8], "little")
     return len(start) >= 8 and start[:2] in (b"\2\0", b"\x08\0") and length < 1024 and length % 2 == 0
 
 
 @dataclass(frozen=True, eq=False)
 class PixelElement:
-    """Pixel Data as they lie in a file; nothing of them is copied before somebody asks for it.
+    """Pixel Data as they are stored in a file; nothing is copied before it is asked for.
 
     Args:
         name: "PixelData", "FloatPixelData" or "DoubleFloatPixelData".
-        vr: of the element; "" in implicit VR.
-        undefined_length: the value is a row of items (PS3.5 A.4), as compressed ones have.
+        vr: value representation of the element, "" in implicit VR.
+        undefined_length: whether the value is a list of items (PS3.5 A.4), as compressed pixels are stored.
         source: the rest of the file, which begins with the value.
-        length: of the value in bytes as the file says; there may be fewer.
+        length: bytes of the value according to the file; there may be fewer.
     """
 
     name: str
@@ -73,7 +72,7 @@ class PixelElement:
         return self.source.rest(min(nbytes, self.length))
 
     def frame(self) -> memoryview:
-        """Return the codestream of the one frame, its fragments joined (PS3.5 A.4). Raises ``DamagedError``."""
+        """Return the codestream of the only frame, with its fragments joined (PS3.5 A.4). Raises ``DamagedError``."""
         fragments = list(_fragments(self.source.rest(self.length)))[1:]  # the first item is the offset table
         frame = fragments[0] if len(fragments) == 1 else memoryview(b"".join(fragments))
         if not frame:
@@ -102,8 +101,8 @@ def _fragments(value: memoryview) -> Iterator[memoryview]:
 def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dataset, UID, PixelElement | None]:
     """Return the elements ``names`` of the data set in ``file``, its transfer syntax, and its pixels if it has any.
 
-    Only what stands in front of Pixel Data is read. Raises ``ReadError`` for what is no DICOM file; pydicom's errors
-    pass through.
+    Only elements before Pixel Data are read. Raises ``ReadError`` if the file is no DICOM file; errors of pydicom are
+    raised as they are.
     """
     start = file.read(1024)
     if not looks_like_dicom(start):
@@ -111,14 +110,14 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
         kind = next((f", it begins like {kind}" for magic, kind in _OTHER_KINDS.items() if text.startswith(magic)), "")
         raise ReadError(f"{path}: not a DICOM file{kind}; expected DICM after 128 bytes, or a bare data set")
     source = Metered(file, 132 if start[128:132] == b"DICM" else 0)
-    # Always explicit VR little endian, and no shorter than it is (PS3.10 7.1); pydicom notices where it is implicit
+    # File meta is always explicit VR little endian (PS3.10 7.1); pydicom notices files in which it is implicit
     meta = read_dataset(cast(BinaryIO, source), is_implicit_VR=False, is_little_endian=True, stop_when=_behind_meta)
     syntax = UID(str(meta.get("TransferSyntaxUID") or ""))
     if not re.fullmatch(r"[0-9.]*", syntax):
         raise DamagedError("TransferSyntaxUID is no UID")
     implicit, little = _encoding(syntax, source)
     if syntax == DeflatedExplicitVRLittleEndian:
-        # On the disk only the header is asked for: of a file of gigabytes no more is read than that can take
+        # For a file on disk only the header is wanted, so no more bytes are read than a header can take
         source = Inflated(source.rest(UNDEFINED if isinstance(file, BytesIO) else 2 * HEADER_BYTES))
     tags: list[BaseTag | int] = [Tag(name) for name in names]
     dataset = read_dataset(cast(BinaryIO, source), implicit, little, stop_when=_at_pixels, specific_tags=tags)
@@ -130,9 +129,9 @@ def read_data_set(path: Path, file: BinaryIO, names: Sequence[str]) -> tuple[Dat
 
 
 def _bound(dataset: Dataset, element: RawDataElement) -> None:
-    """Take a sequence apart within the limits of a header, and refuse other values that no film has.
+    """Parse a sequence within the limits of a header, and refuse other values that are too long for any film.
 
-    pydicom would do so when somebody asks for the value, without limits: a number of the file becomes an object.
+    pydicom would parse the value when it is asked for, but without limits: the file decides how many objects it builds.
     """
     value = element.value or b""
     if "SQ" in (element.VR, dictionary_VR(element.tag)):
@@ -153,13 +152,16 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 
 def _encoding(syntax: UID, source: Metered) -> tuple[bool, bool]:
-    """Return whether the data set has implicit VRs and is little endian; a bare one shows it in its first element."""
+    """Return whether the data set has implicit VRs, and whether it is little endian.
+
+    A bare data set has no transfer syntax: there the first element shows both.
+    """
     if syntax:
         return syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     position = source.tell()
     start = source.read(6)
     source.seek(position)
-    # Group 8 read from the wrong end is 0x0800
+    # Group 0x0008 becomes 0x0800 when its two bytes are read in the wrong order
     return start[4:6] not in _VRS, start[4:6] not in _VRS or int.from_bytes(start[:2], "little") < 0x0400
 
 
@@ -170,7 +172,7 @@ def _name(implicit: bool, little: bool) -> UID:
 
 
 def _pixel_element(source: Metered, implicit: bool, little: bool) -> PixelElement | None:
-    """Return the element that reading has stopped at (PS3.5 7.1.2, 7.1.3)."""
+    """Return the pixel element at which reading stopped (PS3.5 7.1.2, 7.1.3), None if there is none."""
     order: Literal["little", "big"] = "little" if little else "big"
     head = source.read(8)
     tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)

@@ -1,4 +1,4 @@
-"""Films kept as PNG, JPEG or TIFF: MONOCHROME2 by convention, their own bit depth, no window and no names."""
+"""Reads films stored as PNG, JPEG or TIFF. They count as MONOCHROME2 and have no window and no names."""
 
 import warnings
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _BAND = 64  # rows
 
 
 def is_picture(data: bytes) -> bool:
-    """Whether ``data`` begins like a PNG, JPEG or TIFF file."""
+    """Return whether ``data`` begins like a PNG, JPEG or TIFF file."""
     return data.startswith(tuple(_MAGIC))
 
 
@@ -32,7 +32,7 @@ def read_picture(path: Path, data: bytes) -> Radiograph:
     with _opened(path, data) as image:
         deep = image.mode in _SIXTEEN_BITS
         pixels: NDArray[Any] = np.empty((image.height, image.width), np.uint16 if deep else np.uint8)
-        for top in range(0, image.height, _BAND):  # Pillow copies a picture twice where it makes an array of it
+        for top in range(0, image.height, _BAND):  # in bands, because Pillow copies a picture twice to make an array
             band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
             values = np.asarray(band if deep else band.convert("L"))
             if deep and (values.min() < 0 or values.max() > 65535):
@@ -52,7 +52,7 @@ def picture_size(path: Path, data: bytes) -> tuple[int, int]:
 def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's size warning; the limit here is that of all films
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures; the limit of all films is checked instead
             with Image.open(BytesIO(data), formats=sorted(set(_MAGIC.values()))) as image:
                 _check(path, image)
                 if image.format == "JPEG":
@@ -62,7 +62,7 @@ def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         raise ReadError(f"{path}: begins like a picture, but its header is damaged") from error
-    except Exception as error:  # whatever Pillow makes of untrusted bytes
+    except Exception as error:  # Pillow may raise anything on untrusted bytes
         raise ReadError(f"{path}: not a readable picture: {error or type(error).__name__}") from error
 
 

@@ -1,4 +1,4 @@
-"""What stands between a film as it is stored and a network: one interface, whatever chooses the steps."""
+"""The interface of what turns a stored film into the picture for a network, however its steps are chosen."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -9,35 +9,36 @@ from numpy.typing import NDArray
 from cxr.read.radiograph import Radiograph
 
 RADIOGRAPH = "radiograph"
-"""The kind of CR, DX, RG and DR, and of what no file calls otherwise."""
+"""The kind of films whose Modality is CR, DX, RG or DR, or who have none."""
 
 
 class Preprocessing(ABC):
-    """From the stored values of a film to the picture a network sees."""
+    """Turns the stored values of a film into the picture that a network takes."""
 
     @abstractmethod
     def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
         """Return the film as float32 [H, W], or [C, H, W] where there are several channels, in 0..1, air dark.
 
-        Raises ``ReadError`` for a film that it does not take.
+        Raises ``ReadError`` for a film of a kind that is refused.
         """
 
     @abstractmethod
     def of_values(self, values: NDArray[np.float32], radiograph: Radiograph) -> NDArray[np.float32]:
-        """Return ``values`` [..., H, W] float32 after modality LUT or rescale as ``__call__`` returns a film.
+        """Return ``values`` as ``__call__`` returns a film: float32 [..., H, W], or [C, ..., H, W].
 
-        They are those of ``radiograph`` or of the series that it is a slice of; all else is told by it. A statistic, a
-        median or a smallest value, is taken over all of them. Float32 [..., H, W], or [C, ..., H, W].
+        ``values`` [..., H, W] are float32 after modality LUT or rescale. They belong to ``radiograph``, or to the
+        series of which it is a slice; windows, polarity and the rest are those of ``radiograph``. A statistic, such as
+        a median or a smallest value, is computed over all values.
         """
 
     @abstractmethod
     def kind(self, modality: str, body_part: str, path: Path) -> str:
-        """Return the name under which such films may stand in one data set; films of two kinds never do.
+        """Return the kind of such films; one data set never mixes two kinds.
 
-        It is told by Modality and BodyPartExamined alone. ``path`` is for the ``ReadError`` that is raised for a film
-        that is not taken.
+        The kind follows from Modality and BodyPartExamined alone. Raises ``ReadError``, which names ``path``, for a
+        film that is refused.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return the same text for the same settings, in every process."""
+        """Return a text of the settings: the same for the same settings, in every process."""

@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 VOI_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 LARGEST, SMALLEST = 1e18, 1e-18
-"""Bounds of a film's values, and of the width of a window: a quotient of two such numbers is still one of float32,
-whose largest is 3.4e38. Beyond them a picture would hold infinities, or none-numbers."""
+"""Bounds of a film's values and of the width of a window. The quotient of two such numbers still fits float32, whose
+largest number is 3.4e38; with larger values a picture could hold infinity or NaN."""
 
-_FLOAT32_STEPS = 2**24  # whole numbers that float32 tells apart
+_FLOAT32_STEPS = 2**24  # float32 can distinguish whole numbers up to this
 
 
 class ReadError(ValueError):
-    """A film that cannot be read. The message names the file, what was found and what is allowed."""
+    """The error of a film that cannot be read. Its message names the file, the wrong value and what is allowed."""
 
 
 def pseudonym(identifier: str) -> str:
     """Return a short stable name for a person or study: "p" and 10 hex characters of a keyed BLAKE2b hash.
 
-    The key comes from the environment variable ``CXR_PSEUDONYM_KEY``. Without it the hash is unkeyed: stable from
-    machine to machine, but whoever can guess an identifier (a hospital number) can check the guess. Set the key
-    before pseudonyms leave the hospital.
+    The key is the environment variable ``CXR_PSEUDONYM_KEY``. Without it the hash is the same on every machine, but
+    anybody who guesses an identifier (a hospital number) can check the guess. Set the key before pseudonyms leave the
+    hospital.
     """
     key = blake2b(os.environ.get("CXR_PSEUDONYM_KEY", "").encode()).digest()
     return "p" + blake2b(identifier.encode(), key=key, digest_size=5).hexdigest()
 
 
 class View(Protocol):
-    """One way to show a film, a VOI window or a VOI LUT: values after the modality step in, 0..1 out."""
+    """One way to show a film: a VOI window or a VOI LUT. It maps values after the modality step to 0..1."""
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``values`` [H, W] mapped to float32 in 0..1, before polarity."""
@@ -45,7 +45,7 @@ class Window:
     """A VOI window in units of the values after the modality step (PS3.3 C.11.2.1.2, C.11.2.1.3).
 
     Args:
-        center, width: may be decimal; the center is within ±1e18, the width 1e-18 to 1e18.
+        center, width: decimal numbers are allowed; the center is within ±1e18, the width within 1e-18 to 1e18.
         function: "LINEAR", "LINEAR_EXACT" or "SIGMOID".
     """
 
@@ -56,7 +56,7 @@ class Window:
     def __post_init__(self) -> None:
         if self.function not in VOI_FUNCTIONS:
             raise ValueError(f"VOILUTFunction is {self.function!r}, expected one of {', '.join(VOI_FUNCTIONS)}")
-        if not (abs(self.center) <= LARGEST and SMALLEST <= self.width <= LARGEST):  # not so for NaN either
+        if not (abs(self.center) <= LARGEST and SMALLEST <= self.width <= LARGEST):  # refuses NaN too
             raise ValueError(
                 f"window {self.center}/{self.width} needs a center within ±{LARGEST:g} and a width of {SMALLEST:g} to "
                 f"{LARGEST:g}"
@@ -69,7 +69,7 @@ class Window:
             return np.asarray(1 / (1 + np.exp(exponent)), np.float32)
         if self.function == "LINEAR" and self.width >= 1:  # C.11.2.1.2.1: the last of `width` integers gets the maximum
             center, width = self.center - 0.5, self.width - 1
-        else:  # C.11.2.1.3.2. LINEAR under 1 is outside the standard; only the exact reading gives it a meaning
+        else:  # C.11.2.1.3.2. The standard has no LINEAR window narrower than 1, so it is taken as LINEAR_EXACT
             center, width = self.center, self.width
         if width == 0:
             return np.asarray(values > center, np.float32)
@@ -83,9 +83,9 @@ class Lut:
     """A modality or VOI lookup table (PS3.3 C.11.1.1, C.11.2.1.1).
 
     Args:
-        first: the input value that the first entry answers; smaller inputs get the first entry, larger ones the last.
-        bits: bits of an entry; a VOI LUT's white is 2^bits - 1.
-        entries: [N] uint16.
+        first: value that maps to the first entry. Smaller values map to it too, values past the end to the last entry.
+        bits: bits of an entry; white is 2^bits - 1 in a VOI LUT.
+        entries: the entries, [N] uint16.
     """
 
     first: int
@@ -95,7 +95,7 @@ class Lut:
     def look_up(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return the entries for ``values`` [H, W] as float32, in the table's own units."""
         first = np.float32(self.first)
-        index = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int32)  # integers overflow
+        index = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int32)  # clipped: no overflow
         return np.asarray(self.entries.astype(np.float32)[index], np.float32)
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,24 +105,24 @@ class Lut:
 
 @dataclass(frozen=True, eq=False)
 class Radiograph:
-    """A single-frame grayscale film as it is stored, with what is needed to show it and nothing that names a person.
+    """A single-frame grayscale film as it is stored, with all that is needed to show it and no person's name.
 
     Args:
-        path: the file it came from.
+        path: the file from which it was read.
         pixels: [H, W] stored integers (uint8, uint16, int8 or int16), unused bits removed, sign applied.
         photometric_interpretation: "MONOCHROME1" (the minimum is white) or "MONOCHROME2".
         bits_stored: bits of a stored value.
         study, patient: pseudonyms.
-        slope, intercept: of the modality rescale; 1 and 0 where the file has none.
-        modality_lut: takes the place of the rescale where the file has one (PS3.3 C.11.1).
+        slope, intercept: RescaleSlope and RescaleIntercept; 1 and 0 where the file has none.
+        modality_lut: table that is used in place of the rescale, where the file has one (PS3.3 C.11.1).
         voi_luts, windows: alternative views of the film, in the file's order.
-        modality, body_part, view_position: "" where absent.
+        modality, body_part, view_position: Modality, BodyPartExamined and ViewPosition, "" where absent.
         pixel_intensity_relationship: "LIN", "LOG", … (PS3.3 C.8.11.3.1.2), "" where absent.
         presentation_intent: "FOR PRESENTATION", "FOR PROCESSING" or "".
-        spacing_mm: (row, column) distance of pixel centers: PixelSpacing, else ImagerPixelSpacing (at the detector,
-            so larger than in the patient), else None.
-        sop_instance: SOPInstanceUID, "" where absent. It leads to the film in an archive, and from there to the
-            patient: it stays out of everything but a key that only its owner can read.
+        spacing_mm: (row, column) distance of pixel centers: PixelSpacing, else ImagerPixelSpacing (measured at the
+            detector, so larger than in the patient), else None.
+        sop_instance: SOPInstanceUID, "" where absent. It leads to the film in an archive, and so to the patient: it
+            may be written only to the key file, which only its owner can read.
     """
 
     path: Path
@@ -157,7 +157,7 @@ class Radiograph:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The smallest and the largest value that this film's bits and modality step could give."""
+        """Smallest and largest value that this film's bits and modality step can give."""
         if self.modality_lut is not None:
             return float(self.modality_lut.entries.min()), float(self.modality_lut.entries.max())
         lowest = -(2 ** (self.bits_stored - 1)) if np.issubdtype(self.pixels.dtype, np.signedinteger) else 0
@@ -182,9 +182,9 @@ class Radiograph:
         """Return ``values`` through one of the film's views: float32 in 0..1, polarity still as stored.
 
         LUTs and windows are alternatives, of which one is applied (PS3.3 C.11.2). ``window`` counts the LUTs first,
-        then the windows: where a maker gives both, the window approximates the curve of the LUT. A film with neither
-        is stretched from its smallest to its largest value: the bits stored say what a film could hold, and 12-bit
-        data in 16 bits would come out black. Raises ``ReadError`` when there is no such view.
+        then the windows: where a maker gives both, the window only approximates the LUT. A film without either is
+        stretched from its smallest to its largest value. It is not stretched over all values that its bits could hold,
+        because 12-bit data in 16 bits would be black. Raises ``ReadError`` when there is no such view.
         """
         views: tuple[View, ...] = (*self.voi_luts, *self.windows)
         if not views and window == 0:
@@ -197,13 +197,13 @@ class Radiograph:
         return views[window].apply(values)
 
     def air_dark(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``picture`` (0..1 in stored polarity) with air dark and bone bright."""
+        """Return ``picture``, 0..1 in stored polarity, with air dark and bone bright."""
         # MONOCHROME1: the minimum is white, after any VOI transformation (PS3.3 C.7.6.3.1.2)
         return 1 - picture if self.photometric_interpretation == "MONOCHROME1" else picture
 
 
 def stretch(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
-    """Return ``values`` with low..high mapped to 0..1 and clipped; all 0 when high is not above low."""
+    """Return ``values`` with low..high mapped to 0..1 and clipped. All are 0 when high is not above low."""
     if not high > low:
         return np.zeros_like(values)
     return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)

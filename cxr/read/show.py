@@ -15,15 +15,15 @@ from cxr.read.preprocessing import Preprocessing
 
 
 def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing | None = None) -> None:
-    """Draw a film as it is stored, its logarithm, and what ``intensity`` makes of it; write the picture to ``out``.
+    """Draw a film as it is stored, its logarithm, and the film after ``intensity``; write the picture to ``out``.
 
-    Each of several channels has a picture of its own. Under each stands its histogram. The logarithm is
-    -ln((1 + x) / 2^BitsStored) of the windowed values, before scaling and clipping. The film is named by its pseudonym.
-    Default ``intensity``: the course's log window. Raises ``ReadError`` for a film that cannot be read.
+    Several channels are drawn one by one. Under each picture is its histogram. The logarithm is
+    -ln((1 + x) / 2^BitsStored) of the windowed values, before scaling and clipping. The title has the film's pseudonym.
+    The default of ``intensity`` is the course's log window. Raises ``ReadError`` for a film that cannot be read.
     """
     film = read_film(path)
     intensity = intensity or Intensity([LogWindow()])
-    whole_log = film.bits_stored * log(2)  # of the smallest value, 1 / 2^BitsStored
+    whole_log = film.bits_stored * log(2)  # -ln(1 / 2^BitsStored), the logarithm of the smallest value
     made = intensity(film)
     channels = made[None] if made.ndim == 2 else made
     columns = (
@@ -32,7 +32,7 @@ def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing |
         *((f"normalised{number}", intensity.fingerprint(), channel) for number, channel in _numbered(channels)),
     )
     figure = Figure(figsize=(4.3 * len(columns), 7.5), layout="constrained")
-    FigureCanvasAgg(figure)  # draws to memory, and leaves pyplot's global state alone
+    FigureCanvasAgg(figure)  # draws to memory, without pyplot's global state
     figure.suptitle(_title(film))
     for column, (title, unit, values) in enumerate(columns):
         _draw(figure, (column, len(columns)), title, unit, np.asarray(values, np.float32))
@@ -45,14 +45,14 @@ def _numbered(channels: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float
 
 def _draw(figure: Figure, place: tuple[int, int], title: str, unit: str, values: NDArray[np.float32]) -> None:
     column, columns = place
-    step = max(1, max(values.shape) // 1000)  # a thousand points are more than the picture has
+    step = max(1, max(values.shape) // 1000)  # the picture has fewer than a thousand points on a side
     picture = figure.add_subplot(3, columns, (column + 1, column + 1 + columns))
     picture.imshow(values[::step, ::step], cmap="gray", interpolation="antialiased")
     picture.set_title(title)
     picture.set_axis_off()
     histogram = figure.add_subplot(3, columns, column + 1 + 2 * columns)
     counts, _, _ = histogram.hist(values.ravel(), bins=128, color="#4c72b0")
-    # Bars of saturated pixels may run out of the frame, else nothing but them would be seen
+    # The bars of saturated pixels may be cut off; otherwise they would make all others too small to see
     histogram.set(xlabel=unit, yticks=[], ylim=(0, 1.1 * np.percentile(counts, 98) or None))
     histogram.spines[["top", "left", "right"]].set_visible(False)
 
@@ -64,7 +64,7 @@ def _title(film: Radiograph) -> str:
 
 
 def main(prog: str = "python -m cxr.read.show") -> None:
-    """Read the command line and draw."""
+    """Draw the film named on the command line."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("film", type=Path, help="a DICOM, PNG, JPEG or TIFF file")
     parser.add_argument("out", type=Path, help="the PNG to write")

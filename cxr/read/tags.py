@@ -1,4 +1,4 @@
-"""Typed access to a DICOM data set that nobody vouches for: what it is, what its elements hold, in plain errors."""
+"""Typed access to the elements of an untrusted DICOM data set, with errors that say what is wrong."""
 
 import re
 import warnings
@@ -24,18 +24,17 @@ from cxr.read.radiograph import Lut, ReadError, Window
 
 __all__ = ["Tags", "looks_like_dicom", "open_tags"]
 
-_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # what a Code String may be made of (PS3.5 6.2)
+_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # the characters allowed in a Code String (PS3.5 6.2)
 
-_MOST_LUT = 2 * 2**16  # bytes of the largest table: as many entries as its 16-bit length can tell, of 16 bits
+_MOST_LUT = 2 * 2**16  # bytes of the largest table: 2^16 entries of 16 bits
 
 
 @contextmanager
 def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterator["Tags"]:
-    """Open the DICOM file ``path`` for reading the elements ``names``; ``data`` is its content where that is known.
+    """Open the DICOM file ``path`` and read the elements ``names``; ``data`` is its content if that is already known.
 
-    Inside, pydicom is silent and whatever is raised becomes one ``ReadError``: pydicom warns of values that break their
-    VR and repeats them in its log, patients' data included; what matters here of a value is checked here. Its settings
-    are restored on leaving.
+    Inside the block pydicom gives no warnings, because these repeat values, and a value may be a patient's name. Its
+    settings are restored afterwards. Every exception becomes a ``ReadError``.
     """
     try:
         with warnings.catch_warnings(), config.disable_value_validation():
@@ -47,7 +46,7 @@ def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterat
     except DamagedError as error:
         raise ReadError(f"{path}: {error}") from error
     except OSError as error:
-        if error.strerror:  # the system's own, not one that pydicom raised about what stands in the file
+        if error.strerror:  # an error of the system, not one that pydicom raised about the content
             raise cannot_open(path, error) from error
         raise _damaged(path, error) from error
     except Exception as error:
@@ -55,19 +54,19 @@ def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterat
 
 
 def _damaged(path: Path, error: Exception) -> ReadError:
-    """Return the error for what pydicom raised on untrusted bytes: its text may repeat a value, so only its kind."""
+    """Return the error for an exception of pydicom. It gives only its type, because its text may repeat a value."""
     return ReadError(f"{path}: damaged DICOM data set ({type(error).__name__} on reading it)")
 
 
 @dataclass(frozen=True)
 class Tags:
-    """Typed access to a data set, with errors that name file, element and value found.
+    """Typed access to a data set, with errors that name the file, the element and its value.
 
     Args:
         path: the file.
         dataset: the elements that were asked for.
-        syntax: the transfer syntax, as the file meta tells it, else as a bare data set shows it.
-        pixels: Pixel Data where there are any.
+        syntax: transfer syntax, from the file meta or, in a bare data set, from the first element.
+        pixels: Pixel Data, None where there are none.
     """
 
     path: Path
@@ -76,21 +75,21 @@ class Tags:
     pixels: PixelElement | None
 
     def text(self, name: str) -> str:
-        """The first value of an element as text, "" where absent."""
+        """Return the first value of an element as text, "" where absent."""
         value = self.dataset.get(name)
         value = value[0] if isinstance(value, MultiValue) and value else value
         return str(value or "").strip()
 
     def code(self, name: str) -> str:
-        """The first value of an element that holds a code, such as "MONOCHROME1"; "" where absent.
+        """Return the first value of an element that holds a code, such as "MONOCHROME1"; "" where absent.
 
-        What is no code is not repeated, here nor in any message: in a damaged file it may be a piece of a name.
+        A value that is no code is replaced, so that no message repeats it: in a damaged file it may be part of a name.
         """
         code = self.text(name)
         return code if _CODE.fullmatch(code) else f"(no code, {len(code)} characters)"
 
     def numbers(self, name: str) -> list[float]:
-        """The values of an element, none where absent."""
+        """Return the values of an element as numbers, an empty list where absent."""
         value = self.dataset.get(name)
         try:
             return [float(v) for v in (value if isinstance(value, MultiValue) else [value]) if v not in (None, "")]
@@ -98,7 +97,7 @@ class Tags:
             raise ReadError(f"{self.path}: {name} holds something else than numbers") from error
 
     def number(self, name: str, default: float | None = None) -> float:
-        """The only value of an element; it must be there unless there is a default."""
+        """Return the only value of an element, or ``default`` where absent. Raises ``ReadError`` without either."""
         numbers = self.numbers(name)
         if not numbers and default is not None:
             return default
@@ -107,14 +106,14 @@ class Tags:
         return numbers[0]
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """The only value of an element, as an integer."""
+        """Return the only value of an element as an integer, or ``default`` where absent."""
         number = self.number(name, default)
         if number != int(number):
             raise ReadError(f"{self.path}: {name} is {number}, expected a whole number")
         return int(number)
 
     def windows(self) -> tuple[Window, ...]:
-        """The VOI windows that can be applied: some files carry a width of 0 where there is no window."""
+        """Return the VOI windows, without those of width 0, which some files have in place of no window."""
         function = self.code("VOILUTFunction") or "LINEAR"
         pairs = zip(self.numbers("WindowCenter"), self.numbers("WindowWidth"), strict=False)
         try:
@@ -123,7 +122,7 @@ class Tags:
             raise ReadError(f"{self.path}: {error}") from error
 
     def spacing(self) -> tuple[float, float] | None:
-        """Row and column spacing in mm, where the film gives one that can be true."""
+        """Return row and column spacing in mm, None where the file has no valid one."""
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
             spacing = self.numbers(name)
             if len(spacing) == 2 and all(isfinite(mm) and mm > 0 for mm in spacing):
@@ -131,7 +130,7 @@ class Tags:
         return None
 
     def luts(self, name: str, signed: bool) -> tuple[Lut, ...]:
-        """The tables of a LUT sequence; ``signed`` when the values that enter them may be negative."""
+        """Return the tables of a LUT sequence. ``signed``: values that are looked up in them may be negative."""
         little = self.syntax != ExplicitVRBigEndian
         try:
             return tuple(_lut(item, signed, little) for item in self.dataset.get(name) or ())
@@ -157,7 +156,7 @@ def _lut(item: Dataset, signed: bool, little_endian: bool) -> Lut:
         raise DamagedError(f"LUTDescriptor maps from {first} on, expected a value of 16 bits")
     count = count % 65536 or 65536  # 0 stands for 2^16; the count is unsigned even where the VR is SS
     entries = _words(item["LUTData"].value, little_endian)
-    if len(entries) < count:  # 8-bit entries, two to a word
+    if len(entries) < count:  # 8-bit entries, two in each word
         entries = entries.astype("<u2" if little_endian else ">u2").view(np.uint8).astype(np.uint16)
     if len(entries) < count:
         raise DamagedError(f"LUTData holds {len(entries)} entries, LUTDescriptor promises {count}")

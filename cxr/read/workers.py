@@ -1,4 +1,4 @@
-"""One task on many films, in processes that a film may kill without taking the others along."""
+"""Runs one task on many films, in a pool of processes. A film that kills its process does not stop the others."""
 
 import importlib
 import itertools
@@ -12,34 +12,32 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from queue import Full, Queue
-from types import FrameType
 from typing import TypeVar
 
-import cv2
 from pydicom.uid import UID
 
 from cxr.progress import track
 from cxr.read.decode import announce, decoders_in_use
-from cxr.read.freed_memory import keep_freed_memory
 from cxr.read.radiograph import ReadError
+from cxr.read.worker_process import start_pool_worker, work
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-WORTH_A_POOL = 12  # films; starting processes costs about as much as decoding these
-_PARENT_POLL_S = 1.0
+WORTH_A_POOL = 12  # films; starting processes takes about as long as decoding so many
 _STOP_POLL_S = 0.1
-_GRACE_S = 3.0  # for the films at hand when a pool is to end at once
+_GRACE_S = 3.0  # time to finish the current films when a pool must end at once
 
 _standing_by: dict[tuple[str, int], ProcessPoolExecutor] = {}
 
 
 def stand_by(module: str, workers: int) -> None:
-    """Start the processes of the next pool of ``workers`` for a task of ``module``, which they import meanwhile.
+    """Start ``workers`` processes that import ``module``; the next pool for a task of ``module`` uses them.
 
-    For a caller that has something else to do first, such as importing torch for seconds. 1: there is no pool.
+    This is for a caller that first does something else for seconds, such as importing torch. With one worker there is
+    no pool, so nothing is started.
     """
     if workers > 1:
         pool = _standing_by[module, workers] = _new_pool(workers)
@@ -53,17 +51,20 @@ def outcomes(
 ) -> Iterator[tuple[_Item, _Result | ReadError]]:
     """Yield each film with what ``task`` returned for it, or the ``ReadError`` it raised, in the order they finish.
 
-    Any other exception ends the run, with a note of its film. A film whose process dies gets a ``ReadError``. An item
-    is what the task takes; as a string it is the film's path.
+    A film whose process dies gets a ``ReadError`` too. Any other exception ends the run, with a note that names its
+    film. An item is the argument of ``task``; ``str(item)`` is the film's path.
     """
-    found = streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1)
-    yield from track(found, "Decoding films", len(items)) if progress and items else found
+    results = streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1)
+    yield from track(results, "Decoding films", len(items)) if progress and items else results
 
 
 def streamed(
     task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Iterator[tuple[_Item, _Result | ReadError]]:
-    """Do as ``outcomes`` for items without end: taken as they are needed, two a worker at once; 1: in this process."""
+    """Do the same as ``outcomes`` for a stream of items, of which at most two for each worker are taken ahead.
+
+    With one worker, this process does the work.
+    """
     if workers > 1:
         yield from _pooled(task, iter(items), workers)
     else:
@@ -72,24 +73,24 @@ def streamed(
 
 
 def in_order(task: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> Iterator[_Result]:
-    """Yield what ``task`` returns for each item, in their order; 1 worker: in this process.
+    """Yield what ``task`` returns for each item, in the order of the items. With one worker, this process does it.
 
-    When the caller stops, as for Ctrl-C, nothing is begun any more and the items at hand are ended with.
+    When the caller stops early, for example at Ctrl-C, no further item is begun and the current ones are finished.
     """
     if workers == 1:
         yield from map(task, items)
         return
     with _open(_new_pool(workers)) as pool:
         with _deaf_children():
-            results = pool.map(partial(_work, task), items)
+            results = pool.map(partial(work, task), items)
         yield from results
 
 
 def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
-    """Yield the items of ``sources``, each of which a thread takes items from, in the order they come.
+    """Yield the items of all ``sources`` in the order in which they become ready. Each source runs in its own thread.
 
-    The threads run up to ``limit`` items, all together, ahead of whoever asks for them. What a source raises is raised
-    here. When the consumer is done the threads end.
+    Together the threads produce up to ``limit`` items that the consumer has not asked for yet. An error of a source is
+    raised here. The threads end with the consumer.
     """
     queue: Queue[_Item | _End] = Queue(limit)
     stopped = threading.Event()
@@ -109,7 +110,7 @@ def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
                 put(item)
                 if stopped.is_set():
                     break
-        except BaseException as error:  # raised again by the consumer
+        except BaseException as error:  # raised again in the thread of the consumer
             end = _End(error)
         put(end)
 
@@ -134,7 +135,7 @@ def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
 
 @dataclass(frozen=True)
 class _End:
-    """What comes behind the last item of a source of ``ahead``."""
+    """Marks the end of one source of ``ahead``, with the error that ended it."""
 
     error: BaseException | None
 
@@ -144,7 +145,7 @@ def _import(module: str) -> None:
 
 
 def usable_cores() -> int:
-    """Return the cores this process may run on; where the system does not tell, those of the machine."""
+    """Return the number of cores this process may use; where the system does not say, that of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -159,8 +160,8 @@ def _attempt(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadErr
 
 
 def _attempt_in_worker(task: Callable[[_Item], _Result], item: _Item) -> tuple[_Result | ReadError, dict[UID, str]]:
-    """Return, beside the outcome, what the worker decodes with: its log has no handler."""
-    return _work(partial(_attempt, task), item), decoders_in_use()
+    """Return the outcome and the worker's decoders, which the parent logs: the log of a worker has no handler."""
+    return work(partial(_attempt, task), item), decoders_in_use()
 
 
 def _pooled(
@@ -177,9 +178,10 @@ def _pooled(
 def _until_a_crash(
     task: Callable[[_Item], _Result], items: Iterator[_Item], workers: int
 ) -> Generator[tuple[_Item, _Result | ReadError], None, list[_Item]]:
-    """Take from ``items`` and yield until there are no more or a process dies; return those in flight at its death.
+    """Yield outcomes until there are no more items or a process dies; return the items that were in work at its death.
 
-    A pool does not tell which film its process died of, so few are in flight at a time and those are tried alone.
+    A pool does not say which film killed its process. So only few films are in work at a time, and after a crash each
+    of them is tried alone.
     """
     flying: dict[Future[tuple[_Result | ReadError, dict[UID, str]]], _Item] = {}
     standing_by = _standing_by.pop((task.__module__, workers), None)
@@ -215,13 +217,13 @@ def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError
 
 
 def _new_pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: forking a process that has started torch's threads can hang
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_pool_worker)
+    # spawn, because a fork of a process in which torch's threads run can hang
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_pool_worker)
 
 
 @contextmanager
 def _open(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Shut a pool down at the end of the block; at once where an error, Ctrl-C or the consumer ends it early."""
+    """Shut a pool down when the block ends; at once if an error, Ctrl-C or the consumer ends it early."""
     try:
         yield pool
     except BaseException:  # also GeneratorExit
@@ -231,9 +233,9 @@ def _open(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
 
 
 def _end_now(pool: ProcessPoolExecutor) -> None:
-    """End a pool without what is queued: each process finishes the item at hand, if that takes no longer than seconds.
+    """End a pool and drop its queue. Each process may finish its current item if that takes only seconds.
 
-    The executor has no public way to its processes before Python 3.14 (``_processes`` seen in 3.11 to 3.13).
+    Before Python 3.14 the executor has no public way to its processes (``_processes`` exists in 3.11 to 3.13).
     """
     processes = list((pool._processes or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
@@ -249,9 +251,10 @@ def _end_now(pool: ProcessPoolExecutor) -> None:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the terminal sends it to all, and their parent says when they end.
+    """Make the processes that are started in the block ignore Ctrl-C, because their parent decides when they end.
 
-    A thread's blocked signals are those of the processes it starts. Its own Ctrl-C comes when the block ends.
+    The terminal sends Ctrl-C to all processes. A new process inherits the blocked signals of the thread that starts it.
+    That thread itself gets its Ctrl-C when the block ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -261,55 +264,3 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_pool_worker() -> None:
-    """Initialise a process of a pool: as ``start_worker``, and asked to end it finishes the item at hand."""
-    start_worker()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _asked_to_end)
-
-
-_working = False  # in a worker: on an item
-_ending = False  # in a worker: it was asked to end
-
-
-def _asked_to_end(signum: int, frame: FrameType | None) -> None:
-    global _ending  # of this process
-    _ending = True
-    if not _working:
-        os._exit(128 + signum)
-
-
-def _work(task: Callable[[_Item], _Result], item: _Item) -> _Result:
-    """Call ``task`` in a worker, unless that was asked to end: a film is written whole or not begun."""
-    global _working
-    if _ending:
-        os._exit(128 + signal.SIGTERM)
-    _working = True
-    try:
-        return task(item)
-    finally:
-        _working = False
-
-
-def start_worker() -> None:
-    """Initialise a process of a pool: leave the cores to the other workers, and end when the parent is gone.
-
-    Where the parent runs a detector on these cores, that one goes first: its threads wait for one another, so that a
-    film decoded on one core would hold up all of them.
-    """
-    os.environ["OMP_NUM_THREADS"] = "1"
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(10)
-    if parent := parent_process():
-        threading.Thread(target=_exit_without, args=(parent.pid,), daemon=True).start()
-
-
-def _exit_without(parent: int | None) -> None:
-    """End this process once another one is its parent: a parent that was killed cannot tell its pool to stop."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(1)  # no clean-up: films are written whole or not at all

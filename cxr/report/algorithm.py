@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cxr.detect.prediction import printed_threshold
-from cxr.measure.screening import OperatingPoint
+from cxr.measure.operating_point import OperatingPoint
 
 
 @dataclass(frozen=True)

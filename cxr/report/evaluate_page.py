@@ -14,7 +14,7 @@ from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import Evaluations, estimates_of, screening_label, shown, verdict
-from cxr.report.page import Row, finding_row, write_page
+from cxr.report.page import Row, finding_row, only_detected_in_words, write_page
 from cxr.report.words import words
 
 _FIGURES = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")  # columns of the table of findings, in its order
@@ -81,7 +81,7 @@ def _checkpoint(evaluation: Evaluation, films: RadiographDataset, name: str, lan
         "name": name,
         "evaluation": evaluation,
         "finding_rows": list(_finding_rows(evaluation, language)),
-        "present": shown(evaluation.per_finding[POOLED].precision["ap50_present"]),
+        "unmarked": only_detected_in_words(evaluation.findings, evaluation.only_detected, language),
         "froc_rows": list(_froc_rows(evaluation)),
         "point_threshold": point and f"{printed_threshold(point.threshold):.6g}",
         "point_reached": point and shown(point.sensitivity_on_validation),

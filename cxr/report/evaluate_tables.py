@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from cxr.detect.prediction import printed_threshold
 from cxr.files import whole_file, write_whole
+from cxr.measure.average_precision import only_detected_in_words
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
@@ -67,7 +68,7 @@ def write_tables(
             name: {
                 "operating_point": evaluation.point and evaluation.point.as_dict(),
                 "from": origins[name].point_from,
-                "chosen_on_these_films": origins[name].seen.chosen_on,
+                "chosen_on_these_films": origins[name].seen.point_on,
                 "figures": evaluation.screening and evaluation.screening.figures,
                 "wrongly_cleared": list(evaluation.screening.wrongly_cleared) if evaluation.screening else [],
             }
@@ -96,7 +97,8 @@ def print_evaluations(evaluations: Evaluations, console: Console) -> None:
             table.add_row(
                 label, str(figures.boxes), *(shown(estimates[key]) for key in ("ap50", "sensitivity@1fp", "auc"))
             )
-        table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals"
+        table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals\n"
+        table.caption += only_detected_in_words(evaluation.only_detected, evaluation.findings)
         console.print(table)
         points = evaluation.per_finding[POOLED].points
         console.print(
@@ -170,6 +172,7 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         "patients": evaluation.patients,
         "all_findings": pooled,
         "findings": dict(zip(evaluation.names, single, strict=True)),
+        "only_detected": evaluation.only_detected,
         "image": {
             "roc_auc": evaluation.per_finding[POOLED].auc,
             "average_precision": evaluation.image_precision,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from matplotlib import cm, colormaps, colors
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
+from pytorch_grad_cam.utils.image import show_cam_on_image
 
 from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_records
 from cxr.explain.scores import ALL, BASELINES, ScoreRow
@@ -30,17 +32,16 @@ from cxr.report.methods import in_order, method_text
 from cxr.report.words import words
 
 GROUND, INK, QUIET = "#14171a", "#e8eaed", "#9aa0a6"
-BEHIND = "#4d5257"  # the grey of a film, behind the colour bar
 # Told apart without colour: what a reader marked is solid, what the detector named dashed, what it held back dotted.
 _Style = Literal["solid"] | tuple[float, tuple[float, ...]]
 SOLID: _Style = "solid"
 DASHES: dict[str, _Style] = {"hit": (0, (5, 3)), "false alarm": (0, (5, 3)), "suppressed": (0, (1, 2))}
 _WIDTH, _DPI = 3.1, 110  # of a film in a picture, inches, and pixels an inch
-LEVELS = 64  # of colour and opacity in an overlay
+LEVELS = 64  # of colour and opacity in an overlay of the page
 
 
 def _heat() -> colors.ListedColormap:
-    """Inferno whose opacity is the value itself: clear where there is no evidence."""
+    """Return the page's colours: inferno whose opacity is the value itself, clear where there is no evidence."""
     table = colormaps["inferno"](np.linspace(0, 1, LEVELS))
     table[:, 3] = np.linspace(0, 1, LEVELS)
     return colors.ListedColormap(table, name="heat")
@@ -63,6 +64,18 @@ def overlay(path: Path, longest: int) -> NDArray[np.uint8] | None:
         kept = max(1, min(size, size * longest // max(sides)))
         heat = np.maximum.reduceat(heat, np.arange(kept) * size // kept, axis)
     return heat
+
+
+def laid_over(film: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a film [H, W] with a map [h, w] (255 = 1.0) of the same field over it, RGB [H, W, 3].
+
+    A pixel is a mixture of the film (six tenths) and the map's colour in inferno, which is black where there is no
+    evidence, so the film can be seen through the map everywhere.
+    """
+    grey = np.repeat(film[..., None].astype(np.float32) / 255, 3, axis=2)
+    mask = cv2.resize(heat.astype(np.float32) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
+    picture: NDArray[np.uint8] = show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6)
+    return picture
 
 
 def cautions(box: Explained, method: str, heat: NDArray[np.uint8] | None, say: Mapping[str, str]) -> list[str]:
@@ -99,13 +112,12 @@ def film_figure(
     axes = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(panels)]
     _draw_film(axes[0], film, record)
     _draw_film(axes[1], _with_marks(film, record, findings, language), record)
-    for place in axes[2:]:
-        _draw_film(place, film, record)
     _title(axes[0], f"{say['film']} {record.study}")
     _title(axes[1], _summary(record, say))
     for place, box in zip(axes[2:], record.boxes, strict=False):
         _draw_explained(place, folder, record, box, method, findings, language)
     if not record.boxes:
+        _draw_film(axes[2], film, record)
         _title(axes[2], method_text(method, language).name)
         _note(axes[2], say["nothing"])
     _heading(figure, method, language)
@@ -134,7 +146,6 @@ def category_page(run: Path, method: str, findings: FindingVocabulary, language:
             _empty(place, heading, say["no_normal" if name == NORMAL else "no_example"])
             continue
         folder, record, box = example
-        _draw_film(place, _film(folder), record)
         _draw_explained(place, folder, record, box, method, findings, language)
         detail = place.get_title() if name == NORMAL else f"{box.score:.2f} · {outcome_words(box, record, say)}"
         _title(place, f"{heading}\n{detail}", "none" if name == NORMAL else colour(findings, name))
@@ -242,13 +253,13 @@ def _draw_explained(
     axes: Axes, folder: Path, record: ExplainedFilm, box: Explained, method: str,
     findings: FindingVocabulary, language: str,
 ) -> None:  # fmt: skip
-    """Lay a box's map over a drawn film, with the marks of its finding, the box itself and what must be known."""
+    """Draw a film with a box's map over it, with the marks of its finding, the box itself and what must be known."""
     say = words(language)
     ink = colour(findings, box.finding)
     longest = round(_WIDTH * _DPI * max(1, record.height / record.width))  # that of the panel: not made smaller again
     heat = overlay(folder / box.maps[method], longest) if method in box.maps else None
-    if heat is not None:
-        axes.imshow(heat, cmap=HEAT, vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
+    film = _film(folder)
+    _draw_film(axes, film if heat is None else laid_over(film, heat), record)
     for mark in record.truth:
         if mark.finding == box.finding:
             _draw_box(axes, mark.box, ink, SOLID)
@@ -317,8 +328,8 @@ def _legend(figure: Figure, say: Mapping[str, str]) -> None:
 
 
 def _colour_bar(figure: Figure, place: SubplotSpec, text: str) -> None:
-    axes = figure.add_subplot(place, facecolor=BEHIND)
-    bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(0, 1), HEAT), cax=axes, ticks=[0, 0.5, 1])
+    axes = figure.add_subplot(place)
+    bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(0, 1), "inferno"), cax=axes, ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
     axes.tick_params(colors=INK, length=0)
     for label in axes.get_yticklabels():

@@ -6,7 +6,7 @@ A template escapes every text it is given. So names of findings, errors of files
 import base64
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,13 @@ def finding_row(findings: FindingVocabulary, name: str, cells: Sequence[str], la
     """Return the line of a finding: its label in the page's language, and small the one in the other language."""
     first, second = (findings.label(name, one) for one in (language, "en" if language == "zh" else "zh"))
     return Row(first if first == second else f"{first}\n{second}", cells, colour=colour(findings, name))
+
+
+def only_detected_in_words(findings: FindingVocabulary, boxes: Mapping[str, int], language: str) -> str:
+    """Return a sentence on the findings that were detected and that nobody marked; "" where there are none."""
+    say = words(language)["only_detected"]
+    named = [say["finding"].format(label=findings.label(name, language), boxes=n) for name, n in boxes.items() if n]
+    return say["sentence"].format(named=say["between"].join(named)) if named else ""
 
 
 @functools.cache

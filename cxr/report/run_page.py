@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from cxr.findings import FindingVocabulary
-from cxr.report.page import Card, Chip, Row, finding_chip, finding_row, write_page
+from cxr.report.page import Card, Chip, Row, finding_chip, finding_row, only_detected_in_words, write_page
 from cxr.report.words import words
 
 
@@ -52,12 +52,14 @@ def run_page(
         for name in findings.names
     ]
     mean = [str(sum(boxes.values())), *_figures(metrics, "map_50 map mar_100")]
+    unmarked = {name: int(metrics.get(f"test/only_detected/{name}", 0)) for name in findings.names}
     write_page(
         path,
         "run.html",
         language,
         rows=[*rows, Row(words(language)["run"]["mean"], mean)],
         false_positives=_figures(metrics, "false_positives_per_normal_film")[0],
+        unmarked=only_detected_in_words(findings, unmarked, language),
         curves=curves,
         cards=[_card(film, findings, language) for film in cards],
         total=films[0],

@@ -1,17 +1,18 @@
-"""A checkpoint as plain data, and what its config names: called only where this project defines it for that place.
+"""A checkpoint as plain data.
 
 A checkpoint is a file from anywhere. Its tensors and its config are read as plain data.
 """
 
-import importlib
-import inspect
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.config.errors import ConfigError
@@ -35,12 +36,14 @@ class Checkpoint:
         path: the file.
         config: the resolved config it was trained with, plain containers. Not to be trusted: show it, do not call it.
         findings: the vocabulary behind the detector's class indices.
-        fingerprint: of the films it was trained and chosen on (``RadiographDataModule.fingerprint``).
+        fingerprint: of the films it was trained and chosen on (``FilmDataModule.fingerprint``).
         versions: of the packages it was trained with, by name.
         state: the weights of ``DetectionTask``, on the CPU; the averaged ones where a run averages.
         kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell.
         operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
             chose none.
+        films: int64 [films], a digest of the pixels of each film, by split (``film_digests``); empty for networks of
+            studies.
     """
 
     path: Path
@@ -51,6 +54,8 @@ class Checkpoint:
     state: Mapping[str, Tensor] = field(repr=False)
     kind: str | None = None
     operating_point: Mapping[str, Any] | None = None
+    films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    trust: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,8 +66,8 @@ class Checkpoint:
         return size
 
 
-def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Return what the checkpoint at ``path`` holds.
+def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
+    """Return what the checkpoint at ``path`` holds; ``trust`` are modules of the user's own that it may name.
 
     Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, it holds code, unpacks
     to more than is allowed, or a weight of it is not finite.
@@ -87,8 +92,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
     findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
     versions = {str(name): str(version) for name, version in card["versions"].items()}
-    point, kind = card.get("operating_point"), card.get("kind")
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point)
+    point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, tuple(trust))
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -99,7 +104,9 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "kind": (str, type(None)),
     "operating_point": (dict, type(None)),
     "thresholds": (dict, type(None)),
+    "films": (dict, type(None)),
 }
+_SPLITS = ("train", "val", "test")
 
 
 def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
@@ -117,6 +124,16 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
     return findings
 
 
+def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
+    if digests and set(digests) != set(_SPLITS):
+        raise ConfigError(f"{path}: cxr.films has {short(list(digests))}, expected the splits {', '.join(_SPLITS)}")
+    for split, values in digests.items():
+        if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.ndim != 1:
+            kind = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ConfigError(f"{path}: cxr.films.{split} is {kind}, expected int64 [films], a digest for each film")
+    return {split: values.numpy() for split, values in digests.items()}
+
+
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
     if wrong := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
         found = type(state[wrong[0]]).__name__
@@ -128,38 +145,6 @@ def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
     except TorchFileError as error:
         raise ConfigError(f"{path}: damaged, it can say nothing of a film: {error}") from error
     return state
-
-
-def callable_at(checkpoint: Checkpoint, key: str, allowed: str) -> Callable[..., Any]:
-    """Return what the config names at ``key``: a public function or class that the module it names defines itself."""
-    target = entry_at(checkpoint, f"{key}._target_", str)
-    if re.fullmatch(allowed, target):
-        module, _, name = target.rpartition(".")
-        try:
-            found = vars(importlib.import_module(module)).get(name)
-        except ModuleNotFoundError:
-            found = None
-        if (inspect.isfunction(found) or inspect.isclass(found)) and found.__module__ == module:
-            return cast(Callable[..., Any], found)
-    raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there")
-
-
-def arguments_at(checkpoint: Checkpoint, key: str, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arguments of the node at ``key``. Raises ``ConfigError`` where one of them is a call itself."""
-    node = entry_at(checkpoint, key, dict)
-    arguments = {name: value for name, value in node.items() if name not in ("_target_", "_partial_", *without)}
-    for name, value in _flat(arguments, key):
-        if name.rpartition(".")[2].startswith("_"):
-            raise wrong(checkpoint, f"{name} is {short(value)}, expected plain values only in {key}")
-    return arguments
-
-
-def _flat(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield every key below ``node`` with its value, mappings and lists before what they hold."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for name, child in children:
-        yield f"{key}.{name}", child
-        yield from _flat(child, f"{key}.{name}")
 
 
 def entry_at(checkpoint: Checkpoint, key: str, kind: type) -> Any:

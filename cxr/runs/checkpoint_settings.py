@@ -10,11 +10,11 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
-from cxr.runs.checkpoint import LEAST_SIZE, MOST_SIZE, Checkpoint, arguments_at, short, wrong
+from cxr.runs.checkpoint import LEAST_SIZE, MOST_SIZE, Checkpoint, short, wrong
 
 _SHARE = (0, 1)
 _FILMS = (0, 1_000_000)
@@ -23,16 +23,17 @@ _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("val_fraction", "test_fraction", "normal_fraction", "repeat_threshold"), _SHARE),
     **dict.fromkeys(("share", "iou", "strength", "excess", "nms_thresh", "dropout", "modality_dropout"), _SHARE),
     **dict.fromkeys(("films", "test_films", "studies", "test_studies", "patients", "test_patients"), _FILMS),
-    **dict.fromkeys(("rpn_batch_size_per_image", "box_batch_size_per_image"), (1, 10_000)),
-    **dict.fromkeys(("rpn_pre_nms_top_n", "rpn_post_nms_top_n", "detections_per_img"), (1, 10_000)),
-    **dict.fromkeys(("box_head_size", "hidden"), (1, 4096)),
+    **dict.fromkeys(("pre_nms_top_n", "post_nms_top_n", "detections_per_img"), (1, 10_000)),
+    **dict.fromkeys(("Regions.width", "hidden"), (1, 4096)),
+    **dict.fromkeys(("depth", "trainable_layers"), (0, 8)),
+    "least_stride": (1, 64),
     **dict.fromkeys(("queries", "denoising"), (0, 1000)),
     **dict.fromkeys(("strides", "stem_stride"), (1, 8)),
     **dict.fromkeys(("seed", "shots", "normals", "fold", "folds"), (0, 2**63 - 1)),
     "size": (1, 8192),
-    "RadiographDataModule.size": (LEAST_SIZE, MOST_SIZE),
-    "VolumeDataModule.size": (16, 512),
-    "FusionDataModule.size": (8, 512),
+    "FilmDataModule.size": (LEAST_SIZE, MOST_SIZE),
+    "SeriesDataModule.size": (16, 512),
+    "PairDataModule.size": (8, 512),
     "image_size": (32, 8192),
     "film_size": (16, 8192),
     "series_size": (8, 1024),
@@ -40,12 +41,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "score_thresh": (0, 0.99),
     "mean": (-1e6, 1e6),
     "std": (1e-6, 1e6),
-    "anchor_sizes": (1e-4, 2),
-    "anchor_ratios": (0.01, 100),
+    "sizes": (1e-4, 2),
+    **dict.fromkeys(("ratios", "anchor_ratios"), (0.01, 100)),
     "focal_gamma": (0, 100),
     "center_sampling_radius": (0.01, 100),
     "in_channels": (1, 64),
-    "channels": (1, 512),
+    "channels": (1, 2048),
     "r3d.width": (1, 128),
     "voxel_mm": (0.01, 1000),
     "max_gap_mm": (0, 1000),
@@ -55,7 +56,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 # Most numbers or texts in a setting
 _LENGTHS = {
-    "anchor_sizes": 32,
+    "sizes": 32,
+    "ratios": 16,
     "anchor_ratios": 16,
     "channels": 8,
     "strides": 8,
@@ -66,25 +68,12 @@ _LENGTHS = {
 _LONGEST = 256
 
 
-def checked_arguments(
-    checkpoint: Checkpoint, key: str, call: Callable[..., Any], without: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Return the arguments of the node at ``key``, all of which ``call`` takes.
-
-    Raises ``ConfigError`` where one of them is a call itself, is not known to ``call``, is of another type than its
-    signature says, or is beyond the limits.
-    """
-    arguments = arguments_at(checkpoint, key, without)
-    known = inspect.signature(call).parameters
-    hints = get_type_hints(call.__init__ if inspect.isclass(call) else call)
-    for name, value in arguments.items():
-        if name not in known:
-            raise wrong(checkpoint, f"{key} does not fit this version: {call.__name__} takes no argument {name!r}")
-        if not fits(value, hints.get(name, Any)):
-            raise wrong(checkpoint, f"{key}.{name} is {short(value)}, expected {_words(hints[name])}")
-        if problem := _beyond(value, name, call.__name__):
-            raise wrong(checkpoint, f"{key}.{name} {problem}")
-    return arguments
+def refuse_unfit(checkpoint: Checkpoint, key: str, value: Any, hint: Any, function: str) -> None:
+    """Raise ``ConfigError`` unless the plain value at ``key`` fits an annotation of ``function`` and is within limits."""
+    if not fits(value, hint):
+        raise wrong(checkpoint, f"{key} is {short(value)}, expected {_words(hint)}")
+    if problem := _beyond(value, key.rpartition(".")[2], function):
+        raise wrong(checkpoint, f"{key} {problem}")
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -75,7 +75,7 @@ def explain(cfg: DictConfig) -> None:
     from cxr.runs import explain as run
 
     with run.opened(cfg) as folder:
-        trained = checkpoint.read_checkpoint(cfg.ckpt)
+        trained = checkpoint.read_checkpoint(cfg.ckpt, cfg.trust)
         if restore.of_studies(trained):
             explain_studies.explain(cfg, trained, folder)
             return

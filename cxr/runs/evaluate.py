@@ -21,33 +21,31 @@ from rich.console import Console
 from cxr.config import run_files
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
-from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset
+from cxr.data.film_data import FilmDataModule
+from cxr.data.film_digests import film_digests
 from cxr.detect.inference import film_results
 from cxr.detect.prediction import printed_threshold
 from cxr.files import short_digest_of, write_json
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.measure.evaluation import Evaluation, Settings, compare, evaluate
+from cxr.measure.intervals import Estimate
 from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
+from cxr.measure.matching import RULES
+from cxr.measure.operating_point import OperatingPoint, choose_operating_point
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import Estimate, OperatingPoint, choose_operating_point
-from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Relation, Seen, seen
+from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Seen, seen
 from cxr.progress import track
 from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
 from cxr.report.without_paths import overrides_without_paths, without_path
 from cxr.report.words import LANGUAGES
 from cxr.runs import train as run
-from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
-from cxr.runs.restore import load_data, load_task, same_films
+from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.restore import load_data, load_task
 
 DETECTIONS = "detections.json"
 ALL = "all"
-RULES = {
-    "iou50": "it overlaps the marked box with IoU 0.5 or more",
-    "iou40": "it overlaps the marked box with IoU 0.4 or more (VinBigData)",
-    "centre": "its centre lies inside the marked box",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +57,7 @@ class Measured:
     name: str  # "A" or "B"
     checkpoint: Checkpoint
     digest: str
-    data: RadiographDataModule
+    data: FilmDataModule
     results: list[FilmResult] = field(default_factory=list)
     point: OperatingPoint | None = None
     point_from: str = ""  # where the point comes from, in words
@@ -123,7 +121,7 @@ def detect(parts: Parts, folder: Path) -> None:
     _leave_out_failed(parts)
     for model in parts.models:
         model.point, model.point_from = _operating_point(model, parts.cfg, kept)
-        model.seen = seen(relation(model, parts.cfg["data"]), parts.cfg["split"], model.point_from)
+        model.seen = _what_was_seen(model, parts.films)
 
 
 def _leave_out_failed(parts: Parts) -> None:
@@ -187,7 +185,7 @@ def report(parts: Parts, folder: Path) -> None:
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
 
 
-def _unreadable(data: RadiographDataModule) -> list[str]:
+def _unreadable(data: FilmDataModule) -> list[str]:
     """Return a line for each file that could not be read, by its number: its path may name a patient."""
     errors = zip(data.unreadable_files, data.unreadable, strict=True)
     return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
@@ -211,11 +209,13 @@ def _evaluation(model: Measured) -> Evaluation:
 
 
 def _model(name: str, path: str, cfg: DictConfig) -> Measured:
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, cfg.trust)
     digest = short_digest_of(Path(path))
     readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
     try:
         data = load_data(readable, cfg.data)
+        if not checkpoint.films:
+            raise ConfigError(f"{path}: cxr.films is missing, expected a digest of each film, as train.py writes")
         data.prepare_data()
         data.setup()
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
@@ -274,7 +274,7 @@ def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
     return tuple(name for name in findings.names if name in chosen)
 
 
-def _films(data: RadiographDataModule, split: str) -> RadiographDataset:
+def _films(data: FilmDataModule, split: str) -> RadiographDataset:
     if split not in (*data.films, ALL):
         raise ConfigError(f"split is {split!r}, expected one of {', '.join((*data.films, ALL))}")
     films = [film for name, some in data.films.items() for film in some if split in (name, ALL)]
@@ -319,18 +319,14 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
     return choose_operating_point(finite, wanted), CHOSEN_NOW
 
 
-def relation(model: Measured, data: Mapping[str, Any]) -> Relation:
-    """Return what the data are to the checkpoint: its own films in its own splits, other ones, or no one knows.
-
-    Films that came, went or changed move the splits. Films of the user's own choice of data set (``data=course
-    data.root=…``) are foreign, unless their folder and that of the training are one, or lie one in the other.
-    """
-    if same_films(model.checkpoint, model.data):
-        return "own"
-    trained = Path(str(entry_at(model.checkpoint, "data", dict).get("root"))).resolve()
-    here = model.data.root.resolve()
-    apart = not here.is_relative_to(trained) and not trained.is_relative_to(here)
-    return "foreign" if "_target_" in data and apart else "unknown"
+def _what_was_seen(model: Measured, films: RadiographDataset) -> Seen:
+    """Return what the films were to a checkpoint before: all are known by their pixels."""
+    training = model.checkpoint.films
+    these = film_digests(films.films, films.cache)
+    point_films = {FROZEN: training["val"], TESTED_ON: these}
+    if model.point_from == CHOSEN_NOW:
+        point_films[CHOSEN_NOW] = film_digests(model.data.films["val"], model.data.cache)
+    return seen(these, training, point_films.get(model.point_from))
 
 
 def _warnings(parts: Parts) -> list[str]:
@@ -350,11 +346,6 @@ def _warnings_of_point(model: Measured, which: str) -> Iterator[str]:
     if model.point is None:
         yield f"Screening by {which} was {model.point_from}."
         return
-    if model.point_from == CHOSEN_NOW and _seen(model).relation == "unknown":
-        yield (
-            f"The operating point of {which} was chosen on the validation films of these data, some of which it may"
-            " have been trained on: its threshold would be too high."
-        )
     if model.point.limited:
         yield (
             f"The operating point of {which} was chosen on {model.point.abnormal} abnormal films: too few to be"

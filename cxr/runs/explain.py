@@ -135,7 +135,7 @@ def _noted_digest(note: Path) -> str | None:
 def instantiate(cfg: DictConfig) -> Parts:
     """Restore the detector, find the films and build the methods. Raises ``ConfigError``."""
     plain = resolved(cfg)
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     task = load_task(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -65,7 +65,7 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
 
 def instantiate(cfg: DictConfig) -> Parts:
     """Restore the detector and take it as a graph. Raises ``ConfigError`` for one that has none, by its name."""
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     refusal = f"{cfg.ckpt}: {_name(checkpoint)} cannot be exported"
     if str(entry_at(checkpoint, "task._target_", str)).rpartition(".")[2] != DetectionTask.__name__:
         raise ConfigError(f"{refusal}: it is no detector of films")

@@ -34,7 +34,7 @@ from cxr.detect.stream import Outcome, predict_films
 from cxr.explain.maps import MapMaker
 from cxr.files import write_json
 from cxr.findings import NORMAL
-from cxr.measure.screening import OperatingPoint
+from cxr.measure.operating_point import OperatingPoint
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
@@ -91,7 +91,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 
     Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
     """
-    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch)
+    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch, cfg.trust)
     try:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner

@@ -1,6 +1,7 @@
 """What predict.py detects with: a checkpoint in PyTorch, or the network that export.py made of one."""
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def restored(ckpt: str, runtime: str, batch: int) -> tuple[Checkpoint, str, FilmDetector]:
+def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> tuple[Checkpoint, str, FilmDetector]:
     """Return what ``ckpt`` says of its films, the checkpoint's hash, and what detects: on the GPU where there is one.
 
     With another ``runtime`` than ``EAGER``, ``ckpt`` is a folder of export.py, the checkpoint has no weights, and the
@@ -31,7 +32,7 @@ def restored(ckpt: str, runtime: str, batch: int) -> tuple[Checkpoint, str, Film
     if runtime == EAGER:
         if path.is_dir() and (path / CARD).is_file():
             raise ConfigError(f"ckpt={ckpt} is a folder of export.py; type runtime={read_card(path).runtime} too")
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, trust)
         task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
         return checkpoint, short_digest_of(path), task
     if path.is_file():

@@ -4,17 +4,17 @@ A builder is given what a file from anywhere says. So its arguments are checked 
 problem with the checkpoint, and calibrations are looked at when they are loaded.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
 from cxr.config.errors import ConfigError
-from cxr.measure.screening import OperatingPoint
-from cxr.runs.checkpoint import Checkpoint, callable_at, entry_at, short, wrong
-from cxr.runs.checkpoint_settings import checked_arguments
+from cxr.measure.operating_point import OperatingPoint
+from cxr.runs.checkpoint import Checkpoint, entry_at, short, wrong
+from cxr.runs.rebuild import callable_at, rebuilt
 
 STUDY_TASK = r"cxr\.volume\.task\.StudyTask"
 """What a checkpoint of a classifier of studies names as its task."""
@@ -29,7 +29,7 @@ def of_studies(checkpoint: Checkpoint) -> bool:
     return re.fullmatch(STUDY_TASK, str(entry_at(checkpoint, "task._target_", str))) is not None
 
 
-def model_builder(checkpoint: Checkpoint, allowed: str) -> Callable[[int], Any]:
+def model_builder(checkpoint: Checkpoint, kind: Any, within: str) -> Callable[..., Any]:
     """Return what builds the network for a number of classes, with the weights of the checkpoint.
 
     The weights that it was trained from may be gone, and are in the checkpoint by now. They are given to the builder,
@@ -37,12 +37,13 @@ def model_builder(checkpoint: Checkpoint, allowed: str) -> Callable[[int], Any]:
 
     Args:
         checkpoint: its config's ``model`` says which network.
-        allowed: pattern of the builders that may be named there.
+        kind: annotation of the task's ``model``.
+        within: package of this project that may define the builder.
     """
-    builder = callable_at(checkpoint, "model", allowed)
-    arguments = checked_arguments(checkpoint, "model", builder)
-    gone = {name: None for name in arguments if name.endswith("_weights")}  # of parts: those of the whole count
-    return partial(builder, **arguments | gone | {"weights": str(checkpoint.path.absolute())})
+    parameters = inspect.signature(callable_at(checkpoint, "model", kind, within)).parameters
+    gone = dict.fromkeys(("weights", "film_weights", "volume_weights"))  # of parts: those of the whole count
+    whole = {"weights": str(checkpoint.path.absolute())} if "weights" in parameters else {}
+    return cast(Callable[..., Any], rebuilt(checkpoint, "model", kind, within, gone, **whole))
 
 
 def filled(checkpoint: Checkpoint, build: Callable[[], _Task]) -> _Task:

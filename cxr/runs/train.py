@@ -12,18 +12,18 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import hydra
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -33,12 +33,13 @@ from cxr.config import run_files, stopping
 from cxr.config.chatter import silence_libraries
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError, reason
-from cxr.data.datamodule import RadiographDataModule
+from cxr.data.datamodule import DataModule
+from cxr.data.film_data import FilmDataModule
+from cxr.data.film_digests import film_digests
 from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_written, write_json
 from cxr.findings import FindingVocabulary
 from cxr.learn.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
-from cxr.read.radiograph import ReadError
 from cxr.report.callbacks import read_epochs
 from cxr.runs import precision
 from cxr.runs.folder import flat
@@ -56,32 +57,13 @@ _MAY_DIFFER = (
 _PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
 
 
-class Data(Protocol):
-    """What a run asks of a ``LightningDataModule``, whatever it holds: films, series, or both."""
-
-    films: Mapping[str, Sequence[Any]]  # of each split, from setup on
-    unreadable: Sequence[ReadError]
-
-    def prepare_data(self) -> None:
-        """Read and decode what is not decoded yet."""
-
-    def setup(self, stage: str | None = None) -> None:
-        """Split what is there."""
-
-    def fingerprint(self) -> str:
-        """Return digits that change when pixels, labels or splits do."""
-
-    def dataset(self, split: str) -> Any:
-        """Return a split as a data set, not augmented but for training."""
-
-
 @dataclass
 class Parts:
     """What a config instantiates to."""
 
     cfg: dict[str, Any]
     findings: FindingVocabulary
-    data: Data
+    data: DataModule[Any]
     task: Training
     trainer: Trainer
     pruning: "Pruning | None" = None
@@ -261,7 +243,8 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "config": parts.cfg,
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
-        "kind": parts.data.kind if isinstance(parts.data, RadiographDataModule) else None,
+        "kind": parts.data.kind,
+        "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule) else {},
         "versions": _versions(),
     }
     resume = None
@@ -280,8 +263,12 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
     parts.trainer.callbacks += [MovedCheckpoints(), _OwnSignals()]  # type: ignore[attr-defined]
-    data = cast(LightningDataModule, parts.data)
-    parts.trainer.fit(parts.task, datamodule=data, ckpt_path=resume, weights_only=True)
+    parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
+
+
+def _digests(data: FilmDataModule) -> dict[str, torch.Tensor]:
+    """Return a digest of each film by split: an evaluation knows by it which ones the checkpoint has seen."""
+    return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
 
 
 class _OwnSignals(lightning.Callback):
@@ -363,7 +350,7 @@ def test(parts: Parts, folder: RunFolder) -> None:
     _, best = _best_whole(folder)
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
     parts.task.load_state_dict(best["state_dict"])
-    parts.trainer.test(parts.task, datamodule=cast(LightningDataModule, parts.data), verbose=False)
+    parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
 
 
 def _best_whole(folder: RunFolder) -> tuple[Path, dict[str, Any]]:

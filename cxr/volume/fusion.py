@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from cxr.detect.tiny import TinyFPN
+from cxr.detect import backbones
+from cxr.detect.backbones import FeaturePyramid
 from cxr.learn.weights import State, WeightsError, read_weights
 from cxr.volume.networks import Cnn3d, load_trunk, pool, read_state
 
@@ -36,7 +37,7 @@ class Fusion(nn.Module):
 
     def __init__(
         self,
-        film: TinyFPN,
+        film: FeaturePyramid,
         volume: Cnn3d,
         num_findings: int,
         modalities: Sequence[str] = MODALITIES,
@@ -144,7 +145,7 @@ def fusion(
         WeightsError: a file is not to be had, or made for another network.
     """
     _check(modalities, modality_dropout, freeze)
-    film, volume = TinyFPN(), Cnn3d(in_channels, channels, strides)
+    film, volume = _film_pyramid(), Cnn3d(in_channels, channels, strides)
     if weights is None and film_weights is not None:
         _load_film(film, read_weights(film_weights, None) or {}, film_weights)
     if weights is None and volume_weights is not None:
@@ -155,7 +156,12 @@ def fusion(
     return network
 
 
-def _load_film(film: TinyFPN, state: State, source: str) -> None:
+def _film_pyramid() -> FeaturePyramid:
+    """Return the backbone and pyramid of conf/model/fasterrcnn_tiny.yaml."""
+    return FeaturePyramid(backbones.tiny, least_stride=8, channels=64, coarser=None)
+
+
+def _load_film(film: FeaturePyramid, state: State, source: str) -> None:
     own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     _load(film, own, f"{source} (its detector's backbone; expected that of fasterrcnn_tiny)")
 

@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr.findings import FindingVocabulary
 from cxr.learn.training import Training
+from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import choose_operating_point, roc_curve
-from cxr.volume.figures import ABNORMAL, StudyScores, study_estimates, study_results, study_values
+from cxr.measure.screening import roc_curve
+from cxr.measure.studies import ABNORMAL, study_estimates, study_results, study_values
+from cxr.volume.study_scores import StudyScores
 
 Batch = Mapping[str, Tensor]
 

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from pytorch_grad_cam.utils.image import show_cam_on_image
 
 from cxr.data.resample import AIR_HU, to_cube
 from cxr.data.series import Triple, Values, Volume, read_series
@@ -35,7 +36,7 @@ def planes(
 
     Args:
         volume: float32 [D, H, W] in 0..1 to head, back and left, or [C, D, H, W], of which the first channel is drawn.
-        heat: [D, H, W] in 0..1, laid over in colour whose opacity is the value.
+        heat: [D, H, W] in 0..1, laid over in colours that are black where there is no evidence.
         at: the voxel (z, y, x) that the planes run through; None: the middle.
         spacing_mm: distance of voxel centres; planes are drawn in its proportions.
     """
@@ -50,9 +51,7 @@ def planes(
         size = max(1, round(plane.shape[1] * right * scale)), max(1, round(plane.shape[0] * down * scale))
         panel = _picture(plane).resize(size, Image.Resampling.BILINEAR).convert("RGB")
         if heat is not None:
-            colours = Image.fromarray(_coloured(_plane(heat, axis, place)), "RGBA")
-            colours = colours.resize(size, Image.Resampling.BILINEAR)
-            panel.paste(colours, (0, 0), colours)
+            panel = _laid_over(panel, _picture(_plane(heat, axis, place)).resize(size, Image.Resampling.BILINEAR))
         panels.append(_lettered(panel, *_LETTERS[axis]))
     return _beside(panels)
 
@@ -95,12 +94,13 @@ def _picture(plane: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(np.uint8(np.clip(plane, 0, 1) * 255 + 0.5))
 
 
-def _coloured(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return inferno as on the page of explanations: clear where there is no evidence."""
-    heat = np.clip(heat, 0, 1)
-    colours = colormaps["inferno"](heat)
-    colours[..., 3] = heat
-    return np.asarray(colours * 255 + 0.5, np.uint8)
+def _laid_over(panel: Image.Image, heat: Image.Image) -> Image.Image:
+    """Return a panel with a map over it as on the pictures of explained films; a map of zeros leaves it as it is."""
+    mask = np.asarray(heat, np.float32) / 255
+    if not mask.any():
+        return panel
+    grey = np.asarray(panel, np.float32) / 255
+    return Image.fromarray(show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6))
 
 
 def _lettered(panel: Image.Image, name: str, left: str, right: str) -> Image.Image:

@@ -14,9 +14,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from cxr.data.augment import Augment
-from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import RadiographDataset, channels_first
 from cxr.data.film import Film
+from cxr.data.film_data import FilmDataModule
 from cxr.data.inputs import Decode, Input
 from cxr.detect.transform import PadAndNormalize
 from cxr.findings import FindingVocabulary
@@ -57,13 +57,13 @@ def write(tmp_path: Path, write_film: Callable[..., Path]) -> Callable[..., Path
 def make(tmp_path: Path, write: Callable[..., Path], findings: FindingVocabulary) -> Callable[..., Any]:
     """A data module of films of the modalities given, one a patient."""
 
-    def module(modalities: list[str], **settings: Any) -> RadiographDataModule:
+    def module(modalities: list[str], **settings: Any) -> FilmDataModule:
         def read(root: Path, findings: FindingVocabulary) -> list[Film]:
             return [film(write(n, modality), n) for n, modality in enumerate(modalities)]
 
         defaults: dict[str, Any] = {"intensity": Intensity([FullRange()]), "size": 64, "workers": 0, "batch_size": 2}
         defaults |= {"cache": tmp_path / "cache", "val_fraction": 0.2, "test_fraction": 0}
-        return RadiographDataModule(tmp_path / "films", read, findings, **defaults | settings)
+        return FilmDataModule(tmp_path / "films", read, findings, **defaults | settings)
 
     return module
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from cxr.data.augment import Augment
-from cxr.data.datamodule import RadiographDataModule
 from cxr.data.dataset import EpochSampler, RadiographDataset, collate, share
 from cxr.data.film import Film
+from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.course import read_course
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -49,7 +49,7 @@ def rotate() -> Augment:
 
 
 @pytest.fixture
-def make(tmp_path: Path, films: list[Film], findings: FindingVocabulary) -> Callable[..., RadiographDataModule]:
+def make(tmp_path: Path, films: list[Film], findings: FindingVocabulary) -> Callable[..., FilmDataModule]:
     """A data module of copies of the three films: 12 of them, one a patient."""
 
     def read(root: Path, findings: FindingVocabulary) -> list[Film]:
@@ -58,15 +58,15 @@ def make(tmp_path: Path, films: list[Film], findings: FindingVocabulary) -> Call
             for i, f in enumerate(films * 4)
         ]
 
-    def module(**settings: Any) -> RadiographDataModule:
+    def module(**settings: Any) -> FilmDataModule:
         defaults: dict[str, Any] = {"size": 96, "batch_size": 2, "workers": 0, "augment": rotate(), "read": read}
         defaults |= {"findings": findings, "intensity": Intensity([FullRange()]), "cache": tmp_path / "cache"}
-        return RadiographDataModule(tmp_path, **defaults | settings)
+        return FilmDataModule(tmp_path, **defaults | settings)
 
     return module
 
 
-def ready(module: RadiographDataModule) -> RadiographDataModule:
+def ready(module: FilmDataModule) -> FilmDataModule:
     module.prepare_data()
     module.setup("fit")
     return module
@@ -211,7 +211,7 @@ class Recorder(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(module: RadiographDataModule, folder: Path, epochs: int, resume: Path | None = None) -> Recorder:
+def fit(module: FilmDataModule, folder: Path, epochs: int, resume: Path | None = None) -> Recorder:
     torch.manual_seed(0)
     recorder = Recorder()
     trainer = L.Trainer(
@@ -225,7 +225,7 @@ def fit(module: RadiographDataModule, folder: Path, epochs: int, resume: Path | 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
 def test_batches_are_the_same_with_workers_and_after_a_resume(
-    make: Callable[..., RadiographDataModule], tmp_path: Path
+    make: Callable[..., FilmDataModule], tmp_path: Path
 ) -> None:
     undisturbed = fit(make(), tmp_path, 3)
     workers = fit(make(workers=1), tmp_path, 3)
@@ -244,7 +244,7 @@ def assert_same(a: list[Any], b: list[Any]) -> None:
         assert all(torch.equal(x, y) for x, y in zip(images + boxes, others + other_boxes, strict=True))
 
 
-def test_only_training_films_are_augmented(make: Callable[..., RadiographDataModule]) -> None:
+def test_only_training_films_are_augmented(make: Callable[..., FilmDataModule]) -> None:
     augmented, plain = ready(make()), ready(make(augment=None))
     for split in ("val", "test"):
         for (image, target), (same, same_target) in zip(augmented.dataset(split), plain.dataset(split), strict=False):
@@ -269,7 +269,7 @@ def test_only_training_films_are_augmented(make: Callable[..., RadiographDataMod
     ],
 )
 def test_settings_that_cannot_be_are_refused_before_anything_is_read(
-    make: Callable[..., RadiographDataModule], settings: dict[str, Any], message: str
+    make: Callable[..., FilmDataModule], settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make(**settings)
@@ -279,7 +279,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_read(
     ("settings", "hint"), [({"val_fraction": 0.01}, r"a larger data\.val_fraction"), ({"folds": 50}, r"data\.folds")]
 )
 def test_an_empty_validation_set_that_was_asked_for_is_an_error(
-    make: Callable[..., RadiographDataModule], settings: dict[str, Any], hint: str
+    make: Callable[..., FilmDataModule], settings: dict[str, Any], hint: str
 ) -> None:
     fold = {"fold": 49} if "folds" in settings else {}
     with pytest.raises(ValueError, match=rf"12 films of 12 patients give .* 0 val, .*{hint}"):
@@ -288,7 +288,7 @@ def test_an_empty_validation_set_that_was_asked_for_is_an_error(
 
 
 def test_one_picture_in_two_splits_is_warned_of(
-    make: Callable[..., RadiographDataModule], films: list[Film], caplog: pytest.LogCaptureFixture
+    make: Callable[..., FilmDataModule], films: list[Film], caplog: pytest.LogCaptureFixture
 ) -> None:
     ready(make(read=lambda root, findings: films, test_fraction=0.0, val_fraction=0.3))
     assert "more than one split" not in caplog.text
@@ -300,7 +300,7 @@ def test_one_picture_in_two_splits_is_warned_of(
 
 @pytest.mark.parametrize("on_unreadable", ["skip", "raise"])
 def test_a_film_is_read_from_its_copy_where_the_first_file_is_broken(
-    make: Callable[..., RadiographDataModule], films: list[Film], caplog: pytest.LogCaptureFixture, on_unreadable: str
+    make: Callable[..., FilmDataModule], films: list[Film], caplog: pytest.LogCaptureFixture, on_unreadable: str
 ) -> None:
     whole, broken = films[0].path, films[0].path.with_name("broken.dcm")
     # the header is whole, as whoever reads headers only believes; the pixels are cut off
@@ -313,7 +313,7 @@ def test_a_film_is_read_from_its_copy_where_the_first_file_is_broken(
     assert str(broken) in str(module.unreadable[0])
 
 
-def test_splits_cover_all_films_and_loaders_all_of_a_split(make: Callable[..., RadiographDataModule]) -> None:
+def test_splits_cover_all_films_and_loaders_all_of_a_split(make: Callable[..., FilmDataModule]) -> None:
     module = ready(make(val_fraction=0.25, test_fraction=0.25))
     assert {split: len(films) for split, films in module.films.items()} == {"train": 6, "val": 3, "test": 3}
     assert sum(len(images) for images, _ in module.val_dataloader()) == 3
@@ -326,7 +326,7 @@ def test_splits_cover_all_films_and_loaders_all_of_a_split(make: Callable[..., R
 
 
 def test_unreadable_films_are_named_and_left_out(
-    make: Callable[..., RadiographDataModule], films: list[Film], caplog: pytest.LogCaptureFixture
+    make: Callable[..., FilmDataModule], films: list[Film], caplog: pytest.LogCaptureFixture
 ) -> None:
     films[1].path.write_bytes(b"<html>")
     module = ready(make())
@@ -337,27 +337,25 @@ def test_unreadable_films_are_named_and_left_out(
     assert sum(len(some) for some in module.films.values()) == 8
 
 
-def test_unreadable_films_stop_a_strict_run(make: Callable[..., RadiographDataModule], films: list[Film]) -> None:
+def test_unreadable_films_stop_a_strict_run(make: Callable[..., FilmDataModule], films: list[Film]) -> None:
     films[1].path.write_bytes(b"<html>")
     with pytest.raises(ReadError, match="cannot be read"):
         make(on_unreadable="raise").prepare_data()
 
 
-def test_boxes_for_another_size_of_film_are_refused(
-    make: Callable[..., RadiographDataModule], films: list[Film]
-) -> None:
+def test_boxes_for_another_size_of_film_are_refused(make: Callable[..., FilmDataModule], films: list[Film]) -> None:
     object.__setattr__(films[0], "width", 240)
     with pytest.raises(ValueError, match=r"4 films .* has 120 x 100 px, expected 240 x 100"):
         make().prepare_data()
 
 
-def test_the_share_of_normal_films_is_a_setting_of_training_only(make: Callable[..., RadiographDataModule]) -> None:
+def test_the_share_of_normal_films_is_a_setting_of_training_only(make: Callable[..., FilmDataModule]) -> None:
     as_they_are, fewer = ready(make(val_fraction=0.25)), ready(make(val_fraction=0.25, normal_fraction=0.0))
     assert not any(film.normal for film in fewer.films["train"])
     assert [f.id for f in fewer.films["val"]] == [f.id for f in as_they_are.films["val"]]
 
 
-def test_the_fingerprint_tells_data_apart(make: Callable[..., RadiographDataModule], films: list[Film]) -> None:
+def test_the_fingerprint_tells_data_apart(make: Callable[..., FilmDataModule], films: list[Film]) -> None:
     first = ready(make()).fingerprint()
     assert ready(make()).fingerprint() == first
     assert ready(make(seed=5)).fingerprint() != first  # another split
@@ -365,7 +363,7 @@ def test_the_fingerprint_tells_data_apart(make: Callable[..., RadiographDataModu
     assert ready(make()).fingerprint() != first
 
 
-def test_a_data_set_without_films_is_an_error(make: Callable[..., RadiographDataModule]) -> None:
+def test_a_data_set_without_films_is_an_error(make: Callable[..., FilmDataModule]) -> None:
     with pytest.raises(ValueError, match="has no films"):
         make(read=lambda root, findings: []).prepare_data()
 

@@ -1,7 +1,6 @@
 """Phantom films on disk: the hospital's layout with its traps, drawn once, gone on with after a kill."""
 
 import csv
-import inspect
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -205,4 +204,3 @@ def test_the_config_shows_every_setting_the_films_depend_on() -> None:
     config = Path(__file__).parents[2] / "conf" / "data" / "phantom.yaml"
     shown = yaml.safe_load(config.read_text(encoding="utf-8"))["read"]
     assert SETTINGS.keys() - {"workers"} <= shown.keys()
-    assert shown["normal_fraction"] == inspect.signature(read_phantom).parameters["normal_fraction"].default

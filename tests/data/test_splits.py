@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxr.data.film import Film
-from cxr.data.splits import set_normal_fraction, split_films
+from cxr.data.splits import set_normal_fraction, split_items
 
 
 def film(i: int, *findings: str, patient: str = "", split: str = "") -> Film:
@@ -25,7 +25,7 @@ def population(n: int = 400, seed: int = 0) -> list[Film]:
 
 
 def test_no_patient_stands_on_two_sides() -> None:
-    splits = split_films(population())
+    splits = split_items(population())
     patients = [{f.patient for f in films} for films in splits.values()]
     assert not patients[0] & patients[1]
     assert not patients[0] & patients[2]
@@ -35,7 +35,7 @@ def test_no_patient_stands_on_two_sides() -> None:
 
 def test_every_finding_is_divided_in_proportion() -> None:
     films = population()
-    splits = split_films(films, val_fraction=0.2, test_fraction=0.1)
+    splits = split_items(films, val_fraction=0.2, test_fraction=0.1)
     for name, share in (("train", 0.7), ("val", 0.2), ("test", 0.1)):
         assert len(splits[name]) == pytest.approx(share * len(films), abs=3)
         for label in ("common", "rare"):
@@ -48,7 +48,7 @@ def test_films_of_many_findings_are_divided_as_films_of_few() -> None:
     """Else validation films are easier than training films, and more than were asked for."""
     rng = np.random.default_rng(0)
     drawn = [tuple(name for name in "abcdefg" if rng.random() < 0.25) for _ in range(480)]
-    splits = split_films([film(i, *found) for i, found in enumerate(drawn)], val_fraction=0.15, test_fraction=0)
+    splits = split_items([film(i, *found) for i, found in enumerate(drawn)], val_fraction=0.15, test_fraction=0)
     assert len(splits["val"]) == pytest.approx(0.15 * 480, abs=3)
     of_each = {name: np.mean([len(f.findings) for f in splits[name]]) for name in ("train", "val")}
     assert of_each["val"] == pytest.approx(of_each["train"], abs=0.1)
@@ -56,13 +56,13 @@ def test_films_of_many_findings_are_divided_as_films_of_few() -> None:
 
 def test_a_finding_of_three_patients_is_in_every_split() -> None:
     films = [film(i) for i in range(30)] + [film(30 + i, "rare") for i in range(3)]
-    for split in split_films(films, val_fraction=1 / 3, test_fraction=1 / 3).values():
+    for split in split_items(films, val_fraction=1 / 3, test_fraction=1 / 3).values():
         assert sum("rare" in f.findings for f in split) == 1
 
 
 def test_the_seed_decides() -> None:
-    ids = {seed: [f.id for f in split_films(population(), seed=seed)["val"]] for seed in (1, 2)}
-    assert ids[1] == [f.id for f in split_films(population(), seed=1)["val"]]
+    ids = {seed: [f.id for f in split_items(population(), seed=seed)["val"]] for seed in (1, 2)}
+    assert ids[1] == [f.id for f in split_items(population(), seed=1)["val"]]
     assert ids[1] != ids[2]
 
 
@@ -71,16 +71,54 @@ def test_films_held_back_by_the_data_set_are_the_test_set_and_their_patients_now
 ) -> None:
     films = [film(i, patient=f"p{i // 2}") for i in range(20)]
     films += [film(20, "x", split="test"), film(21, patient="p0", split="test")]
-    splits = split_films(films, val_fraction=0.5, test_fraction=0.3)
+    splits = split_items(films, val_fraction=0.5, test_fraction=0.3)
     assert [f.id for f in splits["test"]] == ["20", "21"]
     assert len(splits["val"]) in (8, 10)
     assert not {"0", "1"} & {f.id for f in splits["train"] + splits["val"]}
-    assert "2 films are left out" in caplog.text
+    assert "2 of 20 items for train are left out: their patients stand in val or test too" in caplog.text
+
+
+def test_splits_that_the_data_set_names_are_those_and_nothing_is_drawn(caplog: pytest.LogCaptureFixture) -> None:
+    names = ["train", "val", "test", "train", "", "val"]
+    films = [film(i, split=name) for i, name in enumerate(names)]
+    expected = {"train": ["0", "3", "4"], "val": ["1", "5"], "test": ["2"]}
+    for seed in range(3):
+        splits = split_items(films, val_fraction=0.4, test_fraction=0.4, seed=seed)
+        assert {split: [f.id for f in some] for split, some in splits.items()} == expected
+    assert not caplog.text
+
+
+def test_a_split_that_the_data_set_does_not_name_is_drawn_from_its_training_films() -> None:
+    films = [film(i, split="val" if i < 5 else "train") for i in range(25)]
+    splits = split_items(films, val_fraction=0.4, test_fraction=0.2)
+    assert [f.id for f in splits["val"]] == ["0", "1", "2", "3", "4"]
+    assert len(splits["test"]) == 4  # a fifth of the twenty for training
+    assert {f.split for f in splits["test"] + splits["train"]} == {"train"}
+    assert not split_items(films, test_fraction=0)["test"]
+
+
+def test_a_patient_in_two_named_splits_stays_where_it_is_measured(caplog: pytest.LogCaptureFixture) -> None:
+    places = [("train", "a"), ("val", "a"), ("train", "b"), ("test", "b"), ("val", "b"), ("train", "c"), ("val", "d")]
+    splits = split_items([film(i, patient=name, split=split) for i, (split, name) in enumerate(places)])
+    assert {split: [f.id for f in some] for split, some in splits.items()} == {
+        "train": ["5"],
+        "val": ["1", "6"],
+        "test": ["3"],
+    }
+    assert "1 of 3 items for val are left out: their patients stand in test too" in caplog.text
+    assert "2 of 3 items for train are left out: their patients stand in val or test too" in caplog.text
+
+
+def test_a_split_of_another_name_and_folds_beside_named_validation_films_are_refused() -> None:
+    with pytest.raises(ValueError, match="study s1 is of the split 'dev', expected train, val, test or none"):
+        split_items([film(0), film(1, split="dev")])
+    with pytest.raises(ValueError, match=r"data\.folds is 2, but the data set itself names its 1 validation items"):
+        split_items([film(0), film(1), film(2, split="val")], folds=2)
 
 
 def test_folds_share_their_test_set_and_validate_every_other_film_once() -> None:
     films = population()
-    splits = [split_films(films, test_fraction=0.1, folds=4, fold=fold) for fold in range(4)]
+    splits = [split_items(films, test_fraction=0.1, folds=4, fold=fold) for fold in range(4)]
     assert len({tuple(f.id for f in split["test"]) for split in splits}) == 1
     validated = [f.id for split in splits for f in split["val"]]
     assert len(set(validated)) == len(validated) == len(films) - len(splits[0]["test"])
@@ -90,7 +128,7 @@ def test_folds_share_their_test_set_and_validate_every_other_film_once() -> None
 
 
 def test_nothing_for_test_or_validation_is_possible() -> None:
-    splits = split_films(population(), val_fraction=0, test_fraction=0)
+    splits = split_items(population(), val_fraction=0, test_fraction=0)
     assert (len(splits["train"]), splits["val"], splits["test"]) == (400, [], [])
 
 
@@ -105,7 +143,7 @@ def test_nothing_for_test_or_validation_is_possible() -> None:
 )
 def test_settings_that_leave_nothing_to_train_on_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        split_films(population(), **settings)  # type: ignore[arg-type]
+        split_items(population(), **settings)  # type: ignore[arg-type]
 
 
 def test_the_share_of_normal_films_is_reached_by_leaving_out_normal_ones() -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from cxr.findings import FindingVocabulary
-from cxr.measure.results import FilmResult
 
 Film = tuple[Tensor, dict[str, Tensor]]
 
@@ -38,34 +36,5 @@ def film() -> Callable[..., Film]:
             "film": torch.tensor(seed),
         }
         return image, target
-
-    return make
-
-
-@pytest.fixture
-def result() -> Callable[..., FilmResult]:
-    """Make what is said of one film: (box, label) of the reader, (box, label, score) of the detector, three findings.
-
-    Without ``abnormal`` and ``finding_scores`` the strongest boxes count. Every film is of another patient by default.
-    """
-    count = iter(range(10**6))
-
-    def make(marked=(), found=(), patient=None, abnormal=None, finding_scores=None, size=(1000, 1000)) -> FilmResult:
-        number = next(count)
-        labels = np.array([label for _, label, _ in found], np.int64)
-        scores = np.array([score for *_, score in found], np.float32)
-        strongest = [scores[labels == label].max(initial=0) for label in (1, 2, 3)]
-        return FilmResult(
-            study=f"study-{number}",
-            patient=f"patient-{number}" if patient is None else patient,
-            size=size,
-            truth_boxes=np.array([box for box, _ in marked], np.float32).reshape(-1, 4),
-            truth_labels=np.array([label for _, label in marked], np.int64),
-            boxes=np.array([box for box, *_ in found], np.float32).reshape(-1, 4),
-            labels=labels,
-            scores=scores,
-            finding_scores=np.array(strongest if finding_scores is None else finding_scores, np.float32),
-            abnormal=float(scores.max(initial=0)) if abnormal is None else abnormal,
-        )
 
     return make

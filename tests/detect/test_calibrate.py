@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from cxr.config.models import build
 from cxr.detect import calibrate as module
 from cxr.detect.calibrate import calibrate
-from cxr.detect.detectors import fasterrcnn_tiny
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.measure.results import FilmResult
@@ -33,7 +33,9 @@ def result(number: int, normal: bool, box: float, film: float, box_weight: float
 @pytest.fixture
 def task() -> DetectionTask:
     vocabulary = FindingVocabulary([{"name": "a"}])
-    return DetectionTask(vocabulary, lambda k: fasterrcnn_tiny(k, image_head=True), torch.optim.SGD)
+    return DetectionTask(
+        vocabulary, lambda num_classes: build("fasterrcnn_tiny", num_classes, image_head=True), torch.optim.SGD
+    )
 
 
 def films(pairs: list[tuple[bool, float, float]]) -> Callable[..., list[FilmResult]]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cxr.config.chatter import silence_libraries
+from cxr.detect.image_head import with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 
 HEART = [0.0, 0.0, 100.0, 100.0]
@@ -17,17 +18,19 @@ FILMS = itertools.count()
 
 
 def detected(*rows):
-    """Rows of (box, label, score)."""
-    return {
+    """Rows of (box, label, score), as ``DetectionTask.detect`` gives them: a film scores as its strongest box."""
+    boxes = {
         "boxes": torch.tensor([box for box, _, _ in rows]).reshape(-1, 4),
         "labels": torch.tensor([label for _, label, _ in rows], dtype=torch.int64),
         "scores": torch.tensor([score for _, _, score in rows]),
     }
+    return with_image_scores(boxes, 3, None, 0.0, 0.0)
 
 
 def true(*rows):
-    boxes = {k: v for k, v in detected(*((*row, 1.0) for row in rows)).items() if k != "scores"}
-    return {**boxes, "film": torch.tensor(next(FILMS))}
+    boxes = torch.tensor([box for box, _ in rows]).reshape(-1, 4)
+    labels = torch.tensor([label for _, label in rows], dtype=torch.int64)
+    return {"boxes": boxes, "labels": labels, "film": torch.tensor(next(FILMS))}
 
 
 @pytest.fixture
@@ -43,7 +46,8 @@ def measure(vocabulary):
 def test_perfect_boxes_score_one(measure):
     figures = measure([detected((HEART, 1, 0.9))], [true((HEART, 1))])
     means = {"map": 1, "map_50": 1, "map_75": 1, "mar_100": 1, "sensitivity@1fp": 1}
-    assert figures == pytest.approx({**means, "ap/heart": 1, "ap50/heart": 1, "ar/heart": 1})
+    unmarked = {"only_detected/spine": 0, "only_detected/cap": 0}
+    assert figures == pytest.approx({**means, **unmarked, "ap/heart": 1, "ap50/heart": 1, "ar/heart": 1})
 
 
 def test_one_of_two_boxes_found_is_51_of_101_recall_points(measure):
@@ -66,7 +70,7 @@ def test_figures_are_named_by_class_not_by_position(measure):
     figures = measure([detected((HEART, 3, 0.9))], [true((HEART, 3), (FAR, 2))])
     assert figures["ap/cap"] == pytest.approx(1.0)
     assert figures["ap/spine"] == 0.0
-    assert not any(key.endswith("/heart") for key in figures)
+    assert not {"ap/heart", "ap50/heart", "ar/heart"} & set(figures)
     assert figures["map"] == pytest.approx(0.5)
 
 
@@ -76,6 +80,8 @@ def test_a_finding_with_only_false_alarms_is_left_out_of_ap_but_counted_on_norma
         [true((HEART, 1)), true(), true()],
     )
     assert "ap/spine" not in figures
+    assert (figures["only_detected/spine"], figures["only_detected/cap"]) == (2, 0)
+    assert "only_detected/heart" not in figures
     assert figures["map"] == pytest.approx(1.0)
     assert figures["false_positives_per_normal_film"] == pytest.approx(1.0)  # two at 0.5 or higher, on two normal films
 
@@ -89,7 +95,8 @@ def test_normal_films_alone_have_no_precision(measure):
     figures = measure([detected((HEART, 1, 0.9))], [true()])
     assert all(math.isnan(figures[key]) for key in ("map", "map_50", "map_75", "mar_100", "sensitivity@1fp"))
     assert figures["false_positives_per_normal_film"] == 1.0
-    assert not any("/" in key for key in figures)
+    assert not any(key.startswith("a") for key in figures)  # neither ap, ap50 nor ar of any finding
+    assert figures["only_detected/heart"] == 1
 
 
 def test_no_detections_score_zero(measure):
@@ -121,10 +128,10 @@ def test_a_film_scores_as_its_strongest_box_and_nothing_without_one(measure):
 
 def test_a_films_own_score_goes_before_its_boxes(measure):
     found = [detected((HEART, 1, 0.1)), detected((FAR, 1, 0.9))]
-    own = [{**film, "abnormal": torch.tensor(score)} for film, score in zip(found, (0.8, 0.3), strict=True)]
+    alone = [{**film, "abnormal": torch.tensor(score)} for film, score in zip(found, (0.8, 0.3), strict=True)]
     targets = [true((HEART, 1)), true()]
     assert measure(found, targets)["image_auc"] == 0.0
-    assert measure(own, targets)["image_auc"] == 1.0
+    assert measure(alone, targets)["image_auc"] == 1.0
 
 
 def test_image_auc_needs_films_of_both_kinds(measure):
@@ -214,3 +221,9 @@ def test_a_film_without_boxes_of_which_not_all_was_asked_is_not_normal(measure):
     figures = measure([detected((HEART, 1, 0.9)), detected((HEART, 1, 0.99))], [sick, unknown])
     assert "image_auc" not in figures
     assert "false_positives_per_normal_film" not in figures
+
+
+def test_a_film_with_an_answer_that_is_not_finite_counts_as_one_without_detections(measure):
+    broken = detected((HEART, 1, 0.9)) | {"abnormal": torch.tensor(torch.nan)}
+    figures = measure([broken, detected((FAR, 1, 0.2))], [true((HEART, 1)), true()])
+    assert (figures["map_50"], figures["sensitivity@1fp"], figures["image_auc"]) == (0, 0, 0)

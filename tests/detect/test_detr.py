@@ -1,23 +1,16 @@
 """RT-DETR: held against transformers' own model, and against the contract of torchvision's detectors."""
 
-import inspect
 import logging
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from torch import nn
-from torchvision.ops import FrozenBatchNorm2d, box_iou
+from torchvision.ops import box_iou
 
 from cxr.detect.detr import rtdetr
 from cxr.detect.queries import in_shares, on_canvas
-from cxr.detect.task import _losses_not_detections
 from cxr.learn.weights import WeightsError
-
-CONF = Path(__file__).parents[2] / "conf" / "model" / "rtdetr.yaml"
-NAMES = {"loss_vfl", "loss_bbox", "loss_giou", "loss_auxiliary", "loss_denoising"}
 
 pytest.importorskip("transformers", reason="extra detr")
 
@@ -61,14 +54,6 @@ def published(tmp_path_factory):
     return theirs, folder
 
 
-def test_trains_on_two_sizes_with_a_normal_film_among_them(detector, batch):
-    detector.train().zero_grad()
-    losses = detector(*batch)
-    assert set(losses) == NAMES
-    sum(losses.values()).backward()
-    assert [name for name, p in detector.named_parameters() if p.grad is None] == []
-
-
 def test_a_batch_of_normal_films_teaches_only_that_nothing_is_there(detector, film):
     images, targets = zip(*(film(i, boxes=[]) for i in range(2)), strict=True)
     detector.train().zero_grad()
@@ -77,26 +62,6 @@ def test_a_batch_of_normal_films_teaches_only_that_nothing_is_there(detector, fi
     assert losses["loss_vfl"] > 0
     sum(losses.values()).backward()  # also what has nothing to learn takes part: several processes would wait for it
     assert detector.head.denoising_class_embed.weight.grad.abs().sum() == 0
-
-
-def test_boxes_come_back_in_the_frame_of_their_own_image(detector, batch):
-    images, _ = batch
-    with torch.no_grad():
-        found = detector.eval()(images)
-    for image, some in zip(images, found, strict=True):
-        assert 0 < len(some["boxes"]) == len(some["labels"]) == len(some["scores"]) <= 100
-        assert set(some["labels"].tolist()) <= {1, 2, 3}
-        assert some["labels"].dtype == torch.int64
-        assert some["scores"].diff().max() <= 0
-        assert some["boxes"].min() >= 0
-        assert some["boxes"][:, [0, 2]].max() <= image.shape[2]
-        assert some["boxes"][:, [1, 3]].max() <= image.shape[1]
-
-
-def test_losses_of_validation_leave_the_layers_in_eval_mode(detector, batch):
-    with torch.no_grad(), _losses_not_detections(detector.eval()):
-        assert set(detector(*batch)) == NAMES
-    assert not any(module.training for module in detector.modules())
 
 
 def test_shares_of_the_canvas_and_pixels_are_each_others_inverse():
@@ -113,21 +78,7 @@ def test_bfloat16_keeps_boxes_and_losses_in_float32(detector, batch):
             assert detector.eval()(batch[0])[0]["boxes"].dtype == torch.float32
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_film_teaches_nothing_of_a_finding_its_readers_did_not_look_for(detector, batch, told):
-    images, targets = batch
-    targets = [{**target, "labelled": torch.tensor([True, True, told, True])} for target in targets]
-    detector.train().zero_grad()
-    losses = detector(images, targets)
-    sum(losses.values()).backward()
-    heads = [detector.head.enc_score_head, *detector.head.decoder.class_embed]
-    gradient = torch.stack([head.bias.grad for head in heads]).abs()
-    assert ((gradient > 0) == torch.tensor([True, True, told])).all()
-
-
-def test_without_weights_every_layer_learns_and_normalises_by_itself(detector):
-    assert all(p.requires_grad for p in detector.parameters())
-    assert not any(isinstance(module, nn.BatchNorm2d | FrozenBatchNorm2d) for module in detector.modules())
+def test_before_it_has_learnt_most_queries_are_no_finding(detector):
     assert detector.head.enc_score_head.bias.sigmoid().tolist() == pytest.approx([0.01] * 3)
 
 
@@ -179,15 +130,6 @@ def test_without_transformers_the_error_says_what_to_type(monkeypatch):
 def test_an_unknown_size_is_refused():
     with pytest.raises(ValueError, match=r"model.size is 'r19', expected one of tiny, r18, r50"):
         rtdetr(4, size="r19")
-
-
-def test_the_yaml_lists_the_arguments_with_their_defaults():
-    config = yaml.safe_load(CONF.read_text(encoding="utf-8"))
-    assert config.pop("_target_") == "cxr.detect.detr.rtdetr"
-    assert config.pop("_partial_") is True
-    parameters = dict(inspect.signature(rtdetr).parameters)
-    del parameters["num_classes"]
-    assert config == {k: list(p.default) if k in ("mean", "std") else p.default for k, p in parameters.items()}
 
 
 def test_it_finds_the_one_thing_it_was_shown(film):

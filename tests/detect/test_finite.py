@@ -1,25 +1,21 @@
 """NaN within a detector is no film without findings: it is found in the layers, for the film it belongs to."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect import detectors
+from cxr.config.models import builder
 from cxr.detect.finite import detect_finite, watched
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 
 SIZE = 64
-BUILDERS = {"fasterrcnn": detectors.fasterrcnn_tiny, "retinanet": detectors.retinanet}
 FAINT, BRIGHT = torch.full((1, SIZE, SIZE), 0.25), torch.full((1, SIZE, SIZE), 0.75)
 
 
-def of(findings: FindingVocabulary, builder: str = "fasterrcnn") -> DetectionTask:
+def of(findings: FindingVocabulary, name: str = "fasterrcnn_tiny") -> DetectionTask:
     torch.manual_seed(0)
-    model = partial(BUILDERS[builder], image_size=SIZE)
-    return DetectionTask(findings, model, torch.optim.SGD).eval()
+    return DetectionTask(findings, builder(name, anchors__image_size=SIZE), torch.optim.SGD).eval()
 
 
 def targets(count: int) -> list[dict[str, Tensor]]:

@@ -1,14 +1,13 @@
 """The classifier of whole films: its targets, its fusion with the boxes, and that torchvision's contract stays."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from cxr.detect import detectors
-from cxr.detect.image_head import ImageHead, attach_image_head, with_image_scores
+from cxr.config.models import build
+from cxr.detect.image_head import ImageHead, image_head_for, with_image_scores
 
 
 def found(*boxes: tuple[int, float]) -> dict[str, torch.Tensor]:
@@ -52,26 +51,16 @@ def test_the_loss_knows_what_a_film_bears() -> None:
     assert head.loss(pyramid, [bears_the_first, normal]).item() == pytest.approx(2 * 20 / 6, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("build", "arguments"),
-    [
-        ("fasterrcnn_tiny", {"image_size": 64}),
-        ("fasterrcnn_mobilenet", {"image_size": 64}),
-        ("retinanet", {}),
-        ("fcos", {}),
-        ("ssdlite", {}),
-    ],
-)
-def test_every_detector_takes_one_and_keeps_its_contract(build: str, arguments: dict[str, Any]) -> None:
-    detector = getattr(detectors, build)(4, weights=None, image_head=True, **arguments)
-    assert isinstance(detector.image_head, ImageHead)
-    pyramid = detector.eval().backbone(detector.transform([torch.rand(1, 64, 64)])[0].tensors)
-    assert detector.image_head(pyramid).shape == (1, 4)  # three findings and any
+def test_a_head_reads_every_map_and_a_detector_without_one_has_no_weights_of_it() -> None:
+    detector = build("fasterrcnn_tiny", 4, image_head=True)
+    assert detector.image_head.layers[0].in_features == 3 * 2 * 64  # mean and maximum of three maps
+    maps = detector.eval().pyramid([torch.rand(1, 64, 64)]).maps
+    assert detector.image_head(maps).shape == (1, 4)  # three findings and any
     assert set(detector([torch.rand(1, 64, 64)])[0]) == {"boxes", "labels", "scores"}
-    assert not any(name.startswith("image_head") for name in getattr(detectors, build)(4, **arguments).state_dict())
+    assert not any(name.startswith("image_head") for name in build("fasterrcnn_tiny", 4).state_dict())
 
 
-def test_attaching_leaves_norm_statistics_alone() -> None:
+def test_making_a_head_leaves_norm_statistics_alone() -> None:
     class Backbone(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -80,8 +69,8 @@ def test_attaching_leaves_norm_statistics_alone() -> None:
         def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"0": self.norm(batch)}
 
-    detector = detectors.fasterrcnn_tiny(3)
+    detector = build("fasterrcnn_tiny", 3)
     detector.backbone = Backbone()
-    attach_image_head(detector, 3)
+    assert image_head_for(detector, 3).layers[0].in_features == 2
     assert detector.backbone.norm.running_mean.item() == 0
     assert detector.backbone.training

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.ops import FrozenBatchNorm2d
 
-from cxr.detect import detectors
+from cxr.config.models import build, builder
 from cxr.detect.task import DetectionTask
 from cxr.explain.reading import FilmReading
 
@@ -27,8 +27,7 @@ TORCHVISIONS = {"fasterrcnn_mobilenet": fasterrcnn_mobilenet_v3_large_fpn, "ssdl
 
 def pair(name, **settings):
     """Return two detectors of the same weights: one that keeps everything, one that recomputes."""
-    build = partial(getattr(detectors, name), 4, **settings)
-    kept, recomputed = build(), build(checkpoint_backbone=True)
+    kept, recomputed = build(name, 4, **settings), build(name, 4, checkpoint_backbone=True, **settings)
     recomputed.load_state_dict(kept.state_dict())
     return kept, recomputed
 
@@ -71,7 +70,7 @@ def test_a_backbone_half_frozen_learns_the_same_and_its_statistics_stand_still(n
     for key in [key for key in state if key.endswith("running_var")]:
         state[key] = torch.rand_like(state[key]) + 0.1
     torch.save(state, tmp_path / "coco.pth")
-    kept, recomputed = pair(name, weights=str(tmp_path / "coco.pth"), trainable_layers=2)
+    kept, recomputed = pair(name, weights=str(tmp_path / "coco.pth"), backbone__trainable_layers=2)
     before = {key: value.clone() for key, value in recomputed.state_dict().items() if "running" in key}
     assert_equal_steps(kept, recomputed, films)
     assert before
@@ -85,7 +84,7 @@ def test_a_backbone_half_frozen_learns_the_same_and_its_statistics_stand_still(n
 def test_no_backbone_has_a_layer_whose_second_run_differs_or_leaves_a_trace(name):
     # What gradient checkpointing stands on here; FrozenBatchNorm2d holds constants
     changing = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    found = [type(module) for module in getattr(detectors, name)(4).backbone.modules() if isinstance(module, changing)]
+    found = [type(module) for module in build(name, 4).backbone.modules() if isinstance(module, changing)]
     assert not found
     assert not issubclass(FrozenBatchNorm2d, changing)
 
@@ -138,7 +137,7 @@ def test_a_task_trains_and_measures_the_same_with_an_image_head_beside_the_boxes
     figures, weights = [], []
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = partial(detectors.fasterrcnn_tiny, image_head=True, checkpoint_backbone=recompute)
+        model = builder("fasterrcnn_tiny", image_head=True, checkpoint_backbone=recompute)
         task = DetectionTask(vocabulary, model, partial(torch.optim.SGD, lr=0.01))
         trainer = L.Trainer(
             max_epochs=2, accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_checkpointing=False,

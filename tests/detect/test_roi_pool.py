@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
 
-from cxr.detect.detectors import fasterrcnn, fasterrcnn_mobilenet, fasterrcnn_tiny, fasterrcnn_v2
+from cxr.config.models import build
 from cxr.detect.roi_pool import SeparableRoIAlign
 
 SIZE = (256, 192)
@@ -44,14 +44,14 @@ def test_no_regions_at_all():
     assert pooled.shape == (0, 8, 7, 7)
 
 
-@pytest.mark.parametrize("build", [fasterrcnn, fasterrcnn_v2, fasterrcnn_mobilenet, fasterrcnn_tiny])
-def test_a_broad_film_first_changes_nothing_of_the_films_after_it(build):
+@pytest.mark.parametrize("name", ["fasterrcnn", "fasterrcnn_v2", "fasterrcnn_mobilenet", "fasterrcnn_tiny"])
+def test_a_broad_film_first_changes_nothing_of_the_films_after_it(name):
     torch.manual_seed(0)
-    detector = build(8, image_size=96, score_thresh=0).eval()
+    detector = build(name, 8, anchors__image_size=96, score_thresh=0).eval()
     upright, broad = torch.rand(1, 96, 80), torch.rand(1, 40, 96)
     with torch.no_grad():
         alone = detector([upright])[0]
-        fresh = build(8, image_size=96, score_thresh=0).eval()
+        fresh = build(name, 8, anchors__image_size=96, score_thresh=0).eval()
         fresh.load_state_dict(detector.state_dict())
         fresh([broad])
         after = fresh([upright])[0]

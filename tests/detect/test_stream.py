@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,10 +12,10 @@ import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from cxr.config.models import builder
 from cxr.data.dataset import RadiographDataset
 from cxr.data.folder import read_folder
 from cxr.data.inputs import Decode, read_inputs
-from cxr.detect import detectors
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
@@ -34,7 +33,7 @@ SHAPES = ((96, 96), (60, 128), (128, 60), (48, 40), (128, 126))  # broad, uprigh
 @pytest.fixture
 def task(vocabulary: FindingVocabulary) -> DetectionTask:
     torch.manual_seed(0)
-    model = partial(detectors.fasterrcnn_tiny, image_size=SIZE, score_thresh=0.0)
+    model = builder("fasterrcnn_tiny", anchors__image_size=SIZE, score_thresh=0.0)
     return DetectionTask(vocabulary, model, torch.optim.SGD).eval()
 
 
@@ -140,7 +139,7 @@ def test_it_says_what_the_task_says_of_the_films_of_a_data_set(
 
 def test_batches_side_by_side_do_not_hear_of_one_another(folder: Path, vocabulary: FindingVocabulary) -> None:
     torch.manual_seed(0)
-    model = partial(detectors.fasterrcnn_tiny, image_size=SIZE, image_head=True)
+    model = builder("fasterrcnn_tiny", anchors__image_size=SIZE, image_head=True)
     task = DetectionTask(vocabulary, model, torch.optim.SGD).eval()
     torch.nn.init.normal_(task.image_head.layers[-1].weight)
     task.image_head.film_weight.fill_(1.0)

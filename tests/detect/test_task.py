@@ -9,7 +9,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from cxr.detect import detectors
+from cxr.config.models import build, builder
+from cxr.detect.detector import Detector, finish
 from cxr.detect.task import DetectionTask, class_weights
 from cxr.learn import schedules
 from cxr.learn.training import NonFiniteLossError
@@ -46,9 +47,9 @@ def films(film):
 
 @pytest.fixture
 def make_task(vocabulary):
-    def make(model=detectors.fasterrcnn_tiny, optimizer=SGD, **settings):
+    def make(model=None, optimizer=SGD, **settings):
         torch.manual_seed(7)
-        return DetectionTask(vocabulary, model, optimizer, **settings)
+        return DetectionTask(vocabulary, model or builder("fasterrcnn_tiny"), optimizer, **settings)
 
     return make
 
@@ -75,18 +76,21 @@ def fit(task, films, folder, resume=None, **settings):
     return trained.callback_metrics
 
 
-class Stub(nn.Module):
+class Stub(Detector):
     """A detector that answers what it is told to."""
 
     def __init__(self, num_classes, losses=None, found=None):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.losses, self.found = losses, found
+        self.given, self.found = losses, found
+        self.backbone = nn.Identity()
+        finish(self, num_classes, [0.0], [1.0], False, False, None, None)
 
-    def forward(self, images, targets=None):
-        if self.losses is None:
-            return [self.found for _ in images]
-        return {name: value * self.weight for name, value in self.losses.items()}
+    def losses_of(self, pyramid, targets):
+        return {name: value * self.weight for name, value in self.given.items()}
+
+    def boxes_of(self, pyramid):
+        return [self.found for _ in pyramid.films]
 
 
 pytestmark = [  # Lightning's own: it lags behind torch, advises workers for films in memory, and sees last.ckpt
@@ -113,7 +117,7 @@ def test_logs_every_loss_of_training_and_validation_and_the_figures_by_name(make
 @pytest.mark.filterwarnings("ignore:.*but have no `val_dataloader`")
 def test_training_losses_are_means_of_their_epoch(make_task, films, tmp_path):
     class Counting(Stub):
-        def forward(self, images, targets=None):
+        def losses_of(self, pyramid, targets):
             self.calls = getattr(self, "calls", 0) + 1
             return {"loss_a": 0 * self.weight + self.calls, "loss_b": 0 * self.weight + 1.0}
 
@@ -183,17 +187,17 @@ def test_the_card_stands_in_the_checkpoint_as_plain_data(make_task, films, tmp_p
 def test_a_checkpoint_is_a_file_of_weights(make_task, films, tmp_path):
     task = make_task()
     fit(task, films, tmp_path, callbacks=[ModelCheckpoint(tmp_path, "last")])
-    loaded = detectors.fasterrcnn_tiny(4, weights=str(tmp_path / "last.ckpt"))
+    loaded = build("fasterrcnn_tiny", 4, weights=str(tmp_path / "last.ckpt"))
     torch.testing.assert_close(loaded.state_dict(), task.detector.state_dict(), rtol=0, atol=0)
 
 
 def with_batch_norm(num_classes):
-    detector = detectors.fasterrcnn_tiny(num_classes)
+    detector = build("fasterrcnn_tiny", num_classes)
     detector.backbone.body.stem[1] = nn.BatchNorm2d(32)
     return detector
 
 
-def testvalidation_losses_leave_no_trace_and_repeat(make_task, films):
+def test_validation_losses_leave_no_trace_and_repeat(make_task, films):
     task = make_task(with_batch_norm)
     task.detector.eval()
     task.detector.rpn.train()  # an odd state, to see that it is restored
@@ -209,8 +213,8 @@ def testvalidation_losses_leave_no_trace_and_repeat(make_task, films):
     torch.testing.assert_close(dict(task.state_dict()), weights, rtol=0, atol=0)
 
 
-def testvalidation_losses_are_those_of_training(make_task, films):
-    task = make_task(partial(detectors.fasterrcnn_tiny, box_batch_size_per_image=10**4, rpn_batch_size_per_image=10**5))
+def test_validation_losses_are_those_of_training(make_task, films):
+    task = make_task(builder("fasterrcnn_tiny", regions__batch_size=10**4, proposals__batch_size=10**5))
     batch = collate(films)  # so many samples that all are taken: no randomness is left
     validation = task.validation_losses(batch, 0)
     training = task.detector.train()(*batch)
@@ -287,7 +291,7 @@ def test_a_loss_that_is_not_finite_names_step_and_losses(make_task, films, tmp_p
 
 def test_frozen_parameters_are_not_optimised(make_task, films, tmp_path):
     def frozen(num_classes):
-        detector = detectors.fasterrcnn_tiny(num_classes)
+        detector = build("fasterrcnn_tiny", num_classes)
         detector.backbone.requires_grad_(False)
         return detector
 
@@ -335,7 +339,7 @@ def test_a_scaling_that_cannot_be_is_refused(make_task, settings):
 
 def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(make_task, film):
     upright, broad = film(1, (64, 32), [[8, 8, 24, 40]]), film(2, (32, 64), [[8, 8, 40, 24]])
-    task = make_task(partial(detectors.fasterrcnn_tiny, score_thresh=0.0))
+    task = make_task(builder("fasterrcnn_tiny", score_thresh=0.0)).eval()
     alone = task.detect(*collate([upright]))[0]
     beside = task.detect(*collate([broad, upright]))[1]
     assert len(alone["scores"]) > 0
@@ -388,7 +392,7 @@ def test_weights_of_classes_reach_the_box_head(make_task, films, tmp_path, vocab
 
 def test_only_faster_rcnn_takes_weights_of_classes(make_task):
     with pytest.raises(ValueError, match=r"only the box head of Faster R-CNN takes them; type model=fasterrcnn"):
-        make_task(lambda k: detectors.ssdlite(k), class_weights="balanced")
+        make_task(lambda num_classes: build("ssdlite", num_classes), class_weights="balanced")
 
 
 def test_frozen_parts_keep_their_weights_and_the_rest_learns(make_task, films, tmp_path):

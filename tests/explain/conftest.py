@@ -1,15 +1,17 @@
 """A detector made by hand, small enough that every map of it is known."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from cxr.detect.transform import PadAndNormalize
+from cxr.detect.detector import finish
+from cxr.detect.faster_rcnn import FasterRCNN
+from cxr.detect.region_heads import RegionHeads
 
 GREY = 0.5
 STRIDE = 8
@@ -41,16 +43,12 @@ class FixedRegions(nn.Module):
 
 def hand_made(regions: Sequence[Sequence[float]]) -> FasterRCNN:
     """Class 1 is what is bright, class 2 what is dark: logits are ``GAIN`` times the region's mean of a channel."""
-    detector = FasterRCNN(
-        BrightAndDark(),
-        rpn_anchor_generator=None,
-        box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
-        box_head=TwoMLPHead(2 * 49, 2),
-        box_predictor=FastRCNNPredictor(2, 3),
-        box_score_thresh=0.0,
-    )
-    detector.rpn = FixedRegions(torch.tensor(regions, dtype=torch.float32))
-    detector.transform = PadAndNormalize([0.0], [1.0])
+    pool, head, predictor = MultiScaleRoIAlign(["0"], 7, 2), TwoMLPHead(2 * 49, 2), FastRCNNPredictor(2, 3)
+    heads = RegionHeads(3, pool, head, predictor, batch_size=8, score_thresh=0.0, detections_per_img=100)
+    backbone: Any = BrightAndDark()
+    proposals: Any = FixedRegions(torch.tensor(regions, dtype=torch.float32))
+    detector = FasterRCNN(backbone, proposals, heads)
+    finish(detector, 3, [0.0], [1.0], image_head=False, checkpoint_backbone=False, state=None, weights=None)
     state = detector.roi_heads.state_dict()
     for value in state.values():
         value.zero_()

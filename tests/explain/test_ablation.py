@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect import detectors
+from cxr.config.models import build
 from cxr.explain.ablation import AblationCam, by_loop, constants, in_closed_form, two_linear_layers
 from cxr.explain.heads import RegionHeads
 from cxr.explain.reading import FilmReading
@@ -25,10 +25,10 @@ def test_taking_the_bright_channel_away_costs_what_it_gave(detector_of: Make, tw
 
 
 @pytest.mark.parametrize("value", ["mean", "zero", "low"])
-@pytest.mark.parametrize("build", ["fasterrcnn_tiny", "fasterrcnn_mobilenet"])
-def test_closed_form_and_loop_are_equal(build: str, value: str) -> None:
+@pytest.mark.parametrize("name", ["fasterrcnn_tiny", "fasterrcnn_mobilenet"])
+def test_closed_form_and_loop_are_equal(name: str, value: str) -> None:
     torch.manual_seed(1)
-    detector = getattr(detectors, build)(8, weights=None, image_size=96).double()
+    detector = build(name, 8, anchors__image_size=96).double()
     detector.roi_heads.box_predictor.cls_score.weight.data.mul_(50)  # untrained scores hardly move
     film = FilmReading(detector, torch.rand(1, 96, 80, dtype=torch.float64))
     assert isinstance(film.heads, RegionHeads)
@@ -44,10 +44,10 @@ def test_closed_form_and_loop_are_equal(build: str, value: str) -> None:
         torch.testing.assert_close(closed, looped, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("build", ["fasterrcnn_v2", "retinanet", "fcos", "ssdlite"])
-def test_other_heads_are_looped_over_every_channel(build: str) -> None:
+@pytest.mark.parametrize("name", ["fasterrcnn_v2", "retinanet", "fcos", "ssdlite"])
+def test_other_heads_are_looped_over_every_channel(name: str) -> None:
     torch.manual_seed(0)
-    detector = getattr(detectors, build)(3, weights=None)
+    detector = build(name, 3)
     film = FilmReading(detector, torch.rand(1, 64, 64))
     candidate = film.candidates.strongest()
     odds = AblationCam(batch_size=100).ablated(film, candidate)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from cxr.detect import detectors
+from cxr.config.models import build, builder
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
 
 
@@ -107,22 +107,22 @@ class Scaled(nn.Module):
 
 class TestRandomised:
     @pytest.mark.parametrize(
-        ("build", "order"),
+        ("make", "order"),
         [
             (
-                detectors.fasterrcnn_tiny,
+                builder("fasterrcnn_tiny"),
                 "roi_heads.box_predictor roi_heads.box_head rpn.head backbone.fpn backbone.body.layer4"
                 " backbone.body.layer3 backbone.body.layer2 backbone.body.layer1 backbone.body.stem",
             ),
             (
-                detectors.retinanet,
+                builder("retinanet"),
                 "head backbone.fpn backbone.body.layer4 backbone.body.layer3 backbone.body.layer2"
                 " backbone.body.layer1 backbone.body.bn1 backbone.body.conv1",
             ),
         ],
     )
-    def test_forgets_from_the_output_to_the_input_and_nothing_else(self, build, order):
-        detector = build(3).eval()
+    def test_forgets_from_the_output_to_the_input_and_nothing_else(self, make, order):
+        detector = make(3).eval()
         with torch.no_grad():
             for parameter in detector.parameters():
                 parameter.fill_(7.0)  # what no initialisation gives, so that what was not reset can be told
@@ -136,7 +136,7 @@ class TestRandomised:
 
     def test_gives_other_detections_and_leaves_the_stream_of_random_numbers(self):
         torch.manual_seed(0)
-        detector = detectors.fasterrcnn_tiny(3, image_size=64, score_thresh=0.0).eval()
+        detector = build("fasterrcnn_tiny", 3, anchors__image_size=64, score_thresh=0.0).eval()
         film = torch.rand(1, 64, 64)
         state = torch.get_rng_state()
         with torch.no_grad():

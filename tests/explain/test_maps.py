@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
 from cxr.detect.prediction import Box, Prediction
-from cxr.explain.cam import Cam, GradCam
+from cxr.explain.cam import BoxCam, Cam
 from cxr.explain.candidates import Candidate
 from cxr.explain.maps import MapMaker
 from cxr.explain.reading import FilmReading
@@ -25,7 +25,7 @@ FINDINGS = FindingVocabulary([Finding("bright"), Finding("dark")])
 @pytest.fixture
 def maker(detector_of: Callable[[Sequence[Sequence[float]]], FasterRCNN]) -> MapMaker:
     task = SimpleNamespace(detector=detector_of([BRIGHT, DARK]), findings=FINDINGS)
-    return MapMaker(cast(Any, task), {"gradcam": GradCam()}, threshold=0.3)
+    return MapMaker(cast(Any, task), {"box": BoxCam()}, threshold=0.3)
 
 
 def said(boxes: Sequence[Box], findings: Sequence[str], scores: Sequence[float], factor: float = 1) -> Prediction:
@@ -38,7 +38,7 @@ def said(boxes: Sequence[Box], findings: Sequence[str], scores: Sequence[float],
 def test_each_shown_detection_has_its_own_map_in_its_own_place(maker: MapMaker, two_lesions: Tensor) -> None:
     # the scores are not the detector's: an image head had its say
     maker(said([DARK, BRIGHT, DARK], ["dark", "bright", "bright"], [0.6, 0.4, 0.2], factor=20), two_lesions)
-    maps = cast(Any, maker.take(7))["gradcam"]
+    maps = cast(Any, maker.take(7))["box"]
     assert (maps.shape, maps.dtype, maps.max()) == ((2, 128, 128), np.uint16, 65535)
     for one, (x0, y0, x1, y1) in zip(maps, (DARK, BRIGHT), strict=True):
         row, column = np.unravel_index(one.argmax(), one.shape)

@@ -7,39 +7,33 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxr.detect import detectors
-from cxr.detect.detr import rtdetr
-from cxr.detect.yolo import yolov8
-from cxr.explain.cam import GradCam
+from cxr.config.models import build
+from cxr.explain.cam import BoxCam
 from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
 
 Make = Callable[[list[list[float]]], nn.Module]
 
 BUILDERS: dict[str, dict[str, Any]] = {
-    "fasterrcnn": {"image_size": 96},
-    "fasterrcnn_v2": {"image_size": 96},
-    "fasterrcnn_mobilenet": {"image_size": 96},
-    "fasterrcnn_tiny": {"image_size": 96},
-    "retinanet": {"image_size": 96},
+    "fasterrcnn": {"anchors__image_size": 96},
+    "fasterrcnn_v2": {"anchors__image_size": 96},
+    "fasterrcnn_mobilenet": {"anchors__image_size": 96},
+    "fasterrcnn_tiny": {"anchors__image_size": 96},
+    "retinanet": {"anchors__image_size": 96},
     "fcos": {},
     "ssdlite": {},
     "yolov8": {},
     "rtdetr": {"queries": 20},
 }
-EXTRAS: dict[str, tuple[str, Callable[..., nn.Module]]] = {
-    "yolov8": ("ultralytics", yolov8),
-    "rtdetr": ("transformers", rtdetr),
-}
+EXTRAS = {"yolov8": "ultralytics", "rtdetr": "transformers"}
 
 
 @pytest.fixture(params=BUILDERS)
 def reading(request: pytest.FixtureRequest) -> FilmReading:
     """A film of 96 × 70 as each detector of conf/model reads it, before it has learnt anything."""
     torch.manual_seed(0)
-    package, build = EXTRAS.get(request.param) or ("torchvision", getattr(detectors, request.param))
-    pytest.importorskip(package)
-    detector = build(4, weights=None, score_thresh=0.0, detections_per_img=20, **BUILDERS[request.param])
+    pytest.importorskip(EXTRAS.get(request.param, "torchvision"))
+    detector = build(request.param, 4, score_thresh=0.0, detections_per_img=20, **BUILDERS[request.param])
     return FilmReading(detector, torch.rand(1, 96, 70))
 
 
@@ -129,7 +123,7 @@ def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make
     assert 12 <= row <= 52
     assert 12 <= column <= 52
     with pytest.raises(TypeError, match=r"FromOutside has heads that are not known here .*cam=drise"):
-        GradCam()(film, [bright])
+        BoxCam()(film, [bright])
 
 
 def test_a_film_without_any_candidate_has_nothing_to_explain() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from cxr.detect import detectors
+from cxr.config import models
 
 SIDE = 96
 NAMES = (
@@ -15,6 +15,7 @@ NAMES = (
     *("yolov8", "rtdetr"),
 )
 EXTRAS = {"yolov8": "ultralytics", "rtdetr": "transformers"}
+ANCHORLESS = ("fcos", "ssdlite", "yolov8", "rtdetr")
 
 
 @pytest.fixture(scope="session")
@@ -25,17 +26,11 @@ def build() -> Callable[..., nn.Module]:
         if name in EXTRAS:
             pytest.importorskip(EXTRAS[name], reason="an extra that is not installed")
         torch.manual_seed(0)
-        if name == "yolov8":
-            from cxr.detect.yolo import yolov8 as builder
-        elif name == "rtdetr":
-            from cxr.detect.detr import rtdetr as builder
-        else:
-            builder = getattr(detectors, name)
-        if name not in ("fcos", "ssdlite", "yolov8", "rtdetr"):
-            settings = {"image_size": SIDE, **settings}
+        if name not in ANCHORLESS:
+            settings = {"anchors__image_size": SIDE, **settings}
         if name in ("fasterrcnn", "fasterrcnn_v2"):  # each region passes four convolutions
-            settings = {"rpn_post_nms_top_n": 30, **settings}
-        return builder(4, **{"score_thresh": 1e-4, **settings}).eval()
+            settings = {"proposals__post_nms_top_n": 30, **settings}
+        return models.build(name, 4, **{"score_thresh": 1e-4, **settings}).eval()
 
     return make
 

@@ -118,13 +118,13 @@ def test_neither_is_one_of_which_a_layer_computes_nan(
 
 def test_a_detector_of_another_kind_is_named() -> None:
     detector = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=2)
-    with pytest.raises(UnsupportedError, match="MaskRCNN has no graph; those that have are FasterRCNN"):
+    with pytest.raises(UnsupportedError, match="MaskRCNN has no graph; those that have are Faster R-CNN"):
         Graph(detector, SIDE)
 
 
 @torch.no_grad()
 def test_pooling_cells_after_the_first_layer_is_pooling_before_it(build: Callable[..., nn.Module]) -> None:
-    detector = build("fasterrcnn_mobilenet", image_size=128)
+    detector = build("fasterrcnn_mobilenet", anchors__image_size=128)
     cells = Graph(detector, 128).detections.pool
     assert type(cells) is CellPool  # 16 cells, 200 regions
     assert type(Graph(detector, 512).detections.pool) is RegionPool  # 256 cells

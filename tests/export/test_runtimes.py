@@ -41,7 +41,7 @@ def export(build: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFac
         detector.image_head.film_weight.fill_(0.5)
         if spoilt:  # one weight of this layer
             next(detector.get_submodule(spoilt).parameters()).data.flatten()[0] = torch.nan
-        task = DetectionTask(FINDINGS, lambda classes: detector, torch.optim.SGD).eval()
+        task = DetectionTask(FINDINGS, lambda num_classes: detector, torch.optim.SGD).eval()
         graph = Graph(detector, SIDE).eval()
         folder = tmp_path_factory.mktemp(f"{name}-{to}")
         files = write_files(graph, to, folder)

@@ -15,8 +15,8 @@ from cxr.explain.record import Explained, ExplainedFilm, Marked, write_map
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.measure.evaluation import Evaluation, Settings, evaluate
+from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import choose_operating_point
 
 METHODS = ("box", "gradcam", "eigencam")
 

@@ -18,7 +18,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
 from cxr.findings import FindingVocabulary
-from cxr.measure.screening import Estimate, OperatingPoint
+from cxr.measure.intervals import Estimate
+from cxr.measure.operating_point import OperatingPoint
 from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.read.dicom import ReadError
 from cxr.report import dicom_codes

@@ -3,9 +3,11 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -104,11 +106,14 @@ def test_without_an_operating_point_the_page_says_so(
 
 def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
     films = {"evaluated": 4, "failed": ["p7: not finite"], "unreadable": ["file 1: is empty"]}
-    write_tables(tmp_path, {"A": evaluation}, {}, {"A": Origin(FROZEN, seen("foreign", "all", FROZEN))}, films)
+    these, training = np.arange(4), {"train": np.arange(4, 9), "val": np.array([3])}
+    write_tables(tmp_path, {"A": evaluation}, {}, {"A": Origin(FROZEN, seen(these, training, training["val"]))}, films)
     content: Any = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert content["films"] == films
     metrics = content["checkpoints"]["A"]
-    assert metrics["these_films"]["trained_on"] == metrics["these_films"]["operating_point_chosen_on"] == "none"
+    counts = {"films": 4, "trained_on": 0, "best_epoch_chosen_on": 1, "operating_point_chosen_on": 1, "new": 3}
+    assert {name: metrics["these_films"][name] for name in counts} == counts
+    assert metrics["only_detected"] == {}
     assert metrics["findings"]["nodule"]["ap50"]["value"] == pytest.approx(1.0)
     assert metrics["findings"]["finding_3"]["ap50"]["value"] is None
     assert metrics["image"]["roc_auc"]["value"] == 0.75
@@ -124,7 +129,7 @@ def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
     screening: Any = json.loads((tmp_path / "screening.json").read_text(encoding="utf-8"))["A"]
     assert screening["wrongly_cleared"] == ["p1"]
     assert screening["from"] == FROZEN
-    assert screening["chosen_on_these_films"] == "none"
+    assert screening["chosen_on_these_films"] == 1
 
 
 def test_a_film_without_a_finite_result_is_named_and_counted_on_the_page(
@@ -142,6 +147,24 @@ def test_the_terminal_loses_no_figure_at_80_columns(evaluation: Evaluation, caps
     out = capsys.readouterr().out
     assert "…" not in out
     assert "0.125: 0.333  0.25: 0.667" in out
+
+
+def test_a_finding_that_nobody_marked_is_named_with_its_boxes_and_stands_in_no_mean(
+    film_results: list[FilmResult], findings: FindingVocabulary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = film_results[3]
+    place = np.array([[0, 0, 9, 9]] * 2, np.float32)
+    noisy = replace(film, boxes=place, labels=np.array([3, 3]), scores=np.array([0.2, 0.1], np.float32))
+    settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
+    films = {"without": film_results, "with": [*film_results[:3], noisy]}
+    told = {name: evaluate(some, findings, findings.names, None, settings) for name, some in films.items()}
+    means = [each.per_finding[POOLED].precision["ap50"].value for each in told.values()]
+    assert means == [0.5, 0.5]  # the nodules' 1 and the effusion's 0
+    print_evaluations({"A": told["with"]}, Console(width=80))
+    words = f"Detected, though nobody marked it on these films: {findings.label('finding_3')} (2 boxes)."
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert words in page(tmp_path, {"A": told["with"]})
+    assert "nobody marked it" not in page(tmp_path, {"A": told["without"]})
 
 
 def test_a_figure_is_as_sure_as_its_interval() -> None:

@@ -13,7 +13,7 @@ from cxr.explain.record import Explained, ExplainedFilm, read_film_record, read_
 from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
 from cxr.report import explain_figures
-from cxr.report.explain_figures import DASHES, HEAT, LEVELS, category_page, film_figure, overlay, score_plot
+from cxr.report.explain_figures import DASHES, HEAT, LEVELS, category_page, film_figure, laid_over, overlay, score_plot
 from cxr.report.methods import in_order, method_text
 
 
@@ -64,8 +64,8 @@ def test_true_and_predicted_boxes_differ_by_line_and_stand_in_original_pixels(
     assert dashed._unscaled_dash_pattern == DASHES["hit"]  # type: ignore[attr-defined]
     assert axes.get_xlim() == (0, 320)
     assert axes.get_ylim() == (400, 0)
-    film, heat = axes.images
-    assert film.get_extent() == heat.get_extent() == [0, 320, 400, 0]
+    (film,) = axes.images
+    assert film.get_extent() == [0, 320, 400, 0]
 
 
 def test_a_zero_map_is_an_empty_overlay_and_says_so(
@@ -76,7 +76,7 @@ def test_a_zero_map_is_an_empty_overlay_and_says_so(
     assert titles(drawn[0])[1] == "normal"  # and not "detected"
     axes = titled(drawn[0], "nodule 0.03")
     assert axes.get_title() == "nodule 0.03\nno detection; strongest suppressed candidate"
-    assert len(axes.images) == 1  # the film alone
+    assert np.ndim(axes.images[0].get_array()) == 2  # the film in grey
     assert words_on(axes) == "no evidence: the map is zero"
     assert axes.patches[0]._unscaled_dash_pattern == DASHES["suppressed"]  # type: ignore[attr-defined]
 
@@ -145,7 +145,22 @@ def test_a_run_without_films_still_gives_its_page(
     assert "no normal film" in words_on(titled(drawn[0], "normal")).replace("\n", " ")
 
 
-def test_the_overlay_is_as_opaque_as_the_map_is_high() -> None:
+def test_a_film_is_seen_through_a_map_and_evidence_is_coloured() -> None:
+    film = np.full((40, 60), 100, np.uint8)
+    film[:, 30:] = 200
+    heat = np.zeros((4, 6), np.uint8)
+    heat[:2] = 255
+    picture = laid_over(film, heat).astype(int)
+    assert picture.shape == (40, 60, 3)
+    dark, light = picture[35, 5], picture[35, 55]  # no evidence: grey, and as far apart as on the film
+    assert max(np.ptp(dark), np.ptp(light)) <= 3  # the lowest colour of inferno is a very dark blue
+    assert light[0] == pytest.approx(2 * dark[0], abs=3)
+    red, _, blue = picture[2, 5]
+    assert red > blue > dark[0]  # inferno ends in a light yellow
+    assert picture[2, 55, 0] > red  # the film is seen through the highest evidence
+
+
+def test_the_overlay_of_the_page_is_as_opaque_as_the_map_is_high() -> None:
     assert [HEAT(value)[3] for value in (0.0, 1.0)] == [0, 1]
     assert HEAT(0.5)[3] == pytest.approx(0.5, abs=1 / LEVELS)
 

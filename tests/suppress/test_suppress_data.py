@@ -57,9 +57,14 @@ def test_no_patient_is_in_two_splits_and_the_fingerprint_tells_seeds_apart() -> 
     assert module.fingerprint() == data().fingerprint() != data(seed=1).fingerprint()
 
 
-def test_no_films_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"val_films.*expected at least 1"):
-        LayeredDataModule(Intensity([LogWindow()]), val_films=0)
+def test_there_must_be_films_to_train_on_and_none_to_validate_on() -> None:
+    with pytest.raises(ValueError, match=r"data\.films is 0, expected at least 1"):
+        LayeredDataModule(Intensity([LogWindow()]), films=0)
+    with pytest.raises(ValueError, match=r"data\.val_films is -1, expected at least 0"):
+        LayeredDataModule(Intensity([LogWindow()]), val_films=-1)
+    module = LayeredDataModule(Intensity([LogWindow()]), size=64, films=3, val_films=0, test_films=1)
+    module.setup()
+    assert {split: len(patients) for split, patients in module.films.items()} == {"train": 3, "val": 0, "test": 1}
 
 
 def test_a_size_that_does_not_halve_four_times_is_refused() -> None:

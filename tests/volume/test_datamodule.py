@@ -16,10 +16,10 @@ from pydicom import dcmread
 
 from cxr.data.cube_dataset import rotate
 from cxr.data.cubes import VolumeCache
+from cxr.data.series_data import SeriesDataModule
 from cxr.data.sources.volume import read_volume
 from cxr.data.stack import read_stack, stack_cube
 from cxr.data.study import Study
-from cxr.data.study_datamodule import VolumeDataModule
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.phantom.series import draw_series, write_series
 from cxr.phantom.thorax import CONSOLIDATION, EFFUSION, FINDINGS
@@ -56,12 +56,12 @@ def table(root: Path, *rows: str, columns: str = "series,findings") -> Path:
 
 
 @pytest.fixture
-def make(root: Path, findings: FindingVocabulary, tmp_path: Path) -> Callable[..., VolumeDataModule]:
-    def module(**settings: Any) -> VolumeDataModule:
+def make(root: Path, findings: FindingVocabulary, tmp_path: Path) -> Callable[..., SeriesDataModule]:
+    def module(**settings: Any) -> SeriesDataModule:
         intensity = Intensity([CtWindow(-600.0, 1500.0)])
         defaults: dict[str, Any] = {"size": 16, "batch_size": 2, "val_fraction": 0.25, "test_fraction": 0.25}
         defaults |= {"cache": tmp_path / "cache", "intensity": intensity} | settings
-        data = VolumeDataModule(root, read_volume, findings, **defaults)
+        data = SeriesDataModule(root, read_volume, findings, **defaults)
         data.prepare_data()
         data.setup("fit")
         return data
@@ -106,7 +106,7 @@ def test_missing_folders_tables_and_unknown_findings_are_named(root: Path, findi
         read_volume(root, findings)
 
 
-def test_a_batch_is_what_the_contract_says(make: Callable[..., VolumeDataModule]) -> None:
+def test_a_batch_is_what_the_contract_says(make: Callable[..., SeriesDataModule]) -> None:
     data = make()
     assert {split: len(films) for split, films in data.films.items()} == {"train": 4, "val": 2, "test": 2}
     for split, loader in (("train", data.train_dataloader()), ("test", data.test_dataloader())):
@@ -120,7 +120,7 @@ def test_a_batch_is_what_the_contract_says(make: Callable[..., VolumeDataModule]
                 )
 
 
-def test_no_patient_stands_in_two_splits(root: Path, make: Callable[..., VolumeDataModule]) -> None:
+def test_no_patient_stands_in_two_splits(root: Path, make: Callable[..., SeriesDataModule]) -> None:
     rows = [f"s{i},{LABELS[i % 4]},P{i // 2}" for i in range(8)]
     table(root, *rows, columns="series,findings,patient")
     splits = make().films
@@ -128,7 +128,7 @@ def test_no_patient_stands_in_two_splits(root: Path, make: Callable[..., VolumeD
     assert sum(map(len, patients)) == len(set.union(*patients)) == 4
 
 
-def test_a_sample_follows_from_seed_epoch_and_index_alone(make: Callable[..., VolumeDataModule]) -> None:
+def test_a_sample_follows_from_seed_epoch_and_index_alone(make: Callable[..., SeriesDataModule]) -> None:
     one, other = make().dataset("train"), make().dataset("train")
     assert torch.equal(one[3, 1]["volume"], other[3, 1]["volume"])
     assert not torch.equal(one[3, 1]["volume"], one[4, 1]["volume"])
@@ -151,7 +151,7 @@ def test_what_a_turn_brings_in_is_air_of_each_channel() -> None:
 
 
 def test_a_warm_cache_reads_no_slice_and_a_changed_slice_is_read_anew(
-    root: Path, make: Callable[..., VolumeDataModule], tmp_path: Path
+    root: Path, make: Callable[..., SeriesDataModule], tmp_path: Path
 ) -> None:
     before = make().fingerprint()
     kept = sorted((tmp_path / "cache").iterdir())
@@ -167,7 +167,7 @@ def test_a_warm_cache_reads_no_slice_and_a_changed_slice_is_read_anew(
     assert make().fingerprint() != before
 
 
-def test_the_fingerprint_changes_with_labels_and_splits(root: Path, make: Callable[..., VolumeDataModule]) -> None:
+def test_the_fingerprint_changes_with_labels_and_splits(root: Path, make: Callable[..., SeriesDataModule]) -> None:
     before = make().fingerprint()
     assert len(before) == 16
     assert make(seed=3).fingerprint() != before
@@ -176,7 +176,7 @@ def test_the_fingerprint_changes_with_labels_and_splits(root: Path, make: Callab
 
 
 def test_problems_are_told_and_unreadable_studies_left_out_or_raised(
-    root: Path, make: Callable[..., VolumeDataModule], caplog: pytest.LogCaptureFixture
+    root: Path, make: Callable[..., SeriesDataModule], caplog: pytest.LogCaptureFixture
 ) -> None:
     by_height = sorted((root / "s1").iterdir(), key=lambda path: float(dcmread(path).ImagePositionPatient[2]))
     by_height[5].unlink()
@@ -187,11 +187,11 @@ def test_problems_are_told_and_unreadable_studies_left_out_or_raised(
     assert sum(map(len, data.films.values())) == 7
     assert [str(error).split(": ")[0] for error in data.unreadable] == [str(root / "s2")]
     assert "gap of 32.0 mm at" in caplog.text
-    with pytest.raises(ReadError, match="2 of 8 studies cannot be read"):
+    with pytest.raises(ReadError, match="2 of 8 series cannot be read"):
         make(on_unreadable="raise")
 
 
-def test_ct_and_mr_are_never_mixed(root: Path, make: Callable[..., VolumeDataModule]) -> None:
+def test_ct_and_mr_are_never_mixed(root: Path, make: Callable[..., SeriesDataModule]) -> None:
     for i in range(2):
         shutil.rmtree(root / f"s{i}")
         write_series(root / f"s{i}", draw_series(np.random.default_rng(i), 24, (), "MR"), f"P{i}", f"study {i}")
@@ -202,13 +202,13 @@ def test_ct_and_mr_are_never_mixed(root: Path, make: Callable[..., VolumeDataMod
         make(modality="PT")
 
 
-def test_the_log_window_of_films_works_on_a_volume(make: Callable[..., VolumeDataModule]) -> None:
+def test_the_log_window_of_films_works_on_a_volume(make: Callable[..., SeriesDataModule]) -> None:
     cube = make(intensity=Intensity([LogWindow()])).dataset("val")[0]["volume"]
     assert cube.shape == (1, 16, 16, 16)
     assert cube[0, 8, 0, 0] < cube[0, 8, 8].max()  # air dark
 
 
-def test_a_setting_that_nothing_can_be_served_with_is_refused(make: Callable[..., VolumeDataModule]) -> None:
+def test_a_setting_that_nothing_can_be_served_with_is_refused(make: Callable[..., SeriesDataModule]) -> None:
     with pytest.raises(ValueError, match=r"data\.size is 8, expected at least 16 voxels"):
         make(size=8)
     with pytest.raises(ValueError, match=r"data\.on_unreadable is 'stop'"):
@@ -267,7 +267,7 @@ def test_stacks_are_served_as_volumes_are(film: Write, findings: FindingVocabula
     def read(root: Path, findings: FindingVocabulary) -> Any:
         return read_volume(root, findings, stacked=True)
 
-    data = VolumeDataModule(
+    data = SeriesDataModule(
         tmp_path / "films", read, findings, Intensity([FullRange()]), 16, cache=tmp_path / "c",
         val_fraction=0.25, test_fraction=0.25,
     )  # fmt: skip

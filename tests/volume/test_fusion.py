@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cxr.config.models import build
 from cxr.data.sources.patients import read_patients
 from cxr.data.sources.phantom_patients import read_phantom_patients
-from cxr.detect.detectors import fasterrcnn_tiny
 from cxr.findings import FindingVocabulary
 from cxr.learn.weights import WeightsError
 from cxr.volume.fusion import Fusion, fusion
@@ -62,7 +62,7 @@ def test_frozen_parts_do_not_learn() -> None:
 
 
 def test_the_backbone_of_a_trained_detector_is_taken(tmp_path: Path) -> None:
-    detector = fasterrcnn_tiny(3)
+    detector = build("fasterrcnn_tiny", 3)
     state = {f"detector.{key}": value for key, value in detector.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "best.ckpt")
     fused = network(film_weights=str(tmp_path / "best.ckpt"))

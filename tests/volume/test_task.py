@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cxr.findings import FindingVocabulary
-from cxr.volume.figures import StudyScores, study_estimates, study_results, study_values
+from cxr.measure.studies import study_estimates, study_results, study_values
+from cxr.volume.study_scores import StudyScores
 from cxr.volume.task import StudyTask
 
 FINDINGS = FindingVocabulary([{"name": "nodule"}])
@@ -92,14 +94,14 @@ def test_intervals_are_over_patients_and_hold_the_value() -> None:
     labels = (torch.arange(60) % 2).float()[:, None]
     scores = (0.3 * labels + torch.rand((60, 1), generator=generator)) / 1.3
     patients = [f"p{i // 2}" for i in range(60)]
-    results = study_results(torch.arange(60), scores, labels, patients)
+    results = study_results(np.arange(60), scores.numpy(), labels.numpy(), patients)
     area = study_estimates(results, ["nodule"], [0.5, 0.5], samples=200)["auc/nodule"]
     assert area.low < area.value < area.high
     assert area.value == pytest.approx(study_values(results, ["nodule"], [0.5, 0.5])["auc/nodule"])
 
 
 def test_a_finding_that_no_study_bears_has_no_area_and_the_table_says_so() -> None:
-    results = study_results(torch.arange(3), torch.rand(3, 1), torch.zeros(3, 1))
+    results = study_results(np.arange(3), np.full((3, 1), 0.5, np.float32), np.zeros((3, 1), np.float32))
     values = study_values(results, ["nodule"], [0.5, 0.5])
     assert values["auc"] != values["auc"]
     items = [SimpleNamespace(normal=True, findings=())] * 3

@@ -1,4 +1,4 @@
-"""Films listed in a COCO json: boxes as xywh, paths beside the json."""
+"""Films listed in a COCO json, or in one a split: boxes as xywh, paths beside the json or in a folder of their own."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,51 +13,70 @@ from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.boxes import Box, corner_and_size, fit, rounded
 from cxr.data.sources.coco_files import Coco, check_annotations, load_coco
+from cxr.data.sources.coco_listings import ANNOTATIONS as ANNOTATIONS
+from cxr.data.sources.coco_listings import Listing, listed, refuse_two_places
 from cxr.data.sources.marks import FilmFile, read_files
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import raise_problems
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import pseudonym
 
-ANNOTATIONS = "annotations.coco.json"
-
 # Of one image: (finding, its x, y, width, height), and the number of the annotation that has it first.
 _Marks = dict[tuple[str, Box], int]
 
 
-def read_coco(root: Path | str, findings: FindingVocabulary) -> list[Film]:
+def read_coco(
+    root: Path | str,
+    findings: FindingVocabulary,
+    train: str | None = None,
+    val: str | None = None,
+    test: str | None = None,
+    train_images: str | None = None,
+    val_images: str | None = None,
+    test_images: str | None = None,
+) -> list[Film]:
     """Return one film an image of the json, boxes xyxy in original pixels; an image without annotations is normal.
 
     ``root`` is the json file or the folder that holds ``annotations.coco.json``. Categories may be spelt in any way
     ``findings`` knows; an annotation of "No finding" needs no box. An image's own field ``patient`` says which films
-    belong together, else the PatientID of a DICOM file does, else each stands for itself. Crowd annotations
-    (``iscrowd``) outline no single lesion and are left out. An annotation that stands there twice counts once.
+    belong together, else the PatientID of a DICOM file does, else each stands for itself. Its own field ``split`` says
+    where it stands: train, val or test. Crowd annotations (``iscrowd``) outline no single lesion and are left out. An
+    annotation that stands there twice counts once.
 
-    Raises ``FileNotFoundError`` without the json or for listed images that are not there, ``UnknownLabelError`` for
+    With ``train`` the data set has a json for each split, and its images are for that split.
+
+    Args:
+        root: the json, or the folder of the data set.
+        findings: the vocabulary.
+        train: json of the training images, below ``root``.
+        val: of the validation images.
+        test: of the test images.
+        train_images: folder below ``root`` that the ``file_name`` of ``train`` start from; None: that of the json.
+        val_images: of ``val``.
+        test_images: of ``test``.
+
+    Raises ``FileNotFoundError`` without a json or for listed images that are not there, ``UnknownLabelError`` for
     unknown categories, and ``TableError`` for a json that is no COCO data set, for boxes that are none or are not on
-    their film, and for images outside the json's folder.
+    their film, for images outside the data set, in two files, or of another split than their file's.
     """
-    given = Path(root)
-    table = given if given.is_file() else given / ANNOTATIONS
-    if not table.is_file():
-        raise FileNotFoundError(f"{root} is neither a COCO json nor a folder that holds {ANNOTATIONS}")
-    place = Root(table.parent)
-    coco = load_coco(table if table == given else place.check(table))
-    names = findings.resolve([c["name"] for c in coco.categories], source=f"{table}, categories")
-    check_annotations(table, coco)
-    marks, problems = _marks(coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
-    files = read_files(_paths(table, coco, place))
-    films = _films(table, coco, marks, files, problems)
-    return _with_patients(films, [image.get("patient") is not None for image in coco.images])
+    tables = {"train": train, "val": val, "test": test}
+    folders = {"train": train_images, "val": val_images, "test": test_images}
+    place, listings = listed(Path(root), tables, folders)
+    cocos = [(listing, load_coco(listing.table)) for listing in listings]
+    refuse_two_places(cocos)
+    films = [film for listing, coco in cocos for film in _films(listing, coco, findings, place)]
+    return _with_patients(films, [image.get("patient") is not None for _, coco in cocos for image in coco.images])
 
 
-def _paths(table: Path, coco: Coco, place: Root) -> dict[str, Path]:
+def _paths(listing: Listing, coco: Coco, place: Root) -> dict[str, Path]:
     """Return the path of each image by its ``file_name``."""
-    paths = {image["file_name"]: table.parent / image["file_name"] for image in coco.images}
+    paths = {image["file_name"]: listing.path(image) for image in coco.images}
     refusals = ((name, place.refusal(path)) for name, path in paths.items())
-    raise_problems(table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
+    raise_problems(listing.table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
     if missing := [path for path in paths.values() if not path.is_file()]:
-        raise FileNotFoundError(f"{table}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}")
+        raise FileNotFoundError(
+            f"{listing.table}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}"
+        )
     return paths
 
 
@@ -87,13 +106,16 @@ def _checked_box(annotation: Mapping[str, Any]) -> Box:
     return x, y, width, height
 
 
-def _films(
-    table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile], problems: list[str]
-) -> list[Film]:
-    """Return the films, their boxes cut to them.
+def _films(listing: Listing, coco: Coco, findings: FindingVocabulary, place: Root) -> list[Film]:
+    """Return the films of a json, their boxes cut to them.
 
-    Raises one ``TableError`` for all boxes that are not on their film, and for the ``problems`` of those that are none.
+    Raises one ``TableError`` for all boxes that are none or are not on their film.
     """
+    table = listing.table
+    names = findings.resolve([c["name"] for c in coco.categories], source=f"{table}, categories")
+    check_annotations(table, coco)
+    marks, problems = _marks(coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
+    files = read_files(_paths(listing, coco, place))
     sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
     places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
     given = rounded(np.array([box for _, box, _ in places], np.float64).reshape(-1, 4))
@@ -106,7 +128,7 @@ def _films(
     raise_problems(table, [*problems, *rows])
     ends = np.cumsum([len(marks.get(image["id"], {})) for image, _ in sized])
     return [
-        _film(image, file, tuple(finding for finding, _ in marks.get(image["id"], {})), boxes)
+        _film(listing, image, file, tuple(finding for finding, _ in marks.get(image["id"], {})), boxes)
         for (image, file), boxes in zip(sized, np.split(fitted, ends[:-1]), strict=True)
     ]
 
@@ -131,17 +153,20 @@ def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, Fi
     ]
 
 
-def _film(image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], boxes: NDArray[np.float32]) -> Film:
-    own, study, stated = str(image["id"]), image.get("study"), image.get("patient")
+def _film(
+    listing: Listing, image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], boxes: NDArray[np.float32]
+) -> Film:
+    name, study, patient = listing.id(image), image.get("study"), image.get("patient")
     return Film(
         path=file.path,
-        id=own,
-        study=pseudonym(own if study is None else str(study)),
-        patient=(file.patient or pseudonym(own)) if stated is None else pseudonym(str(stated)),
+        id=name,
+        study=pseudonym(name if study is None else str(study)),
+        patient=(file.patient or pseudonym(name)) if patient is None else pseudonym(str(patient)),
         boxes=boxes,
         findings=marked,
         width=file.width,
         height=file.height,
+        split=listing.split or image.get("split") or "",
     )
 
 

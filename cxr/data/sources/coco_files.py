@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxr.data.item import SPLITS
 from cxr.data.sources.boxes import LARGEST_SIDE
 from cxr.data.sources.documents import is_key, is_number, read_json
 from cxr.data.sources.root import wrong_name
@@ -89,6 +90,8 @@ def _wrong_image(image: _Entry) -> str:
     for name in ("patient", "study"):
         if image.get(name) is not None and not is_key(image[name]):
             return f"has the {name} {shown(image[name])}, expected a number, a text or null"
+    if image.get("split") not in (None, *SPLITS):
+        return f"has the split {shown(image['split'])}, expected {', '.join(SPLITS)} or null"
     return ""
 
 

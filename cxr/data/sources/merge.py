@@ -63,7 +63,9 @@ class Joined:
     dropped: dict[str, Counter[str]]
 
 
-def read_merge(root: Path | str, findings: FindingVocabulary, sources: Mapping[str, Mapping[str, Any]]) -> list[Film]:
+def read_merge(
+    root: Path | str, findings: FindingVocabulary, sources: Mapping[str, Source | Mapping[str, Any]]
+) -> list[Film]:
     """Return the films of all sources whose root is given; boxes [N, 4] xyxy in original pixels, names of ``findings``.
 
     Boxes of findings that are not mapped are dropped. A film is labelled for the findings that its source looks for on
@@ -77,7 +79,8 @@ def read_merge(root: Path | str, findings: FindingVocabulary, sources: Mapping[s
 
     Raises ``ValueError`` where no source is given, ``MappingError``, and what the sources' readers raise.
     """
-    joined = join(Path(root), findings, {name: Source(**fields) for name, fields in sources.items()})
+    every = {name: one if isinstance(one, Source) else Source(**one) for name, one in sources.items()}
+    joined = join(Path(root), findings, every)
     for name, dropped in joined.dropped.items():
         if dropped:
             listing = ", ".join(f"{finding} {count}" for finding, count in dropped.most_common())

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cxr.measure.kept_results import as_plain, from_plain
-from cxr.measure.mistakes import by_size, confusion, pairs, worst_alarms, worst_misses
+from cxr.measure.matching import pairs
+from cxr.measure.mistakes import by_size, confusion, worst_alarms, worst_misses
 from cxr.measure.results import FilmResult
 
 HEART, SPINE, AORTA = 1, 2, 3

