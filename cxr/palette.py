@@ -1,7 +1,8 @@
-"""One colour a finding, the same in every picture, page and plot."""
+"""The colours of every picture, page and plot: one a finding, the dark ground, and the letters on it."""
 
 from cxr.findings import FindingVocabulary
 
+GROUND, INK, QUIET = "#14171a", "#e8eaed", "#9aa0a6"  # the ground, letters, and letters that matter less
 # Light and saturated, so that each stands out on a grey film; neighbours in hue differ in lightness too.
 _COLOURS = (
     "#ffd166",

@@ -14,7 +14,7 @@ ORDER += ["config", "runs", "doctor", "__main__"]
 LOOSE = {"installation", "files", "findings", "palette", "progress", "__main__", "__init__"}
 # Rooms side by side: neither uses the other.
 BESIDE = [("suppress", "volume"), ("suppress", "export"), ("suppress", "explain"), ("suppress", "report")]
-BESIDE += [("volume", "export"), ("volume", "explain")]
+BESIDE += [("volume", "export"), ("volume", "explain"), ("volume", "report")]
 KNOW_HYDRA = ("config", "runs")
 
 

@@ -7,10 +7,10 @@ typed (``command.json``, ``.hydra``, logs).
 import importlib.util
 import json
 import shutil
-from html import escape
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -104,5 +104,5 @@ def test_an_evaluation_names_nobody(place: Path) -> None:
     assert (seen["trained_on"], seen["operating_point_chosen_on"]) == (0, 0)  # other films than the training's
     assert seen["new"] == seen["films"] == 2
     page = (run / "index.html").read_text(encoding="utf-8")
-    assert escape(seen["in_words"]) in page
+    assert str(escape(seen["in_words"])) in page
     assert "flatter" not in page

@@ -2,7 +2,9 @@
 
 Machines that train have no Chinese font as a rule, and a missing glyph is drawn as an empty box without a word. The
 file is a subset of Noto Sans CJK TC (SIL Open Font License 1.1, ``OFL.txt`` beside it); a test holds it against the
-vocabularies of ``conf/findings``.
+vocabularies of ``conf/findings`` and the words of ``cxr/report/words``. A new character is added from the whole font,
+with a file of the old characters and the new: ``pyftsubset NotoSansCJK-Regular.ttc --font-number=3
+--layout-features=kern --text-file=FILE``.
 """
 
 import functools

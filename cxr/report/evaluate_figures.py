@@ -14,8 +14,7 @@ from cxr.fonts import figure_font
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Values, clopper_pearson
-from cxr.palette import colour
-from cxr.report.explain_figures import GROUND, INK, QUIET
+from cxr.palette import GROUND, INK, QUIET, colour
 from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]

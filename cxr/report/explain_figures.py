@@ -25,12 +25,11 @@ from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_reco
 from cxr.explain.scores import ALL, BASELINES, ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
-from cxr.palette import colour
+from cxr.palette import GROUND, INK, QUIET, colour
 from cxr.report.figures import Marks, film_picture
 from cxr.report.methods import in_order, method_text
 from cxr.report.words import words
 
-GROUND, INK, QUIET = "#14171a", "#e8eaed", "#9aa0a6"
 # Told apart without colour: what a reader marked is solid, what the detector named dashed, what it held back dotted.
 _Style = Literal["solid"] | tuple[float, tuple[float, ...]]
 SOLID: _Style = "solid"

@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
-from cxr.palette import colour
+from cxr.palette import GROUND, colour
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
 _WARNING = "#ffb74d"
-_DARK = {**style.library["dark_background"], "figure.facecolor": "#14171a", "axes.facecolor": "#14171a"}
+_DARK = {**style.library["dark_background"], "figure.facecolor": GROUND, "axes.facecolor": GROUND}
 
 
 @dataclass(frozen=True)

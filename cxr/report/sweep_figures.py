@@ -13,7 +13,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 
 from cxr.fonts import figure_font
-from cxr.report.explain_figures import GROUND, INK, QUIET
+from cxr.palette import GROUND, INK, QUIET
 from cxr.report.sweep_jobs import Job, Sweep, number, short, shown
 
 _ACCENT = "#4cc9f0"

@@ -14,7 +14,7 @@ from rich.table import Table
 from cxr.config import run_files
 from cxr.config.errors import ConfigError
 from cxr.files import write_json
-from cxr.report.studies_page import studies_page
+from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.restore import load_study_data, load_study_task
 from cxr.volume.explain import ExplainedStudy, explain_studies
@@ -41,7 +41,12 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
         failed.append(f"{study}: {error}")
 
     explained = explain_studies(task, dataset, studies, folder, checkpoint.findings, *most, failed=note)
-    studies_page(folder / "index.html", explained, checkpoint.findings, cfg.language)
+    figures = [
+        StudyFigure(study.study, one.finding, one.score, study.marked, one.peak is None, home / one.picture)
+        for home, study in explained
+        for one in study.explained
+    ]
+    studies_page(folder / "index.html", figures, checkpoint.findings, cfg.language)
     write_json(folder / run_files.RESULT, {"status": "completed", "studies": len(explained), "failed": failed})
     for line in failed:
         Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -25,11 +25,10 @@ from cxr.report.evaluate_page import LeftOut, evaluate_page
 from cxr.report.explain_page import NotShown, explain_page
 from cxr.report.figures import epoch_curves
 from cxr.report.run_page import FilmCard, run_page
-from cxr.report.studies_page import studies_page
+from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.report.sweep_jobs import Job, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.words import LANGUAGES
-from cxr.volume.explain import ExplainedFinding, ExplainedStudy
 
 WORD = "心臟肥大"
 
@@ -87,10 +86,8 @@ def pages(
 
     def studies(language: str) -> Path:
         Image.new("RGB", (780, 280)).save(tmp_path / "a.png")
-        one = ExplainedFinding("cardiac_hypertrophy", 0.5, True, "a.png", None)
-        study = ExplainedStudy(NAME, "q0", ("cardiac_hypertrophy",), {"cardiac_hypertrophy": 0.5}, (one,))
-        path = tmp_path / "studies.html"
-        studies_page(path, [(tmp_path, study)], vocabulary, language)
+        name, path = "cardiac_hypertrophy", tmp_path / "studies.html"
+        studies_page(path, [StudyFigure(NAME, name, 0.5, [name], True, tmp_path / "a.png")], vocabulary, language)
         return path
 
     return {"run": run, "evaluate": evaluate, "explain": explain, "sweep": sweep, "studies": studies}
