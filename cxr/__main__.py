@@ -23,7 +23,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("cxr.runs.commands:train", "train a detector and test its best checkpoint", hydra=True),
-    "evaluate": Command("cxr.runs.commands:evaluate", "measure a trained detector as a clinician would ask", hydra=True),
+    "evaluate": Command(
+        "cxr.runs.commands:evaluate", "measure a trained detector as a clinician would ask", hydra=True
+    ),
     "explain": Command("cxr.runs.commands:explain", "show what a trained detector looked at", hydra=True),
     "predict": Command("cxr.runs.commands:predict", "say what a trained detector finds on films", hydra=True),
     "export": Command(

@@ -100,9 +100,8 @@ def print_evaluations(evaluations: Evaluations, console: Console) -> None:
             told = estimates_of(own)
             label = "all findings" if finding == POOLED else evaluation.findings.label(finding)
             table.add_row(label, str(own.boxes), *(shown(told[key]) for key in ("ap50", "sensitivity@1fp", "auc")))
-        headings_in_words = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals"
-        unmarked = only_detected_in_words(evaluation.only_detected, evaluation.findings)
-        table.caption = f"{headings_in_words}\n{unmarked}".strip()
+        table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals\n"
+        table.caption += only_detected_in_words(evaluation.only_detected, evaluation.findings)
         console.print(table)
         points = evaluation.per_finding[POOLED].points
         console.print(

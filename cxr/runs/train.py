@@ -262,8 +262,9 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "config": parts.cfg,
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
-        **(_of_radiographs(parts.data) if isinstance(parts.data, RadiographDataModule) else {}),
+        "kind": parts.data.kind if isinstance(parts.data, RadiographDataModule) else None,
         "versions": _versions(),
+        "films": _digests(parts.data) if isinstance(parts.data, RadiographDataModule) else None,
     }
     resume = None
     last = _last_whole(folder)
@@ -285,10 +286,9 @@ def fit(parts: Parts, folder: RunFolder) -> None:
     parts.trainer.fit(parts.task, datamodule=data, ckpt_path=resume, weights_only=True)
 
 
-def _of_radiographs(data: RadiographDataModule) -> dict[str, Any]:
-    """Return the kind of the films, and a digest of each by split: an evaluation knows by it which ones were seen."""
-    digests = {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
-    return {"kind": data.kind, "films": digests}
+def _digests(data: RadiographDataModule) -> dict[str, torch.Tensor]:
+    """Return a digest of each film by split: an evaluation knows by it which films were seen."""
+    return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
 
 
 class _OwnSignals(lightning.Callback):
