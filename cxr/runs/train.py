@@ -262,9 +262,8 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "config": parts.cfg,
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
-        "kind": parts.data.kind if isinstance(parts.data, RadiographDataModule) else None,
+        **(_of_radiographs(parts.data) if isinstance(parts.data, RadiographDataModule) else {}),
         "versions": _versions(),
-        "films": _digests(parts.data) if isinstance(parts.data, RadiographDataModule) else None,
     }
     resume = None
     last = _last_whole(folder)
@@ -286,9 +285,10 @@ def fit(parts: Parts, folder: RunFolder) -> None:
     parts.trainer.fit(parts.task, datamodule=data, ckpt_path=resume, weights_only=True)
 
 
-def _digests(data: RadiographDataModule) -> dict[str, torch.Tensor]:
-    """Return a digest of each film by split: an evaluation knows by it which films were seen."""
-    return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
+def _of_radiographs(data: RadiographDataModule) -> dict[str, Any]:
+    """Return the kind of the films, and a digest of each by split: an evaluation knows by it which ones were seen."""
+    digests = {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
+    return {"kind": data.kind, "films": digests}
 
 
 class _OwnSignals(lightning.Callback):
