@@ -109,5 +109,7 @@ def only_detected(results: Sequence[FilmResult], labels: Sequence[int]) -> dict[
 
 def only_detected_in_words(boxes: Mapping[str, int], findings: FindingVocabulary) -> str:
     """Return the findings that were detected and never marked, with their numbers of boxes; "" where there are none."""
-    named = [f"{findings.label(name)} ({count} boxes)" for name, count in boxes.items() if count]
+    named = [
+        f"{findings.label(name)} ({count} box{'es' if count > 1 else ''})" for name, count in boxes.items() if count
+    ]
     return f"Detected, though nobody marked it on these films: {', '.join(named)}." if named else ""

@@ -63,7 +63,9 @@ def test_the_mean_is_over_the_findings_that_somebody_marked(result):
 
 
 def test_findings_that_were_only_detected_are_named_with_their_boxes(vocabulary):
-    assert only_detected_in_words({"spine": 0, "cap": 2}, vocabulary).endswith(": cap (2 boxes).")
+    assert only_detected_in_words({"heart": 1, "spine": 0, "cap": 2}, vocabulary).endswith(
+        ": heart (1 box), cap (2 boxes)."
+    )
     assert only_detected_in_words({"spine": 0}, vocabulary) == only_detected_in_words({}, vocabulary) == ""
 
 
