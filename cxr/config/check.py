@@ -1,4 +1,4 @@
-"""The check of a whole config before any data are read and before torch is imported."""
+"""Checks a whole config before data are read and before torch is imported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from cxr.config.run_files import check_name
 from cxr.config.signatures import signature
 from cxr.export.card import CARD
 
-_ROOMS = {  # of a task → of its data, and what to type
+_ROOMS = {  # folder of a task → modules of ``cxr.data`` with data for it, and the values of ``data=`` that fit
     "detect": (("datamodule",), "phantom, course, coco, vindr, nih, rsna, chestxdet, yolo or merge"),
     "volume": (("study_datamodule", "pair_datamodule"), "volume, or data=fusion for model=fusion"),
     "suppress": (("layers",), "layers"),
@@ -20,15 +20,15 @@ _ROOMS = {  # of a task → of its data, and what to type
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise one ``ConfigError`` that lists every problem of ``cfg`` found without reading data or importing torch.
+    """Raise one ``ConfigError`` that lists all problems of ``cfg`` that can be seen without data and without torch.
 
-    Checked are values still to be given (``???``), interpolations, whether each ``_target_`` exists and takes the
-    arguments it is given, with the types its signature states, and paths.
+    These are checked: values that are still missing (``???``), interpolations, whether each ``_target_`` exists and
+    takes its arguments, with the types of its signature, and paths.
     """
-    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to the data's
+    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to those of the data
         raise ConfigError("data names no data set to train on; type data=phantom, data=course or data=coco")
     problems = [*_missing(cfg)]
-    for name in cfg:  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+    for name in cfg:  # without ``task``: it repeats whole groups, whose problems are reported under their own name
         group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
@@ -47,7 +47,7 @@ def _missing(cfg: DictConfig) -> Iterator[str]:
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every node that names a callable, with its key."""
+    """Yield every node with a ``_target_``, with its key."""
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
         if "_target_" in node:
             yield key, node
@@ -80,22 +80,22 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
 
 
 def _is_plain(node: DictConfig, name: str) -> bool:
-    """Whether a key holds a value of its own, neither missing nor taken from elsewhere (that is checked there)."""
+    """Return whether a key has a value, which is not missing and not interpolated from another key."""
     return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
 
 
 def _check_rooms(cfg: DictConfig) -> Iterator[str]:
-    """A task and its data belong together."""
+    """Yield a problem if the data are not those that the task learns from."""
     task, data = (str(OmegaConf.select(cfg, f"{group}._target_")) for group in ("task", "data"))
-    for room, (own, choices) in _ROOMS.items():
-        if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and data.split(".")[2] not in own:
+    for room, (modules, choices) in _ROOMS.items():
+        if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and data.split(".")[2] not in modules:
             yield f"data: {data} holds nothing for {task} to learn from; with this model type data={choices}"
 
 
 def _check_values(cfg: DictConfig) -> Iterator[str]:
-    """Files and folders that must exist now.
+    """Yield a problem for each file or folder that must exist, and for a bad ``name``.
 
-    The phantom may make its own folder, below the one we stand in.
+    Only the phantom may make its folder, if that is below the current folder.
     """
     root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     draws = ".read_phantom" in str(OmegaConf.select(cfg, "data.read._target_"))
@@ -122,6 +122,6 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
 
 
 def _best(folder: Path) -> str:
-    """Return the checkpoint that is meant by a folder: that of the run, where the folder is one's."""
+    """Return the best checkpoint in the folder of a run, or a pattern of its path for any other folder."""
     places = [folder / "best.ckpt", folder / "checkpoints" / "best.ckpt"]
     return str(next((place for place in places if place.is_file()), f"{folder}/…/checkpoints/best.ckpt"))
