@@ -65,7 +65,7 @@ def test_a_missing_extra_is_named_with_what_to_type_and_is_not_wrong(
 
 
 @pytest.mark.parametrize(
-    ("version", "found", "advice"),
+    ("version", "result", "advice"),
     [
         (None, "not installed", "pip install 'lightning!=2.6.2,!=2.6.3,>=2.6.1'"),
         ("2.6.0", "2.6.0, expected", "pip install 'lightning"),
@@ -74,12 +74,12 @@ def test_a_missing_extra_is_named_with_what_to_type_and_is_not_wrong(
     ],
 )
 def test_a_package_that_is_wrong_is_named_with_what_to_type(
-    version: str | None, found: str, advice: str, monkeypatch: pytest.MonkeyPatch
+    version: str | None, result: str, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions(monkeypatch, lightning=version)
     (wrong,) = [check for check in packages.needed() if check.state == "wrong"]
     assert wrong.name == "lightning"
-    assert wrong.found.startswith(found)
+    assert wrong.result.startswith(result)
     assert advice in wrong.advice
 
 
@@ -121,7 +121,7 @@ def test_a_codec_that_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPat
         return replace(film, pixels=film.pixels + 9) if path.name == "RLELossless" else film
 
     monkeypatch.setattr(decoders, "parse_film", broken)
-    wrong = {check.name: check.found for check in decoders.decoders() if check.state == "wrong"}
+    wrong = {check.name: check.result for check in decoders.decoders() if check.state == "wrong"}
     assert wrong == {"RLELossless": "imagecodecs is off by 9", "HTJ2K": "ImportError: no libopenjph"}
 
 
@@ -138,7 +138,7 @@ def test_the_precision_that_a_training_would_have_is_told(
 ) -> None:
     monkeypatch.setattr(precision, "bfloat16", lambda: probe)
     monkeypatch.setattr(machine, "bfloat16", lambda: probe)
-    (told,) = [check.found for check in machine.processor() if check.name == "bfloat16"]
+    (told,) = [check.result for check in machine.processor() if check.name == "bfloat16"]
     assert told.endswith(words)
 
 
@@ -162,7 +162,7 @@ def test_a_full_disk_and_a_folder_that_is_not_ones_own_are_told(
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=int(70e9)))
     assert [check.state for check in machine.disk()] == ["ok"] * 3
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: SimpleNamespace(free=int(1e9)))
-    assert {(check.state, check.found[:4]) for check in machine.disk()} == {("absent", "1 GB")}
+    assert {(check.state, check.result[:4]) for check in machine.disk()} == {("absent", "1 GB")}
     monkeypatch.setattr(machine.os, "access", lambda folder, mode: False)
     assert {check.state for check in machine.disk()} == {"wrong"}
 
@@ -172,4 +172,4 @@ def test_what_fails_while_it_is_looked_at_is_told_as_wrong() -> None:
         raise OSError("libtorch.so: cannot open shared object file")
 
     (check,) = guarded("processor", look)
-    assert (check.state, check.found) == ("wrong", "OSError: libtorch.so: cannot open shared object file")
+    assert (check.state, check.result) == ("wrong", "OSError: libtorch.so: cannot open shared object file")

@@ -1,4 +1,4 @@
-"""The check of a whole config before any data are read and before torch is imported."""
+"""Checks a whole config before data are read and before torch is imported."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +15,15 @@ from cxr.installation import CONF
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise one ``ConfigError`` that lists every problem of ``cfg`` found without reading data or importing torch.
+    """Raise one ``ConfigError`` that lists all problems of ``cfg`` that can be seen without data and without torch.
 
-    Checked are values still to be given (``???``), interpolations, whether each ``_target_`` exists and takes the
-    arguments it is given, with the types its signature states, and paths.
+    These are checked: values that are still missing (``???``), interpolations, whether each ``_target_`` exists and
+    takes its arguments, with the types of its signature, and paths.
     """
-    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to the data's
+    if "task" in cfg and "_target_" not in cfg.data:  # other settings refer to those of the data
         raise ConfigError("data names no data set to train on; type data=phantom, data=course or data=coco")
     problems = [*_missing(cfg)]
-    for name in cfg:  # group by group: ``task`` repeats whole groups, whose problems are told where typed
+    for name in cfg:  # without ``task``: it repeats whole groups, whose problems are reported under their own name
         group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
@@ -42,7 +42,7 @@ def _missing(cfg: DictConfig) -> Iterator[str]:
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every node that names a callable, with its key."""
+    """Yield every node with a ``_target_``, with its key."""
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
         if "_target_" in node:
             yield key, node
@@ -75,7 +75,7 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
 
 
 def _is_plain(node: DictConfig, name: str) -> bool:
-    """Whether a key holds a value of its own, neither missing nor taken from elsewhere (that is checked there)."""
+    """Return whether a key has a value, which is not missing and not interpolated from another key."""
     return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
 
 
@@ -100,9 +100,9 @@ def _shipped_data() -> Iterator[tuple[str, str]]:
 
 
 def _check_values(cfg: DictConfig) -> Iterator[str]:
-    """Files and folders that must exist now.
+    """Yield a problem for each file or folder that must exist, and for a bad ``name``.
 
-    The phantom may make its own folder, below the one we stand in.
+    Only the phantom may make its folder, if that is below the current folder.
     """
     root = OmegaConf.select(cfg, "data.root", throw_on_missing=False)
     draws = ".read_phantom" in str(OmegaConf.select(cfg, "data.read._target_"))
@@ -129,6 +129,6 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
 
 
 def _best(folder: Path) -> str:
-    """Return the checkpoint that is meant by a folder: that of the run, where the folder is one's."""
+    """Return the best checkpoint in the folder of a run, or a pattern of its path for any other folder."""
     places = [folder / "best.ckpt", folder / "checkpoints" / "best.ckpt"]
     return str(next((place for place in places if place.is_file()), f"{folder}/…/checkpoints/best.ckpt"))

@@ -1,4 +1,4 @@
-"""The words of a command: what Hydra's grammar would misread, written as it reads it; the nearest word that exists."""
+"""The words that a user types: rewritten where Hydra would misread them, with hints for words that do not exist."""
 
 import difflib
 import re
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def as_hydra_reads(argv: Sequence[str]) -> list[str]:
-    """Return the words of a command as Hydra takes them for what they mean.
+    """Return the words of a command, rewritten so that Hydra reads them as the user means them.
 
-    ``ckpt=a.ckpt,b.ckpt`` becomes a list of two: Hydra takes a comma for a sweep. A path may hold commas itself, as the
-    folders of a sweep do: it is cut after ``.ckpt`` only, and not at all where the whole names a file. What is quoted,
-    a list already, or meant as a sweep (``-m``) stays as it is.
+    ``ckpt=a.ckpt,b.ckpt`` becomes a list of two, because Hydra would read the comma as a sweep. A path itself may have
+    commas, as the folders of a sweep do. So it is cut only after ``.ckpt``, and not at all if the whole word is a file.
+    A word that is quoted, already a list, or meant as a sweep (``-m``) stays as it is.
 
-    ``findings=[a,b]`` becomes ``{only: [a, b]}``: Hydra takes a list for files of conf/findings/.
+    ``findings=[a,b]`` becomes ``{only: [a, b]}``, because Hydra would read the list as files of conf/findings/.
     """
     sweep = {"-m", "--multirun"} & set(argv)
     words = [f"ckpt={_listed(word[5:])}" if word.startswith("ckpt=") and not sweep else word for word in argv]
@@ -21,7 +21,7 @@ def as_hydra_reads(argv: Sequence[str]) -> list[str]:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Return a hint for a user who typed ``word``, which is not one of ``known``: the nearest of these, and all."""
+    """Return a hint for a user who typed ``word``: the nearest of the ``known`` words, and all of them."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(known)}." if known else hint

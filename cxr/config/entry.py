@@ -1,6 +1,6 @@
-"""The entry point of the scripts: Hydra composes the config, and what goes wrong is told in a user's words.
+"""The entry point of the scripts: Hydra composes the config, and errors are explained in a user's words.
 
-Nothing here imports torch: a misspelt word is answered in a fraction of a second, not after 4 s of imports.
+Nothing here imports torch, so a misspelt word gets its answer in a fraction of a second, not after 4 s of imports.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ from cxr.installation import CONF, command, find_modules_here
 
 
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a function of a composed config the main function of a script.
+    """Return a decorator that turns a function of a config into the main function of a script.
 
-    Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in what was typed is one message and
+    Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in the command gives one message and
     exit code 2; any other exception keeps its traceback.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
-        def told(cfg: DictConfig) -> Any:
+        def run_job(cfg: DictConfig) -> Any:
             started = time.time()
             RunDirectory.tell_hydra()
             job_folder = _job_folder()
@@ -48,17 +48,17 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
                 (job_folder / FAILED).unlink(missing_ok=True)
             _leave_loky()
             silence_libraries()
-            from cxr.progress import working  # here, not above: a misspelt word need not wait for it
+            from cxr.progress import working  # imported here, so that the message for a misspelt word comes sooner
 
             try:
                 with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
                     return job(cfg)
             except Exception as error:
-                if stopping.received():  # what the ending brought about; the other jobs of a sweep are not begun
+                if stopping.received():  # the stop caused this error; the other jobs of a sweep must not begin
                     raise KeyboardInterrupt from error
                 if isinstance(error, OSError) and error.filename is None and job_folder is not None:
                     error.filename = str(job_folder)  # several libraries do not say which file they could not write
-                if job_folder is not None:  # also where it failed before it held its folder
+                if job_folder is not None:  # also if the job failed before it took its folder
                     note_failure(job_folder, error, time.time() - started)
                 if HydraConfig.get().mode is RunMode.MULTIRUN:
                     raise  # the other jobs go on
@@ -74,7 +74,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             stopping.install()
             threading.excepthook = _thread_ended
             try:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(told)()
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)()
             except BaseException as error:
                 raise _end_of(error) from None
 
@@ -84,7 +84,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
 
 
 def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
-    """Say in a line that a library's thread could not write, as TensorBoard's on a full disk."""
+    """Print one line if a library's thread could not write, such as TensorBoard's on a full disk."""
     error = arguments.exc_value
     if error is not None and (why := why_not_written(error)):
         print(f"{getattr(arguments.thread, 'name', 'a thread')}: {why}", file=sys.stderr)
@@ -93,7 +93,7 @@ def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _end_of(error: BaseException) -> BaseException:
-    """Return what to raise in place of ``error``, which has ended a script; what is to be told has been told then."""
+    """Return what to raise in place of ``error``, which ended a script. The user's message is printed before."""
     if stopping.received():
         if rank() == 0:
             stopping.say("stopped before the run began: nothing was made, and the same command begins anew")
@@ -108,20 +108,20 @@ def _end_of(error: BaseException) -> BaseException:
 
 
 class RunDirectory(HydraCallback):
-    """Keeps Hydra from making the run's folder: our own code does so, when the run is accepted (``cxr.runs.folder``).
+    """Keeps Hydra from making the run's folder; ``cxr.runs.folder`` makes it when it has accepted the run.
 
-    Hydra would make it, and write into it, before anybody has looked whether another run holds it or whose files these
-    are. So ``hydra.run.dir``, whether typed or of conf/, is "." while Hydra prepares a run, and is put back as soon as
-    it has. The jobs of a sweep have their folders made by Hydra, within the folder that the sweep holds.
+    Hydra would make the folder and write into it before anybody has checked whether another run holds it. So
+    ``hydra.run.dir`` is "." while Hydra prepares a run, and gets its value back afterwards. Hydra still makes the
+    folders for the jobs of a sweep, inside the folder that the sweep holds.
     """
 
     _folder: str | None = None
     _error: Exception | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take ``hydra.run.dir`` out of the config that Hydra is about to use."""
+        """Replace ``hydra.run.dir`` in the config before Hydra uses it."""
         kind = type(self)
-        try:  # Hydra would make a warning of an exception, and go on
+        try:  # Hydra would turn an exception into a warning and go on
             check_name(OmegaConf.select(config, "name", default=""))
             kind._folder, kind._error = str(config.hydra.run.dir), None
         except (ConfigError, OmegaConfBaseException, OSError, ValueError) as error:
@@ -131,7 +131,7 @@ class RunDirectory(HydraCallback):
 
     @classmethod
     def tell_hydra(cls) -> None:
-        """Put back what was taken out. Raises the error that the folder's name has met with."""
+        """Put ``hydra.run.dir`` back. Raises the error of ``on_run_start`` if the folder's name is bad."""
         if cls._error is not None:
             if isinstance(cls._error, ConfigError):
                 exit_with(str(cls._error))
@@ -146,9 +146,9 @@ class RunDirectory(HydraCallback):
 
 
 def _leave_loky() -> None:
-    """Give the processes that a job starts a start method they know.
+    """Give the processes that a job starts a start method that they know.
 
-    joblib's workers hand theirs down, "loky", which nothing else has heard of: readers of films and loaders of batches
+    In joblib's workers the start method is "loky", which only joblib knows: processes that read films or load batches
     would die at once (hydra#964).
     """
     if multiprocessing.get_start_method(allow_none=True) == "loky":
@@ -156,7 +156,7 @@ def _leave_loky() -> None:
 
 
 def note_failure(folder: Path, error: Exception, seconds: float) -> None:
-    """Write ``failed.json`` into the folder of a run that this process holds; nothing where there is no room for it."""
+    """Write ``failed.json`` into the folder of a run that this process holds, if the disk has room for it."""
     if rank() > 0:
         return
     failure = {
@@ -166,12 +166,12 @@ def note_failure(folder: Path, error: Exception, seconds: float) -> None:
         "overrides": list(HydraConfig.get().overrides.task),
         "seconds": round(seconds, 1),
     }
-    with contextlib.suppress(OSError):  # the error itself is told in any case
+    with contextlib.suppress(OSError):  # the error itself is reported in any case
         write_json(folder / FAILED, failure)
 
 
 def _job_folder() -> Path | None:
-    """Return the folder of this job of a sweep, which the sweep holds; None for one that another process works in."""
+    """Return the folder of this job of a sweep; None without a sweep, or where another process works in the folder."""
     if HydraConfig.get().mode is not RunMode.MULTIRUN or rank() > 0:
         return None
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -186,7 +186,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
-# Here, not in ``entry``: the processes that a launcher starts import this module and nothing else
+# Here, not in ``entry``, because the processes that a launcher starts only import this module
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
 OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts

@@ -1,4 +1,4 @@
-"""What is wrong with what was typed, or with a run, in words for the user who typed it."""
+"""Error messages for the user, about the command or about a run."""
 
 import re
 import sys
@@ -13,21 +13,21 @@ _PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": 
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a config, in one message."""
+    """The error of a config. Its message lists everything that is wrong."""
 
 
 class SweepError(RuntimeError):
-    """Jobs of a sweep did not complete; which and why has been told."""
+    """The error when jobs of a sweep did not complete. Which ones and why has been printed before."""
 
 
 def reason(error: BaseException) -> str:
-    """Return in one line, for a user, why a run ended with ``error``."""
+    """Return one line that tells a user why a run ended with ``error``."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return (
             f"out of memory: lower data.batch_size or data.size, or type model.checkpoint_backbone=true ({text[:200]})"
         )
-    if isinstance(error, ConfigError | FloatingPointError):  # in words already
+    if isinstance(error, ConfigError | FloatingPointError):  # their text is written for users
         return text
     if not_written := why_not_written(error):
         return f"{not_written}. The same command then goes on from what is kept"
@@ -35,7 +35,7 @@ def reason(error: BaseException) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Say in a user's words why Hydra could not compose the config, with the nearest name that exists."""
+    """Return in a user's words why Hydra could not compose the config, with the nearest name that exists."""
     cause = error.__cause__ or error
     text = str(error)
     key = getattr(cause, "full_key", None)
@@ -52,8 +52,8 @@ def explain(error: Exception) -> str:
         name, option = group.groups()
         options = re.search(r"Available options in '[\w/]+':\n(?P<names>(?:\t.*\n?)+)", text)
         known = options["names"].split() if options else []
-        own = re.findall(r"provider=(?!hydra|main).*, path=file://(.*)", text)  # --config-dir, hydra.searchpath
-        places = " or ".join((f"conf/{name}/", *(f"{folder}/{name}/" for folder in own)))
+        folders = re.findall(r"provider=(?!hydra|main).*, path=file://(.*)", text)  # --config-dir, hydra.searchpath
+        places = " or ".join((f"conf/{name}/", *(f"{folder}/{name}/" for folder in folders)))
         return f"{name}={option}: there is no such file in {places}. {nearest(option, known)}"
     if "locating target 'cxr.runs.search.Study'" in text:
         return "a study needs pip install 'cxr[optuna]'"

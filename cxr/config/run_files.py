@@ -1,4 +1,4 @@
-"""The folder of a run: its name, the files that say how far the run has come, and which process works in it."""
+"""The folder of a run: its name, the files that show how far the run is, and which process works in it."""
 
 import hashlib
 import os
@@ -12,9 +12,9 @@ from cxr.config.errors import ConfigError
 from cxr.files import DamagedFileError, read_mapping
 
 RESULT = "result.json"
-FAILED = "failed.json"  # why a run ended badly; gone as soon as it is begun again
-TRIAL = "trial.json"  # of which trial of a study a run is, where it is one
-COMMAND = "command.json"  # what a run was begun with, written once, under its lock
+FAILED = "failed.json"  # why a run failed; deleted when the run begins again
+TRIAL = "trial.json"  # the trial of an Optuna study to which a run belongs
+COMMAND = "command.json"  # the command of a run, written once, under its lock
 LOCK = ".lock"
 KEPT = (
     "checkpoints/*.ckpt",
@@ -22,7 +22,7 @@ KEPT = (
     "studies/*/study.json",
     "films.jsonl",
     "detections.json",
-)  # what a run can go on from, whatever script made it
+)  # files from which a run of any script can go on
 _RANKS = ("RANK", "SLURM_PROCID")
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
@@ -37,23 +37,23 @@ def check_name(name: object) -> None:
 
 
 def run_dir(name: str, overrides: ListConfig) -> str:
-    """Return the folder of this run: the newest of the same command that was cut off, else a new one named by the time.
+    """Return the folder of the newest unfinished run of the same command, else a new folder named after the time.
 
-    So the same command typed again after a kill goes on where it was, and begins anew in the same folder where nothing
-    was kept yet. A run that ended, or that another process holds, is left alone.
+    So the same command, typed again after a kill, goes on where it was; if nothing was kept, it begins again in the
+    same folder. A run that has ended, or that another process holds, is left alone.
     """
     folder = Path("outputs") / name
     for old in sorted(folder.glob(f"*/{COMMAND}"), reverse=True):
         run = old.parent
         if (run / RESULT).exists() or _typed(old) != list(overrides):
             continue
-        if rank() > 0 or not locked(run):  # the others of a run find it locked by their first
+        if rank() > 0 or not locked(run):  # for ranks above 0, it is rank 0 of the same run that holds the lock
             return str(run)
     return str(folder / (_launched() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S.%f")))
 
 
 def _typed(command: Path) -> list[str] | None:
-    """Return what a run was begun with; None where its file is damaged: nobody can tell whether it is the same."""
+    """Return the overrides with which a run began; None where its file is damaged and they are unknown."""
     try:
         return list(read_mapping(command)["overrides"])
     except (OSError, DamagedFileError, KeyError, TypeError):
@@ -61,22 +61,22 @@ def _typed(command: Path) -> list[str] | None:
 
 
 def kept(folder: Path) -> bool:
-    """Whether a run's folder holds anything to go on from."""
+    """Return whether a run's folder holds anything to go on from."""
     return (folder / RESULT).exists() or any(any(folder.glob(pattern)) for pattern in KEPT)
 
 
 def rank() -> int:
-    """Return which of the processes of one run this is, from 0, as torchrun or SLURM have told it."""
+    """Return the number of this process among those of its run, from 0, as set by torchrun or SLURM."""
     return next((int(os.environ[name]) for name in _RANKS if os.environ.get(name)), 0)
 
 
 def launched() -> bool:
-    """Whether torchrun or SLURM has started this process, and the others of its run with it."""
+    """Return whether torchrun or SLURM has started this process and the others of its run."""
     return any(os.environ.get(name) for name in _RANKS)
 
 
 def _launched() -> str | None:
-    """Return a name that all processes of one run agree on without talking: after what launched them; else None."""
+    """Return a name that is the same in all processes of one run, from torchrun or SLURM; None without these."""
     job = os.environ.get("SLURM_JOB_ID") if "SLURM_PROCID" in os.environ else None
     if job:
         return f"slurm-{job}"
@@ -85,16 +85,16 @@ def _launched() -> str | None:
         return None
     if run != "none":
         return f"torchrun-{run}"
-    # torchrun starts its processes together, so the second they began in is known to each: that of their parent
+    # torchrun is the parent of all processes of a run, so its process id and start time are the same for all
     stat = Path(f"/proc/{os.getppid()}/stat")
     ticks = stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else "0"
     return f"torchrun-{os.getppid()}-{ticks}"
 
 
 def job_name(overrides: ListConfig) -> str:
-    """Return the folder name of one job of a multirun: its overrides, short enough and free of slashes.
+    """Return the folder name of one job of a multirun: its overrides, shortened if needed, without slashes.
 
-    What names the sweep, and so is in the name of the folder above, is left out.
+    ``sweep=`` and ``name=`` are left out, because the name of the folder above has them.
     """
     name = ",".join(str(o).replace("/", "_") for o in overrides if not str(o).startswith(("sweep=", "name=")))
     digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
@@ -105,8 +105,8 @@ def job_name(overrides: ListConfig) -> str:
 
 
 def locked(folder: Path) -> bool:
-    """Whether a living process holds the run in ``folder``."""
-    if not (folder / LOCK).is_file():  # asking would make it
+    """Return whether a living process holds the run in ``folder``."""
+    if not (folder / LOCK).is_file():  # trying the lock would make the file
         return False
     try:
         with FileLock(folder / LOCK, timeout=0):

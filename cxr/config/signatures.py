@@ -1,7 +1,7 @@
-"""Signatures of callables named in a config, read from their source without importing it.
+"""Reads the signatures of callables that a config names from their source, without importing it.
 
-Importing torch, torchvision and lightning takes seconds; parsing the one file a callable is defined in takes
-milliseconds, so every argument of a config is checked before anything is imported.
+Importing torch, torchvision and lightning takes seconds. Parsing the file that defines a callable takes milliseconds.
+So every argument of a config can be checked before anything is imported.
 """
 
 import ast
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What YAML values fit the names of an annotation; no value of a config is a Tensor. A name not listed here is a class:
-# nothing can be said of a value given for it.
+# Types of YAML values that fit the names in an annotation. No value of a config can be a Tensor. A name that is not
+# listed is a class, for which no value can be checked.
 _FITS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -29,23 +29,23 @@ _FITS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: its annotation as written ("" without one) and whether a call must give it."""
+    """One parameter: its annotation as in the source ("" without one), and whether a call must give it."""
 
     annotation: str
     required: bool
 
     def accepts(self, value: Any) -> bool:
-        """Whether a YAML scalar fits the annotation; what cannot be told from its words fits."""
+        """Return whether a YAML scalar fits the annotation, also True where the annotation does not allow to decide."""
         parts = _alternatives(self.annotation)
         if not parts <= _FITS.keys():
             return True
-        if isinstance(value, bool):  # True is an int to Python, not to a reader of a config
+        if isinstance(value, bool):  # in Python True is an int, but in a config it must not be one
             return "bool" in parts
         return isinstance(value, tuple(t for part in parts for t in _FITS[part]))
 
 
 def _alternatives(annotation: str) -> set[str]:
-    """The names an annotation allows: ``Optional[int]`` and ``int | None`` are {"int", "None"}."""
+    """Return the names that an annotation allows: ``Optional[int]`` and ``int | None`` give {"int", "None"}."""
 
     def names(node: ast.expr) -> set[str]:
         if isinstance(node, ast.BinOp):
@@ -60,13 +60,13 @@ def _alternatives(annotation: str) -> set[str]:
 
 
 def signature(target: str) -> Mapping[str, Parameter] | None:
-    """Return the parameters of ``package.module.name`` (of ``__init__`` for a class), None where it takes anything.
+    """Return the parameters of ``package.module.name`` (those of ``__init__`` for a class); None for ``**kwargs``.
 
     Raises ``LookupError`` when there is no such module or name.
     """
     module, _, name = target.rpartition(".")
-    found = _find(module, name)
-    return _imported(module, name) if found is None else _parameters(*found)
+    definition = _find(module, name)
+    return _imported(module, name) if definition is None else _parameters(*definition)
 
 
 def constant(target: str, name: str) -> str:
@@ -101,7 +101,7 @@ def _parameters(node: ast.stmt, module: str) -> Mapping[str, Parameter] | None:
 
 
 def _inherited(node: ast.ClassDef, module: str) -> Mapping[str, Parameter] | None:
-    """The arguments of a class that has no ``__init__`` of its own: its base's, or the fields of a dataclass."""
+    """Return the parameters of a class without ``__init__``: the fields of a dataclass, else those of its base."""
     decorators = [ast.unparse(d).partition("(")[0].rpartition(".")[2] for d in node.decorator_list]
     if decorators == ["dataclass"] and not node.bases:
         fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)]
@@ -135,7 +135,7 @@ def _text(annotation: ast.expr | None) -> str:
 
 @functools.cache
 def _find(module: str, name: str, depth: int = 8) -> tuple[ast.stmt, str] | None:
-    """Follow ``from x import name`` from file to file to the definition; None where the source does not say."""
+    """Follow ``from x import name`` from file to file to the definition; None if the source does not show it."""
     path = _source(module)
     if path is None or depth == 0:
         return None
@@ -146,9 +146,9 @@ def _find(module: str, name: str, depth: int = 8) -> tuple[ast.stmt, str] | None
             for alias in node.names:
                 wanted = name if alias.name == "*" else alias.name
                 if name in (wanted, alias.asname):
-                    found = _find(_absolute(module, path, node), wanted, depth - 1)
-                    if found is not None or alias.name != "*":
-                        return found
+                    definition = _find(_absolute(module, path, node), wanted, depth - 1)
+                    if definition is not None or alias.name != "*":
+                        return definition
     return None
 
 
@@ -164,11 +164,11 @@ def _absolute(module: str, path: Path, node: ast.ImportFrom) -> str:
 
 
 def _source(module: str) -> Path | None:
-    """The file of a module, found without importing its parents (``find_spec`` would)."""
+    """Return the file of a module without importing its parents, as ``find_spec`` would."""
     if not module:
         return None
     relative = Path(*module.split("."))
-    for root in (*map(Path, sys.path), Path(__file__).parents[1]):  # the last where this package is installed editable
+    for root in (*map(Path, sys.path), Path(__file__).parents[1]):  # the last for an editable installation
         for path in (root / relative / "__init__.py", root / relative.with_suffix(".py")):
             if path.is_file():
                 return path
@@ -176,13 +176,13 @@ def _source(module: str) -> Path | None:
 
 
 def _imported(module: str, name: str) -> Mapping[str, Parameter] | None:
-    """The signature of what the source does not tell: compiled, generated or inherited."""
+    """Import a callable and return its parameters: for one that is compiled, generated or inherited."""
     try:
-        found = getattr(importlib.import_module(module), name)
+        callable_ = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         raise LookupError(f"there is no {name!r} in {module!r}") from None
     try:
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(callable_).parameters.values()
     except (TypeError, ValueError):
         return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM end a command within seconds, without a traceback, with the exit code that shells expect.
+"""Lets Ctrl-C and SIGTERM end a command within seconds, without a traceback, with the exit code that shells expect.
 
-The first signal is raised as ``KeyboardInterrupt`` in the main thread, so that everything is left as by any error; what
-other errors the ending brings about no longer matter. A second Ctrl-C ends the process on the spot: what it writes is
-whole or absent at any time.
+The first signal raises ``KeyboardInterrupt`` in the main thread, so that everything is cleaned up as after any error.
+Other errors that follow from this are ignored. A second Ctrl-C ends the process at once; this is safe, because at any
+time every file is whole or absent.
 """
 
 import multiprocessing
@@ -13,16 +13,16 @@ import threading
 import traceback
 from types import FrameType
 
-_LATEST_S = 20.0  # a library that does not return is not waited for any longer
+_LATEST_S = 20.0  # the longest time to wait for a library that does not return
 _SOON_S = 0.05
 
 _received: list[int] = []
-_lost: list[int] = []  # signals whose KeyboardInterrupt came where Python drops it
-_said: list[str] = []
+_lost: list[int] = []  # signals whose KeyboardInterrupt was raised where Python drops it
+_printed: list[str] = []
 
 
 def install() -> None:
-    """Take over SIGINT and SIGTERM, unless whoever started this process had it ignore them (``nohup``, ``&``)."""
+    """Handle SIGINT and SIGTERM, except where this process was started to ignore them (``nohup``, ``&``)."""
     if threading.current_thread() is not threading.main_thread():
         return
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -32,26 +32,26 @@ def install() -> None:
 
 
 def installed() -> bool:
-    """Whether this process ends as described here; the jobs that a launcher starts end as the launcher has it."""
+    """Return whether ``install`` was called in this process; it is not in jobs that a launcher starts."""
     return signal.getsignal(signal.SIGINT) is _stop or signal.getsignal(signal.SIGTERM) is _stop
 
 
 def received() -> bool:
-    """Whether a signal has asked this process to end."""
+    """Return whether a signal has asked this process to end."""
     return bool(_received)
 
 
 def say(line: str) -> None:
-    """Tell the user, once, what was kept and what the same command will do."""
-    if not _said:
-        _said.append(line)
+    """Print, only once, what was kept and what the same command will do."""
+    if not _printed:
+        _printed.append(line)
         print(line, file=sys.stderr, flush=True)
 
 
 def end(error: BaseException) -> SystemExit:
-    """Stop the processes that this one has started, and return what to raise in place of ``error``."""
+    """Stop the processes that this process has started, and return what to raise in place of ``error``."""
     raised: BaseException | None = error
-    while raised is not None:  # frees what its frames hold: generators that threads and pools hang on end themselves
+    while raised is not None:  # frees the objects of its frames, so that generators end their threads and pools
         traceback.clear_frames(raised.__traceback__)
         raised = raised.__context__
     for child in multiprocessing.active_children():
@@ -60,12 +60,12 @@ def end(error: BaseException) -> SystemExit:
 
 
 def _unraisable(arguments: "sys.UnraisableHookArgs") -> None:
-    """Raise again soon what came into a destructor or a callback of the interpreter, which drop it; tell the rest."""
+    """Send the signal again if its KeyboardInterrupt was dropped in a destructor or callback; report other errors."""
     if not (_received and isinstance(arguments.exc_value, KeyboardInterrupt)):
         sys.__unraisablehook__(arguments)
         return
     _lost.append(_received[0])
-    again = threading.Timer(_SOON_S, os.kill, [os.getpid(), _received[0]])  # also ends a wait, as the first did
+    again = threading.Timer(_SOON_S, os.kill, [os.getpid(), _received[0]])  # a signal also interrupts a wait
     again.daemon = True
     again.start()
 

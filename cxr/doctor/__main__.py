@@ -1,4 +1,4 @@
-"""What this machine and this installation can do, and what to type for what is missing: ``python -m cxr.doctor``."""
+"""Shows what this machine and installation can do, and what to type for missing parts: ``python -m cxr.doctor``."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from rich.table import Table
 from cxr.doctor.check import Check, State, guarded
 
 _MARKS: dict[State, str] = {"ok": "[green]✓[/]", "absent": "[yellow]–[/]", "wrong": "[bold red]✗[/]"}
-_SECTIONS = {  # heading → module and functions; imported when it is their turn, as any of them may be what is broken
+_SECTIONS = {  # heading → module and functions; a module is imported only when it is needed, because it may be broken
     "Program": ("cxr.doctor.packages", ("program",)),
     "Packages it needs": ("cxr.doctor.packages", ("needed",)),
     "Extras": ("cxr.doctor.packages", ("extras",)),
@@ -23,7 +23,7 @@ _SECTIONS = {  # heading → module and functions; imported when it is their tur
 
 
 def main(prog: str = "python -m cxr.doctor") -> None:
-    """Look, print what there is, and exit with 1 if something that the program needs is wrong."""
+    """Print all checks, and exit with 1 if something that the program needs is wrong."""
     argparse.ArgumentParser(prog=prog, description=__doc__).parse_args()
     console, wrong = Console(), 0
     for heading, (module, names) in _SECTIONS.items():
@@ -45,7 +45,7 @@ def _table(checks: Sequence[Check]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:
         advice = f"\n[cyan]→ {escape(check.advice)}[/]" if check.advice else ""
-        table.add_row(f" {_MARKS[check.state]}", escape(check.name), escape(check.found) + advice)
+        table.add_row(f" {_MARKS[check.state]}", escape(check.name), escape(check.result) + advice)
     return table
 
 

@@ -1,4 +1,4 @@
-"""One line of what ``cxr doctor`` says."""
+"""One line of the output of ``cxr doctor``."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ State = Literal["ok", "absent", "wrong"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
-        name: of the thing.
-        found: what there is, in a few words.
-        state: "ok"; "absent" where the program works without it; "wrong" where it does not work as things are.
-        advice: what to type or to do; "" where nothing is needed.
+        name: name of the checked thing.
+        result: what there is, in a few words.
+        state: "ok"; "absent" if it is missing but the program works without it; "wrong" if the program does not work.
+        advice: what to type or to do, "" where nothing is needed.
     """
 
     name: str
-    found: str
+    result: str
     state: State = "ok"
     advice: str = ""
 
 
 def guarded(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """Return the checks that ``look`` makes; where it fails, one that says why.
+    """Return the checks of ``look``; if it raises an exception, return one check that gives the reason.
 
-    A broken installation fails anywhere, also while a package is imported, and it is what the doctor is called for.
+    A broken installation may fail anywhere, also at an import, and the doctor must be able to say so.
     """
     try:
         return list(look())

@@ -1,4 +1,4 @@
-"""The decoder of each transfer syntax, tried on a small film that is made for it."""
+"""Tries the decoder of each transfer syntax on a small film."""
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -18,16 +18,16 @@ from cxr.read.decode import SUPPORTED, decoders_in_use
 from cxr.read.dicom import parse_film
 
 _Pixels = NDArray[np.uint16]
-_STEP = 3  # values that a lossy codec may be off by
+_STEP = 3  # largest error of a value that a lossy codec may make
 
 
 def decoders() -> Iterator[Check]:
-    """Say of each transfer syntax that is read which decoder it has, and whether that gives a film's values back."""
-    film = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint16) * 8  # 0..240: 8 bits hold it
+    """Check of each supported transfer syntax which decoder it has, and whether the film's values come back."""
+    film = np.add.outer(np.arange(16), np.arange(16)).astype(np.uint16) * 8  # values 0..240 fit in 8 bits
     for syntax in SUPPORTED:
         try:
             seen = parse_film(Path(syntax.keyword), _file(film, syntax)).pixels
-        except Exception as error:  # whatever a codec that is built without its library raises
+        except Exception as error:  # a codec that is built without its library may raise anything
             reason = f"{type(error).__name__}: {error}"
             yield Check(syntax.keyword, reason, "wrong", "pip install --force-reinstall imagecodecs")
             continue
@@ -40,7 +40,7 @@ def decoders() -> Iterator[Check]:
 
 
 def _file(film: _Pixels, syntax: uid.UID) -> bytes:
-    """Return a DICOM file that holds ``film``."""
+    """Return the bytes of a DICOM file with ``film``."""
     bits = 8 if syntax == uid.JPEGBaseline8Bit else 16
     dataset = Dataset()
     dataset.Rows, dataset.Columns = film.shape

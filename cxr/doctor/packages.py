@@ -1,4 +1,4 @@
-"""Python, the packages that this project needs, and its extras: which are there, and what to type for the others."""
+"""Checks of Python, of the packages that this project needs, and of its extras."""
 
 import importlib.metadata
 import platform
@@ -27,13 +27,13 @@ _GIVES = {
 
 
 def program() -> Iterator[Check]:
-    """Say which program this is and where its config files lie, and which Python runs it."""
+    """Check the version of cxr, where its config files are, and the version of Python."""
     version = _version("cxr")
     place = "installed from a wheel" if installation.CLONE is None else f"in the clone {installation.CLONE}"
     number = len(list(installation.CONF.rglob("*.yaml")))
-    found = f"{version or 'not installed'}, {place}, {number} config files"
+    result = f"{version or 'not installed'}, {place}, {number} config files"
     lost = "its files conf/ are missing: install the wheel again" if number == 0 else ""
-    yield Check("cxr", found, "wrong" if lost else "ok", lost)
+    yield Check("cxr", result, "wrong" if lost else "ok", lost)
     old = sys.version_info < _OLDEST_PYTHON
     oldest = ".".join(map(str, _OLDEST_PYTHON))
     advice = f"cxr needs Python {oldest} or newer: python{oldest} -m venv .venv" if old else ""
@@ -41,7 +41,7 @@ def program() -> Iterator[Check]:
 
 
 def needed() -> Iterator[Check]:
-    """Say which versions of the packages are there that the project cannot do without; a line for each wrong one."""
+    """Check the versions of the packages that the project always needs; each wrong one gets its own line."""
     right = []
     for requirement in _requirements()[""]:
         version = _version(requirement.name)
@@ -59,7 +59,7 @@ def needed() -> Iterator[Check]:
 
 
 def extras() -> Iterator[Check]:
-    """Say of each extra whether it is installed, what it is for, and what to type for it."""
+    """Check whether each extra is installed; say what it is for and what to type to install it."""
     for extra, requirements in _requirements().items():
         if extra and (extra != "dev" or installation.CLONE is not None):
             lacking = [r.name for r in requirements if not _satisfied(r)]
@@ -84,9 +84,9 @@ def _version(package: str) -> str | None:
 
 
 def _requirements() -> dict[str, list[Requirement]]:
-    """Return what each extra needs; under "" what is always needed.
+    """Return the requirements of each extra; under "" those that are always needed.
 
-    In a clone from its pyproject.toml: what is installed there may be of an earlier commit.
+    In a clone they are read from pyproject.toml, because the installed metadata may be of an earlier commit.
     """
     if installation.CLONE is not None:
         project = tomllib.loads((installation.CLONE / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,4 +1,4 @@
-"""Anchors and boxes as a graph computes them: from the sizes of its maps, which are known only when it runs."""
+"""Anchors and boxes for a graph, computed from the sizes of its maps, which are known only when the graph runs."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ def grid_of_cells(cell: Tensor, height: Any, width: Any, side: Any) -> Tensor:
     """Return the anchors [height · width · A, 4] xyxy of a map, cell by cell, row by row.
 
     Args:
-        cell: [A, 4], around the origin.
-        height: cells of the map from top to bottom; a number, or what stands for it in a graph that is traced.
-        width: cells of the map from left to right.
-        side: of the canvas in pixels. As in torchvision, cells lie a whole number of pixels apart.
+        cell: anchors of one cell [A, 4], around the origin.
+        height: number of cells from top to bottom: an int, or a tensor in a graph that is traced.
+        width: number of cells from left to right.
+        side: side of the canvas in pixels. As in torchvision, the distance of cells is a whole number of pixels.
     """
     y = torch.arange(height, device=cell.device) * (side // height)
     x = torch.arange(width, device=cell.device) * (side // width)
@@ -24,7 +24,7 @@ def grid_of_cells(cell: Tensor, height: Any, width: Any, side: Any) -> Tensor:
 
 
 def decoded(offsets: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
-    """Return boxes [..., 4] xyxy of offsets [..., 4] from anchors [..., 4] (torchvision's ``BoxCoder``)."""
+    """Return boxes [..., 4] xyxy from offsets [..., 4] and anchors [..., 4], as torchvision's ``BoxCoder`` does."""
     sides = anchors[..., 2:] - anchors[..., :2]
     centres = anchors[..., :2] + 0.5 * sides
     weights = offsets.new_tensor(coder.weights)

@@ -1,35 +1,35 @@
-"""What travels beside an exported network: plain data that say how films go in and what comes out."""
+"""The card of an exported network: plain data about its input and output, in the file ``export.json``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 CARD = "export.json"
-FORMAT = 1  # counts up when an older version would misread a card
+FORMAT = 1  # raised when an older version would misread a card
 
 
 @dataclass(frozen=True)
 class Card:
-    """An exported network's card, as ``export.json`` holds it.
+    """The card of an exported network, as it is stored in ``export.json``.
 
     Args:
-        runtime: what runs it: "onnx", "openvino" or "torch".
-        files: name → hash of each of its files, the one to open first.
-        detector: the builder it came from, for people.
+        runtime: program that runs it: "onnx", "openvino" or "torch".
+        files: name → hash of each of its files; the first one is to be opened.
+        detector: builder of the original detector, for people to read.
         checkpoint: hash of the checkpoint, as reports name it.
-        findings: the vocabulary behind the labels, ``FindingVocabulary.as_dict``.
-        size: longest side in pixels of the films that the detector was trained on.
-        channels: of a film.
-        stride: the canvas's side is a multiple of it.
-        outputs: their names, in order.
-        intensity: what films go through first, a checkpoint's ``data.intensity``. Not to be trusted, as there.
-        kind: of the films it was trained on; None where the checkpoint does not tell.
-        score_thresh: it gives no detections below.
-        detections_per_img: it gives at most so many a film.
+        findings: vocabulary of the labels, ``FindingVocabulary.as_dict``.
+        size: longest side in pixels of the films on which the detector was trained.
+        channels: number of channels of a film.
+        stride: number of which the side of the canvas is a multiple.
+        outputs: names of the outputs, in order.
+        intensity: steps that films go through first, ``data.intensity`` of the checkpoint. Not trusted, as there.
+        kind: kind of the films on which it was trained; None if the checkpoint does not say.
+        score_thresh: lowest score of a detection.
+        detections_per_img: largest number of detections in a film.
         box_weight, film_weight: shares of the image head in the scores (``ImageHead``); 0 without one.
-        operating_point: of screening, ``OperatingPoint.as_dict``; None where there is none.
-        versions: of the packages that made it.
-        compared: how far it was from the detector itself, when it was made (``Comparison``).
+        operating_point: operating point of screening, ``OperatingPoint.as_dict``; None if there is none.
+        versions: versions of the packages that made it.
+        compared: how far it was from the original detector when it was made (``Comparison``).
     """
 
     runtime: str

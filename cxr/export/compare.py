@@ -1,15 +1,16 @@
-"""An exported network against the detector it was made of, on drawn films.
+"""Compares an exported network with the original detector, on drawn films.
 
-Both compute in float32 and round differently, by some 1e-6 of a value. Where two boxes tie, in score or at the limit of
-suppression, the last bit decides which of them is kept, and then the two say another box. Whether a film is such a
-film is asked of the detector itself: it looks at the film again with its pixels moved by less than the step of 1/65535
-that films are kept in. A detection is *undecided*, and no difference of the export's, where
+Both compute in float32 but round differently, by about 1e-6 of a value. If two boxes tie, in score or at the limit of
+suppression, the last bit decides which one is kept, and the two networks may keep different boxes. The original
+detector itself shows whether a film has such ties: it gets the film again with each pixel moved by less than the step
+of 1/65535 in which films are stored. A detection that only one of the two networks has counts as *undecided*, and not
+as a difference of the export, if
 
-- its score is not above the strongest detection that the detector itself then says otherwise, and of such there are in
-  the film at most twice as many as the detector itself says otherwise; or
-- it is within 1e-4 of the lowest score that is kept: the detector's threshold, or the weakest of a full film.
+- its score is not above that of the strongest detection that the original changes when the pixels move, and there are
+  at most twice as many such detections in the film as the original changes; or
+- its score is within 1e-4 of the lowest score that is kept: the threshold, or the weakest detection of a full film.
 
-All others must have their like: the same finding, its sides within 0.1 px, its score within 1e-4.
+Every other detection must have a partner: the same finding, its sides within 0.1 px, its score within 1e-4.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,28 +30,28 @@ from cxr.phantom.films import draw_phantom
 
 BOX_PX = 0.1
 SCORE = 1e-4
-FILMS = 120  # drawn ones; an empty one comes beside them
+FILMS = 120  # number of drawn films; one empty film is added
 
 _BATCH = 8
-_STEP = 1 / 65535  # of a film's pixels, as they are kept
-_LOOKS = 6  # of the detector at a film whose detections are not alike
-_FULL_SCALE = 4095  # of the drawn films' stored values
+_STEP = 1 / 65535  # step in which the pixels of films are stored
+_LOOKS = 6  # how often the original detects in a film whose pixels are moved
+_FULL_SCALE = 4095  # largest stored value of the drawn films
 
 Detections = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far two detectors are apart.
+    """How different the detections of two detectors are.
 
     Args:
-        films: looked at by both.
-        sides: longest side in pixels of the films, and of others.
-        detections: of the first, on all films.
-        box_px: largest difference of a side of a box, pixels of the film.
-        score: largest difference of a score, of boxes and of films.
-        undecided: detections that only one of the two has, and that hang on rounding (above).
-        unlike: other detections that only one of the two has.
+        films: number of films that both have got.
+        sides: the longest sides of the films in pixels.
+        detections: number of detections of the first detector on all films.
+        box_px: largest difference of a side of a box in pixels of the film.
+        score: largest difference of a score of a box or of a film.
+        undecided: number of detections that only one of the two has because of rounding (see the module).
+        unlike: number of other detections that only one of the two has.
     """
 
     films: int = 0
@@ -63,7 +64,7 @@ class Comparison:
 
     @property
     def alike(self) -> bool:
-        """Whether all differences are within what is allowed."""
+        """Return whether all differences are within the limits."""
         return self.box_px <= BOX_PX and self.score <= SCORE and self.unlike == 0
 
     def __str__(self) -> str:
@@ -85,18 +86,18 @@ def compare(
     films: int = FILMS,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
-    """Return how far ``exported`` is from ``task`` on ``films`` drawn films, shared among ``sides``, and an empty one.
+    """Compare ``exported`` with ``task`` on ``films`` drawn films, shared among ``sides``, and on an empty one.
 
-    Compared is what the network gives, before boxes and image head are fused: the same code fuses both. ``progress``
-    is told how many films are done.
+    The outputs are compared before boxes and image head are fused, because the same code fuses both. ``progress`` is
+    called with the number of films that are done.
     """
     unfused = ExportedDetector(replace(exported.card, box_weight=0.0, film_weight=1.0), exported.runtime)
     total = Comparison(sides=sides)
     with _unfused(task):
         for batch in _batches(films, sides, exported.card.channels):
-            said, others = (_detections(detector, batch) for detector in (task, unfused))
-            for image, own, other in zip(batch, said, others, strict=True):
-                total = _with_film(total, task, unfused, image, own, other)
+            originals, others = (_detections(detector, batch) for detector in (task, unfused))
+            for image, original, other in zip(batch, originals, others, strict=True):
+                total = _with_film(total, task, unfused, image, original, other)
             progress(total.films)
     return total
 
@@ -106,27 +107,27 @@ def _with_film(
     task: FilmDetector,
     exported: ExportedDetector,
     image: Tensor,
-    own: Detections,
+    original: Detections,
     other: Detections,
 ) -> Comparison:
-    """Return ``total`` with one more film, of which the detector says ``own`` and the exported network ``other``."""
-    pairs = paired(own, other)
-    alone = _alone(own, other, pairs)
-    shaky, count = _shaky(task, image, own) if alone.size else (0.0, 0)
-    lowest = _lowest_kept(own, other, exported)
+    """Return ``total`` plus one film, in which the detector has ``original`` and the exported network has ``other``."""
+    pairs = paired(original, other)
+    alone = _alone(original, other, pairs)
+    shaky, count = _shaky(task, image, original) if alone.size else (0.0, 0)
+    lowest = _lowest_kept(original, other, exported)
     excused = (alone <= lowest + SCORE) | ((alone <= shaky + SCORE) & (alone.size <= 2 * count))
-    apart = [np.abs(own["boxes"][i] - other["boxes"][j]).max() for i, j in pairs]
-    scores = [abs(own["scores"][i] - other["scores"][j]) for i, j in pairs]
+    apart = [np.abs(original["boxes"][i] - other["boxes"][j]).max() for i, j in pairs]
+    scores = [abs(original["scores"][i] - other["scores"][j]) for i, j in pairs]
     scores += _apart_as_a_whole(
-        own, other, 0.0 if IMAGE_OUTPUT in exported.card.outputs else max(shaky, lowest) + SCORE
+        original, other, 0.0 if IMAGE_OUTPUT in exported.card.outputs else max(shaky, lowest) + SCORE
     )
-    if unlike := alone[~excused].size:  # what they come closest to, so that the largest difference is told
-        nearest = _nearest(own, other, pairs)
+    if unlike := alone[~excused].size:  # compared with the nearest, so that the largest difference counts
+        nearest = _nearest(original, other, pairs)
         apart, scores = [*apart, *(box for box, _ in nearest)], [*scores, *(score for _, score in nearest)]
     return Comparison(
         total.films + 1,
         total.sides,
-        total.detections + len(own["scores"]),
+        total.detections + len(original["scores"]),
         float(max([total.box_px, *apart])),
         float(max([total.score, *scores])),
         total.undecided + int(excused.sum()),
@@ -134,16 +135,16 @@ def _with_film(
     )
 
 
-def paired(own: Detections, other: Detections) -> list[tuple[int, int]]:
-    """Return the places of detections that are alike: of one finding, within ``BOX_PX`` and ``SCORE``; each once."""
-    if not (len(own["scores"]) and len(other["scores"])):
+def paired(original: Detections, other: Detections) -> list[tuple[int, int]]:
+    """Return index pairs of detections with one finding, within ``BOX_PX`` and ``SCORE``; each is used once at most."""
+    if not (len(original["scores"]) and len(other["scores"])):
         return []
     cost = np.maximum(
-        *(difference / most for difference, most in zip(_apart(own, other), (BOX_PX, SCORE), strict=True))
+        *(difference / most for difference, most in zip(_apart(original, other), (BOX_PX, SCORE), strict=True))
     )
-    cost[own["labels"][:, None] != other["labels"]] = np.inf
+    cost[original["labels"][:, None] != other["labels"]] = np.inf
     pairs, free = [], np.ones(cost.shape[1], bool)
-    for i in np.argsort(-own["scores"], kind="stable"):
+    for i in np.argsort(-original["scores"], kind="stable"):
         j = int(np.where(free, cost[i], np.inf).argmin())
         if free[j] and cost[i, j] <= 1:
             free[j] = False
@@ -151,58 +152,58 @@ def paired(own: Detections, other: Detections) -> list[tuple[int, int]]:
     return pairs
 
 
-def _apart(own: Detections, other: Detections) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the largest difference of a side [N, M], and that of the scores [N, M]."""
-    boxes = np.abs(own["boxes"][:, None] - other["boxes"][None]).max(2)
-    return boxes, np.abs(own["scores"][:, None] - other["scores"][None])
+def _apart(original: Detections, other: Detections) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return for each pair of detections the largest difference of a side, and that of the scores, both [N, M]."""
+    boxes = np.abs(original["boxes"][:, None] - other["boxes"][None]).max(2)
+    return boxes, np.abs(original["scores"][:, None] - other["scores"][None])
 
 
-def _alone(own: Detections, other: Detections, pairs: list[tuple[int, int]]) -> NDArray[Any]:
-    """Return the scores of the detections, of either side, that have no like."""
-    parts = [np.delete(side["scores"], [pair[n] for pair in pairs]) for n, side in enumerate((own, other))]
+def _alone(original: Detections, other: Detections, pairs: list[tuple[int, int]]) -> NDArray[Any]:
+    """Return the scores of the detections of both that have no partner in ``pairs``."""
+    parts = [np.delete(side["scores"], [pair[n] for pair in pairs]) for n, side in enumerate((original, other))]
     return np.concatenate(parts)
 
 
-def _nearest(own: Detections, other: Detections, pairs: list[tuple[int, int]]) -> list[tuple[float, float]]:
-    """Return how far each detection of ``own`` that has no like is from the nearest one of its finding."""
-    found = []
-    boxes, scores = _apart(own, other)
-    for i in set(range(len(own["scores"]))) - {i for i, _ in pairs}:
-        same = np.flatnonzero(other["labels"] == own["labels"][i])
+def _nearest(original: Detections, other: Detections, pairs: list[tuple[int, int]]) -> list[tuple[float, float]]:
+    """Return how far each detection of ``original`` without a partner is from the nearest one of its finding."""
+    distances = []
+    boxes, scores = _apart(original, other)
+    for i in set(range(len(original["scores"]))) - {i for i, _ in pairs}:
+        same = np.flatnonzero(other["labels"] == original["labels"][i])
         if same.size:
             j = same[boxes[i, same].argmin()]
-            found.append((float(boxes[i, j]), float(scores[i, j])))
-    return found
+            distances.append((float(boxes[i, j]), float(scores[i, j])))
+    return distances
 
 
-def _shaky(task: FilmDetector, image: Tensor, own: Detections) -> tuple[float, int]:
-    """Return what the detector says otherwise of a film whose pixels are moved by less than their step.
+def _shaky(task: FilmDetector, image: Tensor, original: Detections) -> tuple[float, int]:
+    """Return how much the detections change when the film's pixels are moved by less than their step.
 
-    The strongest score of that, and the most detections.
+    The first number is the highest score of a detection that changes, the second is the largest number of them.
     """
     random = torch.Generator().manual_seed(0)
     noise = [(torch.rand(image.shape, generator=random) - 0.5) * 2 * _STEP for _ in range(_LOOKS)]
     strongest, count = 0.0, 0
     for other in _detections(task, [image + some for some in noise]):
-        alone = _alone(own, other, paired(own, other))
+        alone = _alone(original, other, paired(original, other))
         strongest, count = max(strongest, float(alone.max(initial=0.0))), max(count, alone.size)
     return strongest, count
 
 
-def _lowest_kept(own: Detections, other: Detections, exported: ExportedDetector) -> float:
-    """Return the score below which the film's detections are dropped."""
+def _lowest_kept(original: Detections, other: Detections, exported: ExportedDetector) -> float:
+    """Return the score below which detections of the film are dropped."""
     card = exported.card
-    full = [side["scores"].min() for side in (own, other) if len(side["scores"]) >= card.detections_per_img]
+    full = [side["scores"].min() for side in (original, other) if len(side["scores"]) >= card.detections_per_img]
     return float(max([card.score_thresh, *full]))
 
 
-def _apart_as_a_whole(own: Detections, other: Detections, least: float) -> list[float]:
-    """Return the differences of the scores of the whole film, from ``least`` up: an undecided box may have made others.
+def _apart_as_a_whole(original: Detections, other: Detections, least: float) -> list[float]:
+    """Return the differences of those scores of the whole film that are at least ``least``.
 
-    With an image head, they are that one's, and all of them count.
+    Without an image head, boxes make these scores, and lower ones may differ because of an undecided box.
     """
-    both = [np.append(side["finding_scores"], side["abnormal"]) for side in (own, other)]
-    apart = np.nan_to_num(np.abs(both[0] - both[1]), nan=np.inf)  # NaN is like nothing
+    both = [np.append(side["finding_scores"], side["abnormal"]) for side in (original, other)]
+    apart = np.nan_to_num(np.abs(both[0] - both[1]), nan=np.inf)  # NaN differs from everything
     return [float(value) for value in apart[(np.maximum(*both) >= least) | np.isinf(apart)]]
 
 
@@ -222,13 +223,13 @@ def _drawn(seed: int, side: int) -> Tensor:
 
 def _detections(detector: FilmDetector, images: list[Tensor]) -> list[Detections]:
     targets = [{"scale": torch.ones(2), "size": torch.tensor(image.shape[-2:])} for image in images]
-    found = detector.detect(images, targets)
-    return [{name: value.double().numpy() for name, value in of_film.items()} for of_film in found]
+    detections = detector.detect(images, targets)
+    return [{name: value.double().numpy() for name, value in of_film.items()} for of_film in detections]
 
 
 @contextmanager
 def _unfused(task: FilmDetector) -> Iterator[None]:
-    """Let a task say of boxes what the boxes say, and of the film what the image head says."""
+    """Let a task return the scores of boxes and of the image head separately, not fused."""
     head = task.image_head
     weights = None if head is None else (head.box_weight.clone(), head.film_weight.clone())
     if head is not None:

@@ -1,4 +1,4 @@
-"""A graph as files that other programs run: ONNX, OpenVINO's, TorchScript."""
+"""Writes a graph as files that other programs run: ONNX, OpenVINO, TorchScript."""
 
 import copy
 import importlib.util
@@ -17,15 +17,15 @@ from torch import Tensor
 from cxr.export.graph import Graph
 from cxr.export.norm import with_channels_last_norms, with_equal_parameters_shared
 
-OPSET = 17  # of ONNX: the newest that torch's exporter by tracing has been seen to write right for these graphs
+OPSET = 17  # the newest of ONNX for which torch's tracing exporter has been seen to write these graphs correctly
 INPUTS = ("films", "sizes")
-NEEDS = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}  # packages by runtime
+NEEDS = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torch": ()}  # packages for each runtime
 
 
 def write_files(graph: Graph, runtime: str, folder: Path) -> list[Path]:
-    """Write ``graph`` into ``folder`` for a runtime and return its files, the one to open first.
+    """Write ``graph`` into ``folder`` for a runtime; return its files, of which the first one is to be opened.
 
-    Files appear whole; those of an earlier export are replaced.
+    Only whole files appear. Files of an earlier export are replaced.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as part:
         made = _WRITERS[runtime](copy.deepcopy(graph), Path(part))
@@ -49,13 +49,13 @@ def _write_onnx(graph: Graph, folder: Path) -> list[Path]:
             output_names=graph.outputs,
             dynamic_axes=axes,
             opset_version=OPSET,
-            dynamo=False,  # the exporter by torch.export fails at suppression
+            dynamo=False,  # the exporter of torch.export fails at suppression
         )
     return [path]
 
 
 def _write_openvino(graph: Graph, folder: Path) -> list[Path]:
-    """Go by way of ONNX, and by ``read_model``: ``convert_model`` would report to Intel that it was called."""
+    """Write ONNX first and open it with ``read_model``, because ``convert_model`` reports its use to Intel."""
     with_channels_last_norms(graph)
     openvino: Any = importlib.import_module("openvino")
     path = folder / "model.xml"
@@ -81,7 +81,7 @@ _WRITERS: dict[str, Callable[[Graph, Path], list[Path]]] = {
 
 
 def _example(graph: Graph) -> tuple[Tensor, Tensor]:
-    """Return two films of noise of unlike sizes: what a trace takes for a constant would fit neither."""
+    """Return two films of noise of different sizes, so that the trace stores neither size as a constant."""
     films = torch.rand(2, 1, graph.side, graph.side, generator=torch.Generator().manual_seed(0))
     films = films.expand(-1, graph.channels, -1, -1)
     return films.contiguous(), torch.tensor([[graph.side, graph.side - 8], [graph.side - 8, graph.side]])
@@ -89,12 +89,12 @@ def _example(graph: Graph) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch says of its own tracing, which it calls old, away from the user."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # where it fails it prints the whole graph
+    """Hide torch's warnings that tracing is old."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # on an error torch prints the whole graph
         warnings.simplefilter("ignore")
         yield
 
 
 def missing_packages(runtime: str) -> Sequence[str]:
-    """Return the packages that an export for ``runtime`` needs and that are not installed."""
+    """Return the packages that an export for ``runtime`` needs but that are not installed."""
     return [name for name in NEEDS[runtime] if importlib.util.find_spec(name) is None]

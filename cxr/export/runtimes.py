@@ -1,4 +1,4 @@
-"""Programs that run an exported network: arrays in, arrays out, from several threads at once."""
+"""Programs that run an exported network. Input and output are arrays; several threads may call one at once."""
 
 import importlib
 import threading
@@ -16,7 +16,7 @@ Shape = tuple[int, int, int, int]
 
 
 class Runtime(Protocol):
-    """An exported network, opened. Threads may call it side by side."""
+    """An opened exported network. Several threads may call it at once."""
 
     def __call__(self, films: NDArray[np.float32], sizes: NDArray[np.int64]) -> Outputs:
         """Return the outputs of ``cxr.export.graph.Graph`` by name, for films [B, C, S, S] and sizes [B, 2]."""
@@ -24,13 +24,13 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """ONNX Runtime. Each caller computes in its own thread; no pool of threads stands between.
+    """ONNX Runtime. Each caller computes in its own thread, without a pool of threads.
 
     Args:
-        path: of ``model.onnx``.
-        callers: threads that will call it side by side.
-        threads: cores they may use, all together.
-        shape: of no use here.
+        path: the file ``model.onnx``.
+        callers: number of threads that call it at once.
+        threads: number of cores that they may use together.
+        shape: not used here.
     """
 
     def __init__(self, path: Path, callers: int, threads: int, shape: Shape | None = None) -> None:
@@ -39,26 +39,26 @@ class OnnxRuntime:
         options = library.SessionOptions()
         options.intra_op_num_threads = max(1, threads // callers)
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors; warnings are about its own optimisation
+        options.log_severity_level = 3  # only errors; warnings are about the optimisation of the graph
         self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, films: NDArray[np.float32], sizes: NDArray[np.int64]) -> Outputs:
         """Return the network's outputs by name."""
-        found = self._session.run(self._names, {"films": films, "sizes": sizes})
-        return dict(zip(self._names, found, strict=True))
+        outputs = self._session.run(self._names, {"films": films, "sizes": sizes})
+        return dict(zip(self._names, outputs, strict=True))
 
 
 class OpenVino:
-    """OpenVINO, a stream for each caller, in float32: by itself it takes bfloat16 where there is some, and boxes move.
+    """OpenVINO with a stream for each caller, in float32. Its default is bfloat16 where possible, which moves boxes.
 
     Args:
-        path: of ``model.xml``.
-        callers: threads that will call it side by side.
-        threads: cores they may use, all together.
-        shape: [B, C, S, S] that most calls will have. The network is compiled for it when the first such call comes,
-            which is a tenth faster, and from then on a smaller batch is filled up with empty films. For calls of other
-            shapes it is compiled once more, for any.
+        path: the file ``model.xml``.
+        callers: number of threads that call it at once.
+        threads: number of cores that they may use together.
+        shape: shape [B, C, S, S] of most calls. The first such call compiles the network for this shape, which makes it
+            a tenth faster. From then on smaller batches are filled up with empty films. For calls of other shapes the
+            network is compiled once more, for any shape.
     """
 
     def __init__(self, path: Path, callers: int, threads: int, shape: Shape | None = None) -> None:
@@ -81,11 +81,11 @@ class OpenVino:
             films = np.concatenate([films, np.zeros((empty, *shape[1:]), np.float32)])
             sizes = np.concatenate([sizes, np.full((empty, 2), shape[2], np.int64)])
         request = self._request(shape if films.shape == shape else None)
-        found = request.infer({"films": films, "sizes": sizes})
-        return {output.get_any_name(): found[output][:count] for output in request.model_outputs}
+        outputs = request.infer({"films": films, "sizes": sizes})
+        return {output.get_any_name(): outputs[output][:count] for output in request.model_outputs}
 
     def _request(self, shape: Shape | None) -> Any:
-        """Return this thread's own request to the network compiled for ``shape``; None: for any."""
+        """Return this thread's request to the network that is compiled for ``shape``; None means for any shape."""
         requests: dict[Shape | None, Any] = self._own.__dict__.setdefault("requests", {})
         if shape not in requests:
             with self._lock:
@@ -102,25 +102,25 @@ class OpenVino:
 
 
 class TorchScript:
-    """A TorchScript archive. For the comparison after an export only: an archive is a program, and comes from anywhere.
+    """A TorchScript archive. Only the comparison after an export uses it, as an archive of others may run any code.
 
     Args:
-        path: of ``model.pt``.
-        callers, threads, shape: of no use here; torch has its own pool of threads.
+        path: the file ``model.pt``.
+        callers, threads, shape: not used here; torch has its own pool of threads.
     """
 
     def __init__(self, path: Path, callers: int, threads: int, shape: Shape | None = None) -> None:
         del callers, threads, shape
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch calls its own format old
+            warnings.simplefilter("ignore")  # torch warns that this format is old
             self._module: Any = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         self._names: Sequence[str] = ("boxes", "labels", "scores", "image_scores")
 
     @torch.no_grad()
     def __call__(self, films: NDArray[np.float32], sizes: NDArray[np.int64]) -> Outputs:
         """Return the network's outputs by name."""
-        found = self._module(torch.from_numpy(films), torch.from_numpy(sizes))
-        return {name: value.numpy() for name, value in zip(self._names, found, strict=False)}
+        outputs = self._module(torch.from_numpy(films), torch.from_numpy(sizes))
+        return {name: value.numpy() for name, value in zip(self._names, outputs, strict=False)}
 
 
 RUNNERS: Mapping[str, type[OnnxRuntime] | type[OpenVino] | type[TorchScript]] = {

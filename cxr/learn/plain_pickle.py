@@ -1,8 +1,8 @@
-"""A pickle read as plain data: numbers, texts, lists and mappings. Nothing it names is imported or called.
+"""Reads a pickle as plain data: numbers, texts, lists and mappings. Nothing that it names is imported or called.
 
-A pickle is a program for a small stack machine. Python's own machine calls what the program names, and can be made to
-fill the memory from a few bytes. This one knows the instructions that ``torch.save`` writes (protocol 2), hands every
-name to its owner, who says what stands for it, and stops at its limits.
+A pickle is a program for a small stack machine. Python's machine calls any function that the program names, and a few
+bytes can make it fill the memory. The machine here knows only the instructions that ``torch.save`` writes (protocol 2).
+It asks its caller what to put in place of each name, and stops at its limits.
 """
 
 import struct
@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 MOST_STEPS = 1_000_000
-"""Instructions of a pickle. A ResNet-50 with its optimizer has some 30,000."""
+"""Largest number of instructions of a pickle. A ResNet-50 with its optimizer has about 30,000."""
 
 MOST_VALUES = 1_000_000
-"""Values that a pickle holds, one that stands in two places counted twice."""
+"""Largest number of values in a pickle. A value that is in two places counts twice."""
 
 DEEPEST = 64
-"""Containers inside each other. A checkpoint has about ten."""
+"""Largest number of containers inside each other. A checkpoint has about ten."""
 
-_MOST_BITS = 128  # of an integer: the state of a random number generator has so many
+_MOST_BITS = 128  # in an integer; the state of a random number generator has so many
 _KEYS = (str, int, type(None))
-_MOST_KEY = 2**60  # larger integers can be chosen to share one hash, which makes a mapping slow
+_MOST_KEY = 2**60  # larger integers may all have the same hash, which makes a mapping slow
 
 
 class PickleError(ValueError):
-    """A pickle that is damaged, or holds more than plain data."""
+    """The error of a pickle that is damaged, or holds more than plain data."""
 
 
 class Opaque:
-    """Stands for an object of a class that is not read: it keeps what was set on it, and does nothing.
+    """Takes the place of an object whose class is not read. It keeps the object's state and does nothing.
 
     Attributes:
-        state: what the object was filled with; None where with nothing.
+        state: state of the object, None if it has none.
     """
 
     def __init__(self) -> None:
@@ -39,19 +39,19 @@ class Opaque:
 
 
 Named = Callable[[str, str], Any]
-"""Given module and name returns what stands for them: a callable of a tuple of arguments, or a plain value."""
+"""Function of module and name. It returns what takes their place: a function of a tuple of arguments, or a value."""
 
 
 def read_pickle(data: bytes, named: Named, stored: Callable[[Any], Any], start: int = 0) -> tuple[Any, int]:
-    """Return what the pickle at ``start`` of ``data`` holds, and where it ends.
+    """Return the value of the pickle that begins at ``start``, and the position of its end.
 
     Args:
-        data: of the file.
-        named: called with each module and name in the pickle.
-        stored: called with each persistent id, of what is kept outside of the pickle; returns that.
+        data: bytes of the file.
+        named: called with each module and name in the pickle; returns what takes their place.
+        stored: called with each persistent id; returns the object that is stored outside of the pickle.
         start: byte at which the pickle begins.
 
-    Raises ``PickleError``, and what ``named`` and ``stored`` raise.
+    Raises ``PickleError``, and any exception of ``named`` and ``stored``.
     """
     machine = _Machine(data, start, named, stored)
     try:
@@ -63,14 +63,14 @@ def read_pickle(data: bytes, named: Named, stored: Callable[[Any], Any], start: 
 
 
 class _Mark:
-    """Where a tuple or a row of items begins on the stack."""
+    """Marks the place on the stack where the items of a tuple or list begin."""
 
 
 _MARK = _Mark()
 
 
 class _Machine:
-    """Reads instructions one by one; ``place`` is the byte after the last one."""
+    """Executes instructions one by one; ``place`` is the position of the next byte."""
 
     def __init__(self, data: bytes, start: int, named: Named, stored: Callable[[Any], Any]) -> None:
         self.data, self.place = data, start
@@ -107,7 +107,7 @@ class _Machine:
         return self.take(end + 1 - self.place)[:-1].decode()
 
     def since_mark(self) -> list[Any]:
-        """Take from the stack all above the last mark, and the mark."""
+        """Remove all values above the last mark from the stack, and the mark; return the values."""
         place = next((n for n in range(len(self.stack) - 1, -1, -1) if self.stack[n] is _MARK), None)
         if place is None:
             raise PickleError("it is damaged: its pickle closes what it did not open")
@@ -125,7 +125,7 @@ class _Machine:
             raise PickleError("its pickle calls what is no function")
 
     def build(self) -> None:
-        """Fill an object. A mapping may have attributes beside its items (``_metadata``); they are left out."""
+        """Set the state of an object. Attributes that a mapping has beside its items (``_metadata``) are left out."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Opaque):
             target.state = state
@@ -162,14 +162,14 @@ class _Machine:
 
 
 def checked_key(key: Any) -> Any:
-    """Return the key of a mapping. Raises ``PickleError`` for one that is no text, no small integer and not None."""
+    """Return the key of a mapping. Raises ``PickleError`` unless it is a text, a small integer or None."""
     if isinstance(key, Opaque) or (isinstance(key, _KEYS) and not (isinstance(key, int) and abs(key) >= _MOST_KEY)):
         return key
     raise PickleError(f"it holds a mapping whose key is of type {type(key).__name__}, or an integer beyond 60 bits")
 
 
 def _push(value: Callable[["_Machine"], Any]) -> Callable[["_Machine"], None]:
-    """Return the instruction that puts a value on the stack."""
+    """Return the instruction that puts the result of ``value`` on the stack."""
     return lambda machine: machine.stack.append(value(machine))
 
 
@@ -178,7 +178,7 @@ def _remember(layout: str) -> Callable[["_Machine"], None]:
 
 
 _INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
-    b"\x80": lambda m: m.take(1),  # the protocol: instructions of others are unknown anyway
+    b"\x80": lambda m: m.take(1),  # protocol number; instructions of other protocols are refused anyway
     b"(": _push(lambda m: _MARK),
     b"0": lambda m: m.stack.pop(),
     b"1": lambda m: m.since_mark(),
@@ -206,7 +206,7 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
     b"u": lambda m: m.set(m.since_mark()),
     b"c": _push(lambda m: m.named(m.line(), m.line())),
     b"R": _Machine.call,
-    b"\x81": _Machine.call,  # a class instead of a function
+    b"\x81": _Machine.call,  # calls a class
     b"b": _Machine.build,
     b"q": _remember("<B"),
     b"r": _remember("<I"),
@@ -217,17 +217,17 @@ _INSTRUCTIONS: dict[bytes, Callable[[_Machine], Any]] = {
 
 
 def _refuse_too_much(value: Any) -> None:
-    """Raise ``PickleError`` where whoever walks through ``value`` would not come to an end.
+    """Raise ``PickleError`` if walking through ``value`` would not end, or would take too long.
 
-    A container may stand in several places: forty lists, each twice in the next, are a million million values. It may
-    even stand in itself.
+    A container may be in several places: forty lists, each of them twice in the next, make a million million values. A
+    container may even contain itself.
     """
-    known: dict[int, tuple[int, int]] = {}  # container → values in it, and how many containers it is deep
+    known: dict[int, tuple[int, int]] = {}  # id of a container → number of values in it, and its depth
 
     def measure(node: Any, depth: int) -> tuple[int, int]:
         if id(node) in known or not isinstance(node, dict | list | tuple | Opaque):
             return known.get(id(node), (1, 0))
-        if depth > DEEPEST:  # or it would not end where a container stands in itself
+        if depth > DEEPEST:  # also ends the walk through a container that contains itself
             raise PickleError(f"it holds containers more than {DEEPEST} deep in each other")
         parts = [measure(child, depth + 1) for child in _children(node)]
         values, deep = 1 + sum(count for count, _ in parts), 1 + max((below for _, below in parts), default=0)

@@ -1,9 +1,9 @@
 """Learning rate schedules as functions of the step.
 
-Each takes the optimizer, ``total_steps`` and ``steps_per_epoch`` (``DetectionTask`` knows both and steps the schedule
-after every optimizer step), and is a closed form of the step number: a run resumed from a checkpoint goes on exactly
-where it stood, also with more epochs than it began with. ``torch.optim.lr_scheduler.OneCycleLR`` takes the same
-arguments and fits too, except that it cannot be extended.
+Each takes the optimizer, ``total_steps`` and ``steps_per_epoch``. ``Training`` knows both and steps the schedule after
+every optimizer step. A schedule is a closed form of the step number, so a resumed run goes on exactly where it was,
+also with more epochs than at first. ``torch.optim.lr_scheduler.OneCycleLR`` takes the same arguments and can be used
+too, but a run with it cannot be extended.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def constant(optimizer: Optimizer, total_steps: float, steps_per_epoch: int, warmup_steps: int = 0) -> LambdaLR:
-    """Rise linearly over ``warmup_steps`` to the optimizer's learning rate, and stay."""
+    """Rise linearly over ``warmup_steps`` to the optimizer's learning rate, and stay there."""
     return LambdaLR(optimizer, lambda step: _warmup(step, warmup_steps))
 
 
@@ -41,7 +41,7 @@ def cosine(
     """Rise linearly over ``warmup_steps``, then fall along half a cosine to ``final`` × the learning rate at the end.
 
     Raises:
-        ValueError: the run has no known end (``total_steps`` is infinite).
+        ValueError: ``total_steps`` is infinite, so the end of the run is unknown.
     """
     if not math.isfinite(total_steps):
         raise ValueError("a cosine schedule needs a known end: set trainer.max_epochs or trainer.max_steps")

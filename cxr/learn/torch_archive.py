@@ -1,4 +1,4 @@
-"""The zip archive that ``torch.save`` writes, looked at before anything of it is unpacked."""
+"""Opens the zip archive that ``torch.save`` writes, and checks it before anything is unpacked."""
 
 import os
 import struct
@@ -9,40 +9,40 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMIT = "CXR_MAX_CHECKPOINT_BYTES"
-"""Environment variable: how many bytes a checkpoint may unpack to."""
+"""Environment variable with the largest number of bytes to which a checkpoint may unpack."""
 
 DEFAULT_LIMIT = 4 * 2**30
-"""Of a ResNet-50 detector the weights are 0.2 GB, with its optimizer and an average 0.7 GB."""
+"""The weights of a ResNet-50 detector take 0.2 GB; with its optimizer and an average of weights it takes 0.7 GB."""
 
-_MOST_DIRECTORY = 4 * 2**20  # bytes of the list of members; each takes some 60
-_MOST_PICKLE = 16 * 2**20  # a ResNet-50 detector with its optimizer has 0.1 MB
-_SMALL = 2**16  # what every member but the pickle and the numbers stays below
+_MOST_DIRECTORY = 4 * 2**20  # bytes of the list of members; each member takes about 60
+_MOST_PICKLE = 16 * 2**20  # bytes; a ResNet-50 detector with its optimizer has 0.1 MB
+_SMALL = 2**16  # largest size in bytes of all members other than the pickle and the numbers
 
 
-# What zipfile raises for damaged archives; OSError and ValueError for places outside of the file
+# Exceptions of zipfile for damaged archives; it raises OSError and ValueError for positions outside of the file
 _DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 
 
 class TorchFileError(ValueError):
-    """A file of torch that is damaged, too large, or holds more than plain data."""
+    """The error of a file of torch that is damaged, too large, or holds more than plain data."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """An open archive whose members are as torch writes them.
+    """An open archive whose members are such as torch writes.
 
     Args:
         file: the open archive.
-        members: by their name below the archive's folder: ``data.pkl``, ``data/0``, ….
+        members: members by their name inside the archive's folder: ``data.pkl``, ``data/0``, ….
     """
 
     file: zipfile.ZipFile
     members: Mapping[str, zipfile.ZipInfo]
 
     def read(self, name: str, otherwise: bytes | None = None) -> bytes:
-        """Return a member; ``otherwise``, where it is given, if there is none of the name.
+        """Return the bytes of a member, or ``otherwise``, if it is given, when there is no such member.
 
-        Raises ``TorchFileError`` where there is none, or its bytes do not give its checksum.
+        Raises ``TorchFileError`` if there is neither, or if the bytes do not match their checksum.
         """
         if name not in self.members:
             if otherwise is not None:
@@ -58,8 +58,8 @@ class Archive:
 def open_archive(path: Path) -> Iterator[Archive]:
     """Open the archive at ``path``.
 
-    Raises ``TorchFileError`` where it would unpack to more than is allowed or than it has bytes, or is otherwise not as
-    torch writes archives: without a list of members, or with members that are compressed or stand there twice.
+    Raises ``TorchFileError`` if it would unpack to more bytes than allowed, or than the file has, or if it is not such
+    as torch writes: without a list of members, or with members that are compressed or there twice.
     """
     _refuse_directory(path)
     try:
@@ -73,7 +73,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def refuse_size(size: int) -> None:
-    """Raise ``TorchFileError`` where a file holds, or unpacks to, more bytes than are allowed."""
+    """Raise ``TorchFileError`` if a file holds, or unpacks to, more bytes than allowed."""
     limit = _most_bytes()
     if size > limit:
         raise TorchFileError(
@@ -83,14 +83,16 @@ def refuse_size(size: int) -> None:
 
 
 def _most_bytes() -> int:
-    told = os.environ.get(LIMIT, str(DEFAULT_LIMIT))
-    if not (told.isascii() and told.isdecimal() and len(told) < 20 and int(told)):
-        raise TorchFileError(f"the environment variable {LIMIT} is {told[:40]!r}, expected a number of bytes above 0")
-    return int(told)
+    setting = os.environ.get(LIMIT, str(DEFAULT_LIMIT))
+    if not (setting.isascii() and setting.isdecimal() and len(setting) < 20 and int(setting)):
+        raise TorchFileError(
+            f"the environment variable {LIMIT} is {setting[:40]!r}, expected a number of bytes above 0"
+        )
+    return int(setting)
 
 
 def _refuse_directory(path: Path) -> None:
-    """Raise ``TorchFileError`` where the list of members is not at the end, or would take long to read."""
+    """Raise ``TorchFileError`` if the list of members is not at the end of the file, or is too long."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 98))
         tail = file.read()
@@ -98,7 +100,7 @@ def _refuse_directory(path: Path) -> None:
     if not end.startswith(b"PK\x05\x06") or end[20:] != b"\0\0":
         raise TorchFileError("its end is missing: it was cut off, or is not written by torch.save")
     listed = struct.unpack("<I", end[12:16])[0]
-    if large[56:60] == b"PK\x06\x07":  # torch adds the end of large archives (zip64), which then counts
+    if large[56:60] == b"PK\x06\x07":  # the end of large archives (zip64), which then gives the size
         listed = struct.unpack("<Q", large[40:48])[0] if large.startswith(b"PK\x06\x06") else _MOST_DIRECTORY + 1
     if listed > _MOST_DIRECTORY:
         raise TorchFileError(f"its list of members has more than {_MOST_DIRECTORY:,} bytes")

@@ -1,8 +1,8 @@
-"""A file of ``torch.save`` read as plain data and within bounds, whoever wrote it.
+"""Reads an untrusted file of ``torch.save`` as plain data, with bounded memory.
 
-``torch.load(weights_only=True)`` calls nothing that a file names, but unpacks whatever the file holds, and believes the
-sizes that the file states. Here the sizes come first: those in the archive's own directory are added up and compared
-with a limit before anything is unpacked, and a tensor may not be larger than the numbers kept for it.
+``torch.load(weights_only=True)`` calls no function that a file names, but it unpacks all that the file holds, and
+trusts the sizes in it. Here sizes are checked first: before anything is unpacked, the sizes in the archive's directory
+are added up and compared with a limit. A tensor may not be larger than the numbers stored for it.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 from cxr.learn.plain_pickle import Opaque, PickleError, read_pickle
 from cxr.learn.torch_archive import Archive, TorchFileError, open_archive, refuse_size
 
-_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of files written before torch 1.6, many of torchvision's weights
+_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of files from before torch 1.6
 _LEGACY_PROTOCOL = 1001
 _MOST_DIMENSIONS = 16
 
@@ -39,28 +39,28 @@ _STORAGES = {
 
 @dataclass(frozen=True)
 class _StorageType:
-    """Stands for ``torch.FloatStorage`` and the like."""
+    """Takes the place of ``torch.FloatStorage`` and similar classes."""
 
     dtype: torch.dtype
 
 
 @dataclass(frozen=True)
 class _Storage:
-    """Numbers that tensors are views of: [N] of one dtype."""
+    """Stored numbers [N] of one dtype, of which tensors are views."""
 
     values: Tensor
 
 
 def read_torch_file(path: Path | str, opaque: bool = False) -> Any:
-    """Return what ``torch.save`` wrote to ``path``: tensors on the CPU in plain containers.
+    """Return the content of a file of ``torch.save``: tensors on the CPU in plain containers.
 
-    Every mapping is a dict; a ``torch.Size``, a device, a set or bytes come as the plain value they were written by.
+    Every mapping becomes a dict. A ``torch.Size``, a device, a set or bytes become the plain value that was written.
 
     Args:
-        path: of the file.
-        opaque: True lets ``Opaque`` stand for what the file names beside tensors; False refuses such a file.
+        path: path of the file.
+        opaque: True puts ``Opaque`` in place of objects of other classes; False refuses a file with such objects.
 
-    Raises ``TorchFileError`` (a ``ValueError``) that says what is wrong but does not name the file; ``OSError``.
+    Raises ``TorchFileError`` (a ``ValueError``), which says what is wrong but does not name the file, and ``OSError``.
     """
     path = Path(path)
     refuse_size(path.stat().st_size)
@@ -78,9 +78,9 @@ def read_torch_file(path: Path | str, opaque: bool = False) -> Any:
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """Return the tensors, by name, of the state dict in a file, or in the checkpoint that the file is.
+    """Return the tensors by name from a file that is a state dict or a checkpoint with one.
 
-    Raises ``TorchFileError`` as ``read_torch_file``, and where a value is not finite.
+    Raises ``TorchFileError`` like ``read_torch_file``, and if a value is not finite.
     """
     content = read_torch_file(path)
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
@@ -91,7 +91,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def refuse_not_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Raise ``TorchFileError`` where a value of a tensor is NaN or infinite; names the tensor and counts them."""
+    """Raise ``TorchFileError`` if a value of a tensor is NaN or infinite; it names the tensor and counts the values."""
     wrong = {name: count for name, tensor in tensors.items() if (count := _not_finite(tensor))}
     if wrong:
         name, count = next(iter(wrong.items()))
@@ -103,7 +103,7 @@ def _not_finite(tensor: Tensor) -> int:
     if not (tensor.is_floating_point() or tensor.is_complex()) or not tensor.numel():
         return 0
     values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    ends = torch.stack(torch.aminmax(values.detach()))  # one pass, without a mask: NaN and ∞ both come through
+    ends = torch.stack(torch.aminmax(values.detach()))  # one pass without a mask: NaN and ∞ both appear in the ends
     return 0 if bool(torch.isfinite(ends).all()) else int((~torch.isfinite(tensor)).sum())
 
 
@@ -125,7 +125,7 @@ def _read_archive(archive: Archive, opaque: bool) -> Any:
 
 
 def _read_legacy(data: bytes, opaque: bool) -> Any:
-    """Read the format of before torch 1.6: pickles one behind the other, and behind them the numbers."""
+    """Read the format of torch before 1.6: several pickles, one after the other, and then the numbers."""
     place = len(_MAGIC)
     protocol, place = read_pickle(data, _refused, _no_storage, place)
     machine, place = read_pickle(data, _refused, _no_storage, place)
@@ -151,7 +151,7 @@ def _read_legacy(data: bytes, opaque: bool) -> Any:
         raise TorchFileError("it is damaged: the numbers it lists are not those it names")
     for key in map(str, keys):
         content = contents[key][0]
-        place += 8  # how many they are, once more
+        place += 8  # skips a second copy of the count
         content[:] = data[place : place + len(content)]
         place += len(content)
     if place > len(data):
@@ -160,7 +160,7 @@ def _read_legacy(data: bytes, opaque: bool) -> Any:
 
 
 def _reference(reference: Any, fields: int) -> tuple[torch.dtype, str, int]:
-    """Return dtype, key and count of numbers of a persistent id: ("storage", type, key, location, count[, view])."""
+    """Return dtype, key and number of values from a persistent id: ("storage", type, key, location, count[, view])."""
     if isinstance(reference, tuple) and len(reference) == fields and reference[0] == "storage":
         _, kind, key, _, count, *view = reference
         known = isinstance(kind, _StorageType) and isinstance(key, str) and type(count) is int and 0 <= count < 2**62
@@ -203,7 +203,7 @@ def _opaque(arguments: tuple[Any, ...]) -> Opaque:
 
 
 def _tensor(arguments: tuple[Any, ...]) -> Tensor:
-    """Return the tensor that ``torch._utils._rebuild_tensor_v2`` would: a view of its numbers, and never of more."""
+    """Return the same tensor as ``torch._utils._rebuild_tensor_v2``: a view that never goes beyond its numbers."""
     storage, offset, size, stride = arguments[:4] if len(arguments) in (6, 7) else (None,) * 4
     lengths = (size, stride)
     plain = all(isinstance(many, tuple) and len(many) <= _MOST_DIMENSIONS for many in lengths)
@@ -212,16 +212,16 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
         raise TorchFileError("it is damaged: a tensor has no shape")
     count, kept = math.prod(size), len(storage.values)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=False))
-    whole = math.prod(max(length, 1) for length in size)  # what torch computes, of empty tensors too
+    whole = math.prod(max(length, 1) for length in size)  # as torch computes it, also for empty tensors
     if len(size) != len(stride) or whole >= 2**48 or (count and max(last + 1, count) > kept):
         raise TorchFileError(f"it states a tensor of shape {list(size)} where it holds {kept:,} numbers for it")
     return storage.values.as_strided(size, stride, offset) if count else storage.values.new_empty(size)
 
 
 def _first(arguments: tuple[Any, ...]) -> Any:
-    """Return the plain value that a ``torch.Size``, a device, a set … was written by.
+    """Return the plain value from which a ``torch.Size``, a device, a set … is made.
 
-    It is not copied: a file could ask for copies without end.
+    It is not copied, because a file could ask for any number of copies.
     """
     if not arguments:
         raise TorchFileError("it is damaged: its pickle leaves an argument out")
@@ -246,4 +246,4 @@ _CALLED: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
     ("__builtin__", "set"): _first,
     ("_codecs", "encode"): _first,
 }
-"""All that a file may call, by what torch calls it."""
+"""All functions that a file may call, by their names in torch."""

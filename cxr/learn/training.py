@@ -1,4 +1,4 @@
-"""What the training of any model has in common: losses by name, figures, repeatable random numbers, learning rate."""
+"""The parts that the training of all models shares: losses, figures, repeatable random numbers, learning rate."""
 
 import logging
 import math
@@ -18,30 +18,31 @@ from torch.optim.lr_scheduler import LRScheduler
 _log = logging.getLogger(__name__)
 
 LR_SCALING: dict[str | None, Callable[[float], float]] = {None: lambda times: 1.0, "linear": float, "sqrt": math.sqrt}
-"""How a learning rate grows with a step of so many times the items."""
+"""How a learning rate grows with the ratio of items in a step."""
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss is infinite or not a number: the weights would be lost with the next step."""
+    """The error of a loss that is infinite or NaN: the next step would spoil the weights."""
 
 
 class Training(L.LightningModule, ABC):
-    """A model in training: what it learns from is ``losses``, what it is measured by ``measure`` and ``figures``.
+    """A model in training. It learns from ``losses``; ``measure`` and ``figures`` measure it.
 
-    Logged: ``train/<loss>`` and ``train/loss``, their sum (epoch means), ``train/learning_rate`` and
-    ``train/gradient_norm`` (before clipping; every ``log_every_n_steps``), the same losses as ``val/…`` and ``test/…``,
-    and the figures as ``val/<figure>`` and ``test/<figure>``.
+    These are logged: ``train/<loss>`` and their sum ``train/loss`` (means over an epoch); ``train/learning_rate`` and
+    ``train/gradient_norm`` (before clipping) every ``log_every_n_steps``; the same losses as ``val/…`` and ``test/…``;
+    the figures as ``val/<figure>`` and ``test/<figure>``.
 
     Args:
         optimizer: called with the parameters that learn.
         scheduler: called with the optimizer, ``total_steps`` and ``steps_per_epoch``, and stepped after every optimizer
             step (``cxr.learn.schedules``); None keeps the learning rate.
-        seed: a batch's random numbers follow from (seed, epoch, batch, process) alone, so a resumed run repeats an
-            undisturbed one to the bit (on CPU).
-        card: plain containers to keep in every checkpoint under ``"cxr"`` (config, vocabulary, data fingerprint, …).
-        lr_scaling: how the optimizer's learning rates grow with the items that a step takes on all devices and with
-            accumulated batches: "linear", "sqrt" or, None, not at all, with a warning where they are more than a batch.
-        reference_batch: items a step that the learning rates were chosen for; None: one batch of one device.
+        seed: the random numbers of a batch depend only on (seed, epoch, batch, process), so on a CPU a resumed run
+            gives the same weights, to the bit, as one that was not interrupted.
+        card: plain containers that every checkpoint keeps under ``"cxr"`` (config, vocabulary, data fingerprint, …).
+        lr_scaling: how the learning rates grow with the number of items in a step, over all devices and accumulated
+            batches: "linear" or "sqrt". With None they stay, and a step of more than one batch gives a warning.
+        reference_batch: number of items in a step for which the learning rates were chosen; None: one batch of one
+            device.
     """
 
     def __init__(
@@ -65,43 +66,43 @@ class Training(L.LightningModule, ABC):
         self.lr_scaling = lr_scaling
         self.reference_batch = reference_batch
         self.last_losses: Mapping[str, Tensor] = {}
-        """Of the last step, without gradient, by name."""
-        self._losses: list[Tensor] = []  # of the steps of this epoch
-        self._measured_losses: list[Tensor] = []  # of the batches of this validation
+        """Losses of the last step by name, without gradient."""
+        self._losses: list[Tensor] = []  # one for each step of this epoch
+        self._measured_losses: list[Tensor] = []  # one for each batch of this validation
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
-        """Return the losses of a batch by name, scalars; called in train mode, and without gradient in eval mode."""
+        """Return the losses of a batch by name, as scalars; called in train mode, and in eval mode without gradient."""
 
     @abstractmethod
     def measure(self, batch: Any) -> Any:
-        """Take a batch of validation or test into the figures; what it returns reaches callbacks as ``measured``."""
+        """Add a batch of validation or test to the figures. Callbacks get the returned value as ``measured``."""
 
     @abstractmethod
     def figures(self) -> dict[str, float]:
-        """Return the figures of all that was measured since the last call, and forget it."""
+        """Return the figures of all batches that were measured since the last call, and reset them."""
 
     @abstractmethod
     def monitors(self) -> tuple[str, ...]:
-        """Return the names of the figures that rise as the model gets better: what may choose the best epoch."""
+        """Return the names of the figures that may choose the best epoch: those that rise as the model gets better."""
 
     @abstractmethod
     def table(self, metrics: Mapping[str, float], items: Sequence[Any]) -> Table:
-        """Return the figures of the test (``test/<figure>``) for the terminal; ``items`` are those of the split."""
+        """Return a table of the test figures (``test/<figure>``) for the terminal; ``items`` are those of the split."""
 
     def calibrate(self, validation: Any) -> dict[str, Any]:
-        """Return what is chosen on validation data with the best weights, for the checkpoint's card; here nothing."""
+        """Return settings chosen on validation data with the best weights, for the checkpoint's card. Default: none."""
         return {}
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Hold what the losses and the figures of one batch may share; here nothing."""
+        """Let the losses and the figures of one batch share results. By default they share nothing."""
         yield
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer over what learns, and its schedule."""
+        """Return the optimizer of the parameters that learn, and its schedule."""
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
-        self.trainer.fit_loop.setup_data()  # else batches and their number are not known yet
+        self.trainer.fit_loop.setup_data()  # otherwise the number of batches is not known yet
         self._scale_learning_rate(optimizer)
         if self.scheduler is None:
             return optimizer
@@ -114,15 +115,15 @@ class Training(L.LightningModule, ABC):
         """Return the sum of the losses.
 
         Raises:
-            NonFiniteLossError: it is not finite; names the step and the losses.
+            NonFiniteLossError: the sum is not finite. The message names the step and the losses.
         """
-        # Random numbers come from a stream of the batch's own: at an epoch's start would be too early, as loaders draw
-        # from the global one at different moments in a fresh and in a resumed run.
+        # Each batch has its own stream of random numbers. A stream for each epoch would not repeat: loaders draw from
+        # the global stream, at different moments in a new run and in a resumed one.
         self._seed(self.current_epoch, batch_idx)
         losses = self.losses(batch)
         loss = torch.stack(list(losses.values())).sum()
-        # Of all processes: one that stopped alone would leave the others waiting for its gradients. No extra wait on
-        # GPU: a detector's own sampling waits for it many times a step
+        # Of all processes, because one that stops alone would leave the others waiting for its gradients. On a GPU this
+        # adds no wait: the sampling of a detector already waits for the GPU many times in each step
         if not self.trainer.strategy.reduce(torch.isfinite(loss).float(), reduce_op="min"):
             raise NonFiniteLossError(self._non_finite(losses))
         self.last_losses = {name: value.detach() for name, value in losses.items()}
@@ -130,7 +131,7 @@ class Training(L.LightningModule, ABC):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the learning rate and the norm of the gradients, at the logger's own interval only."""
+        """Log the learning rate and the norm of the gradients, at the interval of the logger."""
         if (self.global_step + 1) % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
@@ -138,17 +139,17 @@ class Training(L.LightningModule, ABC):
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Log the losses and take the batch into the figures; callbacks get what ``measure`` returned."""
+        """Log the losses and add the batch to the figures; callbacks get the result of ``measure``."""
         return self._evaluate("val", batch, batch_idx)
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Log the losses and take the batch into the figures; callbacks get what ``measure`` returned."""
+        """Log the losses and add the batch to the figures; callbacks get the result of ``measure``."""
         return self._evaluate("test", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation items.
 
-        Raises ``NonFiniteLossError`` where a loss is not finite: the last step before has spoilt the weights.
+        Raises ``NonFiniteLossError`` if a loss is not finite: the last training step has spoilt the weights.
         """
         losses, self._measured_losses = torch.stack(self._measured_losses), []
         if not self.trainer.strategy.reduce(torch.isfinite(losses).all().float(), reduce_op="min"):
@@ -165,7 +166,7 @@ class Training(L.LightningModule, ABC):
         checkpoint["cxr"] = self.card
 
     def validation_losses(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the losses as in training, with random numbers that repeat every epoch and disturb none."""
+        """Return the losses as in training, with random numbers that repeat in every epoch and change no others."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices), torch.no_grad():
             self._seed(batch_idx)
@@ -182,9 +183,9 @@ class Training(L.LightningModule, ABC):
         return {"measured": measured}
 
     def _log_train_losses(self, losses: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Keep the losses, and log their means with the epoch's last batch.
+        """Keep the losses, and log their means with the last batch of the epoch.
 
-        Lightning's own averaging gives the same at 1.3 ms a step, a hundredth of a step of the smallest detector.
+        Lightning's own averaging gives the same, but takes 1.3 ms: a hundredth of a step of the smallest detector.
         """
         if batch_idx == 0:
             self._losses.clear()
@@ -197,7 +198,7 @@ class Training(L.LightningModule, ABC):
             )  # fmt: skip
 
     def _scale_learning_rate(self, optimizer: Optimizer) -> None:
-        """Set the learning rates for the items that a step takes; say so where these are more than one batch."""
+        """Scale the learning rates to the number of items in a step; print a line if these are more than one batch."""
         loader: Any = self.trainer.train_dataloader
         batch = int(loader.batch_size)
         devices, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
@@ -216,9 +217,9 @@ class Training(L.LightningModule, ABC):
             )  # fmt: skip
 
     def _seed(self, *numbers: int) -> None:
-        """Start the stream of random numbers that belongs to the seed, ``numbers`` and this process."""
+        """Start the stream of random numbers of the seed, ``numbers`` and this process."""
         words = np.random.SeedSequence((self.seed, *numbers, self.global_rank)).generate_state(1)
-        torch.default_generator.manual_seed(int(words[0]))  # torch.manual_seed walks the whole stack: 0.4 ms a step
+        torch.default_generator.manual_seed(int(words[0]))  # 0.4 ms faster than torch.manual_seed
         if self.device.type == "cuda":
             torch.cuda.manual_seed(int(words[0]))
 
@@ -232,6 +233,6 @@ class Training(L.LightningModule, ABC):
 
 
 def _items(batch: Any) -> int:
-    """Return how many items a batch has: the length of its first part, tensor or list."""
+    """Return the number of items in a batch: the length of its first tensor or list."""
     parts = batch.values() if isinstance(batch, Mapping) else batch
     return len(next(iter(parts)))

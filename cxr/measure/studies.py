@@ -1,6 +1,6 @@
-"""The image-level figures of films, for studies: ROC, average precision, sensitivity and specificity at thresholds.
+"""Figures of studies: ROC, average precision, sensitivity and specificity at thresholds.
 
-A study is given to ``cxr.measure.screening`` as a film without boxes: it looks at scores and labels of the whole only.
+``cxr.measure.screening`` gets each study as a film without boxes: it only uses scores and labels of whole films.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cxr.measure.screening import ImageAveragePrecision, Rates, RocAuc, image_av
 
 ABNORMAL = "abnormal"
 PREVALENCE = 0.1
-"""Share of positive studies at which NPV is told."""
+"""Share of positive studies for which the negative predictive value is computed."""
 
 _RATES = ("sensitivity", "specificity", f"npv@{PREVALENCE:g}")
 
@@ -25,13 +25,13 @@ def study_results(
     labels: NDArray[np.float32],
     patients: Sequence[str] | None = None,
 ) -> list[FilmResult]:
-    """Return studies as films without boxes; a study is as surely abnormal as its surest finding.
+    """Return studies as films without boxes. The score of "abnormal" is the highest score of a finding.
 
     Args:
-        items: [N] indices of the studies.
+        items: indices of the studies, [N].
         scores: [N, K] in 0..1.
         labels: [N, K] 0 or 1.
-        patients: the pseudonym of each study's patient, by its index; None: each study is a patient of its own.
+        patients: pseudonym of each study's patient, by index; None means that each study has another patient.
     """
     results = []
     for item, score, label in zip(items.tolist(), scores, labels, strict=True):
@@ -54,7 +54,7 @@ def study_results(
 
 
 def study_values(results: Sequence[FilmResult], names: Sequence[str], thresholds: Sequence[float]) -> dict[str, float]:
-    """Return the figures of ``study_estimates`` without their intervals, in no time; NaN where one is undefined."""
+    """Return the figures of ``study_estimates`` without intervals, which is fast; NaN where one is undefined."""
     once = np.ones(len(results))
     values: dict[str, float] = {"auc": float(MeanAuc(results, len(names))(once)[0])}
     for name, label, threshold in _each(names, thresholds):
@@ -69,16 +69,16 @@ def study_values(results: Sequence[FilmResult], names: Sequence[str], thresholds
 def study_estimates(
     results: Sequence[FilmResult], names: Sequence[str], thresholds: Sequence[float], samples: int = 1000
 ) -> dict[str, Estimate]:
-    """Return AUC, AP, sensitivity and specificity of each finding and of any, as ``auc/<finding>`` … ``auc/abnormal``.
+    """Return AUC, AP, sensitivity and specificity as ``auc/<finding>`` …, and ``auc/abnormal`` … for any finding.
 
-    ``auc`` is the mean over the findings, and ``npv@0.1/…`` the negative predictive value where a tenth of the studies
-    are positive. Intervals are 95 %, over patients.
+    ``auc`` is the mean over the findings. ``npv@0.1/…`` is the negative predictive value if a tenth of the studies are
+    positive. Each figure has its 95 % interval over patients.
 
     Args:
-        results: of studies.
-        names: of the K findings.
-        thresholds: [K + 1], of each finding and of any: what scores as high is called positive.
-        samples: resamples of the patients.
+        results: the studies.
+        names: names of the K findings.
+        thresholds: [K + 1], one for each finding, then the one for any finding; a score as high is positive.
+        samples: number of resamples of the patients.
     """
     mean = MeanAuc(results, len(names))
     needs = "needs studies with and studies without a finding"
@@ -92,19 +92,19 @@ def study_estimates(
 
 
 def _each(names: Sequence[str], thresholds: Sequence[float]) -> list[tuple[str, int | None, float]]:
-    """Return name, label and threshold of each finding and of any."""
+    """Return name, label and threshold of each finding, then those for any finding."""
     labels = [*range(1, len(names) + 1), None]
     return list(zip((*names, ABNORMAL), labels, thresholds, strict=True))
 
 
 class MeanAuc:
-    """Mean over the findings of the area under the ROC curve, of those that some studies bear and others do not."""
+    """Mean of the areas under the ROC curve, over the findings that some studies have and others do not."""
 
     def __init__(self, results: Sequence[FilmResult], findings: int) -> None:
         self._areas = [RocAuc(results, label) for label in range(1, findings + 1)]
 
     def __call__(self, times: Values) -> Values:
-        """Return the mean [1]; NaN where there is none."""
+        """Return the mean [1], NaN if no finding has an area."""
         areas = np.concatenate([area(times) for area in self._areas])
         known = areas[~np.isnan(areas)]
         return np.array([known.mean() if len(known) else np.nan])

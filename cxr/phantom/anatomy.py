@@ -1,7 +1,7 @@
-"""The geometry of a thorax and of the seven findings on it, drawn at random: outlines and lines, no pixels yet.
+"""Draws the geometry of a thorax with any of the seven findings at random: outlines and lines, no pixels yet.
 
-Frame: millimetres as a frontal (PA) film shows the body, x to the right of the film (the patient's left), y down,
-the origin on the midline at the height of the lung apices. A heart wider than half of the thorax is enlarged
+All coordinates are millimetres, as a frontal (PA) film shows the body: x to the right of the film (the patient's left),
+y down, the origin on the midline at the height of the lung apices. A heart wider than half of the thorax is enlarged
 (Danzer, Am J Med Sci 1919); a spine is scoliotic from a Cobb angle of 10 degrees.
 """
 
@@ -33,7 +33,7 @@ INFILTRATION = "lung_field_infiltration"
 SPONDYLOSIS = "degenerative_joint_disease_of_the_thoracic_spine"
 SCOLIOSIS = "scoliosis"
 
-# How often each finding is drawn on films that are not normal: in the young, in the old.
+# Probability of each finding on films that are not normal: (in young patients, in old patients).
 PREVALENCE = {
     CURVATURE: (0.16, 0.36),
     CALCIFICATION: (0.18, 0.40),
@@ -48,20 +48,20 @@ FINDINGS = tuple(PREVALENCE)
 
 @dataclass(frozen=True, eq=False)
 class Thorax:
-    """One patient in mm: outlines ([N, 2] polygons) and strokes, and what is found.
+    """One patient in mm: outlines ([N, 2] polygons), strokes and findings.
 
     Args:
-        habitus: sizes that the parts have in common.
+        habitus: the sizes on which all parts depend.
         trunk: outline of the trunk; the arms are a stroke.
         lungs: the patient's right lung (on the left of the film), then the left.
         aorta: ascending part, arch and descending part in one line.
         airways: trachea and main bronchi.
-        vessels: of the lungs, one stroke a generation, the widest first.
-        hila: [K, 5] bumps: centre, radii, share of the lung's air they replace.
-        ribs_back, ribs_front: posterior and anterior halves.
+        vessels: vessels of the lungs, one stroke for each generation of branches, the widest first.
+        hila: [K, 5] bumps: centre, radii, share of the lung's air that they replace.
+        ribs_back, ribs_front: posterior and anterior halves of the ribs.
         breasts, gas: [K, 5] ellipses: centre, half axes, cm of tissue or of gas.
-        lesions: what disease adds.
-        outlines: of each finding, points [N, 2] whose bounds are its box.
+        lesions: shapes that a disease adds.
+        outlines: points [N, 2] of each finding; their bounds are its box.
     """
 
     habitus: Habitus
@@ -88,23 +88,23 @@ class Thorax:
 
     @property
     def cardiothoracic_ratio(self) -> float:
-        """Return the width of the heart over the inner width of the thorax."""
+        """Return the width of the heart divided by the inner width of the thorax."""
         return float(np.ptp(self.heart[:, 0]) / np.ptp(np.concatenate(self.lungs)[:, 0]))
 
 
 def draw_findings(rng: np.random.Generator) -> frozenset[str]:
-    """Return at least one finding; the degenerative ones tend to come together, with age."""
+    """Return at least one finding. Findings of old age tend to come together."""
     age = rng.uniform()
     while True:
-        found = {name for name, (young, old) in PREVALENCE.items() if rng.uniform() < young + age * (old - young)}
-        if found:
-            return frozenset(found)
+        findings = {name for name, (young, old) in PREVALENCE.items() if rng.uniform() < young + age * (old - young)}
+        if findings:
+            return frozenset(findings)
 
 
 def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     """Return a thorax with these findings and no other.
 
-    Every part has its own random numbers: the same ``rng`` with other findings gives the same patient with those.
+    Every part has its own random numbers, so the same ``rng`` with other findings gives the same patient with those.
     Raises ``ValueError`` for a finding that cannot be drawn.
     """
     unknown = sorted(set(findings) - set(FINDINGS))
@@ -187,7 +187,7 @@ def _arms(body: Habitus, heads: Points) -> Stroke:
 
 
 def _draw_lungs(rng: np.random.Generator, body: Habitus) -> tuple[Points, Points]:
-    """Right and left lung: the rib cage's wall, a sharp costophrenic angle, the dome, the mediastinal side."""
+    """Return right and left lung, along rib cage, a sharp costophrenic angle, diaphragm and mediastinum."""
     scale = np.array([body.half_width, body.height])
     angle = rng.uniform(1.1, 1.17)
     lungs = []
@@ -201,7 +201,7 @@ def _draw_lungs(rng: np.random.Generator, body: Habitus) -> tuple[Points, Points
 
 
 def _draw_heart(rng: np.random.Generator, body: Habitus, enlarged: bool) -> Points:
-    """Heart silhouette; its width over that of the thorax is 0.38 to 0.48, enlarged 0.54 to 0.66."""
+    """Return the outline of a heart 0.38 to 0.48 times as wide as the thorax; if enlarged, 0.54 to 0.66 times."""
     small, large = rng.uniform(0.38, 0.48), rng.uniform(0.54, 0.66)
     width = 2 * body.half_width * (large if enlarged else small)
     right = rng.uniform(0.28, 0.36) * width
@@ -238,7 +238,7 @@ def _airways(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[Str
 
 
 def _draw_aorta(rng: np.random.Generator, body: Habitus, spine: Spine, tortuous: bool) -> Stroke:
-    """Ascending aorta, arch with its knob, descending aorta; tortuous: wide, high, bulging to the left, bent."""
+    """Return ascending aorta, arch with its knob, and descending aorta. A tortuous one is wide, high and bent left."""
     wide, out, high, bent = rng.uniform(size=4)
     k, h = body.half_width / 132, body.height
     knob = 20 + 4 * out + tortuous * (11 + 9 * out)
@@ -256,7 +256,7 @@ def _draw_aorta(rng: np.random.Generator, body: Habitus, spine: Spine, tortuous:
 
 
 def _draw_vessels(rng: np.random.Generator, body: Habitus) -> tuple[tuple[Stroke, ...], Points]:
-    """Branching trees out of both hila, thinner with each generation, and the hila."""
+    """Return trees of vessels that branch from both hila, thinner with each generation, and the hila."""
     w, h = body.half_width, body.height
     roots = np.array([(-0.3 * w, 0.46 * h), (0.3 * w, 0.42 * h)]) + rng.normal(0, 4, (2, 2))
     tips, headings = [], []
@@ -289,7 +289,7 @@ def _draw_breasts(rng: np.random.Generator, body: Habitus) -> Points:
 
 
 def _draw_gas(rng: np.random.Generator, body: Habitus) -> Points:
-    """Return the stomach bubble under the left dome and some gas of the bowel."""
+    """Return the gas of the stomach, under the left half of the diaphragm, and some gas of the bowel."""
     w, h = body.half_width, body.height
     bubble = rng.uniform((0.4 * w, 1.13 * h, 14, 9, 1.5), (0.6 * w, 1.18 * h, 34, 18, 5))
     bowel = rng.uniform((-0.7 * w, 1.28 * h, 9, 9, 0.5), (0.8 * w, 1.6 * h, 24, 24, 2.5), (rng.integers(0, 7), 5))

@@ -1,4 +1,4 @@
-"""From outlines in millimetres to maps in pixels: how a body lies on a film, and how its parts are drawn there."""
+"""Turns outlines in millimetres into maps in pixels: how a body lies on a film, and how its parts are drawn."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from cxr.phantom.skeleton import Points, Stroke
 Map = NDArray[np.float32]
 
 _SHIFT = 4  # fractional bits of cv2's drawing functions
-_COARSE = 256  # pixels along the longest side of maps that hold nothing sharp
+_COARSE = 256  # pixels along the longest side of maps that have no sharp edges
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How the body lies on the film: ``matrix`` [2, 3] takes mm to pixels of a film of ``height`` x ``width``."""
+    """How the body lies on the film: ``matrix`` [2, 3] maps mm to pixels of a film of ``height`` x ``width``."""
 
     matrix: NDArray[np.float64]
     height: int
@@ -34,7 +34,7 @@ class Pose:
         return pixels
 
     def box(self, points: Points) -> NDArray[np.float32]:
-        """Return the bounds xyxy of points [N, 2] given in mm, in pixels, cut at the film's border."""
+        """Return the bounds of points [N, 2] in mm: a box xyxy in pixels, clipped to the film."""
         pixels = self.apply(points)
         corners = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
         box: Map = np.clip(corners, 0, [self.width, self.height] * 2).astype(np.float32)
@@ -42,7 +42,7 @@ class Pose:
 
 
 class Canvas:
-    """Draws outlines and strokes given in mm as maps float32 [H, W] in 0..1, edges smoothed over ``blur`` mm."""
+    """Draws outlines and strokes in mm as maps float32 [H, W] in 0..1 whose edges are smoothed over ``blur`` mm."""
 
     def __init__(self, pose: Pose) -> None:
         self.pose = pose
@@ -54,27 +54,27 @@ class Canvas:
         self.grid: Map = ((grid - pose.matrix[:, 2]) @ inverse.T).astype(np.float32)  # mm at each coarse pixel
 
     def fill(self, outlines: Sequence[Points], blur: float = 0.5) -> Map:
-        """Return the union of outlines."""
+        """Return a map of the union of outlines."""
         picture = np.zeros(self.shape, np.uint8)
         for outline in outlines:
             cv2.fillPoly(picture, [self._fixed(outline)], 255, cv2.LINE_AA, _SHIFT)
         return self._map(picture, blur)
 
     def stroke(self, *strokes: Stroke, levels: Sequence[float] = (), blur: float = 0.5, wall: float = 0.0) -> Map:
-        """Return strokes at ``levels`` 0..1 (1 without), the last on top; with a ``wall`` of that many mm, tubes.
+        """Return a map of strokes with values ``levels`` in 0..1 (default 1); later strokes cover earlier ones.
 
-        The inside of a tube has two thirds of its wall's level.
+        With ``wall``, the strokes become tubes with walls of so many mm; the inside has two thirds of the wall's value.
         """
         picture = np.zeros(self.shape, np.uint8)
         for stroke, level in zip(strokes, levels or [1.0] * len(strokes), strict=True):
             self._lines(picture, stroke.lines, stroke.width, 255 * level)
             if wall and stroke.width * self.pose.scale > 3:
-                inside = [_lengthened(line, wall) for line in stroke.lines]  # the ends are open
+                inside = [_lengthened(line, wall) for line in stroke.lines]  # so that the ends are open
                 self._lines(picture, inside, stroke.width - 2 * wall, 170 * level)
         return self._map(picture, blur)
 
     def thickness(self, silhouette: Map, saturation: float) -> Map:
-        """Return 0..1: the relative thickness of a rounded body behind a silhouette, full ``saturation`` mm inside."""
+        """Return the relative thickness 0..1 of a rounded body: 1 from ``saturation`` mm inside the silhouette on."""
         coarse = self.coarse(silhouette)
         inside = cv2.distanceTransform((coarse > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
         full = saturation * self.pose.scale / self.step
@@ -105,7 +105,7 @@ class Canvas:
         return np.asarray(cv2.resize(coarse, self.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
     def texture(self, rng: np.random.Generator, grains: Sequence[float]) -> Map:
-        """Return coarse noise of mean 0 and deviation about 1, the sum of grains of so many mm."""
+        """Return coarse noise of mean 0 and deviation about 1: a sum of noise with grains of these sizes in mm."""
         total = np.zeros(self.grid.shape[:2], np.float32)
         for grain in grains:
             cells = [max(2, round(side / self.pose.scale / grain)) for side in self.shape]
@@ -118,7 +118,7 @@ class Canvas:
         cv2.polylines(picture, fixed, False, level, max(1, round(width * self.pose.scale)), cv2.LINE_AA, _SHIFT)
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
-        # cv2 counts from the middle of the first pixel, boxes from its corner
+        # cv2 has its origin in the middle of the first pixel, boxes have theirs in its corner
         return np.asarray(np.rint((self.pose.apply(points) - 0.5) * 2**_SHIFT), np.int32)
 
     def _map(self, picture: NDArray[np.uint8], blur: float) -> Map:

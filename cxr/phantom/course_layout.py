@@ -1,4 +1,4 @@
-"""Files of the course layout as the hospital's are: films, marks, tables; what ``read_course`` reads."""
+"""Writes films, marks and tables in the layout of the hospital's course, which ``read_course`` reads."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +20,11 @@ TABLES: dict[str, tuple[str, ...]] = {
 
 
 def write_film(paths: Sequence[Path], pixels: NDArray[np.uint16], patient: str, source: str) -> None:
-    """Write one film under all its names: 12-bit MONOCHROME1 LOG, ``pixels`` [H, W] stored values 0..4095.
+    """Write one film to all ``paths``: 12-bit MONOCHROME1 LOG, ``pixels`` [H, W] are stored values 0..4095.
 
-    ``source`` is what the UIDs follow from. No name ever holds half a film. The course has a copy of the film for
-    each finding; here they are hard links, which no reader can tell from copies and which save the disk and the time
-    (nearly half of both), or copies where the file system has no links.
+    The UIDs are computed from ``source``. No path ever holds half a film. The course has a copy of a film for each of
+    its findings. Here these are hard links, which look the same to any reader and save nearly half of disk and time;
+    they are copies where the file system has no links.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_film(paths: Sequence[Path], pixels: NDArray[np.uint16], patient: str, 
 
 
 def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) -> None:
-    """Write a mark: one white rectangle, ``box`` xyxy in pixels, filled on black, as lossy JPEG."""
+    """Write a mark as lossy JPEG: one filled white rectangle on black; ``box`` is xyxy in pixels."""
     x0, y0, x1, y1 = np.rint(box).astype(int)
     mark = np.zeros((height, width), np.uint8)
     mark[y0:y1, x0:x1] = 255
@@ -50,7 +50,7 @@ def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) ->
 
 
 def write_tables(root: Path, rows: Mapping[str, Iterable[Sequence[object]]]) -> None:
-    """Write the csv files, UTF-8, from the rows of each."""
+    """Write a csv file in UTF-8 for each name in ``rows``."""
     for name, columns in TABLES.items():
         with (root / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([columns, *rows[name]])

@@ -1,7 +1,7 @@
-"""From the geometry of a thorax to the stored values of a film: attenuation in layers, then beam, noise and window.
+"""Turns the geometry of a thorax into the stored values of a film: attenuation in layers, then noise and window.
 
-The layers follow Beer and Lambert: each holds what its part adds to mu * thickness along the ray, so that the film
-is exp(-sum of layers), and one without ribs, or without vessels, is the same sum without that layer.
+The layers follow the law of Beer and Lambert: each one is what its part adds to mu * thickness along the ray. The film
+is exp(-sum of layers). A film without ribs, or without vessels, is the same sum without that layer.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from cxr.phantom.anatomy import Thorax
 from cxr.phantom.canvas import Canvas, Map, Pose
 from cxr.phantom.skeleton import CIRCLE, Points, Stroke
 
-_SOFT_MU = 0.2  # of water, per cm, in a chest beam of about 70 keV effective
-_AIR_SHARE = 0.74  # of an inflated lung's volume
+_SOFT_MU = 0.2  # attenuation of water per cm, in a chest beam of about 70 keV effective
+_AIR_SHARE = 0.74  # share of air in the volume of an inflated lung
 
 
 def draw_pose(rng: np.random.Generator, thorax: Thorax, size: int) -> Pose:
-    """Return a pose that keeps both lungs on the film: turned up to 3 degrees, off the centre, near or far."""
+    """Return a pose with both lungs on the film: turned by up to 3 degrees, moved from the centre, near or far."""
     angle = np.radians(np.clip(rng.normal(0, 1.2), -3, 3))
     sin, cos = np.sin(angle), np.cos(angle)
     turn = np.array([[cos, -sin], [sin, cos]])
@@ -35,7 +35,7 @@ def draw_pose(rng: np.random.Generator, thorax: Thorax, size: int) -> Pose:
 
 
 def attenuate(thorax: Thorax, pose: Pose, rng: np.random.Generator) -> dict[str, Map]:
-    """Return what each part adds to the attenuation, float32 [H, W]: their sum is the body's, air outside is 0."""
+    """Return the attenuation of each part, float32 [H, W]. Their sum is that of the body; air outside is 0."""
     canvas = Canvas(pose)
     of_body, of_lungs, of_opacities = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
     layers = {"soft": _soft(canvas, thorax, of_body)}
@@ -45,7 +45,7 @@ def attenuate(thorax: Thorax, pose: Pose, rng: np.random.Generator) -> dict[str,
 
 
 def _soft(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
-    """Muscle, fat and abdomen, as if the chest held no air; stomach and bowel hold gas."""
+    """Return muscle, fat and abdomen, with gas in stomach and bowel, but as if there were no air in the chest."""
     body = thorax.habitus
     silhouette = np.maximum(canvas.fill([thorax.trunk], 0.8), canvas.stroke(thorax.arms, blur=0.8))
     down = canvas.grid[..., 1] / body.height
@@ -61,7 +61,10 @@ def _soft(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
 def _chest(
     canvas: Canvas, thorax: Thorax, of_lungs: np.random.Generator, of_opacities: np.random.Generator
 ) -> dict[str, Map]:
-    """Lungs (negative: air for tissue) and what replaces their air, each taking its share of what is left."""
+    """Return the lungs, which are negative (air in place of tissue), and the parts that replace some of their air.
+
+    Each such part takes its share of the air that the parts before it have left.
+    """
     body = thorax.habitus
     fields = canvas.fill(thorax.lungs, 0.7)
     depth = (11.5 + 3.5 * body.stout) * (0.38 + 0.62 * canvas.thickness(fields, 48))
@@ -86,7 +89,7 @@ def _chest(
 
 
 def _aorta(canvas: Canvas, thorax: Thorax) -> Map:
-    # what lies in the bend of the arch (great vessels, fat, nodes) holds no air either
+    # great vessels, fat and nodes in the bend of the arch contain no air either
     bend = canvas.fill([line[: len(line) // 2] for line in thorax.aorta.lines], 1.0)
     return np.maximum(bend, canvas.stroke(thorax.aorta, blur=1.0))
 
@@ -98,7 +101,7 @@ def _rounded(canvas: Canvas, outline: Points) -> Map:
 
 
 def _vessels(canvas: Canvas, thorax: Thorax) -> Map:
-    """Branches, the thinner the fainter, out of blurred hila."""
+    """Return the vessels, thin branches fainter than wide ones, and the blurred hila."""
     thin_first = thorax.vessels[::-1]
     branches = canvas.stroke(*thin_first, levels=[0.08 + 0.09 * stroke.width for stroke in thin_first], blur=0.7)
     hila = canvas.fine(canvas.bumps(thorax.hila))
@@ -106,7 +109,7 @@ def _vessels(canvas: Canvas, thorax: Thorax) -> Map:
 
 
 def _opacities(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
-    """Ill-defined, cloudy patches: smooth bumps broken up by texture."""
+    """Return cloudy patches without sharp borders: smooth bumps with texture."""
     cloud = canvas.bumps(thorax.lesions.opacities) * np.exp(0.45 * canvas.texture(rng, (24, 12, 6)))
     return canvas.fine(1 - np.exp(-cloud))
 
@@ -133,47 +136,47 @@ def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
 
 
 def expose(attenuation: Map, pose: Pose, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Return the 12-bit stored values [H, W] of a film, MONOCHROME1 and LOG: high where little attenuates.
+    """Return the 12-bit stored values [H, W] of a film, MONOCHROME1 and LOG: high where the attenuation is low.
 
-    Scattered, with quantum noise, then windowed as the machine does it, with markers and collimation. The course's
-    normalisation clip(-ln((1 + x) / 4096) / 2.5, 0, 1) gives the picture with air dark.
+    The film has scatter, quantum noise, the window of a machine, markers and collimation. The normalisation of the
+    course, clip(-ln((1 + x) / 4096) / 2.5, 0, 1), gives the picture with air dark.
     """
     return expose_alike([attenuation], pose, rng)[0]
 
 
 def expose_alike(attenuations: Sequence[Map], pose: Pose, rng: np.random.Generator) -> list[NDArray[np.uint16]]:
-    """Return a film [H, W] of each attenuation, as ``expose`` does, with dose, noise, window and markers of the first.
+    """Return a film [H, W] of each attenuation, all with the dose, noise, window and markers of the first.
 
-    Films of the same body with and without some of its layers then differ by these layers, and by the little that they
-    scatter and absorb of the quanta. The first film is the one that ``expose`` gives.
+    So films of one body with and without some layers differ only by these layers, and by the few quanta that they
+    scatter and absorb. The first film is the same as the one of ``expose``.
     """
     streams = [rng, *(deepcopy(rng) for _ in attenuations[1:])]
-    seen = [_detect(attenuation, pose, own) for attenuation, own in zip(attenuations, streams, strict=True)]
+    seen = [_detect(attenuation, pose, stream) for attenuation, stream in zip(attenuations, streams, strict=True)]
     films = []
-    for one, own in zip(seen, streams, strict=True):
-        picture = _window(one, seen[0], own)
-        _mark(picture, pose, own)
+    for one, stream in zip(seen, streams, strict=True):
+        picture = _window(one, seen[0], stream)
+        _mark(picture, pose, stream)
         films.append(np.asarray(np.rint(4096 * np.exp(np.float32(-2.5) * picture) - 1), np.uint16))
     return films
 
 
 def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
-    """Return the attenuation as the detector sees it: with scatter from about 25 mm around, and quantum noise."""
+    """Return the attenuation as the X-ray detector sees it: with scatter from about 25 mm around and quantum noise."""
     primary = np.exp(-np.maximum(attenuation, 0))
-    step = 4.0 * pose.scale  # scatter is smooth: pixels of 4 mm will do
+    step = 4.0 * pose.scale  # scatter is smooth, so pixels of 4 mm are enough
     small = cv2.resize(np.minimum(primary, 0.3), None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
     veil = cv2.GaussianBlur(small, (0, 0), 25 / 4) * rng.uniform(0.03, 0.14)
     primary += cv2.resize(veil.astype(np.float32), primary.shape[::-1], interpolation=cv2.INTER_LINEAR)
     seen = -np.log(primary)
     quanta = rng.uniform(0.0015, 0.005)
     noise: Map = rng.standard_normal(primary.shape, dtype=np.float32)
-    if pose.scale > 1.5:  # the detector's own unsharpness: 0.3 mm
+    if pose.scale > 1.5:  # the X-ray detector blurs over 0.3 mm
         noise = 2 * np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.3 * pose.scale), np.float32)
     return np.asarray(seen + noise * np.float32(quanta) / np.sqrt(primary), np.float32)
 
 
 def _window(seen: Map, film: Map, rng: np.random.Generator) -> Map:
-    """Return the picture 0..1, air dark, as a machine shows it: a window from the values of ``film``, and a curve."""
+    """Return the picture in 0..1, air dark, as a machine shows it. ``film`` decides the window; a curve follows."""
     height, width = film.shape
     inner = film[height // 8 : height * 7 // 8 : 4, width // 8 : width * 7 // 8 : 4]
     dark, bright = np.percentile(inner, (4, 97))
@@ -184,7 +187,7 @@ def _window(seen: Map, film: Map, rng: np.random.Generator) -> Map:
 
 
 def _mark(picture: Map, pose: Pose, rng: np.random.Generator) -> None:
-    """Put a side marker, perhaps a line of text, leads and collimation on the picture."""
+    """Draw a side marker, sometimes text and ECG leads, and collimation on the picture."""
     height, width = picture.shape
     unit = max(height, width) / 512
     on_right = rng.uniform() < 0.8  # the patient's right is on the film's left

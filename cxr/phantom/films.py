@@ -1,4 +1,4 @@
-"""Phantom films: chest radiographs drawn from geometry, whose findings and boxes are known, in the course layout."""
+"""Phantom films: chest radiographs drawn from geometry, in the course layout. All findings and boxes are known."""
 
 import json
 import os
@@ -21,17 +21,17 @@ from cxr.phantom.exposure import attenuate, draw_pose, expose
 from cxr.progress import track
 from cxr.read.workers import in_order
 
-_DRAWING = 1  # counts up when the same seed gives other films
-_STAMP = "phantom.json"  # the settings, beside a complete set
-_UNFINISHED = "phantom.unfinished.json"  # the same while it is drawn, written before the first film
+_DRAWING = 1  # raised when the same seed gives other films than before
+_STAMP = "phantom.json"  # the settings of a complete set
+_UNFINISHED = "phantom.unfinished.json"  # the settings of a set that is being drawn, written before the first film
 _LOCK = ".phantom.lock"
-_BEFORE_A_FILM = {_LOCK, "phantom.unfinished.part"}  # all that a drawing killed before its first film may leave
+_BEFORE_A_FILM = {_LOCK, "phantom.unfinished.part"}  # the files left when drawing is killed before the first film
 
-_Rows = dict[str, list[tuple[object, ...]]]  # of each table
+_Rows = dict[str, list[tuple[object, ...]]]  # name of a table → its rows
 
 
 class PhantomError(ValueError):
-    """A folder that holds other films than those asked for."""
+    """The error of a folder that does not hold the films that were asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class Phantom:
 
     Args:
         pixels: [H, W] uint16, 12-bit stored values: MONOCHROME1, LOG.
-        boxes: of each finding, float32 [4] absolute xyxy in pixels; empty on a normal film.
-        layers: float32 [H, W] each, what a part (ribs, clavicles, lungs, heart, vessels …) adds to the attenuation.
-        thorax: the geometry behind it, mm.
+        boxes: box of each finding, float32 [4] absolute xyxy in pixels; empty on a normal film.
+        layers: attenuation of each part (ribs, clavicles, lungs, heart, vessels …), float32 [H, W].
+        thorax: the geometry of the patient in mm.
     """
 
     pixels: NDArray[np.uint16]
@@ -54,8 +54,8 @@ class Phantom:
 def draw_phantom(rng: np.random.Generator, size: int, findings: Collection[str] | None = None) -> Phantom:
     """Return a film, ``size`` pixels along its longest side, with these findings and no other.
 
-    ``None`` draws one finding or more, () gives a normal film. The same ``rng`` with other findings gives the same
-    patient, pose and exposure with those. Raises ``ValueError`` for a finding that cannot be drawn.
+    With ``None`` at least one finding is chosen at random; () gives a normal film. The same ``rng`` with other findings
+    gives the same patient, pose and exposure with those. Raises ``ValueError`` for a finding that cannot be drawn.
     """
     of_findings, of_patient, of_film = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
     thorax = draw_thorax(of_patient, draw_findings(of_findings) if findings is None else findings)
@@ -75,14 +75,14 @@ def write_course_layout(
 ) -> None:
     """Draw a data set into ``root`` in the layout of the hospital's course, with ``test_truth.csv`` for scoring.
 
-    ``films`` and ``test_films`` are drawn ``size`` pixels along their longest side, one patient in ten with a second
-    film; ``normal_fraction`` of the patients bear no finding. ``rare``, {finding: share}, keeps findings on so many of
-    the training patients as that share of ``films``; the test films are as always. The films depend on ``seed`` only,
-    not on ``workers`` (processes; None: one a core). A set that is there is left as it is, an
-    interrupted one completed. With ``draw`` False nothing is written at all.
+    The set has ``films`` to train with and ``test_films``, each ``size`` pixels along its longest side. One patient in
+    ten has a second film. ``normal_fraction`` of the patients have no finding. ``rare``, {finding: share}, makes
+    findings rare in training: at most ``share * films`` patients keep the finding. The films depend on ``seed`` only,
+    not on ``workers`` (number of processes; None means one for each core). A complete set is left as it is, an
+    interrupted one is completed. With ``draw`` False nothing is written.
 
-    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or anything of another origin; with
-    ``draw`` False also when the set is not there as a whole.
+    Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or other files. With ``draw`` False it
+    is raised also when the set is not complete.
     """
     if unknown := sorted(set(rare or {}) - set(FINDINGS)):
         raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
@@ -108,7 +108,7 @@ def write_course_layout(
 
 
 def undrawn(root: Path, settings: Mapping[str, object]) -> PhantomError:
-    """Return the error of phantoms that were to be read and are not there: which they are, and what to type."""
+    """Return the error for phantoms that are to be read but were never drawn: which ones, and what to type."""
     asked = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "drawing")
     return PhantomError(
         f"{root}: the phantoms that the checkpoint was trained with are not there, or not all of them, and none are"
@@ -119,7 +119,7 @@ def undrawn(root: Path, settings: Mapping[str, object]) -> PhantomError:
 
 @dataclass(frozen=True)
 class _Job:
-    """One film to draw: of which patient, with what, and the files it goes to (one for each finding)."""
+    """One film to draw: its patient, its findings, and its files (one for each finding)."""
 
     id: str
     patient: int
@@ -133,34 +133,34 @@ class _Job:
 def _plan(
     films: int, test_films: int, seed: int, normal_fraction: float, rare: Mapping[str, float] = MappingProxyType({})
 ) -> list[_Job]:
-    """Return what to draw, the same for the same arguments; a patient is either in training or in test."""
+    """Return the films to draw, the same for the same arguments. A patient is either in training or in test."""
     rng = np.random.default_rng([seed, _DRAWING])
     jobs: list[_Job] = []
     numbers: Counter[str] = Counter()
     for wanted, test in ((films, False), (test_films, True)):
         shots = _shots(rng, wanted)
         normal = rng.permutation(len(shots)) < round(normal_fraction * len(shots))
-        found_in = [() if healthy else tuple(sorted(draw_findings(rng))) for healthy in normal]
+        of_patients = [() if healthy else tuple(sorted(draw_findings(rng))) for healthy in normal]
         if not test:
-            found_in = _rarefied(found_in, {name: round(share * films) for name, share in rare.items()})
-        for count, found in zip(shots, found_in, strict=True):
+            of_patients = _rarefied(of_patients, {name: round(share * films) for name, share in rare.items()})
+        for count, findings in zip(shots, of_patients, strict=True):
             patient = jobs[-1].patient + 1 if jobs else 1
             for shot in range(count):
-                folders = ["test"] if test else [f"train/{name}" for name in found or (NORMAL,)]
+                folders = ["test"] if test else [f"train/{name}" for name in findings or (NORMAL,)]
                 numbers.update(folders)
                 files = tuple(f"{folder}/image/{_file_name(numbers[folder], test)}" for folder in folders)
                 film_id = f"TDR{patient % 7 + 1:02d}_20180315_{patient:05d}{shot}"
-                jobs.append(_Job(film_id, patient, shot, seed, found, files, test))
+                jobs.append(_Job(film_id, patient, shot, seed, findings, files, test))
     return jobs
 
 
-def _rarefied(found_in: Sequence[tuple[str, ...]], left: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Return the patients' findings, those in ``left`` with its first so many bearers only."""
+def _rarefied(of_patients: Sequence[tuple[str, ...]], limits: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Return the findings of each patient; only the first so many patients keep a finding in ``limits``."""
     seen: Counter[str] = Counter()
     rarefied = []
-    for found in found_in:
-        seen.update(found)
-        rarefied.append(tuple(name for name in found if seen[name] <= left.get(name, len(found_in))))
+    for findings in of_patients:
+        seen.update(findings)
+        rarefied.append(tuple(name for name in findings if seen[name] <= limits.get(name, len(of_patients))))
     return rarefied
 
 
@@ -184,7 +184,7 @@ def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Ro
 
 
 def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
-    """Write the files of one film that are not there yet; return its rows of the tables."""
+    """Write those files of a film that do not exist yet; return its rows of the tables."""
     rng = np.random.default_rng([job.seed, job.patient, job.shot])
     thorax = draw_thorax(np.random.default_rng([job.seed, job.patient]), job.findings)
     pose = draw_pose(rng, thorax, size)
@@ -194,7 +194,7 @@ def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
         write_film(paths, _take(rng, thorax, pose).pixels, f"PHANTOM{job.patient:05d}", f"{job.seed} {job.id}")
     if job.test:
         return _test_rows(job, pose, boxes)
-    for path, name in zip(paths, job.findings, strict=False):  # a normal film has a path and no finding
+    for path, name in zip(paths, job.findings, strict=False):  # a normal film has a path but no finding
         write_mark(path.parents[1] / "mark" / f"{path.name}.jpg", pose.width, pose.height, boxes[name])
     return _train_rows(job, pose)
 
@@ -227,12 +227,12 @@ def _test_rows(job: _Job, pose: Pose, boxes: Mapping[str, NDArray[np.float32]]) 
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Raise ``PhantomError`` unless ``root`` is absent, empty or bears a stamp of this module; nothing is written."""
+    """Raise ``PhantomError`` unless ``root`` is absent, empty, or has settings that this module has written."""
     if root.exists() and not root.is_dir():
         raise PhantomError(f"{root} is a file, expected a folder for phantom films: give data.root another one")
     there = sorted(path.name for path in root.iterdir()) if root.exists() else []
     foreign = [name for name in there if name not in _BEFORE_A_FILM]
-    # in this order: a drawing that another process ends now goes from the second name to the first
+    # In this order, because a process that ends its drawing now renames the first of these files to the second
     if foreign and not any((root / name).is_file() for name in (_UNFINISHED, _STAMP)):
         raise PhantomError(
             f"{root} holds {len(foreign)} files or folders that are no phantom films (first: {foreign[0]}), expected "

@@ -1,4 +1,4 @@
-"""Phantom films with and without ribs, clavicles and vessels, and where bone, lung and heart are."""
+"""Phantom films with and without ribs, clavicles and vessels, with masks of bone, lung and heart."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,27 @@ from cxr.phantom.canvas import Canvas, Map, Pose
 from cxr.phantom.exposure import attenuate, draw_pose, expose_alike
 
 PARTS = ("bone", "lung", "heart")
-"""What a network is to outline, in the order of its maps."""
+"""The parts that a network learns to outline, in the order of its maps."""
 
 SUPPRESSED = ("ribs", "clavicles", "vessels")
-"""Layers of ``cxr.phantom.exposure.attenuate`` that go; spine, shoulders and calcium stay: findings lie there."""
+"""Layers of ``cxr.phantom.exposure.attenuate`` that are removed. Spine, shoulders and calcium stay, because there are
+findings in them."""
 
 
 _BONES = ("ribs", "clavicles", "spine", "shoulders")
 
 
-_BONE = 0.04  # of attenuation, about a tenth of a rib's: blurred edges do not count
+_BONE = 0.04  # least attenuation of bone, about a tenth of a rib's, so that blurred edges are left out
 
 
 @dataclass(frozen=True, eq=False)
 class LayeredFilm:
-    """A film with what is hidden on a real one.
+    """A film with the layers and masks that nobody knows of a real film.
 
     Args:
         pixels: [H, W] uint16, 12-bit stored values: MONOCHROME1, LOG.
         without: the same film without ``SUPPRESSED``.
-        masks: bool [3, H, W], where ``PARTS`` are.
+        masks: bool [3, H, W], the places of ``PARTS``.
     """
 
     pixels: NDArray[np.uint16]
@@ -49,7 +50,7 @@ def draw_layered(thorax: Thorax, rng: np.random.Generator, size: int) -> Layered
 
 
 def _organs(thorax: Thorax, pose: Pose) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where lung and heart are, bool [H, W]; lung as readers outline it: not where heart or mediastinum lie."""
+    """Return masks of lung and heart, bool [H, W]. As readers outline it, the lung excludes heart and mediastinum."""
     canvas = Canvas(pose)
     filled: list[Map] = [canvas.fill(o) for o in (thorax.lungs, [thorax.heart], [thorax.mediastinum])]
     lung, heart, mediastinum = (one > 0.5 for one in filled)

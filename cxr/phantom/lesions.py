@@ -1,6 +1,6 @@
-"""What disease adds to a thorax, drawn at random: calcium, osteophytes, apical caps, opacities. No pixels.
+"""Draws at random what diseases add to a thorax: calcium, osteophytes, apical caps, opacities. No pixels yet.
 
-A large heart, a tortuous aorta and a curved spine are other shapes of the same parts: see anatomy and skeleton.
+A large heart, a tortuous aorta and a curved spine are not here: they are shapes of parts in anatomy and skeleton.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from cxr.phantom.skeleton import SIDES, T1, Habitus, Points, Spine, Stroke, smoo
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
-    """Lesions in mm; empty where there are none.
+    """The lesions of one patient in mm. A kind that is absent is empty.
 
     Args:
         calcium: arcs and flecks on the wall of the aortic knob.
-        bridges, sclerosis: osteophytes that bridge discs, hardened end-plates.
-        bridged: outlines of the vertebrae they stand on.
+        bridges, sclerosis: osteophytes that bridge discs, and hardened end-plates.
+        bridged: outlines of the vertebrae with osteophytes.
         caps: outlines of the thickened pleura under each apex.
         opacities: [K, 5] bumps in the lungs: centre, radii, density.
     """
@@ -30,7 +30,7 @@ class Lesions:
     opacities: Points
 
     def only(self, calcium: bool, spondylosis: bool, caps: bool, opacities: bool) -> "Lesions":
-        """Return those of these kinds."""
+        """Return the lesions without those of the kinds that are False."""
         none = Stroke((), 1.0)
         return Lesions(
             calcium=self.calcium if calcium else none,
@@ -45,7 +45,7 @@ class Lesions:
 def draw_lesions(
     rng: np.random.Generator, body: Habitus, spine: Spine, lungs: tuple[Points, Points], aorta: Stroke
 ) -> Lesions:
-    """Return all lesions that fit this body, each kind from random numbers of its own."""
+    """Return lesions of all kinds for this body. Each kind has its own random numbers."""
     of_calcium, of_spurs, of_caps, of_opacities = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=4))
     return Lesions(
         _draw_calcium(of_calcium, aorta),
@@ -57,7 +57,7 @@ def draw_lesions(
 
 def _draw_calcium(rng: np.random.Generator, aorta: Stroke) -> Stroke:
     """Return arcs along the wall of the aortic knob, and a few flecks beside them."""
-    knob = aorta.lines[0][32]  # where the arch turns down: between the fourth and fifth point it is drawn through
+    knob = aorta.lines[0][32]  # where the arch turns down, between the fourth and fifth point of its curve
     radius = aorta.width / 2 - 1.5
     arcs = []
     for start, end in rng.uniform(((-2.5, -0.7), (-0.3, 0.6)), ((-2.0, 0.0), (0.1, 1.0))):
@@ -71,10 +71,10 @@ def _draw_calcium(rng: np.random.Generator, aorta: Stroke) -> Stroke:
 
 
 def _draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, Stroke, tuple[Points, ...]]:
-    """Return bridges over the discs, hardened end-plates, and the outlines of the 8 or 9 vertebrae concerned."""
+    """Return bridges over the discs, hardened end-plates, and the outlines of the 8 or 9 vertebrae that have them."""
     count = int(rng.integers(8, 10))
     first = T1 + int(rng.integers(3, 13 - count))  # T4 at the highest, T12 at the lowest
-    full_side = -1.0 if rng.uniform() < 0.75 else 1.0  # the pulse of the aorta keeps the left side free in most
+    full_side = -1.0 if rng.uniform() < 0.75 else 1.0  # the aorta's pulse keeps the left side free in most patients
     bridges, plates = [], []
     for upper in range(first, first + count - 1):
         for side in SIDES:
@@ -87,7 +87,7 @@ def _draw_osteophytes(rng: np.random.Generator, spine: Spine) -> tuple[Stroke, S
 
 
 def _bridge(spine: Spine, upper: int, side: float, bulge: float) -> Points:
-    """Return the way of an osteophyte from the flank of one vertebra to that of the next, ``bulge`` half widths out."""
+    """Return the line of an osteophyte from one vertebra to the next; it bulges by ``bulge`` half widths."""
     above = spine.place(upper, np.array([(0.95, 0.1), (1.12, 0.75), (bulge, 1.25)]) * (side, 1))
     below = spine.place(upper + 1, np.array([(bulge, -1.25), (1.12, -0.75), (0.95, -0.1)]) * (side, 1))
     middle = (above[-1:] + below[:1]) / 2

@@ -1,7 +1,7 @@
-"""Phantom patients: a film and a series each, drawn apart, so that neither tells the whole of the label.
+"""Phantom patients with a film and a series each, so that neither of the two alone shows whether a patient is ill.
 
-The heart on the film and the lungs in the series are of one patient by name only: each is drawn with its own finding or
-without, and the patient is ill where either has one.
+Film and series of a patient are drawn independently, each with or without its finding. The patient is ill if at least
+one of them has its finding.
 """
 
 import csv
@@ -25,10 +25,10 @@ from cxr.read.workers import in_order
 TABLE = "patients.csv"
 DISEASE = "disease"
 ON_FILM, IN_VOLUME = "cardiac_hypertrophy", EFFUSION
-"""What makes a patient ill: the one on the film, or the other in the series."""
+"""The two findings that make a patient ill: one is drawn on films, the other in series."""
 
 _STAMP, _LOCK = "patients.json", ".patients.lock"
-_DRAWING = 1  # counts up when the same seed gives other patients
+_DRAWING = 1  # raised when the same seed gives other patients than before
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def draw_patients(
     workers: int | None = None,
     draw: bool = True,
 ) -> None:
-    """Draw patients into ``root``, with their table; the arguments are those of ``read_phantom_patients``.
+    """Draw patients into ``root``, with their table. The arguments are those of ``read_phantom_patients``.
 
-    Raises ``PhantomError`` where ``root`` holds other patients than these, or other things; with ``draw`` False also
-    where they are not there.
+    Raises ``PhantomError`` if ``root`` holds other patients than these, or other files. With ``draw`` False it is
+    raised also if the patients are not there.
     """
     root = Path(root)
     settings = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
@@ -93,14 +93,14 @@ def _draw(root: Path, jobs: Sequence[_Job], film_size: int, series_size: int, se
 
 
 def _draw_patient(root: Path, film_size: int, series_size: int, seed: int, job: _Job) -> None:
-    """Write a patient's film and series unless they are there."""
+    """Write a patient's film and series unless they exist."""
     source = f"{seed} {job.name}"
     film, series = root / _film(job), root / _series(job)
     rng = np.random.default_rng([seed, job.number])
     phantom = draw_phantom(rng, film_size, (ON_FILM,) if job.on_film else ())
     if not film.exists():
         write_film([film], phantom.pixels, job.name, source)
-    if not series.exists():  # written beside and renamed: a folder of that name holds all its slices
+    if not series.exists():  # it is written under another name and renamed, so it is complete if it exists
         drawn = draw_series(rng, series_size, (IN_VOLUME,) if job.in_volume else ())
         part = series.with_name(f".{series.name}.{os.getpid()}")
         write_series(part, drawn, job.name, source, seed=job.number)

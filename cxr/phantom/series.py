@@ -1,4 +1,4 @@
-"""Phantom series: CT-like and MR-like volumes of a drawn thorax whose findings are known, as DICOM files."""
+"""Phantom series: CT-like and MR-like volumes of a drawn thorax as DICOM files. All findings are known."""
 
 import csv
 import json
@@ -22,14 +22,14 @@ __all__ = ["FINDINGS", "DrawnSeries", "draw_series", "write_phantom_volume", "wr
 
 TABLE = "studies.csv"
 LESIONS = "lesions.csv"
-"""Beside the table: the box of each finding, mm from the volume's middle to the head, the back and the left."""
+"""File with the box of each finding, in mm from the middle of the volume towards head, back and left."""
 
-_DRAWING = 2  # counts up when the same seed gives other series
-_STAMP = "phantom_volume.json"  # the settings, beside a complete set
-_UNFINISHED = "phantom_volume.unfinished.json"  # the same while it is drawn
+_DRAWING = 2  # raised when the same seed gives other series than before
+_STAMP = "phantom_volume.json"  # the settings of a complete set
+_UNFINISHED = "phantom_volume.unfinished.json"  # the settings of a set that is being drawn
 _LOCK = ".phantom.lock"
-_SHARE = 0.45  # of the studies that bear a finding; each of its own, so that a quarter are normal
-_DONE = ".done"  # in a folder whose slices are all there
+_SHARE = 0.45  # of the studies have a finding, each finding independently; so about a quarter are normal
+_DONE = ".done"  # a file in each folder that has all its slices
 
 Settings = dict[str, float | str]
 
@@ -44,11 +44,11 @@ def write_phantom_volume(
     workers: int | None = None,
     draw: bool = True,
 ) -> None:
-    """Draw ``studies`` series to train with and ``test_studies`` to test into ``root``, one patient each.
+    """Draw ``studies`` series to train with and ``test_studies`` to test with into ``root``, one for each patient.
 
-    They depend on ``seed`` only, not on ``workers`` (processes; None: one a core). A set that is there is left as it
-    is, an interrupted one completed. Raises ``PhantomError`` when ``root`` holds a set drawn with other settings, or
-    anything of another origin; with ``draw`` False also when the set is not there as a whole.
+    They depend on ``seed`` only, not on ``workers`` (number of processes; None means one for each core). A complete set
+    is left as it is, an interrupted one is completed. Raises ``PhantomError`` when ``root`` holds a set drawn with
+    other settings, or other files. With ``draw`` False it is raised also when the set is not complete.
     """
     root = Path(root)
     settings: Settings = {"studies": studies, "test_studies": test_studies, "size": size, "modality": modality}
@@ -72,7 +72,7 @@ def write_phantom_volume(
 
 @dataclass(frozen=True)
 class _Job:
-    """One series to draw, all of it a function of the fields."""
+    """One series to draw. The fields decide all its values."""
 
     number: int
     seed: int
@@ -100,7 +100,7 @@ def _draw(root: Path, jobs: list[_Job], workers: int) -> list[dict[str, tuple[fl
 
 
 def _draw_one(root: Path, job: _Job) -> dict[str, tuple[float, ...]]:
-    """Write the slices of one series unless all are there; return the boxes of its findings."""
+    """Write the slices of a series unless all exist; return the boxes of its findings."""
     drawn, folder = job.draw(), root / job.folder
     if not (folder / _DONE).exists():
         write_series(folder, drawn, job.patient, f"{job.seed} {job.patient} {job.modality}", seed=job.number)
@@ -120,7 +120,7 @@ def _write_tables(root: Path, jobs: list[_Job], boxes: list[dict[str, tuple[floa
 
 
 def _refuse_other(root: Path, settings: Mapping[str, float | str]) -> None:
-    """Raise ``PhantomError`` unless ``root`` is absent, empty, or holds this very set, whole or begun."""
+    """Raise ``PhantomError`` unless ``root`` is absent, empty, or holds this set, complete or not."""
     if root.exists() and not root.is_dir():
         raise PhantomError(f"{root} is a file, expected a folder for phantom series: give data.root another one")
     there = sorted(path.name for path in root.iterdir()) if root.exists() else []
@@ -141,7 +141,7 @@ def _refuse_other(root: Path, settings: Mapping[str, float | str]) -> None:
 
 
 def _settings(stamp: Path) -> Settings:
-    # another process may end its drawing between our look and our reading: it renames the one to the other
+    # Another process may finish drawing at this moment: it then renames the unfinished stamp to the other name
     path = stamp if stamp.exists() else stamp.with_name(_STAMP)
     settings: Settings = json.loads(path.read_text(encoding="utf-8"))
     return settings

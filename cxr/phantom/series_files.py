@@ -1,4 +1,4 @@
-"""A drawn series as the DICOM files a scanner leaves: CT and MR Image Storage, one slice a file, names in no order."""
+"""Writes a drawn series as DICOM files like those of a scanner: CT and MR Image Storage, one slice in each file."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStor
 from cxr.files import part_of
 from cxr.phantom.thorax import DrawnSeries
 
-_INTERCEPT = -1024  # stored 0 is below air, as on most CT scanners
-_TOP = 4095  # 12 bits
+_INTERCEPT = -1024  # a stored 0 is below air, as on most CT scanners
+_TOP = 4095  # largest value of 12 bits
 
 
 def write_series(folder: Path | str, drawn: DrawnSeries, patient_id: str, study_id: str, seed: int = 0) -> None:
-    """Write one axial slice a file into ``folder``, 12 bits: CT with its rescale to HU, MR as it is.
+    """Write each axial slice to a file in ``folder``, with 12 bits: CT with a rescale to HU, MR without one.
 
-    File names and InstanceNumber are shuffled by ``seed``: neither tells the order. UIDs follow from ``study_id`` and
-    the folder's name. No name ever holds half a slice.
+    ``seed`` shuffles file names and InstanceNumber, so that neither gives the order of the slices. UIDs are computed
+    from ``study_id`` and the folder's name. No file ever holds half a slice.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

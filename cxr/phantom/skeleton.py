@@ -1,7 +1,7 @@
-"""The bones of a thorax, drawn at random: spine, ribs, clavicles, scapulae, humeri. Lines and outlines, no pixels.
+"""Draws the bones of a thorax at random: spine, ribs, clavicles, scapulae, humeri. Lines and outlines, no pixels yet.
 
-Frame: millimetres as a frontal (PA) film shows the body, x to the right of the film (the patient's left), y down,
-the origin on the midline at the height of the lung apices.
+All coordinates are millimetres, as a frontal (PA) film shows the body: x to the right of the film (the patient's left),
+y down, the origin on the midline at the height of the lung apices.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 
-SIDES = (-1.0, 1.0)  # of the film: the patient's right, the patient's left
-_LEVELS = np.arange(-3, 15)  # vertebrae C5 to L2, T1 is 1
-T1 = 4  # its index among them
+SIDES = (-1.0, 1.0)  # signs of x on the patient's right and left side
+_LEVELS = np.arange(-3, 15)  # numbers of the vertebrae C5 to L2; T1 has number 1
+T1 = 4  # index of T1 among them
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # of radius 1
+CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # points on a circle of radius 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +27,20 @@ class Stroke:
 
     @property
     def outline(self) -> Points:
-        """Points [M, 2] on the border of the lines: their bounds are those of what is drawn."""
+        """Points [M, 2] on the border of the drawn lines, so that their bounds are those of the drawing."""
         rim = CIRCLE * self.width / 2
         return np.concatenate([(line[:, None] + rim).reshape(-1, 2) for line in self.lines])
 
 
 @dataclass(frozen=True, eq=False)
 class Habitus:
-    """What the parts of one body have in common: inner half width of the thorax and height of the right lung, mm.
+    """The build of one body, on which the sizes of all parts depend.
 
-    The height is that from apex to dome; ``stout`` is 0 (slim) to 1.
+    Args:
+        half_width: inner half width of the thorax in mm.
+        height: height of the right lung in mm, from apex to diaphragm.
+        stout: 0 (slim) to 1 (stout).
+        female: whether the body has breasts.
     """
 
     half_width: float
@@ -50,7 +54,7 @@ class Habitus:
         return np.asarray(np.interp(np.asarray(y) / self.height, down, across) * self.half_width)
 
 
-# Inner half width of the rib cage over its largest, by height over that of the lung.
+# Shape of the rib cage: (inner half width divided by its largest, y divided by the height of the lung).
 CAGE = (
     (0.36, 0.0), (0.49, 0.018), (0.62, 0.07), (0.755, 0.17), (0.87, 0.345),
     (0.945, 0.56), (0.988, 0.79), (1.0, 0.97), (0.99, 1.12), (0.95, 1.4),
@@ -59,7 +63,7 @@ CAGE = (
 
 @dataclass(frozen=True, eq=False)
 class Spine:
-    """Vertebrae from C5 to L2: centres [K, 2], half sizes [K, 2] and tilts [K] (radians, of the curve)."""
+    """Vertebrae from C5 to L2: their centres [K, 2], half sizes [K, 2] and tilts [K] in radians."""
 
     centres: Points
     halves: Points
@@ -75,7 +79,7 @@ class Spine:
         return float(np.degrees(np.ptp(self.tilts)))
 
     def place(self, level: int, points: Points) -> Points:
-        """Return points [N, 2] given in half sizes of vertebra ``level`` (an index), in mm of the body."""
+        """Return points [N, 2] in mm that are given in half sizes of the vertebra with index ``level``."""
         x, y = (points * self.halves[level]).T
         sin, cos = np.sin(self.tilts[level]), np.cos(self.tilts[level])
         turned = np.stack([x * cos + y * sin, y * cos - x * sin], axis=1)
@@ -84,7 +88,7 @@ class Spine:
 
     @property
     def bodies(self) -> tuple[Points, ...]:
-        """Return the outlines of the vertebral bodies: waisted, with broad end-plates."""
+        """Return the outlines of the vertebral bodies: narrow in the middle, broad at the end-plates."""
         shape = np.array([(-1, -1), (0, -0.94), (1, -1), (0.86, 0), (1, 1), (0, 0.94), (-1, 1), (-0.86, 0)], float)
         return tuple(self.place(level, shape) for level in range(len(self.centres)))
 
@@ -103,8 +107,8 @@ class Spine:
 
 
 def draw_spine(rng: np.random.Generator, body: Habitus, scoliosis: bool) -> Spine:
-    """Return a spine of Cobb angle 20 to 45 degrees, C- or S-shaped, or a nearly straight one (under 5)."""
-    pitch = body.height / 9.4 * (0.8 + 0.035 * np.clip(_LEVELS, 0, None))  # T10 stands at the dome
+    """Return a C- or S-shaped spine of Cobb angle 20 to 45 degrees, or without scoliosis one of less than 5."""
+    pitch = body.height / 9.4 * (0.8 + 0.035 * np.clip(_LEVELS, 0, None))  # puts T10 at the height of the diaphragm
     y = np.cumsum(pitch)
     y -= y[T1] - rng.normal(11, 3)
     shape, mild, severe = rng.uniform(), rng.uniform(0.5, 4), rng.uniform(20, 45)
@@ -124,8 +128,8 @@ def draw_spine(rng: np.random.Generator, body: Habitus, scoliosis: bool) -> Spin
 def draw_ribs(rng: np.random.Generator, body: Habitus, spine: Spine) -> tuple[Stroke, Stroke]:
     """Return posterior and anterior halves of the ribs.
 
-    A rib is half an ellipse in space, tilted to the front, seen from the front: that gives the gentle slope beside
-    the spine, the steep turn at the chest wall and the way back down of the anterior half.
+    A rib is half an ellipse in space that is tilted forward. Seen from the front, it falls gently beside the spine,
+    turns steeply at the chest wall, and its anterior half runs back and down.
     """
     tilt = rng.uniform(0.85, 1.15)
     back, front = [], []
@@ -167,7 +171,7 @@ def draw_shoulders(rng: np.random.Generator, body: Habitus) -> tuple[Stroke, tup
 
 
 def smooth(points: Points, closed: bool = False, per: int = 10) -> Points:
-    """Return a Catmull-Rom curve through points [N, 2], ``per`` points a piece."""
+    """Return a Catmull-Rom curve through points [N, 2], with ``per`` points from each of them to the next."""
     padded = np.concatenate([points[-1:], points, points[:2]] if closed else [points[:1], points, points[-1:]])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None] for i in range(4))
     t = (np.arange(per) / per)[None, :, None]

@@ -1,7 +1,7 @@
-"""A thorax in three dimensions, from geometry: the anatomy of a drawn series and the findings in it, in millimetres.
+"""Draws a thorax in three dimensions from geometry: the anatomy of a series and the findings in it.
 
-One geometry serves both modalities: a map of tissues, of which each modality makes its own values. Coordinates are
-(z, y, x) from the middle of the volume: to the head, to the back, to the patient's left.
+CT and MR have the same geometry, a map of tissues, and give these tissues different values. Coordinates are (z, y, x)
+in mm from the middle of the volume: towards the head, the back and the patient's left.
 """
 
 from collections.abc import Collection
@@ -22,14 +22,14 @@ Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
 Triple = tuple[float, float, float]
 
-_LENGTH_MM, _WIDTH_MM = 224.0, 336.0  # of the volume along z, and along y and x
-_SLICES = 56 / 96  # a pixel of the slice
+_LENGTH_MM, _WIDTH_MM = 224.0, 336.0  # size of the volume along z, and along y and x
+_SLICES = 56 / 96  # number of slices for each pixel along the side of a slice
 _AIR, _FAT, _MUSCLE, _LUNG, _BLOOD, _CORTEX, _MARROW, _FLUID, _LESION = range(9)
-# Hounsfield units; MR as a T2-weighted picture in arbitrary units, fluid bright and cortical bone dark
+# Values of the tissues: Hounsfield units for CT; for MR arbitrary units, T2-weighted (fluid bright, cortical bone dark)
 _HU = np.array([-1000, -100, 50, -830, 45, 650, 200, 8, 35], np.float32)
 _MR = np.array([0, 620, 260, 45, 180, 40, 420, 900, 480], np.float32)
-_CONSOLIDATION_MM = (30.0, 45.0)  # radius of the part of a lung that is filled
-_DEPTH_MM = (22.0, 45.0)  # of fluid behind the lung of a patient on the back
+_CONSOLIDATION_MM = (30.0, 45.0)  # radius of the filled part of a lung
+_DEPTH_MM = (22.0, 45.0)  # depth of the fluid behind a lung when the patient lies on the back
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,10 @@ class DrawnSeries:
     """A drawn volume in the patient's axes.
 
     Args:
-        values: float32 [D, H, W]: Hounsfield units, or arbitrary units of MR from 0.
+        values: float32 [D, H, W]: Hounsfield units for CT, arbitrary units from 0 for MR.
         spacing_mm: distance of voxel centres along D (to the head), H (to the back), W (to the patient's left).
         modality: "CT" or "MR".
-        lesions: where each finding is, bool [D, H, W].
+        lesions: mask of each finding, bool [D, H, W].
     """
 
     values: Values
@@ -49,7 +49,7 @@ class DrawnSeries:
     lesions: dict[str, Mask]
 
     def box_mm(self, finding: str) -> tuple[float, ...]:
-        """Return the edges (z0, y0, x0, z1, y1, x1) of the box around a finding, mm from the volume's middle."""
+        """Return the box (z0, y0, x0, z1, y1, x1) around a finding in mm from the middle of the volume."""
         low, high = [], []
         for axis, (count, spacing) in enumerate(zip(self.values.shape, self.spacing_mm, strict=True)):
             others = tuple(other for other in range(3) if other != axis)
@@ -61,7 +61,7 @@ class DrawnSeries:
 
 @dataclass(eq=False)
 class _Body:
-    """What is drawn on: the coordinates of each voxel, and the tissues so far."""
+    """The volume while it is drawn: the coordinates of each voxel, and its tissue so far."""
 
     z: NDArray[np.float32]  # [D, 1, 1]
     y: NDArray[np.float32]  # [1, H, 1]
@@ -70,12 +70,12 @@ class _Body:
     lesions: dict[str, Mask] = field(default_factory=dict)
 
     def ellipsoid(self, centre: Triple, radii: Triple) -> Values:
-        """Return the squared distance from ``centre`` in ``radii``: below 1 inside. float32 [D, H, W]."""
+        """Return the squared distance from ``centre`` in units of ``radii``, float32 [D, H, W]; below 1 inside."""
         (z, y, x), (rz, ry, rx) = centre, radii
         return np.asarray(((self.z - z) / rz) ** 2 + ((self.y - y) / ry) ** 2 + ((self.x - x) / rx) ** 2, np.float32)
 
     def ball(self, centre: NDArray[np.float64], radius: float) -> tuple[tuple[slice, ...], Mask]:
-        """Return the part of the volume around a ball, and which of its voxels are in it."""
+        """Return the slices of the volume around a ball, and a mask of the voxels inside the ball."""
         axes = (self.z.ravel(), self.y.ravel(), self.x.ravel())
         part = tuple(
             slice(*np.searchsorted(axis, (at - radius, at + radius)))
@@ -89,7 +89,7 @@ class _Body:
 def draw_series(
     rng: np.random.Generator, size: int = 96, findings: Collection[str] = (), modality: Modality = "CT"
 ) -> DrawnSeries:
-    """Return a thorax of ``size`` pixels a side and 7/12 as many slices, with these findings and no other.
+    """Return a thorax with these findings and no other: ``size`` pixels along a side, and 7/12 as many slices.
 
     The same ``rng`` with other findings gives the same patient with those. Raises ``ValueError`` for a finding or a
     modality that cannot be drawn.
@@ -120,7 +120,7 @@ def _empty(slices: int, size: int, spacing: Triple) -> _Body:
 
 
 def _draw_body(body: _Body, rng: np.random.Generator) -> dict[float, Mask]:
-    """Draw trunk, ribs, lungs, heart, aorta and spine; return the lungs: -1 the right one, 1 the left one."""
+    """Draw trunk, ribs, lungs, heart, aorta and spine; return the lungs: -1 is the right one, 1 the left one."""
     wide, deep, fat = rng.uniform(138, 156), rng.uniform(92, 112), rng.uniform(8, 20)
     trunk = body.ellipsoid((0, 0, 0), (700, deep, wide))  # nearly a cylinder
     body.tissue[trunk < 1] = _FAT
@@ -144,7 +144,7 @@ def _draw_body(body: _Body, rng: np.random.Generator) -> dict[float, Mask]:
 
 
 def _draw_lung(body: _Body, rng: np.random.Generator, side: float, wide: float, deep: float) -> Mask:
-    """Draw one lung above its diaphragm, a dome; the volume changes from patient to patient, as breath does."""
+    """Draw one lung above the dome of the diaphragm. How much air it has differs from patient to patient."""
     centre = (rng.uniform(-15, 0), rng.uniform(-2, 6), side * wide * rng.uniform(0.5, 0.54))
     lung = body.ellipsoid(
         centre, (rng.uniform(125, 160), deep * rng.uniform(0.8, 0.86), wide * rng.uniform(0.38, 0.43))
@@ -156,7 +156,7 @@ def _draw_lung(body: _Body, rng: np.random.Generator, side: float, wide: float, 
 
 
 def _draw_vessels(body: _Body, rng: np.random.Generator, lungs: dict[float, Mask]) -> None:
-    """Draw tubes that run from each hilum outwards and get thinner: in a slice across they look like nodules."""
+    """Draw tubes that run outwards from each hilum and get thinner. Cut across by a slice they look like nodules."""
     for side, lung in lungs.items():
         hilum = np.array([rng.uniform(-10, 10), 8.0, side * 30])
         for _ in range(14):
@@ -171,7 +171,7 @@ def _draw_vessels(body: _Body, rng: np.random.Generator, lungs: dict[float, Mask
 
 
 def _draw_effusion(body: _Body, rng: np.random.Generator, lungs: dict[float, Mask]) -> None:
-    """Draw fluid behind one lung: it lies where a patient on the back has the lowest place, with a level surface."""
+    """Draw fluid with a level surface behind one lung: the lowest place of a patient who lies on the back."""
     lung = lungs[float(rng.choice(list(lungs)))]
     rows = np.flatnonzero(lung.any(axis=(0, 2)))
     depth = rng.uniform(*_DEPTH_MM) * np.clip((rng.uniform(60, 130) - body.z) / 70, 0, 1)  # thins out towards the apex
@@ -181,7 +181,7 @@ def _draw_effusion(body: _Body, rng: np.random.Generator, lungs: dict[float, Mas
 
 
 def _draw_consolidation(body: _Body, rng: np.random.Generator, lungs: dict[float, Mask]) -> None:
-    """Fill a rounded part of one lung with tissue, most of it aerated before; pneumonia does so."""
+    """Fill a rounded part of one lung that had air with tissue, as pneumonia does."""
     aerated = body.tissue == _LUNG
     radius = rng.uniform(*_CONSOLIDATION_MM)
     places = np.argwhere(aerated & (np.abs(body.z) < _LENGTH_MM / 2 - radius))
@@ -202,7 +202,7 @@ def _draw_consolidation(body: _Body, rng: np.random.Generator, lungs: dict[float
 
 
 def _scan(body: _Body, rng: np.random.Generator, modality: Modality) -> Values:
-    """Return the values of the tissues as a scanner blurs and disturbs them; MR with a bias field and its own scale."""
+    """Return the values of the tissues with a scanner's blur and noise; MR also has a bias field and a random scale."""
     values = gaussian_filter((_HU if modality == "CT" else _MR)[body.tissue], 0.5)
     noise = rng.standard_normal(values.shape, np.float32)
     if modality == "CT":

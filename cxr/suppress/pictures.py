@@ -1,4 +1,4 @@
-"""Films with and without bones and vessels, side by side: after the test of a run, and of any films from the shell.
+"""Draws films with and without bones and vessels side by side, after the test of a run or from the shell.
 
 python -m cxr.suppress.pictures [--drawn N] CHECKPOINT OUT [FILM…]
 """
@@ -24,15 +24,15 @@ from cxr.read.dicom import ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow
 from cxr.suppress.step import Suppressed, Suppressor, read_suppressor
 
-_COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b")  # of PARTS
-_INCHES = 2.4  # a picture's side
+_COLOURS = ("#ffd166", "#4cc9f0", "#ff6b6b")  # one for each of PARTS
+_INCHES = 2.4  # side of a picture
 
 Picture = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One film: what it is called, pictures [h, w] in 0..1 by their heading, and masks bool [3, h, w] of ``PARTS``."""
+    """One film: its name, pictures [h, w] in 0..1 by heading, and masks bool [3, h, w] of ``PARTS``."""
 
     name: str
     pictures: Mapping[str, Picture]
@@ -40,7 +40,7 @@ class Row:
 
 
 class SuppressionPictures(Callback):
-    """Write ``path`` after the test: film, suppressed, truth, what was taken off, and masks of ``films`` test films."""
+    """After the test, draw ``films`` test films to ``path``: film, suppressed, truth, what was removed, and masks."""
 
     def __init__(self, path: str, films: int = 6) -> None:
         self.path = Path(path)
@@ -56,7 +56,7 @@ class SuppressionPictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch's films while fewer than ``films`` are kept."""
+        """Keep films of the batch until ``films`` are kept."""
         maps = {**batch, **{f"made {name}": value for name, value in outputs["measured"].items()}}
         films = (dict(zip(maps, film, strict=True)) for film in zip(*maps.values(), strict=True))
         self._rows += [_row(f"film {len(self._rows) + i}", film) for i, film in enumerate(islice(films, self._left()))]
@@ -85,19 +85,19 @@ def _row(name: str, film: Mapping[str, Tensor]) -> Row:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write a figure with a row a film, the masks on the film at last; the ending of ``path`` says PNG or JPEG.
+    """Write a figure with one row for each film, which ends with the masks on the film. ``path`` may be PNG or JPEG.
 
-    White is the brightest of each row's film but for 0.5 % of it, for all pictures of the row.
+    In all pictures of a row, white is the value below which 99.5 % of the film's pixels are.
     """
     headings = list(dict.fromkeys(heading for row in rows for heading in row.pictures))
     columns = len(headings) + 1
     figure = Figure(figsize=(_INCHES * columns, _INCHES * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)  # draws to memory, and leaves pyplot's global state alone
+    FigureCanvasAgg(figure)  # draws to memory, without pyplot's global state
     places = figure.subplots(len(rows), columns, squeeze=False)
-    for own, row in zip(places, rows, strict=True):
+    for axes, row in zip(places, rows, strict=True):
         white = max(1e-3, float(np.percentile(row.pictures["film"], 99.5)))
         shown = {**row.pictures, " · ".join(PARTS): row.pictures["film"]}
-        for place, heading in zip(own, [*headings, " · ".join(PARTS)], strict=True):
+        for place, heading in zip(axes, [*headings, " · ".join(PARTS)], strict=True):
             place.set_axis_off()
             if row is rows[0]:
                 place.set_title(heading, fontsize=9)
@@ -105,16 +105,16 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 place.imshow(shown[heading], cmap="gray", vmin=0, vmax=white, interpolation="antialiased")
         for mask, colour in zip(row.masks, _COLOURS, strict=True):
             if mask.any() and not mask.all():
-                own[-1].contour(mask, [0.5], colors=colour, linewidths=0.8)
-        own[0].text(4, 4, row.name, color="white", fontsize=7, va="top")
+                axes[-1].contour(mask, [0.5], colors=colour, linewidths=0.8)
+        axes[0].text(4, 4, row.name, color="white", fontsize=7, va="top")
     figure.savefig(path, dpi=100)
 
 
 def show_films(checkpoint: Path, out: Path, films: Sequence[Path], drawn: int = 0) -> None:
     """Draw films before and after ``Suppressed`` to ``out``: the first ``drawn`` test films of seed 0, then ``films``.
 
-    ``films`` go through the log window and are named by their pseudonyms. Raises ``ReadError`` for a film that cannot
-    be read, ``ValueError`` for a checkpoint of something else.
+    ``films`` go through the log window and have their pseudonyms as names. Raises ``ReadError`` for a film that cannot
+    be read, ``ValueError`` for a checkpoint of another task.
     """
     step = Suppressed(str(checkpoint))
     suppressor = read_suppressor(str(checkpoint), step.digest)
@@ -146,7 +146,7 @@ def _drawn(index: int, suppressor: Suppressor) -> Row:
 
 
 def main() -> None:
-    """Read the command line and draw."""
+    """Draw the films of the command line."""
     parser = argparse.ArgumentParser(prog="python -m cxr.suppress.pictures", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="of python train.py experiment=suppress")
     parser.add_argument("out", type=Path, help="the PNG or JPEG to write")

@@ -1,8 +1,8 @@
-"""Bones and vessels out of the way: a step of an intensity that takes off a film what a trained U-Net sees of them.
+"""A step of an intensity that removes bones and vessels from a film with a trained U-Net.
 
-The network (``python train.py experiment=suppress``) works on the whole film at the size it was trained at, and what is
-subtracted is its residual, enlarged: noise and fine detail stay those of the film. torch is imported when the first
-such step is made, so that films are read without it where there is none.
+The network (``python train.py experiment=suppress``) sees the whole film at the size at which it was trained. Its
+residual is enlarged and subtracted, so noise and fine detail of the film stay. torch is imported only when the first
+such step is made; without one, films are read without torch.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cxr.suppress.unet import UNet
 
 _NETWORK = "cxr.suppress.unet.UNet"
-# Of a network that a file may ask for: what is beyond would take the machine's memory before it is found not to fit
+# Limits of the network that a file may ask for: a larger one could take all memory before its weights are checked
 _LEAST_SIZE, _MOST_SIZE = 16, 4096
 _MOST_WIDTH, _MOST_LEVELS = 512, 8
 _HOW = (
@@ -38,19 +38,19 @@ _HOW = (
 
 @dataclass(frozen=True)
 class Suppressed(Step):
-    """Takes ribs, clavicles and vessels off a film; works on the picture that the log window gives.
+    """Removes ribs, clavicles and vessels from a film. It takes the picture that the log window makes.
 
     Args:
-        weights: a checkpoint of ``python train.py experiment=suppress``. It is read as plain data, and of what it names
-            only the widths of the network and its size count.
-        strength: how much of what the network sees is taken off, 0..1; 0.5 leaves bones at half their contrast.
+        weights: a checkpoint of ``python train.py experiment=suppress``. It is read as plain data. Of its config only
+            the widths and the size of the network are used.
+        strength: share of bones and vessels that is removed, 0..1; 0.5 leaves bones with half their contrast.
 
-    Raises ``ValueError`` where there is no such checkpoint, or one of something else.
+    Raises ``ValueError`` if there is no such checkpoint, or it is of another task.
     """
 
     weights: str | None = field(default=None, repr=False)
     strength: float = 1.0
-    digest: str = field(init=False)  # of the checkpoint: stands in the cache key where its name does not
+    digest: str = field(init=False)  # digest of the checkpoint: the cache key contains it in place of its name
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
@@ -60,10 +60,10 @@ class Suppressed(Step):
         refuse_size(Path(self.weights).stat().st_size)
         content = Path(self.weights).read_bytes()
         object.__setattr__(self, "digest", blake2b(content, digest_size=8).hexdigest())
-        read_suppressor(self.weights, self.digest)  # a wrong file is told now, and not by the first film
+        read_suppressor(self.weights, self.digest)  # so that a wrong file is refused now, not at the first film
 
     def __call__(self, values: Values, radiograph: Radiograph) -> Values:
-        """Return ``values`` [..., H, W] in 0..1, air dark, without bones and vessels, in 0..1."""
+        """Return ``values`` [..., H, W], 0..1 and air dark, without bones and vessels, again in 0..1."""
         suppressor = read_suppressor(str(self.weights), self.digest)
         slices = [self._without(one, suppressor(one).residual) for one in values.reshape(-1, *values.shape[-2:])]
         return np.stack(slices).reshape(values.shape)
@@ -74,11 +74,11 @@ class Suppressed(Step):
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """What the network sees of a film [H, W].
+    """The output of the network for a film [H, W].
 
     Args:
         residual: float32 [H, W], what ribs, clavicles and vessels add to the picture.
-        masks: part (``cxr.phantom.layers.PARTS``) → bool [H, W].
+        masks: name of a part (``cxr.phantom.layers.PARTS``) → bool [H, W].
     """
 
     residual: Values
@@ -87,11 +87,11 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class Suppressor:
-    """A trained network on films of any size.
+    """A trained network for films of any size.
 
     Args:
-        network: in eval mode, on the CPU.
-        size: side in pixels of the square it was trained on.
+        network: the network, in eval mode and on the CPU.
+        size: side in pixels of the square films on which it was trained.
     """
 
     network: "UNet"
@@ -112,7 +112,7 @@ class Suppressor:
 
 @cache
 def read_suppressor(path: str, digest: str) -> Suppressor:
-    """Return the network of a checkpoint, read once a process; ``digest`` tells contents of one name apart.
+    """Return the network of a checkpoint. Each process reads it once, and again if ``digest`` has changed.
 
     Raises ``ValueError`` for a file that is no checkpoint of such a network.
     """
@@ -121,7 +121,7 @@ def read_suppressor(path: str, digest: str) -> Suppressor:
     from cxr.learn.torch_file import read_torch_file, refuse_not_finite
     from cxr.suppress.unet import UNet
 
-    if parent_process() is not None:  # of several that read films, each has one core
+    if parent_process() is not None:  # each of several processes that read films has one core
         torch.set_num_threads(1)
     try:
         content = read_torch_file(path)
@@ -133,9 +133,9 @@ def read_suppressor(path: str, digest: str) -> Suppressor:
         state = _of_network(content["state_dict"])
         refuse_not_finite(state)
         network.load_state_dict(state)
-    except Exception as error:  # torch has no error of its own for files that are not its
-        found = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: no checkpoint of a network that suppresses bones: {found}. {_HOW}") from error
+    except Exception as error:  # torch has no special error for files that are not its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: no checkpoint of a network that suppresses bones: {reason}. {_HOW}") from error
     return Suppressor(network.eval(), size)
 
 
@@ -153,5 +153,5 @@ def _refuse_size(size: Any, stride: int) -> None:
 
 
 def _of_network(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the network's own weights among those of ``SuppressionTask``."""
+    """Return the weights of the network, taken from those of ``SuppressionTask``."""
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}

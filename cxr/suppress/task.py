@@ -1,4 +1,4 @@
-"""Training of the network that takes bones and vessels off a film and outlines bone, lung and heart."""
+"""Training of the network that removes bones and vessels from a film and outlines bone, lung and heart."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -16,24 +16,24 @@ from cxr.learn.training import Training
 from cxr.phantom.layers import PARTS
 from cxr.suppress.unet import UNet
 
-_OF_MASKS = 0.1  # weight of their losses: they are about 1 where that of a residual is some hundredths
+_OF_MASKS = 0.1  # weight of the losses of masks, which are about 1, while that of the residual is a few hundredths
 _RISING = ("psnr", "ssim", "removed", *(f"dice/{part}" for part in PARTS))
 
 Batch = Mapping[str, Tensor]
 
 
 class SuppressionTask(Training):
-    """Trains a ``UNet`` on films whose layers are known, and measures what it leaves of them.
+    """Trains a ``UNet`` on films whose layers are known, and measures how well it removes them.
 
-    A batch is that of ``cxr.data.layers.LayeredDataset``: film, residual, valid [B, 1, h, w] and masks [B, 3, h, w].
+    A batch is one of ``cxr.data.layers.LayeredDataset``: film, residual, valid [B, 1, h, w] and masks [B, 3, h, w].
 
-    Losses: ``loss_l1``, mean |residual - truth| on the film; ``loss_gradient``, the same of the differences between
-    neighbours, which holds edges to their place; ``loss_bce`` and ``loss_dice`` of the masks.
+    The losses are ``loss_l1``, the mean of |residual - truth| on the film; ``loss_gradient``, the same for differences
+    between neighbouring pixels, which keeps edges in their place; ``loss_bce`` and ``loss_dice`` of the masks.
 
-    Figures, means over films: ``psnr`` (dB, full scale 1) and ``ssim`` of the suppressed film against the one drawn
-    without bones and vessels, ``psnr_untouched`` of the film as it was against the same, ``removed``, the share of the
-    residual's energy that is gone, 1 - sum (r - truth)^2 / sum truth^2, and ``dice/<part>``. Where processes share the
-    films, the few that two of them have count twice.
+    The figures are means over films. ``psnr`` (dB, full scale 1) and ``ssim`` compare the suppressed film with the one
+    drawn without bones and vessels; ``psnr_untouched`` compares the original film with it. ``removed`` is the share of
+    the residual's energy that is gone, 1 - sum (r - truth)^2 / sum truth^2. There is ``dice/<part>`` for each part.
+    If several processes share the films, the few films that two of them get count twice.
 
     Args:
         model: the network.
@@ -70,7 +70,7 @@ class SuppressionTask(Training):
 
     @torch.no_grad()
     def measure(self, batch: Batch) -> dict[str, Tensor]:
-        """Take a batch into the figures; return ``suppressed``, ``residual`` [B, 1, h, w], ``masks`` [B, 3, h, w]."""
+        """Add a batch to the figures; return ``suppressed``, ``residual`` [B, 1, h, w], ``masks`` [B, 3, h, w]."""
         residual, logits = (maps.float() for maps in self.network(batch["film"]))
         suppressed = (batch["film"] - residual).clamp(0, 1)
         truth, masks = batch["film"] - batch["residual"], logits > 0
@@ -82,14 +82,14 @@ class SuppressionTask(Training):
         return {"suppressed": suppressed, "residual": residual, "masks": masks}
 
     def figures(self) -> dict[str, float]:
-        """Return the figures of the films measured since the last call, and forget these."""
-        found = {name: float(mean.compute()) for name, mean in self._means.items()}
+        """Return the figures of the films that were measured since the last call, and reset them."""
+        figures = {name: float(mean.compute()) for name, mean in self._means.items()}
         for mean in self._means.values():
             mean.reset()
-        return found
+        return figures
 
     def monitors(self) -> tuple[str, ...]:
-        """Return the figures that rise as the network gets better."""
+        """Return the names of the figures that rise as the network gets better."""
         return _RISING
 
     def table(self, metrics: Mapping[str, float], items: Sequence[Any]) -> Table:
@@ -107,9 +107,10 @@ class SuppressionTask(Training):
         return table
 
     def _take(self, film: Tensor, made: Tensor, wanted: Tensor) -> None:
-        """Take one film [1, 1, h, w] into the figures, its padding cut off."""
+        """Add one film [1, 1, h, w], with its padding cut off, to the figures."""
         left, there = (made - wanted).square(), (film - wanted).square()
-        with torch.autocast(made.device.type, enabled=False):  # its variances are differences of nearly equal numbers
+        # In float32, because the variances in SSIM are differences of nearly equal numbers
+        with torch.autocast(made.device.type, enabled=False):
             ssim = structural_similarity_index_measure(made, wanted, data_range=1.0)
         self._means["psnr"].update(-10 * left.mean().clamp(min=1e-10).log10())
         self._means["psnr_untouched"].update(-10 * there.mean().clamp(min=1e-10).log10())
@@ -118,6 +119,6 @@ class SuppressionTask(Training):
 
 
 def dice(masks: Tensor, truth: Tensor) -> Tensor:
-    """Return the Dice coefficients [B, K] of masks [B, K, h, w] in 0..1; 1 where both are empty."""
+    """Return the Dice coefficients [B, K] of masks [B, K, h, w] in 0..1; 1 if mask and truth are empty."""
     shared, both = (masks * truth).sum((2, 3)), (masks + truth).sum((2, 3))
     return (2 * shared + 1e-6) / (both + 1e-6)

@@ -1,4 +1,4 @@
-"""The network behind ``cxr.suppress.step``: what bones and vessels add to a film, and where organs are."""
+"""The network of ``cxr.suppress.step``: it computes what bones and vessels add to a film, and where organs are."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,18 @@ from torch.nn.functional import interpolate
 
 from cxr.phantom.layers import PARTS
 
-_LEAST_SPREAD = 0.02  # of an empty film
+_LEAST_SPREAD = 0.02  # used for an empty film, whose values have no spread
 
 
 class UNet(nn.Module):
     """A small U-Net (Ronneberger et al., MICCAI 2015) with GroupNorm, for a few hundred films and no GPU.
 
-    It gives the residual, what the film would be darker by without its bones and vessels, and not the film without
-    them: where there is nothing to take away the answer is 0, and noise and fine detail stay those of the film. Films
-    are brought to one contrast first, and the residual back to the film's own.
+    It returns the residual, by which the film would be darker without bones and vessels, and not the film without them.
+    So where there is nothing to remove the answer is 0, and the film keeps its noise and fine detail. All films are
+    first scaled to the same contrast; the residual is scaled back.
 
     Args:
-        widths: channels of each level, from full resolution down, each half as high and wide as the one before;
-            multiples of 8.
+        widths: channels of each level, multiples of 8. The first level has full resolution, each next one half of it.
     """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128)) -> None:
@@ -37,8 +36,9 @@ class UNet(nn.Module):
             for width, below in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.head = nn.Conv2d(widths[0], 1 + len(PARTS), 1)
-        # It begins by leaving every film as it is. Not so the maps of PARTS: from weights of 0 they answer the share of
-        # a part before its place, and of a small one, the heart, that is "nowhere", where Dice has hardly a gradient
+        # With weights of 0 for the residual, an untrained network leaves every film as it is. The maps of PARTS do not
+        # begin with 0: they would first learn only how large a part is, and for a small one, the heart, that is
+        # "nowhere", where Dice has almost no gradient
         nn.init.zeros_(self.head.weight[0])
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
@@ -46,9 +46,9 @@ class UNet(nn.Module):
         """Return the residual [B, 1, h, w] and the logits [B, 3, h, w] of ``PARTS``.
 
         Args:
-            films: [B, 1, h, w] float in 0..1, air dark; h and w multiples of ``stride``.
+            films: [B, 1, h, w] float in 0..1, air dark; h and w are multiples of ``stride``.
 
-        Raises ``ValueError`` where they are not.
+        Raises ``ValueError`` if h or w is no multiple.
         """
         if films.shape[-1] % self.stride or films.shape[-2] % self.stride:
             raise ValueError(
@@ -67,9 +67,9 @@ class UNet(nn.Module):
 
 
 def _contrast(films: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the dark end of each film's values and their spread, [B, 1, 1, 1]: quantiles .05 and .95 of what is not 0.
+    """Return offset and spread of the values of each film, [B, 1, 1, 1], from quantiles .05 and .95 of those above 0.
 
-    With these the network answers to anatomy and not to exposure: a film of half the contrast has half the residual.
+    With these the network depends on anatomy and not on exposure: a film of half the contrast has half the residual.
     """
     values = films[..., ::4, ::4].flatten(1).float()
     ends = values.where(values > 0, torch.nan).nanquantile(values.new_tensor([0.05, 0.95]), dim=1).nan_to_num()

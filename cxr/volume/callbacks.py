@@ -1,4 +1,4 @@
-"""What a run on volumes shows: three planes with Grad-CAM, in TensorBoard and in the run's folder."""
+"""Pictures of a run on volumes: three planes with Grad-CAM, in TensorBoard and in the folder of the run."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from cxr.volume.task import StudyTask
 
 
 class StudyPictures(Callback):
-    """Show ``studies`` validation studies in TensorBoard after each epoch, and as many of the test as a picture.
+    """Show validation studies in TensorBoard after each epoch, and write a picture of test studies.
 
-    Each is shown as three planes through the peak of the Grad-CAM of its surest finding. Of several processes the first
-    one shows those of its own share.
+    Each study is shown as three planes through the peak of the Grad-CAM of the finding with the highest score. If there
+    are several processes, the first one shows studies of its own share.
 
     Args:
-        folder: of the run; gets ``planes.png`` after the test.
-        studies: shown.
+        folder: folder of the run, in which ``planes.png`` is written after the test.
+        studies: number of studies that are shown.
     """
 
     def __init__(self, folder: str, studies: int = 6) -> None:
@@ -39,11 +39,11 @@ class StudyPictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the batch's studies while fewer than ``studies`` are drawn."""
+        """Draw studies of the batch until ``studies`` are drawn."""
         self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Send the pictures to TensorBoard."""
+        """Write the pictures to TensorBoard."""
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 for i, picture in enumerate(self._pictures):
@@ -60,11 +60,11 @@ class StudyPictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the batch's studies while fewer than ``studies`` are drawn."""
+        """Draw studies of the batch until ``studies`` are drawn."""
         self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "test")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the pictures below one another."""
+        """Write the pictures, one below the other."""
         if self._pictures:
             sheet = Image.new(
                 "RGB", (max(p.width for p in self._pictures), sum(p.height for p in self._pictures)), "black"
@@ -83,7 +83,7 @@ class StudyPictures(Callback):
                 return
             study = studies[int(sample["item"])]
             name = task.findings.names[int(score.argmax())]
-            marked = ", ".join(task.findings.label(found) for found in study.findings) or "normal"
+            marked = ", ".join(task.findings.label(name) for name in study.findings) or "normal"
             caption = f"{study.study} · {task.findings.label(name)} {float(score.max()):.2f} · marked: {marked}"
             self._pictures.append(study_picture(task, sample, task.findings.index(name), caption)[0])
 

@@ -1,4 +1,4 @@
-"""Grad-CAM in three dimensions: where in a volume a network saw a finding (Selvaraju 2017, equations 1 and 2)."""
+"""Grad-CAM in three dimensions: where in a volume a network sees a finding (Selvaraju 2017, equations 1 and 2)."""
 
 from collections.abc import Mapping
 
@@ -14,21 +14,21 @@ Volume = NDArray[np.float32]
 
 
 def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor:
-    """Return maps float32 [B, D, H, W] in 0..1 of a finding's logit, at the volumes' size.
+    """Return maps float32 [B, D, H, W] in 0..1 of a finding's logit, at the size of the volumes.
 
-    Each channel of the trunk's last maps weighs as much as the logit rises with its mean; what lowers the logit is left
-    out. A map that is zero everywhere says that nothing raised it, or that the network did not look at the volume;
-    every other one has its maximum at 1.
+    Each channel of the trunk's last maps is weighted by how much the logit rises with the mean of that channel. Places
+    that lower the logit are 0. A map is zero everywhere if nothing raises the logit, or if the network does not use the
+    volume; every other map has its maximum at 1.
 
     Args:
-        task: its weights and mode are left as they are.
-        batch: what its network takes; may come from within Lightning's inference mode.
-        label: of the finding, 1..K.
+        task: the trained task; its weights and mode do not change.
+        batch: input of the network; it may come from Lightning's inference mode.
+        label: label of the finding, 1..K.
     """
     was_training = task.training
     task.eval()
     try:
-        # Leaves inference mode, in which Lightning tests: copies made here can be differentiated
+        # Lightning tests in inference mode; copies made outside of it can be differentiated
         with torch.inference_mode(False), torch.enable_grad():
             inputs = {name: values.clone() for name, values in batch.items()}
             maps, logits = _maps_and_logits(task, inputs)
@@ -47,7 +47,7 @@ def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor
 def energy_inside(heat: Volume, lesion: NDArray[np.bool_]) -> float:
     """Return the share of a map's sum that lies in the lesion, both [D, H, W]; NaN for a map that is zero everywhere.
 
-    A map that knows nothing has the lesion's share of the volume (Wang 2020, energy-based pointing game).
+    For a uniform map this is the lesion's share of the volume (Wang 2020, energy-based pointing game).
     """
     total = float(heat.sum())
     return float(heat[lesion].sum()) / total if total > 0 else float("nan")
@@ -57,7 +57,7 @@ def _maps_and_logits(task: StudyTask, inputs: Mapping[str, Tensor]) -> tuple[Ten
     kept: list[Tensor] = []
 
     def keep(module: torch.nn.Module, arguments: object, output: Tensor) -> Tensor:
-        # A new leaf: also a trunk that is frozen, and so gives maps without a gradient, can be looked into
+        # A new leaf, so that there is a gradient also behind a frozen trunk, whose maps have none
         kept.append(output.detach().requires_grad_())
         return kept[-1]
 

@@ -29,7 +29,7 @@ _CAPTION = 22  # px
 class ExplainedFinding:
     """One finding of a study: its score 0..1, whether it is marked, and the map's picture and highest voxel (z, y, x).
 
-    ``peak`` is None where the map is zero everywhere: nothing raised the finding's logit.
+    ``peak`` is None where the map is zero everywhere, because nothing raised the finding's logit.
     """
 
     finding: str
@@ -41,7 +41,7 @@ class ExplainedFinding:
 
 @dataclass(frozen=True)
 class ExplainedStudy:
-    """What ``study.json`` holds: pseudonyms, what is marked, all scores by finding, and what was explained."""
+    """The content of ``study.json``: pseudonyms, marked findings, scores of all findings, and explained findings."""
 
     study: str
     patient: str
@@ -63,45 +63,45 @@ def explain_studies(
 ) -> list[tuple[Path, ExplainedStudy]]:
     """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``; return the folder of each study.
 
-    Explained are the findings with the highest scores. Where ``study.json`` stands the study is done and read again;
-    one that is damaged is explained again. A study whose scores or whose map are not finite is handed to ``failed``,
-    if given, and has no record.
+    The findings with the highest scores are explained. A study with a ``study.json`` is not explained again, unless
+    that file is damaged. For a study whose scores or map are not finite, ``failed`` is called if it is given, and there
+    is no record.
 
     Args:
-        task: trained.
-        dataset: of the split, samples as the network takes them.
-        studies: behind the samples: pseudonyms and findings.
-        folder: of the run.
+        task: the trained task.
+        dataset: samples of the split, as the network takes them.
+        studies: the studies of the samples, with pseudonyms and findings.
+        folder: folder of the run.
         findings: the vocabulary.
-        count: of studies, taken in turn from each finding and normal; None: all.
-        findings_per_study: explained at most.
+        count: number of studies, taken in turn from each finding and from normal ones; None means all.
+        findings_per_study: largest number of explained findings.
         language: en or zh.
-        failed: called with a study's pseudonym and why it could not be explained.
+        failed: called with a study's pseudonym and the reason why it could not be explained.
     """
     done = []
     for index in track(in_turn(studies, findings, count), "explaining"):
         name = studies[index].study
-        if earlier := sum(study.study == name for study in studies[:index]):  # another series of the same study
+        if earlier := sum(study.study == name for study in studies[:index]):  # earlier series of the same study
             name = f"{name}-{earlier + 1}"
-        own = folder / "studies" / name
-        record = _read(own)
+        study_folder = folder / "studies" / name
+        record = _read(study_folder)
         if record is None:
-            own.mkdir(parents=True, exist_ok=True)
-            (own / "study.json").unlink(missing_ok=True)  # a damaged one
+            study_folder.mkdir(parents=True, exist_ok=True)
+            (study_folder / "study.json").unlink(missing_ok=True)  # a damaged one
             try:
-                _explain(task, dataset[index], studies[index], own, findings, findings_per_study, language)
+                _explain(task, dataset[index], studies[index], study_folder, findings, findings_per_study, language)
             except NotFiniteError as error:
                 if failed is None:
                     raise
                 failed(studies[index].study, error)
-            record = _read(own)
+            record = _read(study_folder)
         if record is not None:
             done.append((own, record))
     return done
 
 
 def in_turn(studies: Sequence[Any], findings: FindingVocabulary, count: int | None) -> list[int]:
-    """Return the indices of ``count`` studies: one of each finding and a normal one in turn, as long as there are."""
+    """Return the indices of ``count`` studies, taken in turn from those of each finding and from the normal ones."""
     groups = [[i for i, study in enumerate(studies) if name in study.findings] for name in findings.names]
     groups.append([i for i, study in enumerate(studies) if study.normal])
     turns = [group[turn] for turn in range(len(studies)) for group in groups if turn < len(group)]
@@ -111,13 +111,13 @@ def in_turn(studies: Sequence[Any], findings: FindingVocabulary, count: int | No
 def study_picture(
     task: StudyTask, sample: Mapping[str, Tensor], label: int, caption: str
 ) -> tuple[Image.Image, NDArray[np.float32]]:
-    """Return the three planes through the peak of a finding's Grad-CAM with the map laid over, and the map [D, H, W].
+    """Return the three planes through the peak of a finding's Grad-CAM, with the map over them, and the map [D, H, W].
 
     Args:
-        task: trained.
-        sample: of one study, as a data set gives it.
-        label: of the finding, 1..K.
-        caption: written above.
+        task: the trained task.
+        sample: one study, as a data set gives it.
+        label: label of the finding, 1..K.
+        caption: text above the planes.
     """
     batch = {name: values[None].to(task.device) for name, values in sample.items()}
     heat = grad_cam(task, batch, label)[0].cpu().numpy()
@@ -130,7 +130,7 @@ def study_picture(
 
 
 def peak_of(heat: NDArray[np.float32]) -> tuple[int, int, int] | None:
-    """Return the highest voxel of a map; None for one that is zero everywhere."""
+    """Return the highest voxel of a map, None if the map is zero everywhere."""
     if heat.max() <= 0:
         return None
     z, y, x = (int(place) for place in np.unravel_index(int(heat.argmax()), heat.shape))
@@ -166,7 +166,7 @@ def _explain(
 
 
 def _read(folder: Path) -> ExplainedStudy | None:
-    """Return the record of a study; None where there is none, or where it is damaged."""
+    """Return the record of a study, None where it is absent or damaged."""
     try:
         fields = json.loads((folder / "study.json").read_text(encoding="utf-8"))
         explained = tuple(

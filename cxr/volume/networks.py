@@ -1,6 +1,6 @@
-"""Networks that say of a volume which findings it bears: torchvision's 3D ResNet, and a small one for two cores.
+"""Networks that classify volumes by their findings: torchvision's 3D ResNet, and a small one for two cores.
 
-Both are a trunk, which gives feature maps [B, F, d, h, w], and one linear layer on what is pooled from them.
+Both consist of a trunk, which gives feature maps [B, F, d, h, w], pooling, and one linear layer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from cxr.learn import torch_file
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.weights import State, WeightsError, group_norm
 
-_KINETICS_MEAN, _KINETICS_STD = 0.401, 0.222  # of the videos torchvision's weights learnt from, over their colours
-_PREFIX = "network."  # of the network inside a StudyTask's checkpoint
+_KINETICS_MEAN, _KINETICS_STD = 0.401, 0.222  # over all colours of the videos from which torchvision's weights come
+_PREFIX = "network."  # before the names of the network's weights in a checkpoint of StudyTask
 
 
 class VolumeClassifier(nn.Module):
-    """A trunk, its maps pooled over the volume, and a logit a finding.
+    """A trunk whose maps are pooled over the volume, and a linear layer that gives one logit for each finding.
 
-    Pooled are the mean and the maximum: a nodule of 10 mm fills one cell in a thousand and drowns in a mean.
+    Mean and maximum are pooled: a nodule of 10 mm fills one cell in a thousand, which hardly changes a mean.
 
     Args:
-        trunk: takes volumes [B, C, D, H, W] of 0..1, gives maps [B, ``trunk.out_channels``, d, h, w].
-        num_findings: logits.
-        dropout: share of the pooled values left out in training.
+        trunk: turns volumes [B, C, D, H, W] in 0..1 into maps [B, ``trunk.out_channels``, d, h, w].
+        num_findings: number of logits.
+        dropout: share of the pooled values that is left out in training.
     """
 
     def __init__(self, trunk: "R3d | Cnn3d", num_findings: int, dropout: float) -> None:
@@ -36,23 +36,23 @@ class VolumeClassifier(nn.Module):
         self.head = nn.Linear(2 * trunk.out_channels, num_findings)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``study``, logits [B, K], of ``batch["volume"]``, float32 [B, C, D, H, W] in 0..1."""
+        """Return ``study``, logits [B, K] of ``batch["volume"]``, which is float32 [B, C, D, H, W] in 0..1."""
         return {"study": self.head(self.dropout(pool(self.trunk(batch["volume"]))))}
 
 
 class R3d(nn.Module):
     """torchvision's ResNet-18 of 3D convolutions (Tran 2018) without its classifier, for a cube in place of a video.
 
-    Its layers carry torchvision's names, so that with ``width`` 64 the weights of ``r3d_18`` fit. Of a video the stem
-    halves height and width and keeps every frame; a cube has no such axis, and here it halves all three.
+    Its layers have torchvision's names, so with ``width`` 64 the weights of ``r3d_18`` fit. torchvision's stem halves
+    height and width of a video and keeps every frame. A cube has no time axis, so here the stem halves all three axes.
 
     Args:
-        in_channels: of the volumes.
-        width: channels of the stem and the first layer; the next have 2, 4 and 8 times as many. torchvision: 64.
-        stem_stride: along depth, height, width. torchvision: 1, 2, 2.
-        strides: of the four layers, along all axes. torchvision: 1, 2, 2, 2. A last one of 1 gives maps of twice the
-            detail to look at.
-        normalised: whether batch statistics come with weights; else GroupNorm, as studies come a few to a batch.
+        in_channels: channels of the volumes.
+        width: channels of the stem and the first layer; the next have 2, 4 and 8 times as many. torchvision has 64.
+        stem_stride: stride of the stem along depth, height, width. torchvision has 1, 2, 2.
+        strides: stride of each of the four layers, along all axes. torchvision has 1, 2, 2, 2. With a last one of 1 the
+            maps have twice the detail.
+        normalised: True for BatchNorm, whose statistics come with weights; else GroupNorm, as batches are small.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Cnn3d(nn.Sequential):
     """A convolution that halves the cube, and blocks of two 3×3×3 convolutions with GroupNorm.
 
     Args:
-        in_channels: of the volumes.
-        channels: of the stem and of each block.
-        strides: of each block, along all axes.
+        in_channels: channels of the volumes.
+        channels: channels of the stem and of each block.
+        strides: stride of each block, along all axes.
     """
 
     def __init__(
@@ -116,27 +116,27 @@ def r3d(
     dropout: float = 0.0,
     weights: str | None = None,
 ) -> VolumeClassifier:
-    """Return the 3D ResNet for K = ``num_classes`` - 1 findings; the class of the background has no logit.
+    """Return the 3D ResNet for K = ``num_classes`` - 1 findings; the background has no logit.
 
     Args:
-        num_classes: findings and background.
-        in_channels: of the volumes.
-        width: channels of the stem and the first layer; torchvision: 64.
-        stem_stride: of the stem, along depth, height, width.
-        strides: of the four layers.
-        dropout: before the last layer.
-        weights: file of torchvision's ``r3d_18`` (.pth), of which the stem's weights are summed over the colours, or a
-            checkpoint of this project; None starts from random numbers.
+        num_classes: number of findings, plus one for the background.
+        in_channels: channels of the volumes.
+        width: channels of the stem and the first layer; torchvision has 64.
+        stem_stride: stride of the stem along depth, height, width.
+        strides: strides of the four layers.
+        dropout: share of values that is left out before the last layer.
+        weights: a file of torchvision's ``r3d_18`` (.pth), whose stem is summed over the colours, or a checkpoint of
+            this project; None starts from random numbers.
 
     Raises:
-        WeightsError: the file is not to be had, or made for another network.
+        WeightsError: the file is missing or unreadable, or its weights are of another network.
     """
     state = None if weights is None else read_state(weights)
     normalised = any(key.endswith("running_mean") for key in state or ())
     network = VolumeClassifier(R3d(in_channels, width, stem_stride, strides, normalised), num_classes - 1, dropout)
     if state is not None:
-        own = {key: value for key, value in state.items() if key.startswith("trunk.")}
-        load_trunk(network.trunk, own or _of_torchvision(state, in_channels), str(weights))
+        trunk_state = {key: value for key, value in state.items() if key.startswith("trunk.")}
+        load_trunk(network.trunk, trunk_state or _of_torchvision(state, in_channels), str(weights))
         _load_head(network, state)
     return network
 
@@ -150,18 +150,18 @@ def cnn3d(
     dropout: float = 0.0,
     weights: str | None = None,
 ) -> VolumeClassifier:
-    """Return the small 3D CNN for K = ``num_classes`` - 1 findings, that learns from random numbers in minutes.
+    """Return the small 3D CNN for K = ``num_classes`` - 1 findings. From random numbers it learns in minutes.
 
     Args:
-        num_classes: findings and background.
-        in_channels: of the volumes.
-        channels: of the stem and of each block.
-        strides: of each block.
-        dropout: before the last layer.
+        num_classes: number of findings, plus one for the background.
+        in_channels: channels of the volumes.
+        channels: channels of the stem and of each block.
+        strides: stride of each block.
+        dropout: share of values that is left out before the last layer.
         weights: a checkpoint of this project; None starts from random numbers.
 
     Raises:
-        WeightsError: the file is not to be had, or made for another network.
+        WeightsError: the file is missing or unreadable, or its weights are of another network.
     """
     network = VolumeClassifier(Cnn3d(in_channels, channels, strides), num_classes - 1, dropout)
     if weights is not None:
@@ -172,7 +172,7 @@ def cnn3d(
 
 
 def pool(maps: Tensor) -> Tensor:
-    """Return mean and maximum over space, [B, 2 F], of maps [B, F, …]."""
+    """Return mean and maximum of maps [B, F, …] over space, [B, 2 F]."""
     cells = maps.flatten(2)
     return torch.cat([cells.mean(2), cells.amax(2)], 1)
 
@@ -181,7 +181,7 @@ def read_state(path: str) -> State:
     """Return the weights in a file, without running any code in it.
 
     Raises:
-        WeightsError: no such file, or none that can be read safely.
+        WeightsError: the file does not exist or cannot be read safely.
     """
     if not Path(path).is_file():
         raise WeightsError(f"model.weights={path}: no such file; expected null, a .pth or a .ckpt")
@@ -193,29 +193,29 @@ def read_state(path: str) -> State:
 
 
 def load_trunk(trunk: nn.Module, state: State, source: str) -> None:
-    """Copy the weights below ``trunk.`` in ``state``.
+    """Copy those weights in ``state`` whose names begin with ``trunk.``.
 
     Raises:
-        WeightsError: they are not those of such a trunk.
+        WeightsError: they are not the weights of such a trunk.
     """
-    own = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
+    weights = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
     try:
-        trunk.load_state_dict(own)
-    except RuntimeError as error:  # torch lists every layer that is missing, unknown or of another shape
+        trunk.load_state_dict(weights)
+    except RuntimeError as error:  # its text lists every layer that is missing, unknown or of another shape
         raise WeightsError(f"weights {source}: made for another network. {error}") from error
 
 
 def _load_head(network: VolumeClassifier, state: State) -> None:
-    """Copy the last layer where it is one for as many findings; else it keeps its random numbers."""
+    """Copy the last layer if it has the same number of findings; else the network keeps its random numbers."""
     head = {key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")}
     if head and head["weight"].shape == network.head.weight.shape:
         network.head.load_state_dict(head)
 
 
 def _of_torchvision(state: State, in_channels: int) -> State:
-    """Return torchvision's weights by our names, the stem's three colours made ``in_channels`` channels of one grey.
+    """Return torchvision's weights by our names; the three colours of the stem become ``in_channels`` grey channels.
 
-    Channels that are all alike are answered as a grey video was.
+    If all channels are alike, the maps are the same as those of a grey video.
     """
     kept = {f"trunk.{key}": value for key, value in state.items() if not key.startswith("fc.")}
     stem = "trunk.stem.0.weight"

@@ -1,4 +1,4 @@
-"""Training and validation of a network that says of a study, not of a place in it, which findings it bears."""
+"""Training and validation of a network that says which findings a study has, without their places."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,25 +25,24 @@ Batch = Mapping[str, Tensor]
 
 
 class StudyTask(Training):
-    """Trains a classifier of studies and measures it, per finding by name, with the image-level figures of films.
+    """Trains a classifier of studies and measures it for each finding with the figures of whole films.
 
-    A batch is what the network takes, and of it the task reads labels [B, K] float 0 or 1, finding by finding in the
-    vocabulary's order, and item int64 [B], each study's index in its split. The network takes the batch and gives
-    logits [B, K] by name; ``study`` is what counts, others are learnt beside it.
+    A batch is the input of the network. It also has ``labels`` [B, K], float 0 or 1, in the order of the vocabulary,
+    and ``item`` int64 [B], the index of each study in its split. The network returns logits [B, K] by name: those of
+    ``study`` are measured, any others are only learnt beside them.
 
-    Logged are, beside what ``Training`` logs, all that ``study_estimates`` names; of a test also the ends of their 95 %
-    intervals over patients, as ``test/<figure>/low`` and ``…/high``.
+    In addition to what ``Training`` logs, all figures of ``study_estimates`` are logged. A test also logs the ends of
+    their 95 % intervals over patients, as ``test/<figure>/low`` and ``…/high``.
 
     Args:
-        findings: the vocabulary behind the columns of the labels.
-        model: called with the number of classes (background counts), gives the network.
+        findings: the vocabulary, whose findings are the columns of the labels.
+        model: called with the number of classes (with the background), returns the network.
         optimizer, scheduler, seed, card, lr_scaling, reference_batch: see ``Training``.
-        pos_weight: how much more a study with the finding counts in the loss than one without, a number a finding;
-            None: alike.
-        sensitivity: wanted of the screening for any finding (``choose_operating_point``).
+        pos_weight: for each finding, weight in the loss of a study with it, relative to one without; None means 1.
+        sensitivity: wanted sensitivity of screening for any finding (``choose_operating_point``).
     """
 
-    thresholds: Tensor  # [K + 1], of each finding and last of any; frozen by ``calibrate``
+    thresholds: Tensor  # [K + 1], one for each finding, then the one for any finding; set by ``calibrate``
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class StudyTask(Training):
         self.register_buffer("pos_weight", weights, persistent=False)
         self.register_buffer("thresholds", torch.full((findings.num_classes,), 0.5))
         self._scores = StudyScores()
-        self._logits: dict[str, Tensor] | None = None  # of the batch that is measured
+        self._logits: dict[str, Tensor] | None = None  # logits of the batch that is being measured
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``loss_<name>``, the mean binary cross-entropy of each of the network's logits."""
@@ -83,19 +82,19 @@ class StudyTask(Training):
         }
 
     def measure(self, batch: Batch) -> Tensor:
-        """Take a batch into the figures; return what ``classify`` does."""
+        """Add a batch to the figures; return its scores, as ``classify`` does."""
         scores = self.classify(batch)
         self._scores.update(batch["item"], scores, batch["labels"])
         return scores
 
     @torch.no_grad()
     def classify(self, batch: Batch) -> Tensor:
-        """Return scores [B, K] float32 in 0..1, how surely each study bears each finding."""
+        """Return scores [B, K] float32 in 0..1: how sure the network is that a study has a finding."""
         return self._network(batch)["study"].float().sigmoid()
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Let losses and scores of one batch share the network's pass."""
+        """Run the network only once for losses and scores of a batch."""
         self._logits = {}
         try:
             yield
@@ -103,26 +102,26 @@ class StudyTask(Training):
             self._logits = None
 
     def figures(self) -> dict[str, float]:
-        """Return the values of ``study_estimates``, and forget the studies."""
+        """Return the values of ``study_estimates``, and reset them."""
         results = self._results()
         self._scores.reset()
         return study_values(results, self.findings.names, self.thresholds.tolist())
 
     def on_test_epoch_end(self) -> None:
-        """Log the figures of all test studies and their intervals, over patients."""
+        """Log the figures of all test studies, with their intervals over patients."""
         studies = self.trainer.datamodule.films["test"]  # type: ignore[attr-defined]  # not declared by Lightning
         results = self._results([study.patient for study in studies])
-        found = study_estimates(results, self.findings.names, self.thresholds.tolist())
+        estimates = study_estimates(results, self.findings.names, self.thresholds.tolist())
         super().on_test_epoch_end()
-        self.log_dict({f"test/{name}/low": estimate.low for name, estimate in found.items()})
-        self.log_dict({f"test/{name}/high": estimate.high for name, estimate in found.items()})
+        self.log_dict({f"test/{name}/low": estimate.low for name, estimate in estimates.items()})
+        self.log_dict({f"test/{name}/high": estimate.high for name, estimate in estimates.items()})
 
     def monitors(self) -> tuple[str, ...]:
         """Return the names of the figures that may choose the best epoch."""
         return ("auc", *(f"{figure}/{name}" for figure in ("auc", "ap") for name in (*self.findings.names, ABNORMAL)))
 
     def table(self, metrics: Mapping[str, float], items: Sequence[Any]) -> Table:
-        """Return AUC with its interval, and sensitivity and specificity at the frozen threshold, of each finding."""
+        """Return a table of each finding: AUC with its interval, sensitivity and specificity at the threshold."""
         normal = sum(item.normal for item in items)
         table = Table(title_justify="left", title=f"Test: {len(items)} studies, {normal} of them normal")
         for heading in ("finding", "studies", "AUC [95 %]", "AP", "sensitivity", "specificity"):
@@ -139,10 +138,10 @@ class StudyTask(Training):
 
     @torch.no_grad()
     def calibrate(self, validation: Dataset[Any]) -> dict[str, Any]:
-        """Freeze the thresholds; return them as ``thresholds``, and the ``operating_point`` of screening.
+        """Choose the thresholds; return them as ``thresholds``, and the ``operating_point`` of screening.
 
-        A finding's is that of the highest sensitivity + specificity (Youden 1950) on these studies. That of any finding
-        is chosen as for films: it should miss no more than 1 - ``sensitivity``.
+        The threshold of a finding has the highest sensitivity + specificity (Youden 1950) on these studies. The one for
+        any finding is chosen as for films: it should miss no more than 1 - ``sensitivity`` of the abnormal studies.
         """
         was_training = self.training
         self.eval()
@@ -173,7 +172,10 @@ class StudyTask(Training):
 
 
 def youden_threshold(results: Sequence[FilmResult], label: int, name: str) -> float:
-    """Return the highest score with the highest sensitivity + specificity; 0.5 where there is but one kind of study."""
+    """Return the highest score with the highest sensitivity + specificity.
+
+    Return 0.5 if all studies have the finding, or none has it.
+    """
     curve = roc_curve(results, label)
     gain = curve.sensitivity + curve.specificity
     if np.isnan(gain).any():

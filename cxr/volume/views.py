@@ -1,4 +1,4 @@
-"""Three planes of a volume, before and after preprocessing: ``python -m cxr.volume.views SERIES OUT.png``."""
+"""Draws three planes of a volume, before and after preprocessing: ``python -m cxr.volume.views SERIES OUT.png``."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from cxr.read.preprocessing import Preprocessing
 from cxr.read.radiograph import stretch
 
 _INK, _GAP, _LINE = "#9aa0a6", 6, 22  # px
-_PANEL = 256  # px, the longest side of the volume
+_PANEL = 256  # px for the longest side of the volume
 _LETTERS = (("axial", "R", "L"), ("coronal", "R", "L"), ("sagittal", "A", "P"))
 
 
@@ -28,10 +28,10 @@ def planes(
     at: Sequence[int] | None = None,
     spacing_mm: Triple = (1.0, 1.0, 1.0),
 ) -> Image.Image:
-    """Draw the axial, the coronal and the sagittal plane of a volume side by side, as they hang at a workstation.
+    """Draw the axial, the coronal and the sagittal plane of a volume side by side, as a workstation shows them.
 
-    The patient's right is at the picture's left, the head at the top; in the axial plane the front, in the sagittal
-    one the front is at the left.
+    The patient's right is at the left of the axial and the coronal plane. The axial plane has the front at the top, the
+    other two have the head at the top. The sagittal plane has the front at the left.
 
     Args:
         volume: float32 [D, H, W] in 0..1 to head, back and left, or [C, D, H, W], of which the first channel is drawn.
@@ -58,9 +58,9 @@ def planes(
 def show_series(
     folder: Path | str, out: Path | str, intensity: Preprocessing, size: int = 64, series: str | None = None
 ) -> Volume:
-    """Draw a series as it was read, in its proportions, and below as a network gets it; write a PNG to ``out``.
+    """Write a PNG of a series: above as it was read, in its proportions, below as a network gets it.
 
-    As read it is stretched from the 1st to the 99.5th percentile. Raises ``ReadError`` for what is no volume.
+    The upper planes are stretched from the 1st to the 99.5th percentile. Raises ``ReadError`` for what is no volume.
     """
     volume = read_series(folder, series)
     cube, voxel = to_cube(volume.values, volume.spacing_mm, size, fill=AIR_HU if volume.modality == "CT" else None)
@@ -84,7 +84,7 @@ def show_series(
 
 
 def _plane(values: NDArray[np.float32], axis: int, place: int) -> NDArray[np.float32]:
-    """Return the cut across ``axis``, the head at the top where it runs up."""
+    """Return the plane across ``axis``; the head is at the top if the plane shows it."""
     cut = np.take(values, place, axis=axis)
     return np.asarray(cut if axis == 0 else cut[::-1], np.float32)
 
@@ -105,7 +105,7 @@ def _laid_over(panel: Image.Image, heat: Image.Image) -> Image.Image:
 
 
 def _lettered(panel: Image.Image, name: str, left: str, right: str) -> Image.Image:
-    """Return the panel with its name below and the sides of the patient that lie left and right."""
+    """Return the panel with its name below, and the names of the patient's sides at the left and the right."""
     page = Image.new("RGB", (panel.width, panel.height + _LINE), "black")
     page.paste(panel, (0, 0))
     draw, font, line = ImageDraw.Draw(page), picture_font(12), panel.height + 3
@@ -127,7 +127,7 @@ def _beside(panels: Sequence[Image.Image]) -> Image.Image:
 
 
 def main() -> None:
-    """Read the command line and draw: CT through the lung window, MR by its robust z-score."""
+    """Draw the series of the command line: CT through the lung window, MR by its robust z-score."""
     parser = argparse.ArgumentParser(prog="python -m cxr.volume.views", description=__doc__)
     parser.add_argument(
         "folder", type=Path, metavar="SERIES", help="a folder with the DICOM slices of a CT or MR series"
