@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from cxr.config.entry import plain
+from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode, read_inputs
 from cxr.detect.prediction import NotAssessed, Prediction
@@ -55,7 +55,7 @@ def save_checkpoint(path: Path, *overrides: str) -> Path:
         task.image_head.box_weight.fill_(0.25)
         task.image_head.film_weight.fill_(0.5)
     findings = hydra.utils.instantiate(cfg.findings, _convert_="all").as_dict()
-    card = {"config": plain(cfg), "findings": findings, "data": "", "versions": {"torch": "2"}}
+    card = {"config": resolved(cfg), "findings": findings, "data": "", "versions": {"torch": "2"}}
     torch.save({"state_dict": task.state_dict(), "cxr": card}, path)
     return path
 
@@ -217,7 +217,7 @@ def test_what_is_exported_streams_as_the_detector_does(
 def test_what_is_wrong_is_told_before_anything_is_read(script: Any, words: list[str], told: str) -> None:
     if "dicom=true" in words:
         pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
-    cfg = composed(script.__name__.removeprefix("cxr.").replace("ing", ""), "ckpt=nowhere.ckpt", *words)
+    cfg = composed(script.__name__.removeprefix("cxr.runs."), "ckpt=nowhere.ckpt", *words)
     with pytest.raises(ConfigError) as error, script.opened(cfg):
         pass
     assert told in str(error.value)

@@ -1,4 +1,4 @@
-"""The house's order: imports point one way, and few places know Hydra. Read from the source, nothing is imported."""
+"""The house's order: imports point one way, every module has its room, and few rooms know Hydra. Read from the source."""
 
 import ast
 from pathlib import Path
@@ -7,13 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
-# A folder may import from itself and from what stands behind it.
-ORDER = ["installation", "files", "findings", "plain_pickle", "torch_archive", "torch_file"]
-ORDER += ["fonts", "palette", "progress", "read", "data", "training", "detect", "explain", "report"]
-# Rooms beside another: they may use what it may, and themselves.
-BESIDE = {"volume": "detect", "suppress": "detect", "export": "detect"}
-KNOW_HYDRA = {"config.py", "run.py", "run_folder.py", "restore.py", "sweeping.py"}
-KNOW_HYDRA |= {"explaining.py", "explaining_studies.py", "evaluating.py", "predicting.py", "exporting.py"}
+# A room may import from itself and from what stands before it. What every room uses comes first.
+ORDER = ["installation", "files", "findings", "palette", "fonts", "progress"]
+ORDER += ["read", "phantom", "data", "measure", "learn", "detect", "suppress", "volume", "export", "explain", "report"]
+ORDER += ["config", "runs", "doctor", "__main__"]
+LOOSE = {"installation", "files", "findings", "palette", "progress", "__main__", "__init__"}
+# Rooms side by side: neither uses the other.
+BESIDE = [("suppress", "volume"), ("suppress", "export"), ("suppress", "explain"), ("suppress", "report")]
+BESIDE += [("volume", "export"), ("volume", "explain"), ("volume", "report")]
+KNOW_HYDRA = ("config", "runs")
 
 
 def imported(path: Path) -> set[str]:
@@ -27,24 +29,59 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def room(dotted: str) -> str:
-    return dotted.split(".")[1]
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "cxr").with_suffix("").parts[0]
+
+
+def rooms_used(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("cxr.")}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
-    own = path.relative_to(ROOT / "cxr").with_suffix("").parts[0]
-    if own not in (*ORDER, *BESIDE):  # config, run, restore: they may use every room
+    own = room(path)
+    if own == "__init__":
+        assert not imported(path)
         return
-    behind = [*ORDER[: ORDER.index(BESIDE.get(own, own)) + 1], own]
-    wrong = [n for n in imported(path) if n.startswith("cxr.") and room(n) not in behind]
-    assert not wrong, f"{own} imports {wrong}"
+    assert own in ORDER, f"{own} has no place in the house"
+    wrong = rooms_used(path) - set(ORDER[: ORDER.index(own) + 1])
+    wrong |= {other for pair in BESIDE if own in pair for other in pair if other != own} & rooms_used(path)
+    assert not wrong, f"{own} imports {sorted(wrong)}"
+
+
+def test_nothing_is_loose_but_what_every_room_uses() -> None:
+    assert {path.stem for path in (ROOT / "cxr").glob("*.py")} == LOOSE
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    uses = {_dotted(path): {_module(name) for name in imported(path) if name.startswith("cxr")} for path in FILES}
+    done: set[str] = set()
+
+    def follow(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " → ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in uses.get(module, set()) - {module}:
+                follow(other, (*way, module))
+            done.add(module)
+
+    for module in uses:
+        follow(module, ())
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _module(name: str) -> str:
+    """Return the module that an imported name is or stands in."""
+    known = {_dotted(path) for path in FILES}
+    return name if name in known else name.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_few_places_know_hydra(path: Path) -> None:
-    if path.parent.name != "runs" and (path.name not in KNOW_HYDRA or path.parent.name != "cxr"):
-        assert not {n for n in imported(path) if n.split(".")[0] in ("hydra", "omegaconf")}
+def test_few_rooms_know_hydra(path: Path) -> None:
+    if room(path) not in KNOW_HYDRA:
+        assert not {name for name in imported(path) if name.split(".")[0] in ("hydra", "omegaconf")}
 
 
 def test_entry_scripts_are_short() -> None:

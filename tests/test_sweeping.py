@@ -27,7 +27,10 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from hydra.core.hydra_config import HydraConfig
-@@CONF@@
+from cxr.config import run_files
+from cxr.config.check import check
+from cxr.config.entry import entry, resolved
+from cxr.files import write_json
 from cxr.read.workers import usable_cores
 
 @entry("train")
@@ -35,7 +38,7 @@ def main(cfg):
     check(cfg)
     folder, here = Path(cfg.run_dir), Path({here!r})
     overrides = list(HydraConfig.get().overrides.task)
-    write_json(folder / run_files.COMMAND, {{"overrides": overrides, "config": plain(cfg)}})
+    write_json(folder / run_files.COMMAND, {{"overrides": overrides, "config": resolved(cfg)}})
     with (here / "begun.txt").open("a") as log:
         log.write(f"{{cfg.optimizer.lr}} {{cfg.seed}} {{os.environ.get('OMP_NUM_THREADS')}}\\n")
     if (here / f"kill {{cfg.optimizer.lr}}").exists():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -45,6 +46,8 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
 
     out = train(place, *words)
     assert "3 completed" in out
+    told = "".join(out.split())  # a path is broken over lines
+    assert any(re.search(rf"resuming\S*{re.escape(name)}", told) for name in within)
     assert len(list(sweep.glob("*/result.json"))) == 3
     for name, written in ended.items():
         assert (sweep / name / "result.json").stat().st_mtime_ns == written
@@ -60,6 +63,9 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
 def test_a_rate_that_gives_nan_fails_alone_and_the_others_stay_when_it_is_mended(place: Path) -> None:
     out = train(place, "-m", "name=nan", "optimizer.lr=0.001,1e30", "trainer.max_epochs=1", code=1)
     assert "the loss is not finite at step" in out
+    one_step = ("experiment=smoke", "optimizer.lr=1e30", "trainer.max_epochs=1", "+trainer.limit_train_batches=1")
+    out = call("train.py", place, *one_step, code=1)  # no second step tells
+    assert re.search(r"validation\s+loss\s+nan", out)
     before = checkpoints(place / "outputs" / "sweeps" / "nan")
     assert [name.split(",")[0] for name in before] == ["optimizer.lr=0.001"]
     train(place, "-m", "name=nan", "optimizer.lr=0.001,0.002", "trainer.max_epochs=1")

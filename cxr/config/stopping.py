@@ -76,10 +76,10 @@ def _stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
     if _received:
         if signum == signal.SIGINT:
-            os.exit_with(128 + signum)
+            os._exit(128 + signum)
         return
     _received.append(signum)
-    latest = threading.Timer(_LATEST_S, os.exit_with, [128 + signum])
+    latest = threading.Timer(_LATEST_S, os._exit, [128 + signum])
     latest.daemon = True
     latest.start()
     raise KeyboardInterrupt

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from cxr.data.dataset import RadiographDataset
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
-from cxr.detect.task import DetectionTask
 from cxr.measure.froc import COCO_IOUS, MeanAveragePrecision
 from cxr.measure.results import FilmResult, telling
 from cxr.measure.screening import OperatingPoint, choose_operating_point, roc_auc
@@ -24,7 +24,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 
 
 @torch.no_grad()
-def calibrate(task: DetectionTask, validation: RadiographDataset, sensitivity: float = 0.99) -> OperatingPoint:
+def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: float = 0.99) -> OperatingPoint:
     """Choose the weights of the task's image head, where it has one, and return the operating point of screening.
 
     The weight of the boxes is that of the highest average precision, that of the film of the highest area under the ROC

@@ -1,7 +1,7 @@
 """What every detector here is: the contract that training, prediction, explanation and export hold.
 
-Images are a list of [C, h, w] float in 0..1 of any sizes, air dark. Boxes are absolute xyxy in the frame of their image,
-on the way in and on the way out. Nothing is resized, and only the canvas normalises (``PadAndNormalize``).
+Images are a list of [C, h, w] float in 0..1 of any sizes, air dark. Boxes are absolute xyxy in the frame of their
+image, on the way in and on the way out. Nothing is resized, and only the canvas normalises (``PadAndNormalize``).
 
 A target's ``labelled``, bool [K + 1], says which findings the readers of its film looked for, class c at c - 1. A film
 teaches nothing of the others: no loss of a class sees them. What proposes regions knows no classes, and takes what is

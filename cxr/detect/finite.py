@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxr.detect.task import DetectionTask
+from cxr.detect.film_detector import FilmDetector
 
 Detections = dict[str, Tensor]
 
@@ -60,7 +60,7 @@ def watched(detector: nn.Module) -> Iterator[Watch]:
 
 
 def detect_finite(
-    task: DetectionTask, images: list[Tensor], targets: list[dict[str, Tensor]]
+    task: FilmDetector, images: list[Tensor], targets: list[dict[str, Tensor]]
 ) -> list[Detections | None]:
     """Return what ``task.detect`` says of each film; None for a film of which anything computed is not finite.
 

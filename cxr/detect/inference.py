@@ -7,12 +7,12 @@ from torch import Tensor
 
 from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.finite import detect_finite
-from cxr.detect.task import DetectionTask
 from cxr.measure.results import FilmResult
 
 
-def film_results(task: DetectionTask, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
+def film_results(task: FilmDetector, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
     """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on.
 
     A film of which the detector computes NaN or infinity has no boxes and NaN for its scores: ``FilmResult.finite``.

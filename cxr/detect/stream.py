@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cxr.data.dataset import channels_first
 from cxr.data.inputs import Decode, Decoded, Input, Refused
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.finite import detect_finite
 from cxr.detect.prediction import NotAssessed, Prediction
-from cxr.detect.task import DetectionTask
 from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.read.dicom import ReadError
 from cxr.read.workers import ahead, streamed
@@ -24,7 +24,7 @@ SIDE_BY_SIDE = 4  # batches in the detector at once; Python itself runs one thre
 
 
 def predict_films(
-    task: DetectionTask, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
+    task: FilmDetector, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
 ) -> Iterator[tuple[Input, Outcome]]:
     """Yield each film with what the detector says of it, or why it says nothing, in the order they are done.
 
@@ -68,7 +68,7 @@ class _Batches:
 
 
 def _detected(
-    task: DetectionTask, batches: _Batches, look: Look | None, threads: int
+    task: FilmDetector, batches: _Batches, look: Look | None, threads: int
 ) -> Iterator[tuple[Input, Outcome]]:
     torch.set_num_threads(threads)
     for taken in batches:
@@ -85,7 +85,7 @@ def _detected(
 
 
 def _predict(
-    task: DetectionTask, films: list[tuple[Input, Decoded]], look: Look | None
+    task: FilmDetector, films: list[tuple[Input, Decoded]], look: Look | None
 ) -> Iterator[tuple[Input, Prediction | NotAssessed]]:
     samples = [sample(decoded) for _, decoded in films]
     images = [image.to(task.device) for image, _ in samples]

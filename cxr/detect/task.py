@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchvision.ops import clip_boxes_to_image
 
 from cxr.data.film import Film
+from cxr.detect.calibrate import calibrate
 from cxr.detect.detector import Detector, Pyramid
 from cxr.detect.image_head import ImageHead
 from cxr.detect.metrics import DetectionMetrics
@@ -136,8 +137,6 @@ class DetectionTask(Training):
 
     def calibrate(self, validation: Any) -> dict[str, Any]:
         """Choose how the image head's scores are fused, and return the ``operating_point`` of screening."""
-        from cxr.detect.calibrate import calibrate  # which knows this class
-
         return {"operating_point": calibrate(self, validation).as_dict()}
 
     @contextmanager

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import Prediction
-from cxr.detect.task import DetectionTask
 from cxr.explain.cam import Cam
 from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
@@ -30,7 +30,7 @@ class MapMaker:
         threshold: detections from this score up are explained.
     """
 
-    task: DetectionTask
+    task: FilmDetector
     methods: Mapping[str, Cam]
     threshold: float
     _made: dict[int, FilmMaps | ReadError] = field(default_factory=dict)

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr.detect.task import DetectionTask
+from cxr.detect.film_detector import FilmDetector
 from cxr.export.detector import ExportedDetector
 from cxr.export.graph import IMAGE_OUTPUT
 from cxr.phantom.films import draw_phantom
@@ -79,7 +79,7 @@ class Comparison:
 
 
 def compare(
-    task: DetectionTask,
+    task: FilmDetector,
     exported: ExportedDetector,
     sides: tuple[int, ...],
     films: int = FILMS,
@@ -103,7 +103,7 @@ def compare(
 
 def _with_film(
     total: Comparison,
-    task: DetectionTask,
+    task: FilmDetector,
     exported: ExportedDetector,
     image: Tensor,
     own: Detections,
@@ -175,7 +175,7 @@ def _nearest(own: Detections, other: Detections, pairs: list[tuple[int, int]]) -
     return found
 
 
-def _shaky(task: DetectionTask, image: Tensor, own: Detections) -> tuple[float, int]:
+def _shaky(task: FilmDetector, image: Tensor, own: Detections) -> tuple[float, int]:
     """Return what the detector says otherwise of a film whose pixels are moved by less than their step.
 
     The strongest score of that, and the most detections.
@@ -220,14 +220,14 @@ def _drawn(seed: int, side: int) -> Tensor:
     return torch.from_numpy(1 - np.float32(1 / _FULL_SCALE) * stored)[None]
 
 
-def _detections(detector: DetectionTask | ExportedDetector, images: list[Tensor]) -> list[Detections]:
+def _detections(detector: FilmDetector, images: list[Tensor]) -> list[Detections]:
     targets = [{"scale": torch.ones(2), "size": torch.tensor(image.shape[-2:])} for image in images]
     found = detector.detect(images, targets)
     return [{name: value.double().numpy() for name, value in of_film.items()} for of_film in found]
 
 
 @contextmanager
-def _unfused(task: DetectionTask) -> Iterator[None]:
+def _unfused(task: FilmDetector) -> Iterator[None]:
     """Let a task say of boxes what the boxes say, and of the film what the image head says."""
     head = task.image_head
     weights = None if head is None else (head.box_weight.clone(), head.film_weight.clone())

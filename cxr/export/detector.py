@@ -24,6 +24,7 @@ class ExportedDetector:
     """
 
     device = torch.device("cpu")
+    image_head = None  # what its network says of whole films is fused here
     detector = nn.Module()  # who looks for its layers finds none: what they compute is not to be seen from here
 
     def __init__(self, card: Card, runtime: Runtime) -> None:

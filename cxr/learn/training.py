@@ -67,6 +67,7 @@ class Training(L.LightningModule, ABC):
         self.last_losses: Mapping[str, Tensor] = {}
         """Of the last step, without gradient, by name."""
         self._losses: list[Tensor] = []  # of the steps of this epoch
+        self._measured_losses: list[Tensor] = []  # of the batches of this validation
 
     @abstractmethod
     def losses(self, batch: Any) -> dict[str, Tensor]:
@@ -145,11 +146,18 @@ class Training(L.LightningModule, ABC):
         return self._evaluate("test", batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all validation items."""
+        """Log the figures of all validation items.
+
+        Raises ``NonFiniteLossError`` where a loss is not finite: the last step before has spoilt the weights.
+        """
+        losses, self._measured_losses = torch.stack(self._measured_losses), []
+        if not self.trainer.strategy.reduce(torch.isfinite(losses).all().float(), reduce_op="min"):
+            raise NonFiniteLossError(self._non_finite({"validation loss": losses.sum()}))
         self.log_dict({f"val/{name}": value for name, value in self.figures().items()})
 
     def on_test_epoch_end(self) -> None:
         """Log the figures of all test items."""
+        self._measured_losses = []
         self.log_dict({f"test/{name}": value for name, value in self.figures().items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -168,6 +176,7 @@ class Training(L.LightningModule, ABC):
             losses = self.validation_losses(batch, batch_idx)
             measured = self.measure(batch)
         losses["loss"] = torch.stack(list(losses.values())).sum()
+        self._measured_losses.append(losses["loss"].detach())
         logged = {f"{stage}/{name}": value for name, value in losses.items()}
         self.log_dict(logged, on_step=False, on_epoch=True, batch_size=_items(batch), sync_dist=True)
         return {"measured": measured}

@@ -70,7 +70,7 @@ _LONGEST = 256
 
 
 def refuse_unfit(checkpoint: Checkpoint, key: str, value: Any, hint: Any, function: str) -> None:
-    """Raise ``ConfigError`` unless the plain value at ``key`` fits an annotation of ``function`` and is within limits."""
+    """Raise ``ConfigError`` unless the plain value at ``key`` fits an annotation of ``function`` and its limits."""
     if not fits(value, hint):
         raise wrong(checkpoint, f"{key} is {short(value)}, expected {_words(hint)}")
     if problem := _beyond(value, key.rpartition(".")[2], function):

@@ -28,9 +28,9 @@ from cxr.config import run_files
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
-from cxr.detect.task import DetectionTask
 from cxr.explain.maps import MapMaker
 from cxr.files import write_json
 from cxr.findings import NORMAL
@@ -61,7 +61,7 @@ class Parts:
     """What a config instantiates to."""
 
     cfg: dict[str, Any]
-    task: DetectionTask
+    task: FilmDetector
     decode: Decode
     films: list[Input]
     files: FilmFiles
@@ -219,7 +219,7 @@ def _say(line: str) -> None:
     Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _map_maker(cfg: DictConfig, task: DetectionTask) -> MapMaker | None:
+def _map_maker(cfg: DictConfig, task: FilmDetector) -> MapMaker | None:
     if not cfg.cam:
         return None
     try:

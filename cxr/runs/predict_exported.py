@@ -3,13 +3,12 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from cxr.config.errors import ConfigError
+from cxr.detect.film_detector import FilmDetector
 from cxr.detect.stream import SIDE_BY_SIDE
-from cxr.detect.task import DetectionTask
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
 from cxr.files import short_digest_of
@@ -23,7 +22,7 @@ RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a 
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> tuple[Checkpoint, str, DetectionTask]:
+def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> tuple[Checkpoint, str, FilmDetector]:
     """Return what ``ckpt`` says of its films, the checkpoint's hash, and what detects: on the GPU where there is one.
 
     With another ``runtime`` than ``EAGER``, ``ckpt`` is a folder of export.py, the checkpoint has no weights, and the
@@ -48,4 +47,4 @@ def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> 
         raise ConfigError(f"ckpt={ckpt} was exported for {card.runtime}, not for {runtime}; export it to={runtime}")
     threads = torch.get_num_threads()
     exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
-    return as_checkpoint(card, path), card.checkpoint, cast(DetectionTask, exported)  # of which it has what detects
+    return as_checkpoint(card, path), card.checkpoint, exported

@@ -1,0 +1,34 @@
+"""What calibration, evaluation and prediction hold: something that finds boxes on films."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cxr.detect.image_head import ImageHead
+from cxr.findings import FindingVocabulary
+
+Boxes = list[dict[str, Tensor]]
+
+
+class FilmDetector(Protocol):
+    """Finds boxes on films in their original pixels: a trained task, or an exported network in its place."""
+
+    @property
+    def findings(self) -> FindingVocabulary:
+        """The vocabulary behind the class indices."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are to lie."""
+
+    @property
+    def detector(self) -> nn.Module:
+        """The layers, for who watches what they compute; none where they cannot be seen."""
+
+    @property
+    def image_head(self) -> ImageHead | None:
+        """The classifier of whole films whose share in the scores is chosen after training, where there is one."""
+
+    def detect(self, images: list[Tensor], targets: Boxes) -> Boxes:
+        """Return what is found on each film, see ``DetectionTask.detect``."""
