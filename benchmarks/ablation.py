@@ -83,7 +83,7 @@ def main() -> None:
 
 def compare(model: str, films: int, size: int, value: str) -> dict[str, Any]:
     torch.manual_seed(0)
-    detector = build(model, 8, weights=None, anchors__image_size=size)
+    detector = build(model, 8, anchors__image_size=size)
     detector.roi_heads.box_predictor.cls_score.weight.data.mul_(20)
     times: dict[str, list[float]] = {"grad-cam": [], "loop": [], "closed form": []}
     likeness: dict[str, list[float]] = {"loop": [], "closed form": []}

@@ -24,10 +24,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.table import Table
@@ -65,50 +66,39 @@ def built(name: str, size: int, images: "Sequence[Tensor]", folder: Path) -> "De
     """Return a detector of random weights that says as much of a film as a trained one."""
     import torch
 
+    from cxr.config.models import builder
     from cxr.detect.task import DetectionTask
     from cxr.findings import FindingVocabulary
 
     torch.manual_seed(0)
     sized = {} if name in ("fcos", "ssdlite", "yolov8", "rtdetr") else {"anchors__image_size": size}
-    builder = partial(_builder(name), **sized)
     weights = None
     if name in FROZEN:
         weights = str(folder / f"{name}.pth")
-        torch.save(_with_statistics(builder, images), weights)
+        torch.save(_with_statistics(builder(name, **sized), images), weights)
     findings = FindingVocabulary([{"name": f"finding_{n}"} for n in range(FINDINGS)])
-    task = DetectionTask(findings, partial(builder, weights=weights), torch.optim.SGD).eval()
+    task = DetectionTask(findings, builder(name, weights=weights, **sized), torch.optim.SGD).eval()
     _calm(task, images[:4])
     return task
 
 
-def _builder(name: str) -> Callable[..., "nn.Module"]:
-    from cxr.config.models import builder
+def _batch_norm(state: object) -> "Callable[[int], nn.Module]":
+    from torch import nn
 
-    if name == "yolov8":
-        from cxr.detect.yolo import yolov8
-
-        return yolov8
-    if name == "rtdetr":
-        from cxr.detect.detr import rtdetr
-
-        return rtdetr
-    builder: Callable[..., nn.Module] = getattr(detectors, name)
-    return builder
+    return partial(nn.BatchNorm2d, momentum=None)
 
 
-def _with_statistics(builder: "Callable[..., nn.Module]", images: "Sequence[Tensor]") -> dict[str, "Tensor"]:
+def _with_statistics(build: "Callable[..., nn.Module]", images: "Sequence[Tensor]") -> dict[str, "Tensor"]:
     """Return random weights with BatchNorm and the statistics of some films, as published weights are."""
     import torch
     from torch import nn
 
-    from cxr.config.models import builder
+    from cxr.detect import backbones, faster_rcnn, one_stage
 
-    usual = detectors.norm_for
-    detectors.norm_for = lambda state: partial(nn.BatchNorm2d, momentum=None)
-    try:
-        detector = builder(FINDINGS + 1)
-    finally:
-        detectors.norm_for = usual
+    with ExitStack() as patched:
+        for module in (backbones, faster_rcnn, one_stage):
+            patched.enter_context(patch.object(module, "norm_for", _batch_norm))
+        detector = build(num_classes=FINDINGS + 1)
     detector.eval()
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -90,7 +90,7 @@ def show(kept: list[dict[str, Any]], recomputed: list[dict[str, Any]], title: st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="fasterrcnn", help="a builder of cxr.detect.detectors")
+    parser.add_argument("--model", default="fasterrcnn", help="a detector of conf/model")
     parser.add_argument("--size", type=int, default=1024, help="height and width of a film, px")
     parser.add_argument("--batch", type=int, default=1, help="films a step")
     parser.add_argument("--turns", type=int, default=3, help="steps each way")

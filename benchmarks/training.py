@@ -6,9 +6,9 @@
 Without a folder on 240 films that the phantom draws. Every detector trains for the same seconds of its own time, in
 turns of two seconds, so that whatever else the machine does meets all of them alike; then each is scored on the same
 test films. Same films (256 px, a quarter of the patients for testing), batch, optimizer, schedule and precision for
-all (bfloat16 where this processor is faster in it, ``cxr.runs.precision``, else float32); torchvision's detector is told
-to leave the size of the films alone. The loops are compared step by step: after each of Lightning's, a plain loop does
-one with its own copy of the detector. Quiet machine, please: no other process that computes.
+all (bfloat16 where this processor is faster in it, ``cxr.runs.precision``, else float32); torchvision's detector is
+told to leave the size of the films alone. The loops are compared step by step: after each of Lightning's, a plain loop
+does one with its own copy of the detector. Quiet machine, please: no other process that computes.
 """
 
 import argparse

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from cxr.config.errors import ConfigError
+from cxr.config.models import builder
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.measure.operating_point import choose_operating_point
@@ -38,10 +39,8 @@ DATA = "cxr.data.film_data.FilmDataModule"
 @functools.cache
 def network() -> DetectionTask:
     """Return the smallest detector, with an image head."""
-    from cxr.detect.detectors import fasterrcnn_tiny
-
     torch.manual_seed(0)
-    model = functools.partial(fasterrcnn_tiny, image_head=True, box_head_size=8, image_size=64)
+    model = builder("fasterrcnn_tiny", image_head=True, regions__width=8, anchors__image_size=64)
     return DetectionTask(FindingVocabulary(**FINDINGS), model, lambda parameters: None)  # type: ignore[arg-type]
 
 
@@ -57,17 +56,23 @@ def point() -> dict[str, Any]:
     return choose_operating_point(films, samples=2).as_dict()
 
 
+def node(target: str, **settings: Any) -> dict[str, Any]:
+    """Return a node of a config that names something of cxr.detect."""
+    return {"_target_": f"cxr.detect.{target}", **settings}
+
+
 def content() -> dict[str, Any]:
     """Return what train.py would have left of a short run."""
     read = {"_target_": "cxr.data.sources.phantom.read_phantom", "_partial_": True, **PHANTOM}
     intensity = {"_target_": "cxr.read.intensity.Intensity", "steps": copy.deepcopy(STEPS)}
-    model = {"_target_": "cxr.detect.detectors.fasterrcnn_tiny", "_partial_": True, "weights": None, "mean": [0.5]}
-    model |= {
-        "std": [0.25],
-        "image_size": 64,
-        "box_head_size": 8,
-        "image_head": True,
-        "anchor_ratios": [0.25, 0.5, 1, 2, 4],
+    sizes = [[0.0625, 0.09375], [0.15625, 0.25], [0.40625, 0.65625]]
+    model = {
+        **node("faster_rcnn.faster_rcnn", _partial_=True, weights=None, image_head=True),
+        "backbone": node("backbones.tiny", _partial_=True, weights=None, mean=[0.5], std=[0.25]),
+        "pyramid": node("backbones.FeaturePyramid", _partial_=True, least_stride=8, channels=64, coarser=None),
+        "anchors": node("anchors.Anchors", image_size=64, sizes=sizes, ratios=[0.25, 0.5, 1, 2, 4]),
+        "proposals": node("faster_rcnn.Proposals", post_nms_top_n=100),
+        "regions": node("faster_rcnn.Regions", pool="separable", width=8),
     }
     data = {"_target_": DATA, "root": "phantoms", "read": read, "findings": FINDINGS, "intensity": intensity}
     data |= {"augment": None, "size": 64, "cache": ".cache/films", "batch_size": 2, "workers": 0, "val_fraction": 0.25}
@@ -167,16 +172,23 @@ DAMAGED: dict[str, tuple[str, Any, str]] = {  # key below "cxr", value, message
     "a window as a text": (f"{STEP}.window", "0", r"steps\.0\.window is '0', expected int"),
     "no steps": ("config.data.intensity.steps", [], "an intensity needs at least one step"),
     "a step that is no class": (STEP, {"_target_": "cxr.read.intensity.Step"}, r"intensity.*abstract"),
-    "an argument more": ("config.model.x", 1, "fasterrcnn_tiny takes no argument 'x'"),
-    "a mean that is NaN": ("config.model.mean", [NAN], r"model\.mean is \[nan\], expected Sequence\[float"),
-    "a mean that is a number": ("config.model.mean", 0.5, r"model\.mean is 0\.5, expected Sequence"),
-    "a spread of 0": ("config.model.std", [0.0], r"model\.std is \[0\.0\], expected 1e-06 to"),
-    "a million channels": ("config.model.mean", [0.5] * 10**6, "more than 1,000,000 instructions"),
-    "1,000 channels": ("config.model.mean", [0.5] * 1000, r"mean holds 1,000 values, expected at most 64"),
-    "1,000 anchors": ("config.model.anchor_ratios", [1.0] * 1000, "anchor_ratios holds 1,000 values"),
-    "anchors of a text": ("config.model.anchor_sizes", "all", r"anchor_sizes is 'all', expected Sequen"),
-    "a head that fills the memory": ("config.model.box_head_size", 10**7, "expected 1 to 4096"),
-    "no regions": ("config.model.rpn_post_nms_top_n", 0, "rpn_post_nms_top_n is 0, expected 1 to"),
+    "an argument more": ("config.model.x", 1, "faster_rcnn takes no argument 'x'"),
+    "a mean that is NaN": ("config.model.backbone.mean", [NAN], r"backbone\.mean is \[nan\], expected Sequence\[float"),
+    "a mean that is a number": ("config.model.backbone.mean", 0.5, r"backbone\.mean is 0\.5, expected Sequence"),
+    "a spread of 0": ("config.model.backbone.std", [0.0], r"backbone\.std is \[0\.0\], expected 1e-06 to"),
+    "a million channels": ("config.model.backbone.mean", [0.5] * 10**6, "more than 1,000,000 instructions"),
+    "1,000 channels": ("config.model.backbone.mean", [0.5] * 1000, r"mean holds 1,000 values, expected at most 64"),
+    "1,000 anchors": ("config.model.anchors.ratios", [1.0] * 1000, "ratios holds 1,000 values"),
+    "anchors of a text": ("config.model.anchors.sizes", "all", r"anchors\.sizes is 'all', expected Sequen"),
+    "a head that fills the memory": ("config.model.regions.width", 10**7, "expected 1 to 4096"),
+    "a pyramid that fills the memory": ("config.model.pyramid.channels", 10**6, "expected 1 to 2048"),
+    "a backbone of 10⁶ channels": ("config.model.backbone.channels", [10**6] * 5, "expected 1 to 512"),
+    "a backbone of no channels": ("config.model.backbone.channels", [], "model does not fit its weights"),
+    "a backbone of one stage": ("config.model.backbone.channels", [8, 8], "model does not fit its weights"),
+    "anchors for another pyramid": ("config.model.anchors.sizes", [[0.5]], r"anchors\.sizes has 1 lists"),
+    "a pyramid of no stride": ("config.model.pyramid.least_stride", 48, r"least_stride is 48, expected one of"),
+    "a pool of another name": ("config.model.regions.pool", "os.system", r"pool is 'os\.system', expected Literal"),
+    "no regions": ("config.model.proposals.post_nms_top_n", 0, "post_nms_top_n is 0, expected 1 to"),
     "a threshold nothing reaches": ("config.model.score_thresh", 1.5, r"score_thresh is 1\.5, expected 0"),
     "a threshold that is NaN": ("config.model.score_thresh", NAN, "score_thresh is nan, expected float"),
     "no findings": ("findings", {"findings": [], "normal": []}, "needs at least one finding"),

@@ -23,11 +23,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MINE = "# Mine.\ndefaults:\n  - fasterrcnn_tiny\n_target_: my_package.detectors.mine\n"
 DETECTOR = """
-from cxr.config.models import build, builder
+from cxr.detect.faster_rcnn import faster_rcnn
 
 def mine(num_classes, **settings):
     print("a detector of my own", flush=True)
-    return build("fasterrcnn_tiny", num_classes, **settings)
+    return faster_rcnn(num_classes, **settings)
 """
 
 pytestmark = pytest.mark.slow

@@ -1,8 +1,8 @@
 """Backbones: networks that turn a canvas into maps, each of another stride; and the pyramid that joins their maps.
 
-A builder here is a node of a config (conf/model/backbone/). A detector calls it with ``least_stride``, the finest map it
-reads, and ``state``, the weights of a whole detector where there are some; it returns a ``Backbone``. Its own
-arguments are
+A builder here is a node of a config (conf/model/backbone/). A detector calls it with ``least_stride``, that of the
+finest map it reads, and ``state``, the weights of a whole detector where there are some; it returns a ``Backbone``. Its
+own arguments are
 
     weights: of the backbone alone: "DEFAULT" (learnt on ImageNet, downloaded once), a file, or None. A file holds the
         state dict that the library publishes, or a checkpoint of this project, whose detector's backbone is taken.
@@ -10,8 +10,8 @@ arguments are
     mean, std: of each channel of the stem, for films in 0..1. Their number is that of the channels: a film of one is
         repeated for a stem of three.
 
-Normalisation follows the weights: statistics that come with them are frozen, as films come a few to a batch; where there
-are none, layers normalise in groups (``norm_for``).
+Normalisation follows the weights: statistics that come with them are frozen, as films come a few to a batch; where
+there are none, layers normalise in groups (``norm_for``).
 """
 
 from collections.abc import Callable, Mapping, Sequence

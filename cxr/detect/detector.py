@@ -1,7 +1,7 @@
 """What every detector here is: the contract that training, prediction, explanation and export hold.
 
-Images are a list of [C, h, w] float in 0..1 of any sizes, air dark. Boxes are absolute xyxy in the frame of their image,
-on the way in and on the way out. Nothing is resized, and only the canvas normalises (``PadAndNormalize``).
+Images are a list of [C, h, w] float in 0..1 of any sizes, air dark. Boxes are absolute xyxy in the frame of their
+image, on the way in and on the way out. Nothing is resized, and only the canvas normalises (``PadAndNormalize``).
 
 A target's ``labelled``, bool [K + 1], says which findings the readers of its film looked for, class c at c - 1. A film
 teaches nothing of the others: no loss of a class sees them. What proposes regions knows no classes, and takes what is
@@ -135,7 +135,7 @@ def finish(
     checkpoint_backbone: bool,
     state: State | None,
     weights: str | None,
-) -> Detector:
+) -> None:
     """Give a detector that has its layers what all have: canvas, image head, and weights.
 
     Args:
@@ -154,7 +154,7 @@ def finish(
     if checkpoint_backbone:
         recompute_stages(detector.backbone)
     load_weights(detector, state, weights, detector.fresh)
-    return detector.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times the speed on CPU and on tensor cores
+    detector.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times the speed on CPU and on tensor cores
 
 
 def _refuse_no_boxes(targets: Targets) -> None:

@@ -99,7 +99,7 @@ class Ssd(Detector, SSD):
 
 
 def _read(detector: Any, pyramid: Pyramid, targets: Targets) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return what the head says of each anchor, its class scores hidden where a film teaches nothing; and the anchors."""
+    """Return what the head says of each anchor, class scores hidden where a film teaches nothing, and the anchors."""
     maps = list(pyramid.maps.values())
     outputs = detector.head(maps)
     outputs["cls_logits"] = told_logits(outputs["cls_logits"], targets)
@@ -176,7 +176,7 @@ def ssdlite(
     image_head: bool = False,
     checkpoint_backbone: bool = False,
 ) -> Ssd:
-    """Return an SSDlite with a MobileNetV3-Large (Sandler 2018, Howard 2019), without torchvision's resize to 320 × 320.
+    """Return an SSDlite with a MobileNetV3-Large (Sandler 2018, Howard 2019) that resizes no film to 320 × 320.
 
     Its maps are not a pyramid, and its backbone is its own. Its anchors are fractions (0.2 to 0.95) of the padded film,
     so they fit a film of any size. Each of its ``anchor_ratios`` stands for itself and its inverse; 1 is always there.

@@ -46,7 +46,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "focal_gamma": (0, 100),
     "center_sampling_radius": (0.01, 100),
     "in_channels": (1, 64),
-    "channels": (1, 2048),
+    "channels": (1, 512),
+    "FeaturePyramid.channels": (1, 2048),
     "r3d.width": (1, 128),
     "voxel_mm": (0.01, 1000),
     "max_gap_mm": (0, 1000),
@@ -69,7 +70,7 @@ _LONGEST = 256
 
 
 def refuse_unfit(checkpoint: Checkpoint, key: str, value: Any, hint: Any, function: str) -> None:
-    """Raise ``ConfigError`` unless the plain value at ``key`` fits an annotation of ``function`` and is within limits."""
+    """Raise ``ConfigError`` unless the plain value at ``key`` fits an annotation of ``function`` and its limits."""
     if not fits(value, hint):
         raise wrong(checkpoint, f"{key} is {short(value)}, expected {_words(hint)}")
     if problem := _beyond(value, key.rpartition(".")[2], function):

@@ -69,9 +69,8 @@ def callable_at(checkpoint: Checkpoint, key: str, kind: Any, within: str = _HOUS
             return found
         if found is not None and not trusted and found.__module__ == module and _gives(found, kind):
             return found
-    raise wrong(
-        checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there{_advice(target)}"
-    )
+    advice = _advice(target, kind)
+    raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there{advice}")
 
 
 def arguments_of(checkpoint: Checkpoint, key: str, call: Callable[..., Any]) -> dict[str, Any]:
@@ -177,8 +176,11 @@ class _Nothing:
     """What no call gives."""
 
 
-def _advice(target: str) -> str:
+def _advice(target: str, kind: Any) -> str:
+    """Return what a user may do where the call is one of theirs, "" where there is nothing to be done."""
     module = target.rpartition(".")[0]
-    if not module or _is_within(module, (_HOUSE,)) or not re.fullmatch(rf"{_NAME}(\.{_NAME})*", module):
+    if not re.fullmatch(rf"{_NAME}(\.{_NAME})*", module):
         return ""
-    return f"; where it is code of your own that may run here, type trust=[{module}]"
+    if not _is_within(module, (_HOUSE,)):
+        return f"; where it is code of your own that may run here, type trust=[{module}]"
+    return "; annotate the parameter with what it wants, if it is one of yours" if kind is _Nothing else ""

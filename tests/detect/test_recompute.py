@@ -70,7 +70,8 @@ def test_a_backbone_half_frozen_learns_the_same_and_its_statistics_stand_still(n
     for key in [key for key in state if key.endswith("running_var")]:
         state[key] = torch.rand_like(state[key]) + 0.1
     torch.save(state, tmp_path / "coco.pth")
-    kept, recomputed = pair(name, weights=str(tmp_path / "coco.pth"), backbone__trainable_layers=2)
+    learning = "trainable_layers" if name == "ssdlite" else "backbone__trainable_layers"
+    kept, recomputed = pair(name, weights=str(tmp_path / "coco.pth"), **{learning: 2})
     before = {key: value.clone() for key, value in recomputed.state_dict().items() if "running" in key}
     assert_equal_steps(kept, recomputed, films)
     assert before
