@@ -96,7 +96,7 @@ def explain_studies(
                 failed(studies[index].study, error)
             record = _read(study_folder)
         if record is not None:
-            done.append((own, record))
+            done.append((study_folder, record))
     return done
 
 
