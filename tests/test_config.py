@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from cxr.config import run_files
 from cxr.config.check import check
 from cxr.config.errors import ConfigError
+from cxr.config.signatures import constant
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -95,10 +96,31 @@ def test_a_model_brings_its_task_its_data_and_what_it_is_judged_by(
 
 
 def test_a_model_and_data_of_another_kind_are_refused_with_what_to_type() -> None:
-    assert "learns from studies; type data=fusion or data=series or data=volume" in problems(
-        "model=r3d", "data=phantom"
-    )
+    message = problems("model=r3d", "data=phantom")
+    assert "FilmDataModule serves films, and cxr.volume.task.StudyTask learns from studies" in message
+    assert "type data=fusion or data=series or data=volume" in message
     assert "learns from layers; type data=layers" in problems("model=unet", "data=phantom")
+
+
+def test_the_data_of_a_stranger_say_themselves_what_they_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "hospital.py").write_text(
+        "from cxr.data.datamodule import DataModule\nfrom cxr.data.film_data import FilmDataModule\n"
+        "class Films(FilmDataModule): pass\nclass Other(DataModule[str]):\n    serves = 'sounds'\n"
+        "class Silent(DataModule[str]): pass\n"
+    )
+    check(composed("data._target_=hospital.Films"))
+    inherited = problems("model=cnn3d", "data=phantom", "data._target_=hospital.Films")
+    assert "hospital.Films serves films" in inherited
+    assert "hospital.Other serves sounds" in problems("data._target_=hospital.Other")
+    assert "hospital.Other serves sounds" not in problems("data._target_=hospital.Other", "learns_from=sounds")
+    assert "serves" not in problems("data._target_=hospital.Silent")  # told when it is built, not here
+
+
+def test_a_model_finds_what_its_task_learns_from_in_the_data_it_brings() -> None:
+    for model, wanted in (("fasterrcnn", "films"), ("cnn3d", "studies"), ("fusion", "studies"), ("unet", "layers")):
+        cfg = composed(f"model={model}")
+        assert cfg.learns_from == constant(cfg.data._target_, "serves") == wanted
 
 
 def test_a_checkpoints_films_are_not_for_training(tmp_path: Path) -> None:

@@ -100,12 +100,12 @@ def test_a_field_that_contradicts_its_file_is_named(public: Path, findings: Find
 
 def test_an_image_in_two_files_is_named(public: Path, findings: FindingVocabulary) -> None:
     write(public / FILES["test"], public / "test2017", [{"file_name": "0.png"}, {"file_name": "../train2017/2.png"}])
-    message = r"test\.json: 1 problems\n  images, number 2: .*2\.png stands in .*train\.json, for train too"
+    message = r"test\.json: 1 problems\n  images, number 2: .*2\.png stands in .*train\.json \(train\) too"
     with pytest.raises(TableError, match=message):
         read_coco(public, findings, **FILES, **FOLDERS)
     twice = {"train": FILES["train"], "val": FILES["train"], "train_images": "train2017", "val_images": "train2017"}
     with pytest.raises(
-        TableError, match=r"3 problems\n  images, number 1: 0\.png stands in .*train\.json, for train too"
+        TableError, match=r"3 problems\n  images, number 1: 0\.png stands in .*train\.json \(train\) too"
     ):
         read_coco(public, findings, **twice)
 

@@ -86,7 +86,7 @@ def refuse_two_places(cocos: Sequence[tuple[Listing, Coco]]) -> None:
         for number, image in enumerate(coco.images, start=1):
             first = firsts.setdefault(os.path.realpath(listing.path(image)), listing)
             if first != listing:
-                where = f"{first.table}, for {first.split}"
+                where = f"{first.table} ({first.split})"
                 problems.append(f"images, number {number}: {image['file_name']} stands in {where} too, expected once")
         raise_problems(listing.table, problems)
     for listing, coco in cocos:
