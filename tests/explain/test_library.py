@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from cxr.detect import detectors
+from cxr.config.models import build
 from cxr.explain.cam import Cam, EigenCam
 from cxr.explain.library import LibraryCam
 from cxr.explain.reading import FilmReading
@@ -33,7 +33,7 @@ def configured(name: str, **changed: Any) -> LibraryCam:
 def film(request: pytest.FixtureRequest) -> FilmReading:
     """A film as detectors of several kinds read it, before they have learnt anything."""
     torch.manual_seed(0)
-    detector = getattr(detectors, request.param)(4, weights=None, score_thresh=0.0, detections_per_img=20)
+    detector = build(request.param, 4, score_thresh=0.0, detections_per_img=20)
     return FilmReading(detector, torch.rand(1, 96, 70))
 
 
