@@ -1,7 +1,7 @@
-"""A data set holds films of one kind: which are left out, and what is said where several kinds are mixed.
+"""Makes sure that a data set has films of one kind: leaves out other modalities, and refuses a mix.
 
-A detector that is shown CT slices and radiographs alike learns to tell them apart, and finds in each what the other's
-readers marked.
+A detector that is trained on CT slices and radiographs together learns to distinguish them, and mixes up what the
+readers of the two have marked.
 """
 
 import logging
@@ -18,30 +18,30 @@ _log = logging.getLogger(__name__)
 
 
 def of_one_kind(films: Sequence[Film], cache: FilmCache, modality: Sequence[str] | None, root: Path) -> list[Film]:
-    """Return the films of the modalities that are wanted; none is decoded for it.
+    """Return the films of the wanted modalities, without decoding any film.
 
-    A film whose header cannot be read, or that the intensity does not take, stays: whoever reads it says why it cannot.
+    A film whose header cannot be read, or that the intensity refuses, is kept: reading it later raises the reason.
 
     Args:
-        films: of the data set.
-        cache: tells Modality and BodyPartExamined, and by its intensity the kind.
-        modality: values of Modality, "" for films without one, pictures among them; None wants all.
-        root: the data set's folder, for what is said of it.
+        films: films of the data set.
+        cache: gives Modality and BodyPartExamined of a film, and its kind.
+        modality: wanted values of Modality, "" for films without one, such as pictures; None means all.
+        root: folder of the data set, for messages.
 
-    Raises ``ValueError`` where no film is wanted, and where those that are are of several kinds.
+    Raises ``ValueError`` if no film is wanted, or if the wanted films are of several kinds.
     """
     kept: list[Film] = []
     counts: Counter[str] = Counter()
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for film in track(films, "reading headers", end=False):
-        told, kind = _told(film, cache)
-        counts[told or ""] += told is not None
-        if told is None or modality is None or told in modality:
+        name, kind = _modality_and_kind(film, cache)
+        counts[name or ""] += name is not None
+        if name is None or modality is None or name in modality:
             kept.append(film)
-            kinds[kind][told or ""] += kind != ""
+            kinds[kind][name or ""] += kind != ""
     if films and not kept:
         raise ValueError(f"data.modality is {_typed(modality or ())}, but {root} holds {_counted(counts)}")
-    if len(several := {kind: found for kind, found in kinds.items() if kind}) > 1:
+    if len(several := {kind: modalities for kind, modalities in kinds.items() if kind}) > 1:
         raise ValueError(_mixed(several, root))
     if len(kept) < len(films):
         left = Counter({name: number for name, number in counts.items() if name not in (modality or ())})
@@ -50,12 +50,12 @@ def of_one_kind(films: Sequence[Film], cache: FilmCache, modality: Sequence[str]
 
 
 def kind_of(film: Film, cache: FilmCache) -> str:
-    """Return the kind of a film that can be read."""
+    """Return the kind of a readable film."""
     return cache.intensity.kind(*cache.modality(film.path), film.path)
 
 
-def _told(film: Film, cache: FilmCache) -> tuple[str | None, str]:
-    """Return Modality and kind; None where the header cannot be read, and "" where the intensity has no kind for it."""
+def _modality_and_kind(film: Film, cache: FilmCache) -> tuple[str | None, str]:
+    """Return Modality (None if the header cannot be read) and kind ("" if the intensity refuses the film)."""
     try:
         modality, body_part = cache.modality(film.path)
     except ReadError:
@@ -67,10 +67,10 @@ def _told(film: Film, cache: FilmCache) -> tuple[str | None, str]:
 
 
 def _mixed(kinds: Mapping[str, Counter[str]], root: Path) -> str:
-    """Say which kinds are mixed, and what to type for each."""
-    found = "; ".join(f"{kind}: {_counted(counts)}" for kind, counts in kinds.items())
+    """Return the message that says which kinds are mixed, and what to type for each."""
+    listing = "; ".join(f"{kind}: {_counted(counts)}" for kind, counts in kinds.items())
     choices = " or ".join(f'"data.modality={_typed(sorted(counts))}"' for counts in kinds.values())
-    return f"{root}: holds films of {len(kinds)} kinds, which are never mixed ({found}). Type {choices}"
+    return f"{root}: holds films of {len(kinds)} kinds, which are never mixed ({listing}). Type {choices}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -78,6 +78,6 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _typed(modality: Sequence[str]) -> str:
-    """Return it as Hydra's grammar has it."""
+    """Return the value of ``data.modality`` as it is typed for Hydra."""
     names = [name or "''" for name in modality]
     return names[0] if len(names) == 1 else f"[{','.join(names)}]"

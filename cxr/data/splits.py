@@ -1,4 +1,4 @@
-"""Splits of films by patient: stratified over the findings, seeded, never a patient on two sides."""
+"""Splits films by patient, stratified over the findings and seeded. No patient is in two splits."""
 
 import logging
 from collections import Counter, defaultdict
@@ -20,12 +20,12 @@ def split_films(
     folds: int | None = None,
     fold: int = 0,
 ) -> dict[str, list[Film]]:
-    """Return ``{"train": …, "val": …, "test": …}``, each in the order of ``films``; fractions are of all films.
+    """Return ``{"train": …, "val": …, "test": …}``, each in the order of ``films``. Fractions are shares of all films.
 
-    Films that the data set itself holds back (``Film.split == "test"``) are the test set, and ``test_fraction`` is not
-    used; other films of their patients are left out, with a warning. With ``folds`` the films not held for testing are
-    cut into as many parts, of which number ``fold`` is ``val``, and ``val_fraction`` is not used; the test set and the
-    parts are the same for every ``fold``. Raises ``ValueError`` for fractions or folds that leave nothing to train on.
+    If the data set itself holds back films (``Film.split == "test"``), these are the test set and ``test_fraction`` is
+    not used; other films of their patients are left out, with a warning. With ``folds``, the films that are not for
+    testing are divided into so many parts; part number ``fold`` is ``val``, and ``val_fraction`` is not used. The test
+    set and the parts are the same for every ``fold``. Raises ``ValueError`` if nothing is left to train on.
     """
     _check(val_fraction, test_fraction, folds, fold)
     test = [film for film in films if film.split == "test"]
@@ -47,10 +47,10 @@ def split_films(
 
 
 def set_normal_fraction(films: Sequence[Film], fraction: float | None, seed: int = 0) -> list[Film]:
-    """Return films of which ``fraction`` are normal, by leaving out normal ones at random; ``None`` takes all.
+    """Return films of which ``fraction`` are normal, by leaving out normal ones at random; ``None`` keeps all.
 
-    A smaller fraction keeps a subset of the normal films a larger one keeps. Films with findings are too few to waste:
-    where there are not enough normal films all are kept and a warning says which fraction that makes.
+    The normal films of a smaller fraction are a subset of those of a larger one. No film with a finding is left out: if
+    there are too few normal films, all are kept and a warning gives the fraction that results.
     """
     if fraction is None:
         return list(films)
@@ -81,11 +81,11 @@ def _check(val_fraction: float, test_fraction: float, folds: int | None, fold: i
 def _stratify(films: Sequence[Film], shares: Sequence[float], rng: np.random.Generator) -> list[list[Film]]:
     """Divide films into parts with the given shares, which sum to 1: whole patients, every finding in proportion.
 
-    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011) with patients in place of examples and
-    the numbers of their films with each finding, or normal, in place of labels: the rarest finding first, each of its
-    patients to the part that lacks most of it. Patients of many films come before those of few, who even out what the
-    many upset. Patients of as many films come in random order, whatever their findings are: the order decides the part,
-    and a part must not get the films of one finding only.
+    This is iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011) with patients in place of
+    examples. The labels of a patient are the numbers of films with each finding, and of normal ones. The rarest finding
+    comes first, and each of its patients goes to the part that lacks most of it. Patients with many films come before
+    those with few, which then even out the parts. Patients with the same number of films come in random order, whatever
+    their findings are: the order decides the part, and no part must get the films of one finding only.
     """
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     for film in films:

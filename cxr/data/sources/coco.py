@@ -1,4 +1,4 @@
-"""Films listed in a COCO json: boxes as xywh, paths beside the json."""
+"""Reads films that a COCO JSON lists: boxes as xywh, images in the folder of the JSON."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,21 +21,21 @@ from cxr.read.dicom import pseudonym
 
 ANNOTATIONS = "annotations.coco.json"
 
-# Of one image: (finding, its x, y, width, height), and the number of the annotation that has it first.
+# The marks of one image: (finding, (x, y, width, height)) → number of the first annotation that has it.
 _Marks = dict[tuple[str, Box], int]
 
 
 def read_coco(root: Path | str, findings: FindingVocabulary) -> list[Film]:
-    """Return one film an image of the json, boxes xyxy in original pixels; an image without annotations is normal.
+    """Return a film for each image of the JSON, boxes xyxy in original pixels; an image without annotations is normal.
 
-    ``root`` is the json file or the folder that holds ``annotations.coco.json``. Categories may be spelt in any way
-    ``findings`` knows; an annotation of "No finding" needs no box. An image's own field ``patient`` says which films
-    belong together, else the PatientID of a DICOM file does, else each stands for itself. Crowd annotations
-    (``iscrowd``) outline no single lesion and are left out. An annotation that stands there twice counts once.
+    ``root`` is the JSON file or the folder with ``annotations.coco.json``. Categories may have any spelling that
+    ``findings`` knows; an annotation of "No finding" needs no box. The patient is the field ``patient`` of the image,
+    else the PatientID of a DICOM file, else each film counts as another patient. Crowd annotations (``iscrowd``)
+    outline no single lesion and are left out. An annotation that is there twice counts once.
 
-    Raises ``FileNotFoundError`` without the json or for listed images that are not there, ``UnknownLabelError`` for
-    unknown categories, and ``TableError`` for a json that is no COCO data set, for boxes that are none or are not on
-    their film, and for images outside the json's folder.
+    Raises ``FileNotFoundError`` if the JSON or a listed image is missing, ``UnknownLabelError`` for unknown categories,
+    and ``TableError`` for a JSON that is no COCO data set, for impossible boxes, for boxes that are not on their film,
+    and for images outside the folder of the JSON.
     """
     given = Path(root)
     table = given if given.is_file() else given / ANNOTATIONS
@@ -62,7 +62,7 @@ def _paths(table: Path, coco: Coco, place: Root) -> dict[str, Path]:
 
 
 def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks], list[str]]:
-    """Return what is marked on each image, by its id, and what is wrong with boxes that can be none."""
+    """Return the marks of each image, by its id, and the problems of impossible boxes."""
     marks: dict[Any, _Marks] = defaultdict(dict)
     problems = []
     for number, annotation in enumerate(coco.annotations, start=1):
@@ -79,7 +79,7 @@ def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks]
 
 
 def _checked_box(annotation: Mapping[str, Any]) -> Box:
-    """Return x, y, width and height. Raises ``ValueError`` where they can be no box."""
+    """Return x, y, width and height. Raises ``ValueError`` if they are no box."""
     if not annotation["bbox"]:
         raise ValueError("has no box, expected [x, y, width, height]; only a film without a finding has none")
     corner_and_size(annotation["bbox"])
@@ -90,9 +90,9 @@ def _checked_box(annotation: Mapping[str, Any]) -> Box:
 def _films(
     table: Path, coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile], problems: list[str]
 ) -> list[Film]:
-    """Return the films, their boxes cut to them.
+    """Return the films, with boxes clipped to them.
 
-    Raises one ``TableError`` for all boxes that are not on their film, and for the ``problems`` of those that are none.
+    Raises one ``TableError`` for all boxes that are not on their film and for all ``problems``.
     """
     sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
     places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
@@ -112,14 +112,14 @@ def _films(
 
 
 def _with_size(file: FilmFile, image: Mapping[str, Any]) -> FilmFile:
-    """Return the file with the size in the json where its header cannot be read."""
+    """Return the file; if its header cannot be read, with the size that the JSON gives."""
     return file if file.width else replace(file, width=int(image["width"]), height=int(image["height"]))
 
 
 def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[str]:
-    """Say which films with boxes are not of the size that the json gives: its boxes are pixels of another picture.
+    """Return a problem for each film with boxes whose size is not that of the JSON, so its boxes fit another picture.
 
-    Of a film without boxes nothing is wrong but the numbers, and its file is believed.
+    For a film without boxes only the numbers are wrong, and the size in its file is used.
     """
     return [
         f"the image {image['file_name']} is {file.width} × {file.height} pixels, and {image['width']} × "
@@ -132,12 +132,12 @@ def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, Fi
 
 
 def _film(image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], boxes: NDArray[np.float32]) -> Film:
-    own, study, stated = str(image["id"]), image.get("study"), image.get("patient")
+    identifier, study, stated = str(image["id"]), image.get("study"), image.get("patient")
     return Film(
         path=file.path,
-        id=own,
-        study=pseudonym(own if study is None else str(study)),
-        patient=(file.patient or pseudonym(own)) if stated is None else pseudonym(str(stated)),
+        id=identifier,
+        study=pseudonym(identifier if study is None else str(study)),
+        patient=(file.patient or pseudonym(identifier)) if stated is None else pseudonym(str(stated)),
         boxes=boxes,
         findings=marked,
         width=file.width,
@@ -146,6 +146,6 @@ def _film(image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], box
 
 
 def _with_patients(films: Sequence[Film], stated: Sequence[bool]) -> list[Film]:
-    """Return the films, those of a placeholder in their headers by their own ID where the json states no patient."""
+    """Return the films; where the JSON gives no patient, placeholders in headers are replaced by the film's ID."""
     kept = iter(without_placeholders([film for film, known in zip(films, stated, strict=True) if not known]))
     return [film if known else next(kept) for film, known in zip(films, stated, strict=True)]
