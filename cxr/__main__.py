@@ -14,27 +14,27 @@ from cxr.config.command_line import nearest
 
 
 class Command(NamedTuple):
-    """A command: the module whose ``main`` it calls, what it does in a few words, and whether Hydra reads its words."""
+    """A command: what it calls (a module and its function), what it does, and whether Hydra reads its words."""
 
-    module: str
+    call: str
     does: str
     hydra: bool = False
 
 
 COMMANDS = {
-    "train": Command("cxr.runs.commands", "train a detector and test its best checkpoint", hydra=True),
-    "evaluate": Command("cxr.runs.commands", "measure a trained detector as a clinician would ask", hydra=True),
-    "explain": Command("cxr.runs.commands", "show what a trained detector looked at", hydra=True),
-    "predict": Command("cxr.runs.commands", "say what a trained detector finds on films", hydra=True),
+    "train": Command("cxr.runs.commands:train", "train a detector and test its best checkpoint", hydra=True),
+    "evaluate": Command("cxr.runs.commands:evaluate", "measure a trained detector as a clinician would ask", hydra=True),
+    "explain": Command("cxr.runs.commands:explain", "show what a trained detector looked at", hydra=True),
+    "predict": Command("cxr.runs.commands:predict", "say what a trained detector finds on films", hydra=True),
     "export": Command(
-        "cxr.runs.commands", "make a faster network for other runtimes, held against the detector", hydra=True
+        "cxr.runs.commands:export", "make a faster network for other runtimes, held against the detector", hydra=True
     ),
-    "sweep": Command("cxr.runs.sweep_report", "report the jobs of a sweep: table, page, the best run's command"),
-    "audit": Command("cxr.data.audit", "say what a data set holds and what is wrong with it"),
-    "figures": Command("cxr.data.figures", "draw films with their marks, a row for each finding"),
-    "convert": Command("cxr.data.convert", "make pictures of DICOM films, under pseudonyms"),
-    "show": Command("cxr.read.show", "draw a film before and after preprocessing, with histograms"),
-    "doctor": Command("cxr.doctor.__main__", "say what this machine and this installation can do"),
+    "sweep": Command("cxr.runs.sweep_report:main", "report the jobs of a sweep: table, page, the best run's command"),
+    "audit": Command("cxr.data.audit:main", "say what a data set holds and what is wrong with it"),
+    "figures": Command("cxr.data.figures:main", "draw films with their marks, a row for each finding"),
+    "convert": Command("cxr.data.convert:main", "make pictures of DICOM films, under pseudonyms"),
+    "show": Command("cxr.read.show:main", "draw a film before and after preprocessing, with histograms"),
+    "doctor": Command("cxr.doctor.__main__:main", "say what this machine and this installation can do"),
 }
 _HELP = """Find disease on chest radiographs.
 
@@ -65,7 +65,8 @@ def _call(name: str) -> None:
     command = COMMANDS[name]
     _find_modules_in(str(Path.cwd()))
     installation.call_by_console(name)
-    call = importlib.import_module(command.module).main
+    module, _, name_there = command.call.partition(":")
+    call = getattr(importlib.import_module(module), name_there)
     if command.hydra:  # its help stands in conf/ and asks ``installation`` for the name
         call()
     else:

@@ -296,11 +296,11 @@ def test_the_user_may_have_them_drawn(tmp_path: Path, monkeypatch: Any) -> None:
     assert (tmp_path / "phantoms" / "phantom.json").is_file()
 
 
-@pytest.mark.parametrize("module", ["data.phantom", "volume.phantom", "volume.fusion_phantom"])
+@pytest.mark.parametrize("module", ["phantom", "phantom_volume", "phantom_patients"])
 def test_every_reader_that_draws_can_be_told_not_to(tmp_path: Path, module: str) -> None:
-    readers = vars(importlib.import_module(f"cxr.{module}"))
+    readers = vars(importlib.import_module(f"cxr.data.sources.{module}"))
     (read,) = (reader for name, reader in readers.items() if name.startswith("read_phantom"))
-    names = {"data.phantom": DRAWN, "volume.phantom": DRAWN_SERIES, "volume.fusion_phantom": ("disease",)}[module]
+    names = {"phantom": DRAWN, "phantom_volume": DRAWN_SERIES, "phantom_patients": ("disease",)}[module]
     findings = FindingVocabulary([{"name": name} for name in names])
     with pytest.raises(PhantomError, match=r"are not there.*\+data\.read\.draw=true"):
         read(tmp_path / "phantoms", findings, draw=False)
@@ -309,7 +309,7 @@ def test_every_reader_that_draws_can_be_told_not_to(tmp_path: Path, module: str)
 
 def test_no_other_function_named_as_a_reader_draws() -> None:
     places = [path for path in (ROOT / "cxr").rglob("*.py") if "def read_phantom" in path.read_text(encoding="utf-8")]
-    assert sorted(path.stem for path in places) == ["fusion_phantom", "phantom", "phantom"]
+    assert sorted(path.stem for path in places) == ["phantom", "phantom_patients", "phantom_volume"]
 
 
 # --- the scripts

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,16 +61,21 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     assert module.stdout == told
 
 
+def called(name: str) -> Any:
+    """Return the function that a command calls."""
+    module, _, function = COMMANDS[name].call.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there_and_takes_what_it_is_given(name: str) -> None:
     command = COMMANDS[name]
-    main = importlib.import_module(command.module).main
-    inspect.signature(main).bind(**({} if command.hydra else {"prog": f"cxr {name}"}))
+    inspect.signature(called(name)).bind(**({} if command.hydra else {"prog": f"cxr {name}"}))
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_is_the_same_call(name: str) -> None:
-    assert runpy.run_path(str(ROOT / f"{name}.py"))["main"] is importlib.import_module(COMMANDS[name].module).main
+    assert runpy.run_path(str(ROOT / f"{name}.py"))[name] is called(name)
 
 
 @pytest.mark.parametrize("name", sorted({*COMMANDS} - {*SCRIPTS}))

@@ -217,7 +217,7 @@ def test_what_is_exported_streams_as_the_detector_does(
 def test_what_is_wrong_is_told_before_anything_is_read(script: Any, words: list[str], told: str) -> None:
     if "dicom=true" in words:
         pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
-    cfg = composed(script.__name__.removeprefix("cxr.").replace("ing", ""), "ckpt=nowhere.ckpt", *words)
+    cfg = composed(script.__name__.removeprefix("cxr.runs."), "ckpt=nowhere.ckpt", *words)
     with pytest.raises(ConfigError) as error, script.opened(cfg):
         pass
     assert told in str(error.value)

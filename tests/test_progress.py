@@ -135,10 +135,11 @@ def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
 def test_a_script_that_says_nothing_else_says_that_it_is_at_work(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
-        "from cxr import config, progress\n"
+        "from cxr import progress\n"
+        "from cxr.config.entry import entry\n"
         "progress.EVERY_S, progress._POLL_S = 0.05, 0.01\n"
         "sys.argv = ['predict.py', 'ckpt=a', 'images=b']\n"
-        "config.entry('predict')(lambda cfg: time.sleep(2))()\n"
+        "entry('predict')(lambda cfg: time.sleep(2))()\n"
     )
     silent = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60

@@ -27,7 +27,10 @@ import json, os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from hydra.core.hydra_config import HydraConfig
-@@CONF@@
+from cxr.config import run_files
+from cxr.config.check import check
+from cxr.config.entry import entry, resolved
+from cxr.files import write_json
 from cxr.read.workers import usable_cores
 
 @entry("train")
