@@ -21,7 +21,7 @@ from cxr.detect.image_head import ImageHead, image_head_for, with_image_scores
 from cxr.detect.recompute import recompute_stages
 from cxr.detect.transform import PadAndNormalize
 from cxr.findings import BACKGROUND
-from cxr.learn.weights import State, load_weights
+from cxr.learn.weights import State, fit_stem, load_weights
 
 Images = Sequence[Tensor]
 Targets = list[dict[str, Tensor]]
@@ -153,7 +153,7 @@ def finish(
     detector.image_head = image_head_for(detector, num_classes) if image_head else None
     if checkpoint_backbone:
         recompute_stages(detector.backbone)
-    load_weights(detector, state, weights, detector.fresh)
+    load_weights(detector, fit_stem(detector, state), weights, detector.fresh)
     detector.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times the speed on CPU and on tensor cores
 
 
