@@ -76,7 +76,7 @@ def timm_backbone(
     except (RuntimeError, AssertionError, AttributeError) as error:
         near = ", ".join(get_close_matches(name, timm.list_models(), 5, cutoff=0))
         raise ValueError(
-            f"model.backbone.name={name}: timm makes no pyramid of it ({error}). Names of its networks that are alike: {near}"
+            f"model.backbone.name={name}: timm makes no pyramid of it ({error}). It has names such as {near}"
         ) from error
     body, levels = _body(network, least_stride, name)
     read = None
