@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights
+from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.mobilenetv3 import mobilenet_v3_large
+from torchvision.models.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from torchvision.models.resnet import resnet50 as torchvision_resnet50
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
@@ -187,8 +187,10 @@ def fit_channels(stem: nn.Conv2d, channels: int) -> nn.Conv2d:
     """Return a network's first convolution for so many channels, with its own weights where it has as many already."""
     if stem.in_channels == channels:
         return stem
-    shape: Any = (stem.kernel_size, stem.stride, stem.padding)
-    return nn.Conv2d(channels, stem.out_channels, *shape, bias=stem.bias is not None)
+    size: Any = stem.kernel_size
+    stride: Any = stem.stride
+    padding: Any = stem.padding
+    return nn.Conv2d(channels, stem.out_channels, size, stride, padding, bias=stem.bias is not None)
 
 
 def _for_frozen_layers(state: State) -> State:

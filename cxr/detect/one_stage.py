@@ -1,6 +1,6 @@
 """torchvision's single-stage detectors: every cell of a pyramid says what is there."""
-# torchvision types a part of itself
-# mypy: disable-error-code="no-untyped-call"
+# torchvision types a part of itself, and its classes have another forward and transform than ours beside them
+# mypy: disable-error-code="no-untyped-call, misc"
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
