@@ -9,9 +9,9 @@ unmarked for background.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +155,16 @@ def finish(
         recompute_stages(detector.backbone)
     load_weights(detector, fit_stem(detector, state), weights, detector.fresh)
     detector.to(memory_format=torch.channels_last)  # 1.1 to 1.3 times the speed on CPU and on tensor cores
+
+
+def name_of(model: Mapping[str, Any]) -> str:
+    """Return what a config's ``model`` is called on pages: its builder, and in brackets what it is built on."""
+
+    def last(node: Mapping[str, Any]) -> str:
+        return str(node.get("name") or node.get("_target_", "").rpartition(".")[2])
+
+    part = model.get("backbone") or model.get("builder")  # of a detector of another package
+    return f"{last(model)} ({last(part)})" if isinstance(part, Mapping) else last(model)
 
 
 def _refuse_no_boxes(targets: Targets) -> None:
