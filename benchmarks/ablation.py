@@ -31,8 +31,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from cxr.config.models import build
+from cxr.detect.candidates import Candidate
 from cxr.explain.ablation import VALUES, by_loop, constants, in_closed_form
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 from cxr.phantom.films import draw_phantom
 

@@ -22,9 +22,9 @@ from rich.table import Table
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from cxr.detect.candidates import Candidate
 from cxr.explain.ablation import AblationCam
 from cxr.explain.cam import BoxCam, Cam, EigenCam
-from cxr.explain.candidates import Candidate
 from cxr.explain.library import LibraryCam
 from cxr.explain.reading import FilmReading
 from cxr.explain.saliency import Saliency

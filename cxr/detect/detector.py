@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
+from cxr.detect.heads import Heads
 from cxr.detect.image_head import ImageHead, image_head_for, with_image_scores
 from cxr.detect.recompute import recompute_stages
 from cxr.detect.transform import PadAndNormalize
@@ -116,6 +117,10 @@ class Detector(nn.Module, ABC):
     def forward(self, images: Images, targets: Targets | None = None) -> dict[str, Tensor] | list[Boxes]:
         """Return ``losses`` where there are targets, else ``boxes``: torchvision's contract."""
         return self.boxes(images) if targets is None else self.losses(images, targets)
+
+    def heads(self) -> Heads | None:
+        """Return what stands behind the pyramid, for maps of what a box was read from; None where that is not known."""
+        return None
 
     @abstractmethod
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from cxr.detect.anchors import Anchors
 from cxr.detect.backbones import Backbone, FeaturePyramid
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
+from cxr.detect.heads import Heads, PooledHeads
 from cxr.detect.region_heads import RegionHeads
 from cxr.detect.roi_pool import SeparableRoIAlign, region_pool
 from cxr.learn.weights import State, norm_for, read_weights
@@ -89,6 +90,10 @@ class FasterRCNN(Detector):
     def detections_per_img(self) -> int:
         """The best so many of a film are kept."""
         return int(self.roi_heads.detections_per_img)
+
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return PooledHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
         """Return loss_classifier, loss_box_reg, loss_objectness and loss_rpn_box_reg."""

@@ -24,6 +24,7 @@ from torchvision.ops import box_iou
 from cxr.detect.anchors import Anchors
 from cxr.detect.backbones import Backbone, FeaturePyramid, fit_channels
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
+from cxr.detect.heads import FcosHeads, Heads, RetinaHeads, SsdHeads
 from cxr.detect.told import told_logits
 from cxr.learn.weights import norm_for, read_weights
 
@@ -53,6 +54,10 @@ class DenseDetector(Detector):
 class Retina(DenseDetector, RetinaNet):
     """RetinaNet (Lin 2017): every anchor counts in the loss."""
 
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return RetinaHeads(self)
+
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
         """Return classification and bbox_regression."""
         outputs, anchors = _read(self, pyramid, targets)
@@ -62,6 +67,10 @@ class Retina(DenseDetector, RetinaNet):
 
 class Fcos(DenseDetector, FCOS):
     """FCOS (Tian 2019): no anchors, so no sizes and ratios to choose."""
+
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return FcosHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
         """Return classification, bbox_regression and bbox_ctrness."""
@@ -75,6 +84,10 @@ class Ssd(Detector, SSD):
     """SSD (Liu 2016) with the light head of SSDlite."""
 
     fresh: ClassVar[tuple[str, ...]] = _FRESH
+
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return SsdHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
         """Return classification and bbox_regression."""

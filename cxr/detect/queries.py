@@ -12,10 +12,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_convert, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets
+from cxr.detect.heads import Heads, QueryHeads
 from cxr.detect.told import told_logits
+from cxr.detect.transform import in_shares, on_canvas
 
 PRIOR = 0.01  # score of a class before anything is learnt: most queries are no finding (Lin 2017, section 3.3)
 CELL = 0.05  # side of the box a query of the finest level begins with, in shares of the canvas; doubles a level
@@ -59,6 +61,10 @@ class RTDETR(Detector):
         self.head = QueryHead(network)
         self.score_thresh = score_thresh
         self.detections_per_img = detections_per_img
+
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return QueryHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
         """Return what ``QueryHead.losses`` does."""
@@ -191,18 +197,6 @@ class QueryHead(nn.Module):
             box_noise_scale=self.config.box_noise_scale,
         )
         return noisy, meta
-
-
-def on_canvas(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes [..., 4] cxcywh in shares of a canvas of ``size`` (height, width) as xyxy in its pixels."""
-    height, width = size
-    return box_convert(boxes, "cxcywh", "xyxy") * boxes.new_tensor([width, height, width, height])
-
-
-def in_shares(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return boxes [N, 4] xyxy in pixels of a canvas of ``size`` (height, width) as cxcywh in shares of it."""
-    height, width = size
-    return box_convert(boxes / boxes.new_tensor([width, height, width, height]), "xyxy", "cxcywh")
 
 
 def _steps(read: Read, targets: Targets, split: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:

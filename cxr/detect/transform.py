@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_convert
 
 Targets = list[dict[str, Tensor]]
 
@@ -71,3 +72,15 @@ def _misfit(image: Tensor, channels: int) -> str:
         f"{expected}: the intensity gives {image.shape[0]} channels, and the network takes {channels}, as its mean has "
         f"numbers. Take a model whose mean and std have {image.shape[0]}, or an intensity of one channel"
     )
+
+
+def on_canvas(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes [..., 4] cxcywh in shares of a canvas of ``size`` (height, width) as xyxy in its pixels."""
+    height, width = size
+    return box_convert(boxes, "cxcywh", "xyxy") * boxes.new_tensor([width, height, width, height])
+
+
+def in_shares(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes [N, 4] xyxy in pixels of a canvas of ``size`` (height, width) as cxcywh in shares of it."""
+    height, width = size
+    return box_convert(boxes / boxes.new_tensor([width, height, width, height]), "xyxy", "cxcywh")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
+from cxr.detect.heads import Heads, YoloHeads
 from cxr.detect.module_pickle import read_module_state
 from cxr.detect.told import told_logits
 from cxr.learn.weights import State, norm_for, read_weights, renormalised
@@ -114,6 +115,10 @@ class YOLOv8(Detector):
         self.score_thresh = score_thresh
         self.nms_thresh = nms_thresh
         self.detections_per_img = detections_per_img
+
+    def heads(self) -> Heads:
+        """Return what stands behind the pyramid."""
+        return YoloHeads(self)
 
     def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
         """Return the boxes of each film."""

@@ -11,9 +11,9 @@ from torch.nn.functional import linear
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from typing_extensions import override
 
+from cxr.detect.candidates import Candidate
+from cxr.detect.heads import PooledHeads, softmax_log_odds
 from cxr.explain.cam import LevelCam
-from cxr.explain.candidates import Candidate
-from cxr.explain.heads import RegionHeads, softmax_log_odds
 from cxr.explain.reading import FilmReading
 
 # Value a channel is set to: its own mean over the film, 0, or grad-cam's, far below everything the level holds.
@@ -61,7 +61,7 @@ class AblationCam(LevelCam):
         level = film.level(candidate)
         values = constants(level[0], self.value)
         heads = film.heads
-        if isinstance(heads, RegionHeads) and two_linear_layers(heads):
+        if isinstance(heads, PooledHeads) and two_linear_layers(heads):
             return in_closed_form(heads, level, values, candidate)
         return by_loop(film, level, values, candidate, self.batch_size)
 
@@ -73,12 +73,12 @@ def constants(level: Tensor, value: str) -> Tensor:
     return level.new_full((len(level),), 0.0 if value == "zero" else float(level.min()) - LOW)
 
 
-def two_linear_layers(heads: RegionHeads) -> bool:
+def two_linear_layers(heads: PooledHeads) -> bool:
     """Whether a region's score follows from its pooled cells through fc6, ReLU, fc7, ReLU and a linear layer."""
     return isinstance(heads.heads.box_head, TwoMLPHead) and isinstance(heads.heads.box_predictor, FastRCNNPredictor)
 
 
-def in_closed_form(heads: RegionHeads, level: Tensor, values: Tensor, candidate: Candidate) -> Tensor:
+def in_closed_form(heads: PooledHeads, level: Tensor, values: Tensor, candidate: Candidate) -> Tensor:
     """Return the log-odds without each channel, [C], of a box head of two linear layers.
 
     Pooling is linear, and so is fc6: with p_k the pooled channel k, c_k its constant (pooled as well: samples outside

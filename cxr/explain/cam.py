@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cxr.detect.candidates import Candidate
 from cxr.detect.finite import NotFiniteError
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

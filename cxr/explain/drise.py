@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.ops import box_iou
 
+from cxr.detect.candidates import Candidate
 from cxr.explain.cam import Cam
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

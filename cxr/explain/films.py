@@ -15,9 +15,9 @@ from torchvision.ops import box_iou
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
+from cxr.detect.candidates import Candidate
 from cxr.detect.finite import NotFiniteError, watched
 from cxr.explain.cam import Cam
-from cxr.explain.candidates import Candidate
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
 from cxr.explain.reading import FilmReading, detector_score
 from cxr.explain.record import (

@@ -15,8 +15,8 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 from typing_extensions import override
 
+from cxr.detect.candidates import Candidate
 from cxr.explain.cam import LevelCam, turned
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr.detect.candidates import Candidate
 from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import Prediction
 from cxr.explain.cam import Cam
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 from cxr.read.dicom import ReadError
 

@@ -3,16 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-from cxr.explain.candidates import Candidate, found_as_candidates
-from cxr.explain.heads import HEADS, Heads, heads_of
+from cxr.detect.candidates import Candidate, detections_as_candidates
+from cxr.detect.detector import Detector
+from cxr.detect.heads import Heads
 from cxr.findings import BACKGROUND
 
 
@@ -20,7 +19,7 @@ class FilmReading:
     """One film, and the detector's way through it.
 
     Args:
-        detector: in torchvision's contract; it is put into eval mode.
+        detector: is put into eval mode.
         image: [1, h, w] float32 in 0..1, the film in the network frame.
 
     Attributes, the first two only of a detector whose heads are known:
@@ -29,28 +28,27 @@ class FilmReading:
         detections: {boxes [N, 4] xyxy in the network frame, labels int64 [N], scores [N]} of this film.
     """
 
-    def __init__(self, detector: nn.Module, image: Tensor) -> None:
-        self.detector = cast(Any, detector.eval())  # nn.Module does not declare what torchvision's detectors share
+    def __init__(self, detector: Detector, image: Tensor) -> None:
+        self.detector = detector.eval()
         self.image = image
         self.size = (image.shape[-2], image.shape[-1])
-        self._heads = heads_of(detector)
+        self._heads = detector.heads()
         with torch.no_grad():
-            self.detections: dict[str, Tensor] = self.detector([image])[0]
+            read = detector.pyramid([image])
+            self.detections: dict[str, Tensor] = detector.boxes([image], read)[0]
             if self._heads is None:
-                self.candidates = found_as_candidates(self.detections)
+                self.candidates = detections_as_candidates(self.detections)
                 return
-            self.images: ImageList = self.detector.transform([image])[0]
-            self.batch: Tensor = self.images.tensors
-            self.pyramid: dict[str, Tensor] = self.detector.backbone(self.batch)
-            self.candidates = self._heads.candidates(self.images, self.pyramid)
+            self.batch: Tensor = read.images.tensors
+            self.pyramid: dict[str, Tensor] = read.maps
+            self.candidates = self._heads.candidates(read.images, self.pyramid)
 
     @property
     def heads(self) -> Heads:
         """What stands behind the pyramid; TypeError for a detector that can only be asked from outside."""
         if self._heads is None:
-            known = ", ".join(kind.__name__ for kind in HEADS)
             name = type(self.detector).__name__
-            raise TypeError(f"{name} has heads that are not known here ({known}); type cam=drise, which needs none")
+            raise TypeError(f"{name} does not say what stands behind its pyramid; type cam=drise, which need not know")
         return self._heads
 
     def level(self, candidate: Candidate) -> Tensor:

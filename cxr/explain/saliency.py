@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cxr.detect.candidates import Candidate
 from cxr.explain.cam import Cam
-from cxr.explain.candidates import Candidate
 from cxr.explain.reading import FilmReading
 
 

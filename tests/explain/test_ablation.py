@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cxr.config.models import build
+from cxr.detect.heads import PooledHeads
 from cxr.explain.ablation import AblationCam, by_loop, constants, in_closed_form, two_linear_layers
-from cxr.explain.heads import RegionHeads
 from cxr.explain.reading import FilmReading
 
 Make = Callable[[list[list[float]]], nn.Module]
@@ -31,7 +31,7 @@ def test_closed_form_and_loop_are_equal(name: str, value: str) -> None:
     detector = build(name, 8, anchors__image_size=96).double()
     detector.roi_heads.box_predictor.cls_score.weight.data.mul_(50)  # untrained scores hardly move
     film = FilmReading(detector, torch.rand(1, 96, 80, dtype=torch.float64))
-    assert isinstance(film.heads, RegionHeads)
+    assert isinstance(film.heads, PooledHeads)
     assert two_linear_layers(film.heads)
     for row in (0, 1, 2):
         candidate = film.candidates.at(row, 3)

@@ -7,9 +7,9 @@ import pytorch_grad_cam as library
 import torch
 from torch import Tensor, nn
 
+from cxr.detect.candidates import Candidate
 from cxr.explain.ablation import AblationCam
 from cxr.explain.cam import BoxCam, Cam, EigenCam, LevelCam
-from cxr.explain.candidates import Candidate
 from cxr.explain.drise import DRise
 from cxr.explain.library import LibraryCam
 from cxr.explain.reading import FilmReading

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
+from cxr.detect.candidates import Candidate
 from cxr.detect.finite import NotFiniteError
 from cxr.explain.cam import BoxCam, Cam, EigenCam
-from cxr.explain.candidates import Candidate
 from cxr.explain.films import Explainer, explain_films, folder_names, representative, sanity_check
 from cxr.explain.reading import FilmReading
 from cxr.explain.record import read_film_record, read_map, read_records

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
+from cxr.detect.candidates import Candidate
 from cxr.detect.prediction import Box, Prediction
 from cxr.explain.cam import BoxCam, Cam
-from cxr.explain.candidates import Candidate
 from cxr.explain.maps import MapMaker
 from cxr.explain.reading import FilmReading
 from cxr.findings import Finding, FindingVocabulary

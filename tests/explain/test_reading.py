@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cxr.config.models import build
+from cxr.detect.foreign import Foreign
 from cxr.explain.cam import BoxCam
 from cxr.explain.drise import DRise
 from cxr.explain.reading import FilmReading, detector_score
@@ -116,13 +117,13 @@ class FromOutside(nn.Module):
 
 
 def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make, two_lesions: Tensor) -> None:
-    film = FilmReading(FromOutside(detector_of([[16.0, 16.0, 48.0, 48.0]])), two_lesions)
+    film = FilmReading(Foreign(FromOutside(detector_of([[16.0, 16.0, 48.0, 48.0]]))), two_lesions)
     (bright,) = film.chosen(0.5)
     assert (bright.label, bright.box.tolist()) == (1, [16, 16, 48, 48])
     row, column = divmod(int(DRise(masks=128, cells=8)(film, [bright])[0].argmax()), 128)
     assert 12 <= row <= 52
     assert 12 <= column <= 52
-    with pytest.raises(TypeError, match=r"FromOutside has heads that are not known here .*cam=drise"):
+    with pytest.raises(TypeError, match=r"does not say what stands behind its pyramid.*cam=drise"):
         BoxCam()(film, [bright])
 
 
@@ -136,7 +137,7 @@ def test_a_film_without_any_candidate_has_nothing_to_explain() -> None:
             }
             return [nothing] * len(images)
 
-    assert FilmReading(Blind(), torch.rand(1, 32, 32)).chosen(0.5) == []
+    assert FilmReading(Foreign(Blind()), torch.rand(1, 32, 32)).chosen(0.5) == []
 
 
 def test_the_detectors_own_score_at_a_box(detector_of: Make, two_lesions: Tensor) -> None:

@@ -7,21 +7,17 @@ looks at all: its score is taken as a function of the level it began at, the oth
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchvision.models.detection import FCOS, RetinaNet
+from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.ssd import SSD
 from torchvision.ops import clip_boxes_to_image, roi_align
 from typing_extensions import override
 
-from cxr.detect.faster_rcnn import FasterRCNN
-from cxr.detect.queries import RTDETR, on_canvas
-from cxr.detect.yolo import YOLOv8
-from cxr.explain.candidates import Candidate, Candidates
+from cxr.detect.candidates import Candidate, Candidates
+from cxr.detect.transform import on_canvas
 
 DENSE = 16  # points along each side of a bin that tell which cells it covers
 EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
@@ -73,10 +69,10 @@ class Heads(ABC):
         return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
 
 
-class RegionHeads(Heads):
+class PooledHeads(Heads):
     """Faster R-CNN: a region, pooled from the level of its size, through the box head."""
 
-    def __init__(self, detector: FasterRCNN) -> None:
+    def __init__(self, detector: Any) -> None:
         self.detector = detector
         self.heads: Any = detector.roi_heads
 
@@ -138,8 +134,8 @@ class RegionHeads(Heads):
 class DenseHeads(Heads):
     """What RetinaNet, FCOS, SSD and YOLOv8 share: each cell of each level holds some anchors or points."""
 
-    def __init__(self, detector: nn.Module) -> None:
-        self.detector: Any = detector
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
 
     @abstractmethod
     def level_scores(self, level: Tensor, number: int) -> Tensor:
@@ -250,7 +246,7 @@ class QueryHeads(Heads):
     Which cells they begin at is held fixed, as torchvision's proposals are.
     """
 
-    def __init__(self, detector: RTDETR) -> None:
+    def __init__(self, detector: Any) -> None:
         self.head = detector.head
         self.levels: list[Tensor] = []
         self.cells = torch.zeros(1, 0, dtype=torch.int64)
@@ -284,21 +280,6 @@ class QueryHeads(Heads):
         query = int((cells[0] == candidate.place).long().argmax())
         logits: Tensor = self.head(levels, cells.expand(len(levels[0]), -1)).logits
         return logits[:, -1, query, candidate.label - 1]
-
-
-HEADS: dict[type[nn.Module], Callable[[Any], Heads]] = {
-    FasterRCNN: RegionHeads,
-    RetinaNet: RetinaHeads,
-    FCOS: FcosHeads,
-    SSD: SsdHeads,
-    YOLOv8: YoloHeads,
-    RTDETR: QueryHeads,
-}
-
-
-def heads_of(detector: nn.Module) -> Heads | None:
-    """Return what stands behind the pyramid of ``detector``; None for one that is not known here."""
-    return next((heads(detector) for kind, heads in HEADS.items() if isinstance(detector, kind)), None)
 
 
 def softmax_log_odds(logits: Tensor, label: int) -> Tensor:

@@ -70,7 +70,7 @@ class Candidates:
         return self.at(row, label)
 
 
-def found_as_candidates(detections: Mapping[str, Tensor]) -> Candidates:
+def detections_as_candidates(detections: Mapping[str, Tensor]) -> Candidates:
     """Return the detections of a film, each as a candidate of its own class; there is no level behind them."""
     boxes, labels, scores = (detections[name] for name in ("boxes", "labels", "scores"))
     rows = torch.arange(len(labels), device=labels.device)
