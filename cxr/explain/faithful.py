@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from cxr.detect.detector import Detector
+
 FRACTIONS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Of the film's pixels, removed or shown. Each step is a forward pass, so they are few, and stand where the curve of a
 small finding falls: for curves that fall (as a line, exponential or sigmoid) over any part from 1 to 40 % of the film
@@ -64,7 +66,7 @@ def deletion_insertion(
     return figures
 
 
-def randomised(detector: nn.Module, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
+def randomised(detector: Detector, seed: int = 0) -> Iterator[tuple[str, Detector]]:
     """Yield a copy of a detector that forgets part after part, from the output to the input (Adebayo 2018).
 
     A map that stays the same as the weights go shows the film, not the detector. Yields the name of the part that went

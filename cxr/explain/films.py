@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import box_iou
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.detect.candidates import Candidate
+from cxr.detect.detector import Detector
 from cxr.detect.finite import NotFiniteError, watched
 from cxr.explain.cam import Cam
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
@@ -58,7 +59,7 @@ class Explainer:
         seed: of the random baseline.
     """
 
-    detector: nn.Module
+    detector: Detector
     findings: FindingVocabulary
     methods: Mapping[str, Cam]
     intensity: Preprocessing

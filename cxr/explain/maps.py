@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.detect.candidates import Candidate
-from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import Prediction
+from cxr.detect.task import DetectionTask
 from cxr.explain.cam import Cam
 from cxr.explain.reading import FilmReading
 from cxr.read.dicom import ReadError
@@ -30,7 +30,7 @@ class MapMaker:
         threshold: detections from this score up are explained.
     """
 
-    task: FilmDetector
+    task: DetectionTask
     methods: Mapping[str, Cam]
     threshold: float
     _made: dict[int, FilmMaps | ReadError] = field(default_factory=dict)

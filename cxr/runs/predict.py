@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.errors import InstantiationException
@@ -31,6 +31,7 @@ from cxr.data.inputs import Decode, Input, is_course, read_inputs
 from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
+from cxr.detect.task import DetectionTask
 from cxr.explain.maps import MapMaker
 from cxr.files import write_json
 from cxr.findings import NORMAL
@@ -226,7 +227,7 @@ def _map_maker(cfg: DictConfig, task: FilmDetector) -> MapMaker | None:
         methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
     except InstantiationException as error:
         raise ConfigError(f"{error.__cause__ or error}") from error
-    return MapMaker(task, methods, cfg.threshold)
+    return MapMaker(cast(DetectionTask, task), methods, cfg.threshold)  # an exported network has no layers: refused
 
 
 def _operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
