@@ -89,7 +89,7 @@ def _check_rooms(cfg: DictConfig) -> Iterator[str]:
     task, data = (str(OmegaConf.select(cfg, f"{group}._target_")) for group in ("task", "data"))
     for room, (modules, choices) in _ROOMS.items():
         if task.startswith(f"cxr.{room}.") and data.startswith("cxr.") and data.split(".")[2] not in modules:
-            yield f"data: {data} holds nothing for {task} to learn from; with this model type data={choices}"
+            yield f"data: {data} has no data for {task}; with this model type data={choices}"
 
 
 def _check_values(cfg: DictConfig) -> Iterator[str]:

@@ -32,7 +32,7 @@ def split_films(
     tested = {film.patient for film in test}
     rest = [film for film in films if film.patient not in tested]
     if left_out := len(films) - len(test) - len(rest):
-        _log.warning("%d films are left out: their patients are in the test set the data set holds back.", left_out)
+        _log.warning("%d films are left out: their patients are in the test set of the data set.", left_out)
     rng = np.random.default_rng(seed)
     if not test:
         rest, test = _stratify(rest, [1 - test_fraction, test_fraction], rng)
@@ -61,7 +61,7 @@ def set_normal_fraction(films: Sequence[Film], fraction: float | None, seed: int
     wanted = round(abnormal * fraction / (1 - fraction))
     if wanted > len(normal):
         _log.warning(
-            "normal_fraction is %.2f, but %d normal films beside %d with findings only make %.2f; all are taken.",
+            "normal_fraction is %.2f, but %d normal films and %d with findings give only %.2f; all are kept.",
             fraction, len(normal), abnormal, len(normal) / max(len(films), 1),
         )  # fmt: skip
     kept = set(np.random.default_rng(seed).permutation(normal)[:wanted].tolist())
