@@ -25,8 +25,8 @@ def without_placeholders(films: Sequence[Film]) -> list[Film]:
     affected = sum(film.patient in placeholders for film in films)
     if affected:
         _log.warning(
-            "%d of %d films bear a PatientID that too many share, a placeholder: they are split by their own ID. Films "
-            "of one patient among them may stand in two splits.", affected, len(films),
+            "%d of %d films have a PatientID that too many films share, so it is a placeholder: each counts as another "
+            "patient. Films of one patient may be in two splits.", affected, len(films),
         )  # fmt: skip
     return [replace(f, patient=pseudonym(f.id)) if f.patient in placeholders else f for f in films]
 

@@ -82,8 +82,8 @@ def draw_patients(
 
 
 def _plan(patients: int, test_patients: int, share: float, seed: int) -> list[_Job]:
-    bears = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
-    return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(bears)]
+    present = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
+    return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(present)]
 
 
 def _draw(root: Path, jobs: Sequence[_Job], film_size: int, series_size: int, seed: int, workers: int) -> None:
@@ -128,9 +128,9 @@ def _refuse_foreign(root: Path) -> None:
     there = {path.name for path in root.iterdir()} if root.is_dir() else set[str]()
     if root.is_file() or (there - {_LOCK} and _LOCK not in there):
         raise PhantomError(
-            f"{root} holds what is no phantom patient, expected an absent or empty folder to draw into. Give data.root"
-            " another folder, or read patients of your own with"
-            " data.read._target_=cxr.data.sources.patients.read_patients"
+            f"{root} holds files that are no phantom patients, expected an absent or empty folder to draw into. Give "
+            "data.root another folder, or read patients of your own with "
+            "data.read._target_=cxr.data.sources.patients.read_patients"
         )
 
 
