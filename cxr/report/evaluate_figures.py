@@ -5,28 +5,27 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cxr.fonts import figure_font
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Values, clopper_pearson
-from cxr.palette import GROUND, INK, QUIET, colour
+from cxr.palette import INK, QUIET, colour
+from cxr.report.plots import ACCENT, DARK, panels
 from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]
 """Checkpoint by the letter it is called on the page, one or two of them."""
 
-_INKS = ("#4cc9f0", "#ffd166")  # of the first and the second checkpoint
+_INKS = (ACCENT, "#ffd166")  # of the first and the second checkpoint
 _Line = Literal["solid"] | tuple[float, tuple[float, ...]]
 _LINES: tuple[_Line, _Line] = ("solid", (0, (4, 2)))
-_DPI = 110
 _LEAST = 1 / 32  # false positives a film: what lies left of it is drawn there, the axis being logarithmic
 
 
+@rc_context(DARK)
 def evaluation_figures(folder: Path, evaluations: Evaluations, language: str = "en") -> dict[str, Path]:
     """Draw every figure into ``folder``, its words in ``language``; return its path by name, in the order of a page."""
     folder.mkdir(exist_ok=True)
@@ -41,14 +40,14 @@ def evaluation_figures(folder: Path, evaluations: Evaluations, language: str = "
     paths = {}
     for name, figure in draw.items():
         paths[name] = folder / f"{name}.png"
-        figure(evaluations, language).savefig(paths[name], dpi=_DPI, pil_kwargs={"compress_level": 6})
+        figure(evaluations, language).savefig(paths[name], pil_kwargs={"compress_level": 6})
     return paths
 
 
 def froc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against false positives a film: all findings with the rates marked, and each finding."""
     say = words(language)["evaluate"]["axes"]
-    figure, (pooled, single) = _figure(2)
+    figure, (pooled, single) = _beside(2)
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         measured = evaluation.per_finding[POOLED]
         _steps(pooled, measured.curve.false_positives, measured.curve.sensitivity, ink, _called(name, evaluations, say))
@@ -70,7 +69,7 @@ def froc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
 def precision_recall_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Precision against recall of the boxes: all findings together, and each finding."""
     say = words(language)["evaluate"]["axes"]
-    figure, (pooled, single) = _figure(2)
+    figure, (pooled, single) = _beside(2)
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         recall, precision = evaluation.per_finding[POOLED].precision_recall
         _steps(pooled, recall, precision, ink, _called(name, evaluations, say))
@@ -84,7 +83,7 @@ def precision_recall_figure(evaluations: Evaluations, language: str = "en") -> F
 def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against 1 - specificity of "this film is abnormal", with the operating point where there is one."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = _beside(1)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         roc, area = evaluation.roc, evaluation.per_finding[POOLED].auc.value
@@ -102,7 +101,7 @@ def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
 def reliability_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Share of abnormal films against their score, in bins of equally many films, with intervals."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = _beside(1)
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         bins = evaluation.calibration.bins
@@ -122,7 +121,7 @@ def confusion_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     say = words(language)["evaluate"]["axes"]
     names = next(iter(evaluations.values())).names
     side = 2.6 + 0.62 * len(names)
-    figure, places = _figure(len(evaluations), size=(side + 1.4, side))
+    figure, places = _beside(len(evaluations), size=(side + 1.4, side))
     for place, (name, evaluation) in zip(places, evaluations.items(), strict=True):
         labels = [evaluation.findings.label(finding, language) for finding in names]
         counts = evaluation.confusion
@@ -146,7 +145,7 @@ def confusion_figure(evaluations: Evaluations, language: str = "en") -> Figure:
 def sizes_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity by size of the true box."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = _beside(1)
     strata = next(iter(evaluations.values())).sizes
     width = 0.7 / len(evaluations)
     for i, (evaluation, ink) in enumerate(zip(evaluations.values(), _INKS, strict=False)):
@@ -180,12 +179,8 @@ def _each_finding(
                 _steps(axes, x, y, colour(evaluation.findings, finding), label, line)
 
 
-def _figure(panels: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure, list[Axes]]:
-    """A dark figure with ``panels`` side by side, each of ``size`` inches."""
-    layout = ConstrainedLayoutEngine(wspace=0.06)
-    figure = Figure(figsize=(size[0] * panels, size[1]), facecolor=GROUND, layout=layout)
-    FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(1, panels)))
+def _beside(count: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure, list[Axes]]:
+    return panels(1, count, size, wspace=0.06)
 
 
 def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line = "solid") -> None:
@@ -198,17 +193,7 @@ def _called(name: str, evaluations: Evaluations, say: Mapping[str, str]) -> str:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    """Title, grid, legend and letters, on the dark ground."""
-    axes.set(ylim=(-0.02, 1.02), facecolor=GROUND)
-    axes.set_title(title, color=INK, fontsize=11, fontproperties=figure_font())
-    axes.tick_params(colors=INK, length=0)
-    axes.grid(color="#2c3136")
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label):
-        label.set_fontproperties(figure_font())
-        label.set_color(INK)
+    """Add the title and, where curves have names, the legend; the y axis goes from 0 to 1."""
+    axes.set(ylim=(-0.02, 1.02), title=title)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(
-            loc="best", frameon=True, facecolor="#1c2024", edgecolor="#33393f", labelcolor=INK, prop=figure_font()
-        )
+        axes.legend(loc="best", frameon=True, facecolor="#1c2024", edgecolor="#33393f")

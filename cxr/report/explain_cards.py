@@ -14,8 +14,8 @@ from PIL import Image
 from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.palette import colour
-from cxr.report.explain_figures import HEAT, LEVELS, cautions, outcome_words, overlay
 from cxr.report.methods import method_text
+from cxr.report.overlays import HEAT, LEVELS, cautions, outcome_words, overlay
 from cxr.report.page import Chip, finding_chip
 from cxr.report.words import words
 

@@ -10,8 +10,8 @@ from cxr.explain.record import ExplainedFilm, read_records
 from cxr.explain.scores import ALL, BASELINES, FIGURES, ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, film_card, pairs
-from cxr.report.explain_figures import LEVELS
 from cxr.report.methods import in_order, method_text
+from cxr.report.overlays import LEVELS
 from cxr.report.page import Row, write_page
 from cxr.report.words import words
 

@@ -3,17 +3,18 @@
 import io
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cxr.report.page import Row, write_page
+from cxr.report.plots import DARK
 from cxr.report.sweep_figures import sweep_figures
 from cxr.report.sweep_jobs import Sweep
 from cxr.report.sweep_tables import counts, headings, problems, rows
 from cxr.report.words import words
 
-_DPI = 110
 
-
+@rc_context(DARK)
 def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> None:
     """Write the page to ``path``, one file that needs no network; ``best`` is the best run's command, or ""."""
     write_page(
@@ -32,5 +33,5 @@ def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> Non
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, dpi=_DPI, format="png")
+    figure.savefig(out, format="png")
     return out.getvalue()
