@@ -28,15 +28,8 @@ from cxr.data.film import Film
 from cxr.data.folder import read_folder
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import RECORD, read_records
-from cxr.explain.scores import (
-    BASELINES,
-    ScoreRow,
-    paired_difference,
-    print_differences,
-    print_scores,
-    score_rows,
-    write_scores,
-)
+from cxr.explain.score_tables import print_differences, print_scores, write_scores
+from cxr.explain.scores import BASELINES, ScoreRow, paired_difference, score_rows
 from cxr.files import short_digest_of, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
