@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,10 @@ from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import Evaluations, estimates_of, screening_label, shown, verdict
-from cxr.report.page import Row, finding_row, only_detected_in_words, write_page
+from cxr.report.page import NotShown, Row, finding_row, only_detected_in_words, write_page
 from cxr.report.words import words
 
 _FIGURES = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")  # columns of the table of findings, in its order
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A line for each film that is in no figure: it could not be read, or the detector's answer is not finite."""
-
-    unreadable: Sequence[str] = ()
-    failed: Sequence[str] = ()
 
 
 def evaluate_page(
@@ -35,7 +26,7 @@ def evaluate_page(
     films: RadiographDataset,
     about: Mapping[str, str],
     warnings: Sequence[str],
-    left_out: LeftOut,
+    not_shown: NotShown,
     language: str = "en",
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
@@ -47,7 +38,7 @@ def evaluate_page(
         films: of the results, in the same order.
         about: what the models and the data were, heading → text.
         warnings: what has to be known before any figure is believed.
-        left_out: the films without figures, which are named by pseudonyms and numbers.
+        not_shown: the films without figures, which are named by pseudonyms and numbers.
         language: of the page, ``en`` or ``zh``.
     """
     say = words(language)["evaluate"]
@@ -68,7 +59,7 @@ def evaluate_page(
         working_rate=f"{WORKING_RATE:g}",
         about=about,
         warnings=warnings,
-        left_out=left_out,
+        not_shown=not_shown,
     )
 
 

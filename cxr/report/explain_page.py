@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,8 @@ from cxr.findings import NORMAL, FindingVocabulary
 from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, film_card, pairs
 from cxr.report.methods import in_order, method_text
 from cxr.report.overlays import LEVELS
-from cxr.report.page import Row, write_page
+from cxr.report.page import NotShown, Row, write_page
 from cxr.report.words import words
-
-
-@dataclass(frozen=True)
-class NotShown:
-    """A line for each film without maps: it cannot be read, it failed, or the detector may not speak of it."""
-
-    unreadable: Sequence[str] = ()
-    failed: Sequence[str] = ()
-    refused: Sequence[str] = ()
 
 
 def explain_page(
@@ -66,9 +56,9 @@ def explain_page(
 def _choices(records: Sequence[ExplainedFilm], findings: FindingVocabulary, language: str) -> dict[str, Any]:
     """What the filters offer: the findings and the outcomes that a film has."""
     say = words(language)
-    found, outcomes = ({pair[i] for record in records for pair in pairs(record)} for i in (0, 1))
+    present, outcomes = ({pair[i] for record in records for pair in pairs(record)} for i in (0, 1))
     return {
-        "finding_choices": {n: findings.label(n, language) for n in (NORMAL, *findings.names) if n in found},
+        "finding_choices": {n: findings.label(n, language) for n in (NORMAL, *findings.names) if n in present},
         "outcome_choices": {key: say[word] for key, word in OUTCOMES.items() if key in outcomes},
     }
 

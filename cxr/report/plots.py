@@ -14,7 +14,7 @@ from cxr.palette import GROUND, INK
 
 ACCENT = "#4cc9f0"
 DPI = 110
-DARK: dict[str, Any] = {
+DARK: dict[Any, Any] = {
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
     **{f"{axis}.color": INK for axis in ("text", "xtick", "ytick")},
     **{f"{axis}.major.size": 0 for axis in ("xtick", "ytick")},

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from cxr.report.page import Row, write_page
+from cxr.report.page import write_page
 from cxr.report.plots import DARK
 from cxr.report.sweep_figures import sweep_figures
 from cxr.report.sweep_jobs import Sweep
@@ -24,7 +24,7 @@ def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> Non
         sweep=sweep,
         counts=counts(sweep),
         columns=[*headings(sweep)[:-3], *words(language)["sweep"]["columns"]],
-        rows=[Row(row.cells[0], row.cells[1:], "mean" if row.mean else "") for row in rows(sweep)],
+        rows=rows(sweep),
         problems=problems(sweep),
         best=best,
         plots={name: _png(figure) for name, figure in sweep_figures(sweep).items()},

@@ -37,8 +37,9 @@ from cxr.read.cache import FilmCache
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import ReadError, read_header
 from cxr.report.explain_figures import category_page, film_figure
-from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.explain_page import explain_page
 from cxr.report.explain_plots import score_plot
+from cxr.report.page import NotShown
 from cxr.report.without_paths import folder_pseudonym, overrides_without_paths, without_path
 from cxr.report.words import not_assessed_words
 from cxr.runs import train as run
