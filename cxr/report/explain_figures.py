@@ -16,9 +16,8 @@ from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
 
-from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_records
+from cxr.explain.record import Box, Explained, ExplainedFilm, read_picture, read_records
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.palette import INK, QUIET, colour
 from cxr.report.figures import Marks, film_picture
@@ -46,7 +45,7 @@ def film_figure(
     panels = 2 + max(1, len(record.boxes))
     columns = min(panels, 4)
     figure, grid, bar = _sheet(math.ceil(panels / columns), columns, record.height / record.width)
-    film = _film(folder)
+    film = np.asarray(read_picture(folder))
     axes = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(panels)]
     _draw_film(axes[0], film, record)
     _draw_film(axes[1], _with_marks(film, record, findings, language), record)
@@ -126,11 +125,6 @@ def _sheet(rows: int, columns: int, aspect: float) -> tuple[Figure, GridSpec, Su
     return figure, grid, bar[0]
 
 
-def _film(folder: Path) -> NDArray[np.uint8]:
-    with Image.open(folder / PICTURE) as picture:
-        return np.asarray(picture.convert("L"))
-
-
 def _draw_film(axes: Axes, film: NDArray[np.uint8], record: ExplainedFilm) -> None:
     """The film in its original pixels, whatever the size of its picture."""
     axes.imshow(film, cmap="gray", vmin=0, vmax=255, extent=(0, record.width, record.height, 0))
@@ -162,7 +156,7 @@ def _draw_explained(
     ink = colour(findings, box.finding)
     longest = round(_WIDTH * DPI * max(1, record.height / record.width))  # that of the panel: not made smaller again
     heat = overlay(folder / box.maps[method], longest) if method in box.maps else None
-    film = _film(folder)
+    film = np.asarray(read_picture(folder))
     _draw_film(axes, film if heat is None else laid_over(film, heat), record)
     for mark in record.truth:
         if mark.finding == box.finding:

@@ -1,7 +1,6 @@
 """Pictures of films with true and predicted boxes, and curves of a run."""
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.palette import GROUND, colour
+from cxr.report.plots import DPI, png
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
 _WARNING = "#ffb74d"
@@ -34,6 +34,17 @@ class Marks:
         """Yield box, finding and score of each; none of marks without scores."""
         if self.scores is not None:
             yield from zip(self.boxes, self.findings, self.scores.tolist(), strict=True)
+
+
+def marks_of(
+    findings: FindingVocabulary,
+    boxes: NDArray[np.float32],
+    labels: Iterable[int],
+    scale: NDArray[np.float32],
+    scores: NDArray[np.float32] | None = None,
+) -> Marks:
+    """Return boxes [N, 4] of some labels as marks; ``scale`` (x, y) takes them to the pixels of a picture."""
+    return Marks(boxes * np.tile(scale, 2), [findings.name(int(label)) for label in labels], scores)
 
 
 def film_picture(
@@ -111,9 +122,7 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
         if best is not None:
             scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
             scores.set_ylim(0, 1)
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+        return png(figure, dpi=DPI)
 
 
 def _inside(box: NDArray[np.float32], picture: Image.Image) -> tuple[float, float, float, float]:

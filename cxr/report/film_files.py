@@ -76,11 +76,8 @@ class FilmFiles:
             return
         picture = self._picture(film.film.path, answer)
         if self.pictures:
-            with (
-                whole_file(self.folder / PICTURES / f"{film.name}.png") as part,
-                part.open("wb") as file,
-            ):
-                picture.save(file, "PNG", compress_level=1)
+            with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
+                picture.save(part, "PNG", compress_level=1)
         if self.objects:
             self._write_objects(film, answer, np.asarray(picture))
 

@@ -3,6 +3,7 @@
 ``rc_context(DARK)`` has to be open while a plot is drawn and while it is written: labels of ticks are made last.
 """
 
+import io
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -29,6 +30,13 @@ DARK: dict[Any, Any] = {
     "legend.labelcolor": INK,
     "savefig.dpi": DPI,
 }
+
+
+def png(figure: Figure, **settings: Any) -> bytes:
+    """Return a figure as a PNG, with ``settings`` of ``savefig``."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", **settings)
+    return out.getvalue()
 
 
 def panels(

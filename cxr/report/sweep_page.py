@@ -1,13 +1,11 @@
 """The page of a sweep: its table, what went wrong, its plots, and the command of its best run."""
 
-import io
 from pathlib import Path
 
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from cxr.report.page import write_page
-from cxr.report.plots import DARK
+from cxr.report.plots import DARK, png
 from cxr.report.sweep_figures import sweep_figures
 from cxr.report.sweep_jobs import Sweep
 from cxr.report.sweep_tables import counts, headings, problems, rows
@@ -27,11 +25,5 @@ def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> Non
         rows=rows(sweep),
         problems=problems(sweep),
         best=best,
-        plots={name: _png(figure) for name, figure in sweep_figures(sweep).items()},
+        plots={name: png(figure) for name, figure in sweep_figures(sweep).items()},
     )
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()

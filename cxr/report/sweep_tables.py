@@ -24,13 +24,13 @@ def rows(sweep: Sweep) -> list[Row]:
     for arm in sweep.arms:
         if len(arm.jobs) > 1:
             completed = [f"n = {len(arm.scores)}"] if sweep.seeded else []
-            first, *cells = (*map(shown, arm.values), *completed, mean(arm), "", "", "mean")
-            lines.append(Row(first, cells, "mean"))
+            cells = [*map(shown, arm.values), *completed, mean(arm), "", "", "mean"]
+            lines.append(Row(cells[0], cells[1:], "mean"))
         for job in arm.jobs:
-            values = (shown(job.value(key)) for key in _columns(sweep))
+            values = [shown(job.value(key)) for key in _columns(sweep)]
             score = "–" if job.score is None else f"{job.score:.3f}"
-            first, *cells = (*values, score, str(job.epochs), duration(job.seconds), job.status)
-            lines.append(Row(first, cells))
+            cells = [*values, score, str(job.epochs), duration(job.seconds), job.status]
+            lines.append(Row(cells[0], cells[1:]))
     return lines
 
 
