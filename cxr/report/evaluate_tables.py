@@ -59,12 +59,9 @@ def write_tables(
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
-    Args:
-        folder: of the run.
-        evaluations: by the letter of their checkpoint.
-        differences: of the second checkpoint over the first, by name; may be empty.
-        origins: of each checkpoint's operating point, by its letter.
-        films: how many were evaluated, and a line for each that failed or could not be read.
+    ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``differences`` of the
+    second checkpoint over the first, by name, may be empty. ``films`` says how many were evaluated, and has a line for
+    each that failed or could not be read.
     """
     metrics = {
         name: {**_metrics(evaluation), "these_films": origins[name].seen.as_dict()}

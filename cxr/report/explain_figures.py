@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from cxr.explain.record import Box, Explained, ExplainedFilm, read_picture, read_records
 from cxr.findings import NORMAL, FindingVocabulary
-from cxr.palette import INK, QUIET, colour
+from cxr.palette import INK, QUIET, colour, laid_over
 from cxr.report.figures import Marks, film_picture
 from cxr.report.methods import method_text
-from cxr.report.overlays import cautions, laid_over, outcome_words, overlay
+from cxr.report.overlays import cautions, outcome_words, overlay
 from cxr.report.plots import DARK, DPI
 from cxr.report.words import words
 

@@ -26,15 +26,10 @@ def explain_page(
 ) -> Path:
     """Write ``index.html`` of a run: one file that needs no network and shows pseudonyms only.
 
-    Args:
-        run: a folder with records (``cxr.explain.record``).
-        findings: their vocabulary.
-        rows: how good the maps are; may be empty.
-        about: what the model and the data were, heading → text.
-        not_shown: the films without maps, which are named by pseudonyms and numbers.
-        sanity: method → part of the detector, from the scores downwards → rank correlation of the maps with those of
-            the trained detector once everything down to that part is randomised; may be empty, NaN where not measured.
-        language: ``en`` or ``zh``.
+    ``run`` is a folder with records (``cxr.explain.record``); ``rows``, how good the maps are, may be empty; ``about``
+    says what the model and the data were, heading → text. ``sanity`` is method → part of the detector, from the scores
+    downwards → rank correlation of the maps with those of the trained detector once everything down to that part is
+    randomised; it may be empty, and NaN where not measured. ``language`` is ``en`` or ``zh``.
     """
     films = list(read_records(run))
     methods = in_order({method for _, record in films for box in record.boxes for method in box.maps})

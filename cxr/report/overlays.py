@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib import colormaps, colors
 from numpy.typing import NDArray
@@ -38,20 +37,6 @@ def overlay(path: Path, longest: int) -> NDArray[np.uint8] | None:
         kept = max(1, min(size, size * longest // max(sides)))
         heat = np.maximum.reduceat(heat, np.arange(kept) * size // kept, axis)
     return heat
-
-
-def laid_over(film: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a film [H, W] with a map [h, w] (255 = 1.0) of the same field over it, RGB [H, W, 3].
-
-    A pixel is a mixture of the film (six tenths) and the map's colour in inferno, which is black where there is no
-    evidence, so the film can be seen through the map everywhere.
-    """
-    from pytorch_grad_cam.utils.image import show_cam_on_image  # imports torch: seconds that other figures do not need
-
-    grey = np.repeat(film[..., None].astype(np.float32) / 255, 3, axis=2)
-    mask = cv2.resize(heat.astype(np.float32) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
-    picture: NDArray[np.uint8] = show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6)
-    return picture
 
 
 def cautions(box: Explained, method: str, heat: NDArray[np.uint8] | None, say: Mapping[str, str]) -> list[str]:

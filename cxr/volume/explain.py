@@ -101,11 +101,7 @@ def study_picture(
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """Return the three planes through the peak of a finding's Grad-CAM, with the map over them, and the map [D, H, W].
 
-    Args:
-        task: the trained task.
-        sample: one study, as a data set gives it.
-        label: label of the finding, 1..K.
-        caption: text above the planes.
+    ``sample`` is one study, as a data set gives it; ``label`` is 1..K; ``caption`` stands above the planes.
     """
     batch = {name: values[None].to(task.device) for name, values in sample.items()}
     heat = grad_cam(task, batch, label)[0].cpu().numpy()

@@ -12,11 +12,11 @@ from PIL import Image
 from cxr.explain.record import Explained, ExplainedFilm, read_film_record, read_records, write_map
 from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
-from cxr.palette import QUIET
+from cxr.palette import QUIET, laid_over
 from cxr.report.explain_figures import DASHES, category_page, film_figure
 from cxr.report.explain_plots import score_plot
 from cxr.report.methods import in_order, method_text
-from cxr.report.overlays import HEAT, LEVELS, laid_over, overlay
+from cxr.report.overlays import HEAT, LEVELS, overlay
 
 
 @pytest.fixture
