@@ -37,8 +37,9 @@ from cxr.measure.operating_point import OperatingPoint, choose_operating_point
 from cxr.measure.results import FilmResult
 from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Seen, seen
 from cxr.progress import track
-from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
+from cxr.report.page import NotShown
 from cxr.report.without_paths import overrides_without_paths, without_path
 from cxr.report.words import LANGUAGES
 from cxr.runs import train as run
@@ -163,10 +164,10 @@ def report(parts: Parts, folder: Path) -> None:
     films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": unreadable}
     origins = {model.name: Origin(model.point_from, _seen(model)) for model in parts.models}
     write_tables(folder, evaluations, parts.differences, origins, films)
-    left_out = LeftOut(unreadable, parts.failed)
+    not_shown = NotShown(unreadable, parts.failed)
     about, language = _about(parts), parts.cfg["language"]
     page = evaluate_page(
-        folder, evaluations, parts.differences, parts.films, about, _warnings(parts), left_out, language
+        folder, evaluations, parts.differences, parts.films, about, _warnings(parts), not_shown, language
     )
     console = Console()
     print_evaluations(evaluations, console)

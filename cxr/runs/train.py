@@ -40,7 +40,7 @@ from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_writ
 from cxr.findings import FindingVocabulary
 from cxr.learn.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
-from cxr.report.callbacks import read_epochs
+from cxr.report.epochs import read_epochs
 from cxr.runs import precision
 from cxr.runs.folder import flat
 from cxr.runs.folder import held as held  # the runs of other scripts take it from here
