@@ -20,7 +20,7 @@ from scripts import call
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("model=fasterrcnn_tiny", "data.size=64", "model.regions.width=16")
-CODE = '''
+CODE = """
 from os import system
 from pathlib import Path
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class Step(LogWindow):
 
 def read(root, findings, films=0):
     return []
-'''
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
