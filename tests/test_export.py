@@ -95,7 +95,7 @@ def test_the_card_holds_all_that_predict_needs_and_how_far_it_was(
     monkeypatch.setattr(exporting, "FILMS", 4)
     card = exporting.export(parts_of(ckpt, "onnx"), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.onnx"]
-    assert (card.detector, card.size, card.box_weight, card.film_weight) == ("fasterrcnn_tiny", SIDE, 0.25, 0.5)
+    assert (card.detector, card.size, card.box_weight, card.film_weight) == ("faster_rcnn (tiny)", SIDE, 0.25, 0.5)
     assert card.checkpoint == short_digest_of(ckpt)
     assert card.outputs == ("boxes", "labels", "scores", "image_scores")
     assert card.intensity["_target_"] == "cxr.read.intensity.Intensity"
@@ -255,5 +255,7 @@ def test_a_detector_that_cannot_be_exported_is_named_before_work_begins(
 
     task.detector = Mine()
     monkeypatch.setattr(exporting, "load_task", lambda checkpoint: task)
-    with pytest.raises(ConfigError, match="fasterrcnn_tiny cannot be exported: Mine has no graph; those that have are"):
+    with pytest.raises(
+        ConfigError, match=r"faster_rcnn \(tiny\) cannot be exported: Mine has no graph; those that have are"
+    ):
         exporting.instantiate(composed("export", f"ckpt={ckpt}", "to=onnx"))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import hydra
 import numpy as np
@@ -27,8 +27,7 @@ from cxr.data.sources.rsna import read_rsna
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.read.radiograph import Radiograph, ReadError
-from cxr.runs import restore
-from cxr.runs.checkpoint import Checkpoint, arguments_at, callable_at, read_checkpoint
+from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.restore import (
     intensity_of_films,
     load_data,
@@ -40,6 +39,7 @@ from cxr.runs.restore import (
 )
 from cxr.runs.restored_network import model_builder, of_studies
 from cxr.suppress.unet import UNet
+from cxr.volume.task import StudyTask
 
 CONF = Path(__file__).parents[1] / "conf"
 SMALL = [
@@ -140,7 +140,7 @@ def test_the_weights_it_was_trained_from_may_be_gone(trained: Any, tmp_path: Pat
 def test_weights_that_do_not_fit_the_config_are_refused(trained: Any) -> None:
     path, _ = trained()
     content = torch.load(path)
-    content["cxr"]["config"]["model"]["box_head_size"] = 32
+    content["cxr"]["config"]["model"]["regions"]["width"] = 32
     torch.save(content, path)
     with pytest.raises(ConfigError, match=r"(?s)best\.ckpt: its config's model does not fit its weights.*box_head"):
         load_task(read_checkpoint(path))
@@ -256,13 +256,14 @@ def payload(tmp_path: Path) -> Iterator[dict[str, Any]]:
         "hydra.utils.get_method",
         "hydra.utils.instantiate",
         "builtins.eval",
-        "cxr.detect.detectors.torch.hub.load",
-        "cxr.detect.detectors.FasterRCNN",  # imported there
-        "cxr.detect.detectors.load_weights",
-        "cxr.detect.detectors._anchors",
-        "cxr.detect.detectors.fasterrcnn_tiny.__globals__.get",
-        "cxr.detect.detectors.yolov9",
-        "cxr.detect.nothing.fasterrcnn_tiny",
+        "cxr.detect.detector.torch.hub.load",
+        "cxr.detect.detr.RTDETR",  # imported there
+        "cxr.detect.detector.load_weights",  # likewise
+        "cxr.detect.faster_rcnn._region_heads",
+        "cxr.detect.faster_rcnn.faster_rcnn.__globals__.get",
+        "cxr.detect.detector.finish",
+        "cxr.detect.stream.predict_films",
+        "cxr.phantom.films.write_course_layout",
         "cxr.runs.train.fit",
         ["os.system"],
         None,
@@ -274,7 +275,9 @@ def test_only_builders_of_this_project_make_a_detector(written: Any, target: Any
     assert repr(target) in str(refused.value)
 
 
-@pytest.mark.parametrize("key", ["model.mean", "model.mean.0", "model.score_thresh", "model._args_", "model"])
+@pytest.mark.parametrize(
+    "key", ["model.backbone.mean", "model.backbone.mean.0", "model.score_thresh", "model._args_", "model"]
+)
 def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=rf"its config's {key}[._].* is .*torch\.save|its config's model\._args_"):
         load_task(written(key, payload if key != "model._args_" else [payload]))
@@ -288,10 +291,10 @@ def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, An
         ("data", "cxr.data.film_data.FilmDataModule.from_datasets"),
         ("data.read", "cxr.data.datamodule.os.system"),
         ("data.read", "cxr.phantom.films.write_course_layout"),
-        ("data.read", "cxr.phantom.films.read_course"),  # imported there
+        ("data.read", "cxr.data.sources.layouts.read_course"),  # imported there
         ("data.read", "cxr.data.sources.course.read_csv"),
-        ("data.read", "cxr.data.sources.layouts.read_layouts"),
-        ("data.read", "cxr.data.nothing.read_nothing"),
+        ("data.read", "cxr.data.sources.layouts.read_merge_file"),
+        ("data.read", "cxr.runs.train.fit"),
         ("data.intensity", "os.system"),
         ("data.intensity", "cxr.read.intensity.LogWindow"),
         ("data.intensity.steps.0", "cxr.read.intensity.Radiograph"),
@@ -336,14 +339,26 @@ def test_interpolations_in_a_checkpoint_are_text(written: Any, monkeypatch: pyte
         load_data(written("seed", "${oc.env:SECRET}"), chosen)
 
 
-DETECTORS = sorted(p.stem for p in (CONF / "model").glob("*.yaml") if "cxr.detect" in p.read_text(encoding="utf-8"))
+DETECTORS = sorted(p.stem for p in (CONF / "model").glob("*.yaml") if "/task@" not in p.read_text(encoding="utf-8"))
+BACKBONES = sorted(p.stem for p in (CONF / "model" / "backbone").glob("*.yaml"))
+COMPOSED = [f"model={name}" for name in DETECTORS] + [f"model/backbone={name}" for name in BACKBONES]
 
 
-@pytest.mark.parametrize("choice", DETECTORS)
-def test_every_detector_of_conf_can_come_back(written: Any, choice: str) -> None:
-    checkpoint = written("seed", 3, f"model={choice}")
-    assert callable(callable_at(checkpoint, "model", restore._DETECTOR))
-    assert arguments_at(checkpoint, "model")["mean"]
+def network_of(checkpoint: Checkpoint, kind: type, within: str) -> Any:
+    return model_builder(checkpoint, get_type_hints(kind.__init__)["model"], within)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("choice", COMPOSED)
+def test_every_detector_and_backbone_of_conf_can_come_back(written: Any, choice: str) -> None:
+    named = ["model.backbone.name=mobilenetv3_small_050"] if choice.endswith("timm") else []
+    checkpoint = written("seed", 3, choice, *named)
+    kept = checkpoint.config["model"]
+    builder = network_of(checkpoint, DetectionTask, "cxr.detect")
+    assert builder.keywords["score_thresh"] == kept["score_thresh"]
+    assert builder.keywords["weights"] == str(checkpoint.path)
+    if "backbone" in kept:
+        assert builder.keywords["backbone"].keywords["mean"] == kept["backbone"]["mean"]
+        assert builder.keywords["backbone"].keywords["weights"] is None  # those of the whole count
 
 
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
@@ -358,7 +373,8 @@ def test_the_settings_of_every_model_and_experiment_are_within_the_limits(tmp_pa
     checkpoint = read_checkpoint(tmp_path / "any.ckpt")
     load: Any = load_study_data if of_studies(checkpoint) else load_data
     assert load(checkpoint).batch_size == cfg.data.batch_size
-    assert model_builder(checkpoint, restore._NETWORK if of_studies(checkpoint) else restore._DETECTOR)
+    kind, within = (StudyTask, "cxr.volume") if of_studies(checkpoint) else (DetectionTask, "cxr.detect")
+    assert network_of(checkpoint, kind, within)
 
 
 FILMS = "/inherited/films"
@@ -422,9 +438,9 @@ def test_films_that_stand_elsewhere_now_are_found_by_their_root(
         ({"size": 128}, r"data\.size=128: films come as .*any\.ckpt was trained; leave it out"),
         ({"augment": {"_target_": "cxr.data.augment.Augment"}}, r"data\.augment="),
         ({"intensity": {"_target_": "cxr.read.intensity.Intensity", "steps": []}}, r"data\.intensity="),
-        ({"rot": "x"}, "data: .*'rot'"),
-        ({"batch_size": 0}, "data.batch_size is 0, expected at least 1"),
-        ({"batch_size": "many"}, "data: "),
+        ({"rot": "x"}, "data does not fit .*'rot'"),
+        ({"batch_size": 0}, "data.batch_size is 0, expected 1 to 1024"),
+        ({"batch_size": "many"}, "data.batch_size is 'many', expected int"),
     ],
 )
 def test_settings_that_are_the_detectors_or_nobodys_are_refused(
@@ -508,9 +524,9 @@ MERGED = ("data=merge", "data.read.sources.coco.root=one", "data.read.sources.rs
 def test_the_sources_of_a_merge_come_back_with_their_vocabularies(written: Any, root: Path) -> None:
     read = load_data(written("data.root", str(root.parent), *MERGED)).read
     sources = cast(Any, read).keywords["sources"]
-    assert sources["rsna"]["findings"].names == ("lung_opacity",)
-    assert sources["rsna"]["mapping"] == {"lung_opacity": "lung_field_infiltration"}
-    assert (sources["rsna"]["read"].func, sources["coco"]["root"]) == (read_rsna, "one")
+    assert sources["rsna"].findings.names == ("lung_opacity",)
+    assert sources["rsna"].mapping == {"lung_opacity": "lung_field_infiltration"}
+    assert (sources["rsna"].read.func, sources["coco"].root) == (read_rsna, "one")
 
 
 @pytest.mark.parametrize(

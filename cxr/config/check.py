@@ -85,7 +85,8 @@ def _check_data(cfg: DictConfig) -> Iterator[str]:
     served = constant(target, "serves")
     if wanted and served and served != wanted:
         choices = " or ".join(f"data={name}" for name, data in _shipped_data() if constant(data, "serves") == wanted)
-        yield f"data: {target} serves {served}, and {cfg.task._target_} learns from {wanted}; type {choices}"
+        hint = f"; type {choices}" if choices else ""
+        yield f"data: {target} serves {served}, and {cfg.task._target_} learns from {wanted}{hint}"
 
 
 def _shipped_data() -> Iterator[tuple[str, str]]:

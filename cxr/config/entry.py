@@ -41,32 +41,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def run_job(cfg: DictConfig) -> Any:
-            started = time.time()
-            RunDirectory.tell_hydra()
-            job_folder = _job_folder()
-            if job_folder is not None:
-                (job_folder / FAILED).unlink(missing_ok=True)
-            _leave_loky()
-            silence_libraries()
-            from cxr.progress import working  # imported here, so that the message for a misspelt word comes sooner
-
-            try:
-                with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
-                    return job(cfg)
-            except Exception as error:
-                if stopping.received():  # the stop caused this error; the other jobs of a sweep must not begin
-                    raise KeyboardInterrupt from error
-                if isinstance(error, OSError) and error.filename is None and job_folder is not None:
-                    error.filename = str(job_folder)  # several libraries do not say which file they could not write
-                if job_folder is not None:  # also if the job failed before it took its folder
-                    note_failure(job_folder, error, time.time() - started)
-                if HydraConfig.get().mode is RunMode.MULTIRUN:
-                    raise  # the other jobs go on
-                if isinstance(error, ConfigError):
-                    exit_with(str(error))
-                if why_not_written(error):
-                    exit_with(reason(error), code=1)
-                raise
+            return _run_job(config_name, job, cfg)
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
@@ -81,6 +56,41 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
         return main
 
     return decorate
+
+
+def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+    """Call ``job`` in a process that is prepared for it, and handle its errors."""
+    started = time.time()
+    RunDirectory.tell_hydra()
+    job_folder = _job_folder()
+    if job_folder is not None:
+        (job_folder / FAILED).unlink(missing_ok=True)
+    _leave_loky()
+    silence_libraries()
+    from cxr.progress import working  # imported here, so that the message for a misspelt word comes sooner
+
+    try:
+        with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
+            return job(cfg)
+    except Exception as error:
+        _report_error(error, job_folder, time.time() - started)
+        raise
+
+
+def _report_error(error: Exception, job_folder: Path | None, seconds: float) -> None:
+    """Note the error of a job in its folder; exit if it has a message for users, return if it needs a traceback."""
+    if stopping.received():  # the stop caused this error; the other jobs of a sweep must not begin
+        raise KeyboardInterrupt from error
+    if isinstance(error, OSError) and error.filename is None and job_folder is not None:
+        error.filename = str(job_folder)  # several libraries do not say which file they could not write
+    if job_folder is not None:  # also if the job failed before it took its folder
+        note_failure(job_folder, error, seconds)
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        return  # the error is raised again, and the other jobs go on
+    if isinstance(error, ConfigError):
+        exit_with(str(error))
+    if why_not_written(error):
+        exit_with(reason(error), code=1)
 
 
 def _thread_ended(arguments: threading.ExceptHookArgs) -> None:

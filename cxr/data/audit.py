@@ -1,6 +1,6 @@
-"""What a data set holds and what is wrong with it: ``python -m cxr.data.audit ROOT``.
+"""Shows what a data set holds and what is wrong with it: ``python -m cxr.data.audit ROOT``.
 
-Of data sets to be joined: ``python -m cxr.data.audit conf/data/merge.yaml --source vindr=A --source nih=B``.
+For data sets that are joined: ``python -m cxr.data.audit conf/data/merge.yaml --source vindr=A --source nih=B``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity
 
 LEFT_OUT = "left out"
-"""Films in none of the splits: unreadable ones, and those of patients whom the data set holds back for testing."""
+"""Films in no split: unreadable ones, and further films of patients whom the data set holds back for testing."""
 
 _QUANTILES = (0.05, 0.5, 0.95)
 
@@ -44,7 +44,7 @@ class FindingCount:
 
 @dataclass(frozen=True)
 class SplitCount:
-    """What a split holds, with one entry for each finding of the vocabulary, by name."""
+    """The counts of one split, with an entry for each finding of the vocabulary, by name."""
 
     films: int
     patients: int
@@ -59,19 +59,19 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class Audit:
-    """Counts of each split, and problems as texts ready to print; ``asdict`` of it is JSON-able.
+    """Counts of each split, and problems as texts ready to print. ``asdict`` of it can be written as JSON.
 
     Args:
-        splits: by name.
-        leaks: patients, and pixels, that stand in more than one split; ``LEFT_OUT`` is none.
-        duplicates: films of one split that have different ids and the same pixels.
-        copies: films whose further copies are another picture.
+        splits: counts by the name of the split.
+        leaks: patients or pixels that are in more than one split; ``LEFT_OUT`` is no split.
+        duplicates: films of one split with different ids but the same pixels.
+        copies: copies of a film that show another picture.
         boxes: boxes that are empty or reach out of their film.
         unreadable: files that cannot be decoded, with the reason.
-        sources: of joined data sets, the films of each finding by source; empty for one data set.
-        entangled: findings that go together with a source (``cxr.data.source_balance``): a warning, not a problem.
-        dropped: of joined data sets, the boxes whose finding is not mapped, by source and its own name.
-        agreement: of films that several readers marked, how far they agree on each finding.
+        sources: films of each finding, by source; empty unless data sets are joined.
+        entangled: findings that depend on the source (``cxr.data.source_balance``). This is a warning, no problem.
+        dropped: number of boxes whose finding is not mapped, by source and the source's name of the finding.
+        agreement: how much readers agree on each finding, on films that several of them marked.
     """
 
     splits: dict[str, SplitCount]
@@ -87,7 +87,7 @@ class Audit:
 
     @property
     def problems(self) -> dict[str, list[str]]:
-        """The problems under headings for a reader, those that were found."""
+        """The problems of each kind that there are, by a heading for people."""
         headings = {
             "Leaks between splits": self.leaks,
             "Different films with the same pixels": self.duplicates,
@@ -95,11 +95,11 @@ class Audit:
             "Boxes that are empty or reach out of the film": self.boxes,
             "Unreadable files": self.unreadable,
         }
-        return {heading: found for heading, found in headings.items() if found}
+        return {heading: problems for heading, problems in headings.items() if problems}
 
 
 def audit(films_by_split: Mapping[str, Sequence[Film]], findings: FindingVocabulary, cache: FilmCache) -> Audit:
-    """Count a data set and look for what makes a score worthless; all files are decoded, into ``cache``."""
+    """Count a data set and search for errors that make scores worthless. All files are decoded into ``cache``."""
     films = [film for some in films_by_split.values() for film in some]
     files = [path for film in films for path in (film.path, *film.copies)]
     unreadable = cache.fill(files)
@@ -108,7 +108,7 @@ def audit(films_by_split: Mapping[str, Sequence[Film]], findings: FindingVocabul
     return Audit(
         splits={split: _count(some, findings) for split, some in films_by_split.items()},
         leaks=_leaks(films_by_split, pixels),
-        duplicates=[found for some in films_by_split.values() for found in _duplicates(some, pixels)],
+        duplicates=[texts for some in films_by_split.values() for texts in _duplicates(some, pixels)],
         copies=[
             f"{copy} is not the picture {film.path} is"
             for film in films
@@ -137,22 +137,22 @@ def show(report: Audit, findings: FindingVocabulary, console: Console, most: int
     console.print(splits, boxes)
     _show_sources(report, findings, console)
     _show_agreement(report, findings, console)
-    for heading, found in report.problems.items():
-        console.print(f"\n[bold red]{heading}: {len(found)}[/]")
-        console.print("\n".join(f"  {escape(text)}" for text in found[:most]), highlight=False, soft_wrap=True)
-        if len(found) > most:
-            console.print(f"  and {len(found) - most} more")
+    for heading, problems in report.problems.items():
+        console.print(f"\n[bold red]{heading}: {len(problems)}[/]")
+        console.print("\n".join(f"  {escape(text)}" for text in problems[:most]), highlight=False, soft_wrap=True)
+        if len(problems) > most:
+            console.print(f"  and {len(problems) - most} more")
     if not report.problems:
         console.print("\nNo leaks, duplicates, differing copies, bad boxes or unreadable files.")
 
 
 def _show_sources(report: Audit, findings: FindingVocabulary, console: Console) -> None:
-    """Print the table of sources and findings, what was dropped, and which findings go together with a source."""
+    """Print a table of sources and findings, the dropped boxes, and the findings that depend on the source."""
     if report.sources:
         table = Table("finding", *_right(*report.sources), title="Films with a finding, of those that tell of it")
         for name in next(iter(report.sources.values())):
             counts = [of[name] for of in report.sources.values()]
-            table.add_row(findings.label(name), *(f"{c.films} of {c.told}" if c.told else "–" for c in counts))
+            table.add_row(findings.label(name), *(f"{c.films} of {c.labelled}" if c.labelled else "–" for c in counts))
         table.caption = "–: the source did not look for it, and is no negative for it"
         console.print(table)
     for source, dropped in report.dropped.items():
@@ -222,7 +222,7 @@ def _bad_boxes(film: Film) -> list[str]:
     return [
         f"{film.path}: {finding} {box.round(1).tolist()}, expected x0 < x1 and y0 < y1 within {frame[0]} x {frame[1]}"
         for finding, box in zip(film.findings, film.boxes, strict=True)
-        # a tolerance of half a pixel: marks and fractions are rounded
+        # half a pixel is tolerated, because marks and fractions are rounded
         if not ((box[:2] < box[2:]).all() and (box >= -0.5).all() and (box[2:] <= np.add(frame, 0.5)).all())
     ]
 
@@ -230,7 +230,7 @@ def _bad_boxes(film: Film) -> list[str]:
 def split_as_trained(
     films: Sequence[Film], unreadable: Container[Path], val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, list[Film]]:
-    """Return the splits that a training with these settings has, and the films it leaves out. Raises ``ValueError``."""
+    """Return the splits of a training with these settings, and the films that it leaves out. Raises ``ValueError``."""
     readable = [film for film in films if any(path not in unreadable for path in (film.path, *film.copies))]
     splits = split_items(readable, val_fraction, test_fraction, seed)
     placed = {id(film) for some in splits.values() for film in some}
@@ -239,7 +239,7 @@ def split_as_trained(
 
 
 def _read(root: Path, sources: Sequence[str], vocabulary: Path | None) -> tuple[FindingVocabulary, Joined]:
-    """Return the vocabulary and the films of what was typed. Raises ``OSError`` and ``ValueError``."""
+    """Return vocabulary and films for the arguments of the command. Raises ``OSError`` and ``ValueError``."""
     if root.suffix not in (".yaml", ".yml"):
         if sources:
             raise ValueError(
@@ -256,7 +256,7 @@ def _read(root: Path, sources: Sequence[str], vocabulary: Path | None) -> tuple[
 
 
 def main(prog: str = "python -m cxr.data.audit") -> None:
-    """Read the command line, print the audit, and exit with 1 if there are problems."""
+    """Print the audit of the data set on the command line; exit with 1 if there are problems."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in any layout the project reads, or a yaml that joins some")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=FOLDER", help="a source of that yaml")

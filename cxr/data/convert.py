@@ -1,4 +1,4 @@
-"""DICOM films → pictures anyone can open: ``python -m cxr.data.convert FOLDER OUT --format png --size 1024``."""
+"""Converts DICOM films to PNG or JPEG: ``python -m cxr.data.convert FOLDER OUT --format png --size 1024``."""
 
 import argparse
 import os
@@ -28,13 +28,13 @@ class Converter:
     """Writes films as 8-bit grayscale pictures, air dark.
 
     Args:
-        folder: the films' common folder.
+        folder: common folder of the films.
         out: folder of the pictures.
         suffix: ".png" or ".jpg".
-        intensity: stored values → 0..1.
-        size: longest side of a picture in pixels at most; ``None`` keeps the film's.
-        keep_names: pictures are named and ordered in folders as the films are. Names often hold a patient's, so else
-            a picture is named by the pseudonym of its study and a hash of its pixels.
+        intensity: turns stored values into 0..1.
+        size: largest length of the longest side in pixels; ``None`` keeps the size of the film.
+        keep_names: True gives pictures the names and folders of the films. File names often contain the patient's name,
+            so with False a picture is named by the pseudonym of its study and a hash of its pixels.
     """
 
     folder: Path
@@ -57,10 +57,10 @@ class Converter:
         name = Path(f"{film.study}_{blake2b(film.pixels.tobytes(), digest_size=4).hexdigest()}{self.suffix}")
         if self.keep_names:
             name = path.relative_to(self.folder)
-            name = name.with_name(name.name + self.suffix)  # 1.dcm and 1.img are two films
+            name = name.with_name(name.name + self.suffix)  # keeps 1.dcm and 1.img apart
         try:
             encoded = cv2.imencode(self.suffix, picture)[1]
-        except cv2.error as error:  # a JPEG has sides of at most 65,500 px
+        except cv2.error as error:  # for example, a JPEG can have at most 65,500 px on a side
             raise ReadError(f"{path}: {film.pixels.shape} px cannot be written as {self.suffix}; try png") from error
         target = self.out / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class Converter:
 
 
 def convert(folder: Path, converter: Converter) -> list[ReadError]:
-    """Convert all DICOM films below ``folder``, with a progress bar; return what went wrong with those that failed."""
+    """Convert all DICOM films below ``folder``, with a progress bar; return the errors of those that failed."""
     paths = find_dicoms(folder)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no DICOM files")
@@ -77,7 +77,7 @@ def convert(folder: Path, converter: Converter) -> list[ReadError]:
 
 
 def main(prog: str = "python -m cxr.data.convert") -> None:
-    """Read the command line and convert; exit with 1 if a film failed."""
+    """Convert the films of the command line; exit with 1 if one failed."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("folder", type=Path, help="DICOM films, in folders of any depth, known by content")
     parser.add_argument("out", type=Path, help="folder for the pictures")

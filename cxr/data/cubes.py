@@ -1,8 +1,8 @@
-"""Volumes read once and kept as cubes: one file a study, written whole or not at all.
+"""Reads volumes once and keeps them as cubes: one file for each study, written whole or not at all.
 
-The key is the settings, the study's folder and, of every file below it, name, size, times and inode: a slice that is
-added, lost or written anew is read anew, and archives that give all files one time confuse no two studies. ``digest``
-is of the values, so that a copy elsewhere is known as the same.
+The key is made of the settings, the study's folder, and name, size, times and inode of every file in it. So a study is
+read again if a slice is added, lost or rewritten, and studies do not get mixed up if an archive gives all files the
+same time. ``digest`` is a hash of the values, so a copy in another folder has the same.
 """
 
 import json
@@ -35,10 +35,10 @@ class Cube:
     """A study as a network gets it.
 
     Args:
-        voxels: [C, size, size, size] uint16 to head, back and left; 65535 is 1.0 of the intensity.
-        voxel_mm: side of a voxel; 0 for stacked films, which have none.
+        voxels: [C, size, size, size] uint16, axes to head, back and left; 65535 is 1.0 of the intensity.
+        voxel_mm: side of a voxel; 0 for stacked films, whose voxels have no size.
         digest: hash of the voxels.
-        problems: of reading (``Volume.problems``).
+        problems: problems of reading (``Volume.problems``).
     """
 
     voxels: NDArray[np.uint16]
@@ -48,12 +48,12 @@ class Cube:
 
 
 class VolumeCache:
-    """Studies as cubes, read when first asked for; for any number of processes on one folder.
+    """Studies as cubes. A study is read when it is first asked for. Any number of processes may use one folder.
 
     Args:
-        folder: where they are kept; made when missing.
-        intensity: makes 0..1 of the values.
-        size: voxels along each side.
+        folder: where the cubes are kept; it is made when it is missing.
+        intensity: turns values into 0..1.
+        size: number of voxels along each side.
         voxel_mm, max_gap_mm: see ``to_cube`` and ``read_series``.
     """
 
@@ -69,10 +69,10 @@ class VolumeCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, study: Study) -> Cube:
-        """Return a study, reading and storing it when it is missing or damaged. Raises ``ReadError``."""
+        """Return a study. Read and store it first when it is missing or damaged. Raises ``ReadError``."""
         file = self._file(study)
         try:
-            with np.load(BytesIO(file.read_bytes())) as content:  # each part has a checksum of its own
+            with np.load(BytesIO(file.read_bytes())) as content:  # NumPy checks the checksum of each part
                 about = json.loads(bytes(content["about"]))
                 return Cube(content["voxels"], about["voxel_mm"], about["digest"], tuple(about["problems"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -84,13 +84,16 @@ class VolumeCache:
         return cube
 
     def fill(self, studies: Iterable[Study], workers: int | None = None) -> dict[Study, ReadError]:
-        """Read the studies that are missing, one process a usable core; return those that cannot be, with reasons."""
+        """Read the missing studies, with ``workers`` processes (default: one for each usable core).
+
+        Returns the studies that cannot be read, with the reasons.
+        """
         missing = [study for study in studies if not self._file(study).exists()]
-        found = outcomes(self._store, missing, workers or usable_cores())
-        return {study: error for study, error in found if error is not None}
+        results = outcomes(self._store, missing, workers or usable_cores())
+        return {study: error for study, error in results if error is not None}
 
     def _store(self, study: Study) -> None:
-        """Make ``study`` known, in a worker."""
+        """Store ``study``. A worker calls this."""
         self.get(study)
 
     def _read(self, study: Study) -> Cube:

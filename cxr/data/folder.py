@@ -1,4 +1,4 @@
-"""Films of a folder, without a table and without marks: what a trained detector is shown."""
+"""Films of a folder, without a table and without marks, for a trained detector."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ _SAYS_DICOM = (".dcm", ".dicom")
 
 
 def read_folder(path: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
-    """Return the films at ``path``, one file or all below a folder, and the files that should be films with why not.
+    """Return the films at ``path``, one file or all below a folder, and the files that cannot be read, with reasons.
 
-    Films are DICOM files and pictures, known by content. Files of another kind (a csv, a text) are passed over, unless
-    their names end like a DICOM file's. Only headers are read. Raises ``ValueError`` where there is nothing.
+    DICOM files and pictures are films; their content decides. Other files (a csv, a text) are skipped, unless their
+    names end like that of a DICOM file. Only headers are read. Raises ``ValueError`` if there is no film.
     """
     paths = film_paths(path)
     films: list[Film] = []
@@ -35,10 +35,10 @@ def read_folder(path: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
 
 
 def film_paths(path: Path) -> list[Path]:
-    """Return ``path`` where it is a file, else the films below it, sorted, chosen as ``read_folder`` says.
+    """Return ``path`` if it is a file, else the sorted films below it, chosen as by ``read_folder``.
 
-    A file that cannot be opened is among them: it may be a film, and who reads it is told why it is none. Raises
-    ``ValueError`` where there is none.
+    A file that cannot be opened is returned too, since it may be a film: reading it raises the reason. Raises
+    ``ValueError`` if there is no film.
     """
     if path.is_file():
         return [path]

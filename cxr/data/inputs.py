@@ -1,4 +1,4 @@
-"""Films to be looked at, as a user names them, and as a detector takes them. Imports no torch: it goes to readers."""
+"""Films for a detector: as a user names them, and as they are decoded. Imports no torch, since workers import this."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ _COURSE = "test.csv"
 
 @dataclass(frozen=True)
 class Input:
-    """One film.
+    """One film to read. As a string it is its path.
 
     Args:
-        number: its place among the films given, from 1; stands for it where its path might name a patient.
-        path: the file; also what it is as a string.
-        id: its ``ID`` in the course's table, else "".
+        number: number of the film among all, from 1. It is shown in place of the path, which may name a patient.
+        path: the file.
+        id: ``ID`` of the film in the course's table, else "".
     """
 
     number: int
@@ -42,11 +42,11 @@ class Decoded:
     """A film as the detector takes it.
 
     Args:
-        pixels: [h, w], or [h, w, C] where the intensity gives channels, uint16, 65535 = 1.0 of the intensity, longest
-            side exactly the detector's size.
-        height, width: of the original film, pixels.
+        pixels: [h, w], or [h, w, C] where the intensity gives channels; uint16, 65535 is 1.0 of the intensity. The
+            longest side is exactly the size of the detector.
+        height, width: size of the original film in pixels.
         study, patient: pseudonyms.
-        sop_instance: SOPInstanceUID, "" where absent; for the key of a prediction alone.
+        sop_instance: SOPInstanceUID, "" where absent; used only in the key file of a prediction.
     """
 
     pixels: NDArray[np.uint16]
@@ -59,7 +59,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Refused:
-    """A film that was read and that the detector may not speak of; the fields are those of ``Decoded``."""
+    """A film that was read but must not be assessed. The fields, beside the reason, are those of ``Decoded``."""
 
     reason: Reason
     height: int
@@ -71,12 +71,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class Decode:
-    """Reads films as the detector takes them; sent to the processes that read.
+    """Reads films as the detector takes them. It is sent to the worker processes.
 
     Args:
-        intensity, size: those the detector was trained with; size is the longest side in pixels. A film that the
-            intensity does not take, of a modality that the detector was not trained on, is one that cannot be read.
-        kind: of the films the detector was trained on; see ``ChestFilms``.
+        intensity: intensity with which the detector was trained. A film that it refuses counts as unreadable.
+        size: longest side in pixels of the films on which the detector was trained.
+        kind: kind of these films; see ``ChestFilms``.
     """
 
     intensity: Preprocessing
@@ -84,7 +84,7 @@ class Decode:
     kind: str | None = None
 
     def __call__(self, film: Input) -> Decoded | Refused:
-        """Return the film, or why the detector may not speak of it. Raises ``ReadError``."""
+        """Return the film, or the reason why it must not be assessed. Raises ``ReadError``."""
         read = read_film(film.path)
         height, width = read.pixels.shape
         who = (height, width, read.study, read.patient, read.sop_instance)
@@ -95,12 +95,12 @@ class Decode:
 
 
 def read_inputs(path: Path) -> list[Input]:
-    """Return the films at ``path``: a film, a folder, or a table of films; no film is opened.
+    """Return the films at ``path``, which is a film, a folder, or a table of films. No film is opened.
 
-    A folder with the course's ``test.csv`` in it gives the films of that table, in its order. Any other ``csv`` or
-    ``txt`` is the same table under another name, known by its columns ``ID`` and ``ImagePath``, or holds one path a
-    line, relative to its own folder. The course's table is part of a data set, whose folder none of its paths may
-    leave; a list of paths is the user's own. Raises ``ValueError`` where there are no films or the table does not fit.
+    For a folder with the course's ``test.csv`` these are the films of that table, in its order. Any other ``csv`` or
+    ``txt`` is either such a table under another name, if it has the columns ``ID`` and ``ImagePath``, or it has one
+    path in each line, relative to its folder. Paths of the course's table must not lead out of its folder; a list of
+    paths is made by the user, so its paths may lead anywhere. Raises ``ValueError`` for a bad table, or without films.
     """
     table = path / _COURSE if path.is_dir() else path
     if table.is_file() and _is_table(table):
@@ -113,7 +113,7 @@ def read_inputs(path: Path) -> list[Input]:
 
 
 def is_one_film(path: Path) -> bool:
-    """Whether ``path`` is a single film, neither a folder nor a table."""
+    """Return whether ``path`` is a single film, neither a folder nor a table."""
     return path.is_file() and not _is_table(path)
 
 
@@ -122,7 +122,7 @@ def _is_table(path: Path) -> bool:
 
 
 def is_course(inputs: Sequence[Input]) -> bool:
-    """Whether the films came from the course's table, so that a submission can be written."""
+    """Return whether the films come from the course's table, so that a submission can be written."""
     return all(film.id for film in inputs)
 
 
@@ -133,7 +133,7 @@ def _is_course(table: Path) -> bool:
 
 
 def _listed(table: Path) -> list[Path]:
-    """Return the films of a list. It is the user's own, so that its paths may lead anywhere. Raises ``TableError``."""
+    """Return the films of a user's list, whose paths may lead anywhere. Raises ``TableError``."""
     rows = {line: row[0] for line, row in parse_rows(table, read_text(table)).items() if row[0]}
     problems = {line: wrong_name(listed) for line, listed in rows.items()}
     raise_problems(table, [f"row {line}: {problem}" for line, problem in problems.items() if problem])

@@ -1,7 +1,7 @@
 """A data set holds films, or series, of one kind: which are left out, and what is said where several kinds are mixed.
 
-A detector that is shown CT slices and radiographs alike learns to tell them apart, and finds in each what the other's
-readers marked.
+A detector that is trained on CT slices and radiographs together learns to distinguish them, and mixes up what the
+readers of the two have marked.
 """
 
 import logging
@@ -47,7 +47,7 @@ def of_one_kind(
             kinds[kind][value or ""] += kind != ""
     if items and not kept:
         raise ValueError(f"data.modality is {_typed(modality or ())}, but {root} holds {_counted(counts)}")
-    if len(several := {kind: found for kind, found in kinds.items() if kind}) > 1:
+    if len(several := {kind: modalities for kind, modalities in kinds.items() if kind}) > 1:
         raise ValueError(_mixed(several, root))
     if len(kept) < len(items):
         left = Counter({name: number for name, number in counts.items() if name not in (modality or ())})
@@ -63,7 +63,7 @@ def wanted(modality: str | Sequence[str] | None) -> list[str] | None:
 
 
 def kind_of(film: Film, cache: FilmCache) -> str:
-    """Return the kind of a film that can be read."""
+    """Return the kind of a readable film."""
     return cache.intensity.kind(*cache.modality(film.path), film.path)
 
 
@@ -80,10 +80,10 @@ def modality_and_kind(film: Film, cache: FilmCache) -> tuple[str | None, str]:
 
 
 def _mixed(kinds: Mapping[str, Counter[str]], root: Path) -> str:
-    """Say which kinds are mixed, and what to type for each."""
-    found = "; ".join(f"{kind}: {_counted(counts)}" for kind, counts in kinds.items())
+    """Return the message that says which kinds are mixed, and what to type for each."""
+    listing = "; ".join(f"{kind}: {_counted(counts)}" for kind, counts in kinds.items())
     choices = " or ".join(f'"data.modality={_typed(sorted(counts))}"' for counts in kinds.values())
-    return f"{root}: holds films or series of {len(kinds)} kinds, which are never mixed ({found}). Type {choices}"
+    return f"{root}: holds films or series of {len(kinds)} kinds, which are never mixed ({listing}). Type {choices}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:
@@ -91,6 +91,6 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _typed(modality: Sequence[str]) -> str:
-    """Return it as Hydra's grammar has it."""
+    """Return the value of ``data.modality`` as it is typed for Hydra."""
     names = [name or "''" for name in modality]
     return names[0] if len(names) == 1 else f"[{','.join(names)}]"

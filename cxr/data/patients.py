@@ -1,4 +1,4 @@
-"""Whose film it is, where de-identification has put one and the same PatientID on the films of many patients."""
+"""Handles placeholders for PatientID: de-identification may put the same ID on the films of many patients."""
 
 import logging
 from collections import Counter
@@ -10,16 +10,16 @@ from cxr.read.dicom import pseudonym
 
 _log = logging.getLogger(__name__)
 
-# An id is a placeholder when more than a tenth of the films bear it. Of fewer than ten films it is believed: to keep
-# ten films in one split by mistake costs nothing, to tear the films of one patient apart makes a score worthless.
+# An ID is a placeholder if more than a tenth of the films have it. With fewer than ten films it is taken as true: ten
+# films in one split by mistake do no harm, but films of one patient in two splits make a score worthless.
 _SHARE = 0.1
 _FILMS = 10
 
 
 def without_placeholders(films: Sequence[Film]) -> list[Film]:
-    """Return films of which those with a placeholder for PatientID have their own ID as the patient, with a warning.
+    """Return the films; a film with a placeholder for PatientID gets its own ID as the patient, with a warning.
 
-    Where all films share one id it is a placeholder however few they are: nothing could be split otherwise.
+    An ID that all films share is a placeholder even for few films, because they could not be split otherwise.
     """
     placeholders = _placeholders(film.patient for film in films)
     affected = sum(film.patient in placeholders for film in films)

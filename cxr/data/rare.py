@@ -1,4 +1,4 @@
-"""Films for rare findings: how often each is shown, findings held back from a base phase, a few shots of each."""
+"""Chooses films for rare findings: repeated films, a base phase without some findings, a few films of each finding."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,10 +11,10 @@ from cxr.findings import FindingVocabulary
 
 
 def repeat_factors(films: Sequence[Film], threshold: float) -> list[float]:
-    """Return how often each film is to be shown an epoch, 1 and more (Gupta 2019, LVIS, section 4.2).
+    """Return how often each film is shown in an epoch, at least 1 (Gupta 2019, LVIS, section 4.2).
 
-    A finding on the share f of the films asks for max(1, sqrt(threshold / f)); a film is shown as its rarest finding
-    asks. So films of a finding rarer than ``threshold`` come more often, by the square root of what they lack.
+    A finding on the share f of the films gives the factor max(1, sqrt(threshold / f)). A film has the factor of its
+    rarest finding. So only films with a finding rarer than ``threshold`` are shown more often.
     """
     bearing = Counter(name for film in films for name in set(film.findings))
     asked = {name: max(1.0, (threshold * len(films) / count) ** 0.5) for name, count in bearing.items()}
@@ -22,21 +22,21 @@ def repeat_factors(films: Sequence[Film], threshold: float) -> list[float]:
 
 
 def withhold(films: Sequence[Film], held: Collection[str], findings: FindingVocabulary) -> list[Film]:
-    """Return the films as if nobody had looked for the findings ``held``: the base phase of few-shot learning.
+    """Return the films as if nobody had looked for the findings ``held``, for the base phase of few-shot learning.
 
-    Their boxes are gone, and the films are no negatives for them. Raises ``ValueError`` when nothing is left to learn.
+    Their boxes are removed, and the films are not negative for them. Raises ``ValueError`` if no finding is left.
     """
-    told = frozenset(findings.names) - set(held)
-    if not told:
+    labelled = frozenset(findings.names) - set(held)
+    if not labelled:
         raise ValueError(f"data.withhold is {list(held)}: all findings; at least one must be left to learn")
-    return [_without(film, held, told) for film in films]
+    return [_without(film, held, labelled) for film in films]
 
 
 def few_shots(films: Sequence[Film], shots: int, seed: int = 0) -> list[Film]:
-    """Return films that show each finding on ``shots`` of them, fewer where there are fewer, and as many normal ones.
+    """Return ``shots`` films with each finding (or all, where there are fewer), and as many normal ones.
 
-    The rarest finding first, and for each the films that bear the fewest others, so that common findings do not come
-    along more often than they must. All boxes of a film stay: one unmarked would be taught as background.
+    The rarest finding is chosen first. Films with the fewest other findings are preferred, so that common findings come
+    as seldom as possible. A film keeps all its boxes, because the detector would learn a removed one as background.
     """
     order = np.random.default_rng(seed).permutation(len(films)).tolist()
     bearing = Counter(name for film in films for name in set(film.findings))
@@ -52,11 +52,11 @@ def few_shots(films: Sequence[Film], shots: int, seed: int = 0) -> list[Film]:
     return [film for index, film in enumerate(films) if index in chosen]
 
 
-def _without(film: Film, held: Collection[str], told: frozenset[str]) -> Film:
+def _without(film: Film, held: Collection[str], labelled: frozenset[str]) -> Film:
     kept = [name not in held for name in film.findings]
     return replace(
         film,
         boxes=film.boxes[kept],
         findings=tuple(name for name in film.findings if name not in held),
-        labelled=told if film.labelled is None else film.labelled - set(held),
+        labelled=labelled if film.labelled is None else film.labelled - set(held),
     )

@@ -1,4 +1,4 @@
-"""A volume → a cube of even voxels, along each axis by a matrix of weights."""
+"""Resamples a volume to a cube of cubic voxels, along each axis with a matrix of weights."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,17 @@ def to_cube(
 ) -> tuple[Values, float]:
     """Return float32 [size, size, size] of cubic voxels around the volume's centre, and the side of a voxel in mm.
 
-    Along an axis where voxels grow a new one is the mean of what it covers (area weights: nothing small is stepped
-    over); where they shrink it is interpolated linearly. Coordinates are those of voxel edges: a volume of N voxels
-    is N spacings long.
+    Along an axis on which voxels get larger, a new voxel is the mean of all that it covers, so nothing small is lost.
+    Where they get smaller, values are interpolated linearly. Coordinates refer to the edges of voxels: N voxels are N
+    spacings long.
 
     Args:
-        values: float32 [D, H, W].
+        values: values of the volume, float32 [D, H, W].
         spacing_mm: distance of voxel centres along D, H, W.
-        size: voxels along each side of the cube.
-        voxel_mm: side of a new voxel. What lies outside the cube is cut off. None: as large as it takes to hold the
-            whole volume.
-        fill: value of what lies outside the volume. None: its minimum.
+        size: number of voxels along each side of the cube.
+        voxel_mm: side of a new voxel; the volume outside the cube is cut off. None chooses the side so that the cube
+            holds the whole volume.
+        fill: value outside the volume; None means the minimum of the volume.
     """
     if size < 1 or min(spacing_mm) <= 0 or (voxel_mm is not None and voxel_mm <= 0):
         raise ValueError(f"size is {size}, spacing {spacing_mm} mm, voxel_mm {voxel_mm}; expected numbers above 0")
@@ -40,8 +40,8 @@ def to_cube(
 
 
 def _weights(count: int, spacing: float, size: int, voxel: float) -> Values:
-    """Return [size, count]: what each old voxel gives to each new one; rows sum to the share that is covered."""
-    # in old voxels from their first edge
+    """Return [size, count]: the weight of each old voxel in each new one. Rows sum to the share that is covered."""
+    # counted in old voxels from the edge of the first one
     edges = np.asarray((np.arange(size + 1) - size / 2) * (voxel / spacing) + count / 2, np.float64)
     if voxel > spacing:
         weights = np.clip(_overlap(edges, count), 0, None) * (spacing / voxel)
@@ -51,13 +51,13 @@ def _weights(count: int, spacing: float, size: int, voxel: float) -> Values:
 
 
 def _overlap(edges: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return [size, count] the length that each pair of voxels has in common; below 0 where they are apart."""
+    """Return [size, count]: the length that a new and an old voxel have in common, below 0 if they do not touch."""
     old = np.arange(count)
     return np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
 
 
 def _linear(centres: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return [size, count] weights of linear interpolation; beyond the last centres but inside the volume, the last."""
+    """Return [size, count]: weights of linear interpolation; between an outer centre and the edge, the outer voxel."""
     weights = np.zeros((len(centres), count))
     inside = (centres >= 0) & (centres <= count)
     at = np.clip(centres - 0.5, 0, count - 1)

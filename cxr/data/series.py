@@ -1,8 +1,8 @@
-"""A folder of CT or MR slices → one volume in the patient's axes, or an error that says why it is none.
+"""Reads a folder of CT or MR slices as one volume in the patient's axes, or says why it is no volume.
 
-Slices are placed by ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1) alone: file names and
-InstanceNumber follow the order of sending, of scanning, or none. What is mended on the way is told in
-``Volume.problems``; what cannot be mended without guessing is refused.
+Only ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2.1.1) give the place of a slice: file names and
+InstanceNumber may follow any order. Problems that are corrected are listed in ``Volume.problems``. A series that cannot
+be corrected without guessing is refused.
 """
 
 from collections import Counter, defaultdict
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from cxr.read.dicom import Radiograph, ReadError, file_bytes, find_dicoms, parse_film, pseudonym
 from cxr.read.tags import Tags, open_tags
 
-_SAME_MM = 0.01  # closer positions are one: they are decimal strings, rounded by every system on the way
-_GAP = 1.5  # steps above this many medians are gaps
-_EVEN = 0.01  # steps within this share of the median are even
-_PARALLEL = 1e-3  # difference of direction cosines; 0.06 degrees
-_TILT_DEGREES = 1.0  # a smaller tilt moves no voxel of a chest by more than one
+_SAME_MM = 0.01  # closer positions count as the same, because every system rounds these decimal strings
+_GAP = 1.5  # a step of more than so many medians is a gap
+_EVEN = 0.01  # steps are even if they differ from the median by at most this share
+_PARALLEL = 1e-3  # largest difference of direction cosines, 0.06 degrees
+_TILT_DEGREES = 1.0  # a smaller tilt moves no voxel of a chest by more than one voxel
 _OBLIQUE_DEGREES = 10.0
 
 # fmt: off
@@ -41,13 +41,13 @@ class Volume:
     """A series in the patient's axes (LPS, PS3.3 C.7.6.2.1.1), whatever plane it was scanned in.
 
     Args:
-        values: float32 [D, H, W] after each slice's own rescale (CT: Hounsfield units). D runs towards the head, H
+        values: float32 [D, H, W] after the rescale of each slice (CT: Hounsfield units). D runs towards the head, H
             towards the back, W towards the patient's left.
         spacing_mm: distance of voxel centres along D, H, W.
-        modality, body_part: of the middle slice; "" where absent.
+        modality, body_part: Modality and BodyPartExamined of the middle slice, "" where absent.
         study, patient, series: pseudonyms.
-        header: the middle slice, which intensity steps take bits, windows and polarity from.
-        problems: what was found, and mended or left so: gaps, copies, unreadable slices, tilt. Files by their names.
+        header: the middle slice, from which intensity steps take bits, windows and polarity.
+        problems: gaps, copies, unreadable slices and tilt, with file names, and whether they were corrected.
     """
 
     values: Values
@@ -63,16 +63,16 @@ class Volume:
 
 @dataclass(frozen=True, eq=False)
 class _Slice:
-    """Where a slice lies: millimetres and direction cosines in the patient's axes."""
+    """The place of a slice: millimetres and direction cosines in the patient's axes."""
 
     path: Path
     series: str
     modality: str
     shape: tuple[int, int]
     position: NDArray[np.float64]  # [3], centre of the first voxel
-    down: NDArray[np.float64]  # [3], along a column: the row index grows
-    right: NDArray[np.float64]  # [3], along a row: the column index grows
-    spacing: tuple[float, float]  # of rows, of columns
+    down: NDArray[np.float64]  # [3], direction in which the row index grows
+    right: NDArray[np.float64]  # [3], direction in which the column index grows
+    spacing: tuple[float, float]  # distance of rows, of columns
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -80,24 +80,24 @@ class _Slice:
 
     @property
     def along(self) -> float:
-        """Millimetres along the normal; what slices are sorted by."""
+        """Position along the normal in mm, by which slices are sorted."""
         return float(self.position @ self.normal)
 
 
 def read_series(folder: Path | str, series: str | None = None, max_gap_mm: float = 12.0) -> Volume:
-    """Return the one series below ``folder``, its slices in order of their place along the normal.
+    """Return the one series below ``folder``, its slices sorted along the normal.
 
-    A slice that is there twice counts once. Uneven steps, and gaps (above 1.5 times the median) of up to
-    ``max_gap_mm`` from slice to slice, are filled by interpolation along the normal. Slices that cannot be read are
-    left out. All that is told in ``problems``. A tilted gantry is told and not undone.
+    A slice that is there twice counts once. Uneven steps, and gaps (more than 1.5 times the median) of up to
+    ``max_gap_mm``, are filled by interpolation along the normal. Slices that cannot be read are left out. ``problems``
+    lists all of that. It also lists the tilt of a gantry, which is not corrected.
 
     Args:
-        folder: all DICOM files below it, known by content.
-        series: pseudonym of the series to read, where the folder holds several.
-        max_gap_mm: a lesion as long as the widest gap may be missed in it.
+        folder: folder of the slices. All DICOM files below it are read; their content decides, not their names.
+        series: pseudonym of the series to read, if the folder has several.
+        max_gap_mm: widest gap in mm that is filled. A lesion shorter than a gap may be missed.
 
-    Raises ``ReadError``: no slices, several series or modalities, slices of other sizes or directions, different
-    pixels at one place, a wider gap, multi-frame files.
+    Raises ``ReadError`` for no slices, several series or modalities, slices of different sizes or directions, different
+    pixels at one place, a wider gap, or multi-frame files.
     """
     folder = Path(folder)
     slices, problems = _places(folder)
@@ -108,10 +108,10 @@ def read_series(folder: Path | str, series: str | None = None, max_gap_mm: float
     if len(kept) < 2:
         raise ReadError(f"{folder}: {len(kept)} slice of a series can be read, expected at least 2 places")
     places = np.array([part.along for part in kept])
-    step, found = _step(folder, places, max_gap_mm)
+    step, uneven = _step(folder, places, max_gap_mm)
     values = np.stack([film.values() for film in films])
-    problems += found + _tilt(kept)
-    if found:
+    problems += uneven + _tilt(kept)
+    if uneven:
         values, step = _evenly(values, places, step)
     values, spacing, turned = _in_patient_axes(values, (step, *kept[0].spacing), kept[0])
     middle = films[len(films) // 2]
@@ -122,7 +122,7 @@ def read_series(folder: Path | str, series: str | None = None, max_gap_mm: float
 
 
 def _places(folder: Path) -> tuple[list[_Slice], list[str]]:
-    """Return the slices below ``folder``, without their pixels, and what is wrong with other DICOM files there."""
+    """Return the slices below ``folder``, without their pixels, and the problems of other DICOM files there."""
     if not folder.is_dir():
         raise ReadError(f"{folder}: is no folder, expected one with the DICOM slices of a series")
     slices, problems = [], []
@@ -136,9 +136,9 @@ def _places(folder: Path) -> tuple[list[_Slice], list[str]]:
         except ReadError as error:
             problems.append(_unreadable(path, error))
     if not slices:
-        found = f" ({problems[0]})" if problems else ""
+        reason = f" ({problems[0]})" if problems else ""
         raise ReadError(
-            f"{folder}: holds no DICOM slice that can be read{found}, expected the slices of a CT or MR series"
+            f"{folder}: holds no DICOM slice that can be read{reason}, expected the slices of a CT or MR series"
         )
     return slices, problems
 
@@ -182,10 +182,10 @@ def _one_series(folder: Path, slices: Sequence[_Slice], chosen: str | None) -> l
             f"{folder}: holds {len(by_series)} series ({listed}), expected one. Name the folder of one of them, or one "
             "of these: series_pseudonym in studies.csv, --series for cxr.volume.views"
         )
-    found = by_series[chosen] if chosen is not None else list(slices)
-    if len({part.modality for part in found}) > 1:
-        raise ReadError(f"{folder}: one series has slices of several modalities ({_modalities(found)}), expected one")
-    return found
+    members = by_series[chosen] if chosen is not None else list(slices)
+    if len({part.modality for part in members}) > 1:
+        raise ReadError(f"{folder}: one series has slices of several modalities ({_modalities(members)}), expected one")
+    return members
 
 
 def _modalities(slices: Sequence[_Slice]) -> str:
@@ -211,7 +211,7 @@ def _check_alike(folder: Path, slices: Sequence[_Slice]) -> None:
 
 
 def _films(folder: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], list[Radiograph], list[str]]:
-    """Return the slices that can be read, one for each place, with their films, and what is wrong with others."""
+    """Return the readable slices, one for each place, with their films, and the problems of the others."""
     kept: list[_Slice] = []
     films: list[Radiograph] = []
     problems = []
@@ -236,9 +236,10 @@ def _films(folder: Path, slices: Sequence[_Slice]) -> tuple[list[_Slice], list[R
 
 
 def _step(folder: Path, places: NDArray[np.float64], max_gap_mm: float) -> tuple[float, list[str]]:
-    """Return the median step in mm, and what is uneven about the steps; an empty list where nothing is."""
+    """Return the median step in mm, and the problems of uneven steps, an empty list if they are even."""
     steps = np.diff(places)
-    step = float(np.sort(steps)[(len(steps) - 1) // 2])  # the lower median: one gap in two steps is a gap
+    # The lower median, so that one gap among two steps counts as a gap
+    step = float(np.sort(steps)[(len(steps) - 1) // 2])
     if (widest := float(steps.max())) > max(max_gap_mm, _GAP * step):
         at = places[int(steps.argmax())]
         raise ReadError(
@@ -255,7 +256,7 @@ def _step(folder: Path, places: NDArray[np.float64], max_gap_mm: float) -> tuple
 
 
 def _evenly(values: Values, places: NDArray[np.float64], step: float) -> tuple[Values, float]:
-    """Return the volume on even places from the first to the last, by linear interpolation, and their distance."""
+    """Return the volume at equally spaced places, by linear interpolation, and the distance of these."""
     count = round((places[-1] - places[0]) / step) + 1
     wanted = np.linspace(places[0], places[-1], count)
     after = np.clip(np.searchsorted(places, wanted - _SAME_MM), 1, len(places) - 1)
@@ -266,7 +267,7 @@ def _evenly(values: Values, places: NDArray[np.float64], step: float) -> tuple[V
 
 
 def _tilt(slices: Sequence[_Slice]) -> list[str]:
-    """Say where slices are shifted against each other within their plane, as a tilted gantry does."""
+    """Return a problem if slices are shifted within their plane, as by a tilted gantry."""
     way = slices[-1].position - slices[0].position
     aside = float(np.linalg.norm(way - (way @ slices[0].normal) * slices[0].normal))
     degrees = float(np.degrees(np.arctan2(aside, abs(way @ slices[0].normal))))
@@ -275,7 +276,10 @@ def _tilt(slices: Sequence[_Slice]) -> list[str]:
 
 
 def _in_patient_axes(values: Values, spacing: Triple, like: _Slice) -> tuple[Values, Triple, list[str]]:
-    """Return [along, down, right] as [to the head, to the back, to the left] by the nearest axes, and their spacing."""
+    """Turn values [along, down, right] into the nearest axes [to the head, to the back, to the left].
+
+    Return them with their spacing, and with a problem if the axes do not fit exactly.
+    """
     cosines = np.stack([like.normal, like.down, like.right])[:, ::-1]  # rows: axes of values; columns: z, y, x
     order = max(permutations(range(3)), key=lambda axes: sum(abs(cosines[a, w]) for w, a in enumerate(axes)))
     nearest = [cosines[axis, world] for world, axis in enumerate(order)]

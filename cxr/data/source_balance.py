@@ -1,7 +1,7 @@
-"""Which source brings which finding: where the two go together, a detector may learn the hospital and not the disease.
+"""Checks whether findings depend on the source of the films: a detector may then learn the hospital, not the disease.
 
 Zech et al. 2018 (PLoS Medicine 15:e1002683) and DeGrave, Janizek and Lee 2021 (Nature Machine Intelligence 3:610) show
-it on chest films: what a scanner or a hospital leaves in a film tells its label well where the labels differ by source.
+this on chest films: if labels differ by source, traces of the scanner or the hospital in a film predict its label.
 """
 
 import math
@@ -12,25 +12,28 @@ from cxr.data.film import Film
 from cxr.findings import NORMAL
 
 _STRONG = 0.3  # Cramér's V; a medium effect by Cohen 1988
-_EXPECTED = 5  # films: fewer may be missing by chance (Cochran 1954)
+_EXPECTED = 5  # films; if fewer are expected, there may be none by chance (Cochran 1954)
 
 
 @dataclass(frozen=True)
 class SourceCount:
-    """Films of a source that tell of a finding, those of them that bear it, and its boxes."""
+    """Counts of a source for one finding: films that are labelled for it, films that have it, and its boxes."""
 
-    told: int
+    labelled: int
     films: int
     boxes: int
 
     @property
     def share(self) -> float:
-        """Share of the films that tell of it which bear it, 0..1."""
-        return self.films / self.told if self.told else 0.0
+        """Share of the labelled films that have the finding, 0..1."""
+        return self.films / self.labelled if self.labelled else 0.0
 
 
 def count_sources(films: Sequence[Film], findings: Sequence[str]) -> dict[str, dict[str, SourceCount]]:
-    """Return the counts by source and finding, with "normal" at last: told of by normal films and those with boxes."""
+    """Return the counts by source and finding, and last those of "normal".
+
+    Normal films and films with boxes count as labelled for "normal".
+    """
     by_source = {name: [film for film in films if film.source == name] for name in sorted({f.source for f in films})}
     return {
         name: {finding: _count(some, finding) for finding in findings} | {NORMAL: _count_normal(some)}
@@ -39,18 +42,18 @@ def count_sources(films: Sequence[Film], findings: Sequence[str]) -> dict[str, d
 
 
 def entangled(counts: Mapping[str, Mapping[str, SourceCount]]) -> list[str]:
-    """Return a text for each finding that goes together with a source, for ``counts`` of several sources.
+    """Return a text for each finding that depends on the source, for ``counts`` of several sources.
 
-    Judged are the sources that tell of a finding: those that do not cannot mislead, as their films are no negatives.
-    A finding is entangled where Cramér's V of (borne, source) is 0.3 or more, or where one source alone has it and the
-    others should have five films of it or more, were it as frequent there.
+    Only sources that are labelled for a finding are compared; films of the others are not negative for it, so they
+    cannot mislead. A finding is entangled if Cramér's V of (has the finding, source) is 0.3 or more. It is so too if
+    only one source has it, although at the same frequency the others would have five films of it or more.
     """
     names = next(iter(counts.values()), {})
     return [text for name in names if (text := _entangled(name, {s: of[name] for s, of in counts.items()}))]
 
 
 def cramers_v(table: Sequence[tuple[int, int]]) -> float | None:
-    """Return Cramér's V (1946), 0..1, of a table with a row (with, without) a source; None where a sum is 0."""
+    """Return Cramér's V (1946), 0..1, of a table with a row (with, without) for each source; None where a sum is 0."""
     columns = [sum(row[i] for row in table) for i in (0, 1)]
     total = sum(columns)
     if len(table) < 2 or not all(columns) or not all(sum(row) for row in table):
@@ -61,23 +64,23 @@ def cramers_v(table: Sequence[tuple[int, int]]) -> float | None:
 
 
 def _entangled(finding: str, counts: Mapping[str, SourceCount]) -> str:
-    told = {source: count for source, count in counts.items() if count.told}
-    v = cramers_v([(count.films, count.told - count.films) for count in told.values()])
+    labelled = {source: count for source, count in counts.items() if count.labelled}
+    v = cramers_v([(count.films, count.labelled - count.films) for count in labelled.values()])
     if v is None:
         return ""
-    bearing = [count for count in told.values() if count.films]
-    others = sum(count.told for count in told.values()) - bearing[0].told
+    bearing = [count for count in labelled.values() if count.films]
+    others = sum(count.labelled for count in labelled.values()) - bearing[0].labelled
     alone = len(bearing) == 1 and bearing[0].share * others >= _EXPECTED
     if v < _STRONG and not alone:
         return ""
-    shares = ", ".join(f"{source} {c.share:.0%} of {c.told}" for source, c in told.items())
+    shares = ", ".join(f"{source} {c.share:.0%} of {c.labelled}" for source, c in labelled.items())
     return f"{finding}: {shares}; Cramér's V {v:.2f}"
 
 
 def _count(films: Sequence[Film], finding: str) -> SourceCount:
-    told = [film for film in films if film.tells_of(finding) or finding in film.findings]
-    bearing = [film for film in told if finding in film.findings]
-    return SourceCount(len(told), len(bearing), sum(film.findings.count(finding) for film in bearing))
+    labelled = [film for film in films if film.tells_of(finding) or finding in film.findings]
+    bearing = [film for film in labelled if finding in film.findings]
+    return SourceCount(len(labelled), len(bearing), sum(film.findings.count(finding) for film in bearing))
 
 
 def _count_normal(films: Sequence[Film]) -> SourceCount:

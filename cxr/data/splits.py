@@ -70,10 +70,10 @@ def _named(items: Sequence[AnyItem]) -> dict[str, list[AnyItem]]:
 
 
 def set_normal_fraction(films: Sequence[Film], fraction: float | None, seed: int = 0) -> list[Film]:
-    """Return films of which ``fraction`` are normal, by leaving out normal ones at random; ``None`` takes all.
+    """Return films of which ``fraction`` are normal, by leaving out normal ones at random; ``None`` keeps all.
 
-    A smaller fraction keeps a subset of the normal films a larger one keeps. Films with findings are too few to waste:
-    where there are not enough normal films all are kept and a warning says which fraction that makes.
+    The normal films of a smaller fraction are a subset of those of a larger one. No film with a finding is left out: if
+    there are too few normal films, all are kept and a warning gives the fraction that results.
     """
     if fraction is None:
         return list(films)

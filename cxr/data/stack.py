@@ -1,7 +1,7 @@
-"""The films of one patient laid upon each other, as the project's first report did: a block of pictures, no volume.
+"""Stacks the films of one patient into a block of pictures, as the project's first report did. It is no volume.
 
-Its third axis has no millimetres: the distance from film to film means nothing, nor does a plane across them. What a
-network may learn from it is how one picture changes to the next.
+Its third axis has no millimetres: neither the distance from film to film nor a plane across the films has a meaning. A
+network can learn from it how a picture changes to the next.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ _WHEN = ["AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "St
 def read_stack(folder: Path | str, intensity: Preprocessing, size: int) -> tuple[Values, tuple[Radiograph, ...]]:
     """Return the films below ``folder`` as float32 [C, N, size, size] in 0..1, and the films, oldest first.
 
-    The order is that of acquisition (else of content, else of the study); films that tell no time come after those
-    that do, by name. Each film goes through ``intensity`` by itself: one may be MONOCHROME1 and the next not. It is
-    scaled to the square, keeping its proportions, and padded with its own minimum.
+    They are sorted by the time of acquisition, else of content, else of the study; films without a time come last, by
+    name. Each film goes through ``intensity`` alone, since one may be MONOCHROME1 and the next one not. It is scaled to
+    the square with its proportions kept, and padded with its minimum.
 
-    Raises ``ReadError``: no film, one that cannot be read, or films of several patients.
+    Raises ``ReadError`` for no film, a film that cannot be read, or films of several patients.
     """
     paths = find_dicoms(folder)
     if not paths:
@@ -36,7 +36,7 @@ def read_stack(folder: Path | str, intensity: Preprocessing, size: int) -> tuple
 
 
 def stack_cube(films: Values, size: int) -> Values:
-    """Return films [C, N, size, size] as [C, size, size, size]: linear from each to the next, from first to last."""
+    """Return films [C, N, size, size] as [C, size, size, size], linearly interpolated from each film to the next."""
     count = films.shape[1]
     places = np.linspace(0, count - 1, size)
     before = places.astype(int)
@@ -60,5 +60,5 @@ def _square(picture: Values, size: int) -> Values:
     """Return [C, H, W] scaled and padded to [C, size, size]."""
     longest = max(picture.shape[1:])
     voxel = longest / size
-    # one slice a voxel thick, of which the cube's middle is taken: scaling and padding are those of a volume
+    # The film becomes a volume of one slice, and the middle of its cube is taken, so it is scaled like a volume
     return np.stack([to_cube(one[None], (size * voxel, 1.0, 1.0), size, voxel)[0][size // 2] for one in picture])

@@ -1,4 +1,6 @@
 """Where and how large the boxes are that a detector begins with."""
+# torchvision types a part of itself
+# mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights
+from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.mobilenetv3 import mobilenet_v3_large
+from torchvision.models.mobilenetv3 import MobileNet_V3_Large_Weights, mobilenet_v3_large
 from torchvision.models.resnet import resnet50 as torchvision_resnet50
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
@@ -144,6 +144,7 @@ def resnet50(
     published = {1: ResNet50_Weights.IMAGENET1K_V1, 2: ResNet50_Weights.IMAGENET1K_V2}[version]
     read = None if state is not None or weights is None else read_backbone(weights, published)
     network = torchvision_resnet50(norm_layer=norm_for(state if state is not None else read))
+    network.conv1 = fit_channels(network.conv1, len(mean))
     learning = ["layer4", "layer3", "layer2", "layer1", "conv1"][:trainable_layers]
     if state is not None or read is not None:
         _learn_only(network, learning + ["bn1"] * (trainable_layers == 5))
@@ -168,8 +169,9 @@ def mobilenet_v3(
     """
     read = None
     if state is None and weights is not None:
-        read = read_backbone(weights, MobileNet_V3_Large_Weights.DEFAULT, "features.")
+        read = _for_frozen_layers(read_backbone(weights, MobileNet_V3_Large_Weights.DEFAULT, "features."))
     network = mobilenet_v3_large(norm_layer=norm_for(state if state is not None else read)).features
+    network[0][0] = fit_channels(network[0][0], len(mean))
     if state is not None or read is not None:
         stages = (0, 2, 4, 7, 13, 16)  # the layers that halve the map, and the last
         _freeze(network[: stages[len(stages) - trainable_layers] if trainable_layers else len(network)])
@@ -179,6 +181,26 @@ def mobilenet_v3(
     levels = _from(least_stride, every, "mobilenet_v3")
     body = IntermediateLayerGetter(network, _names(levels))
     return _filled(body, levels, read, weights, mean, std)
+
+
+def fit_channels(stem: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """Return a network's first convolution for so many channels, with its own weights where it has as many already."""
+    if stem.in_channels == channels:
+        return stem
+    size: Any = stem.kernel_size
+    stride: Any = stem.stride
+    padding: Any = stem.padding
+    return nn.Conv2d(channels, stem.out_channels, size, stride, padding, bias=stem.bias is not None)
+
+
+def _for_frozen_layers(state: State) -> State:
+    """Return weights of MobileNet for frozen layers, which add 1e-5 to a variance.
+
+    The classifier that torchvision publishes adds 1e-3. Only it counts batches; detectors add 1e-5.
+    """
+    if not any(name.endswith("num_batches_tracked") for name in state):
+        return state
+    return {name: value + (1e-3 - 1e-5) if name.endswith("running_var") else value for name, value in state.items()}
 
 
 def _filled(

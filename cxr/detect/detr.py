@@ -13,7 +13,7 @@ from torch import nn
 
 from cxr.detect.detector import finish
 from cxr.detect.queries import RTDETR
-from cxr.learn.weights import State, WeightsError, fit_stem, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, WeightsError, norm_for, read_weights, renormalised
 
 Size = Literal["tiny", "r18", "r50"]
 
@@ -110,7 +110,7 @@ def rtdetr(
     _start_anew(network)
     detector = RTDETR(network, score_thresh, detections_per_img)
     renormalised(detector, norm_for(state))
-    finish(detector, num_classes, mean, std, image_head, False, fit_stem(detector, state), weights)
+    finish(detector, num_classes, mean, std, image_head, False, state, weights)
     return detector
 
 

@@ -13,10 +13,11 @@ from cxr.measure.results import FilmResult
 
 
 def film_results(task: FilmDetector, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
-    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on.
+    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on, and in eval mode.
 
     A film of which the detector computes NaN or infinity has no boxes and NaN for its scores: ``FilmResult.finite``.
     """
+    task.detector.eval()
     for start in range(0, len(dataset), batch_size):
         indices = range(start, min(start + batch_size, len(dataset)))
         images, targets = collate([dataset[index] for index in indices])

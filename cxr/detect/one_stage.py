@@ -1,6 +1,6 @@
 """torchvision's single-stage detectors: every cell of a pyramid says what is there."""
-# torchvision types a part of itself
-# mypy: disable-error-code="no-untyped-call"
+# torchvision types a part of itself, and its classes have another forward and transform than ours beside them
+# mypy: disable-error-code="no-untyped-call, misc"
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from torchvision.models.mobilenetv3 import mobilenet_v3_large
 from torchvision.ops import box_iou
 
 from cxr.detect.anchors import Anchors
-from cxr.detect.backbones import Backbone, FeaturePyramid
+from cxr.detect.backbones import Backbone, FeaturePyramid, fit_channels
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
 from cxr.detect.told import told_logits
 from cxr.learn.weights import norm_for, read_weights
@@ -196,6 +196,7 @@ def ssdlite(
     state = read_weights(weights, SSDLite320_MobileNet_V3_Large_Weights.DEFAULT)
     norm = norm_for(state)
     network = mobilenet_v3_large(norm_layer=norm, reduced_tail=True)
+    network.features[0][0] = fit_channels(network.features[0][0], len(mean))
     # private, seen in torchvision 0.21 to 0.29: there is no public way to the layers that SSDlite reads
     backbone = _mobilenet_extractor(network, trainable_layers if state else MOBILENET_LAYERS, norm)
     anchors = DefaultBoxGenerator([list(anchor_ratios)] * 6, min_ratio=0.2, max_ratio=0.95)

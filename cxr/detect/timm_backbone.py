@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,9 @@ def timm_backbone(
     except OSError as error:
         raise WeightsError(f"model.backbone.weights=DEFAULT: could not be fetched ({error})") from error
     except (RuntimeError, AssertionError, AttributeError) as error:
-        near = ", ".join(timm.list_models(f"{name.partition('_')[0]}*")[:8])
+        near = ", ".join(get_close_matches(name, timm.list_models(), 5, cutoff=0))
         raise ValueError(
-            f"model.backbone.name={name}: timm makes no pyramid of it ({error}). Some of its names: {near}"
+            f"model.backbone.name={name}: timm makes no pyramid of it ({error}). It has names such as {near}"
         ) from error
     body, levels = _body(network, least_stride, name)
     read = None

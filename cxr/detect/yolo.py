@@ -22,7 +22,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
 from cxr.detect.module_pickle import read_module_state
 from cxr.detect.told import told_logits
-from cxr.learn.weights import State, fit_stem, norm_for, read_weights, renormalised
+from cxr.learn.weights import State, norm_for, read_weights, renormalised
 
 Size = Literal["n", "s", "m", "l", "x"]
 
@@ -82,7 +82,7 @@ def yolov8(
     renormalised(network, norm_for(state))
     layers = list(network)
     detector = YOLOv8(layers[:DETECT], layers[DETECT], score_thresh, nms_thresh, detections_per_img)
-    finish(detector, num_classes, mean, std, image_head, False, fit_stem(detector, state), weights)
+    finish(detector, num_classes, mean, std, image_head, False, state, weights)
     return detector
 
 

@@ -21,6 +21,8 @@ _GIVES = {
     "optuna": "sweep=optuna",
     "yolo": "model=yolov8 (AGPL-3.0)",
     "detr": "model=rtdetr",
+    "timm": "model/backbone=timm",
+    "imagenet": "model/backbone=efficientnet_lite0 with weights=imagenet",
     "export": "export to ONNX and OpenVINO, and predict with them",
     "dev": "the tests",
 }

@@ -50,7 +50,8 @@ class Graph(nn.Module):
         self.side = -(-side // STRIDE) * STRIDE
         self.channels = channels
         self.detections = _detections(detector, self.side)
-        self.score_thresh, self.detections_per_img = float(detector.score_thresh), int(detector.detections_per_img)
+        kept: Any = detector  # every kind that has a graph has these two
+        self.score_thresh, self.detections_per_img = float(kept.score_thresh), int(kept.detections_per_img)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -122,15 +122,7 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
     aorta = _draw_aorta(of_aorta, body, spine, CURVATURE in findings)
     vessels, hila = _draw_vessels(of_vessels, body)
     lesions = draw_lesions(of_lesions, body, spine, lungs, aorta)
-    outlines = {
-        CURVATURE: aorta.outline,
-        CALCIFICATION: lesions.calcium.outline,
-        CARDIOMEGALY: heart,
-        PLEURAL_CAPS: np.concatenate(lesions.caps),
-        INFILTRATION: np.concatenate(lungs),
-        SPONDYLOSIS: np.concatenate([lesions.bridges.outline, *lesions.bridged]),
-        SCOLIOSIS: np.concatenate(spine.bodies[T1 : T1 + 12]),
-    }
+    outlines = _outlines_of_findings(aorta, heart, lungs, spine, lesions)
     return Thorax(
         habitus=body,
         trunk=_trunk(body),
@@ -159,6 +151,21 @@ def draw_thorax(rng: np.random.Generator, findings: Collection[str]) -> Thorax:
         ),
         outlines={name: outlines[name] for name in FINDINGS if name in findings},
     )
+
+
+def _outlines_of_findings(
+    aorta: Stroke, heart: Points, lungs: tuple[Points, Points], spine: Spine, lesions: Lesions
+) -> dict[str, Points]:
+    """Return points for each finding; their bounds are its box."""
+    return {
+        CURVATURE: aorta.outline,
+        CALCIFICATION: lesions.calcium.outline,
+        CARDIOMEGALY: heart,
+        PLEURAL_CAPS: np.concatenate(lesions.caps),
+        INFILTRATION: np.concatenate(lungs),
+        SPONDYLOSIS: np.concatenate([lesions.bridges.outline, *lesions.bridged]),
+        SCOLIOSIS: np.concatenate(spine.bodies[T1 : T1 + 12]),
+    }
 
 
 def _draw_habitus(rng: np.random.Generator) -> Habitus:

@@ -94,27 +94,7 @@ def ahead(*sources: Iterator[_Item], limit: int) -> Iterator[_Item]:
     """
     queue: Queue[_Item | _End] = Queue(limit)
     stopped = threading.Event()
-
-    def put(item: _Item | _End) -> None:
-        while not stopped.is_set():
-            try:
-                queue.put(item, timeout=_STOP_POLL_S)
-            except Full:
-                continue
-            return
-
-    def fill(items: Iterator[_Item]) -> None:
-        end = _End(None)
-        try:
-            for item in items:
-                put(item)
-                if stopped.is_set():
-                    break
-        except BaseException as error:  # raised again in the thread of the consumer
-            end = _End(error)
-        put(end)
-
-    threads = [threading.Thread(target=fill, args=(items,), daemon=True) for items in sources]
+    threads = [threading.Thread(target=_fill, args=(queue, items, stopped), daemon=True) for items in sources]
     for thread in threads:
         thread.start()
     try:
@@ -138,6 +118,28 @@ class _End:
     """Marks the end of one source of ``ahead``, with the error that ended it."""
 
     error: BaseException | None
+
+
+def _fill(queue: Queue[_Item | _End], items: Iterator[_Item], stopped: threading.Event) -> None:
+    """Put all items of a source and an ``_End`` into the queue, in a thread, unless the consumer has stopped."""
+    end = _End(None)
+    try:
+        for item in items:
+            _put(queue, item, stopped)
+            if stopped.is_set():
+                break
+    except BaseException as error:  # raised again in the thread of the consumer
+        end = _End(error)
+    _put(queue, end, stopped)
+
+
+def _put(queue: Queue[_Item | _End], item: _Item | _End, stopped: threading.Event) -> None:
+    while not stopped.is_set():
+        try:
+            queue.put(item, timeout=_STOP_POLL_S)
+        except Full:
+            continue
+        return
 
 
 def _import(module: str) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from cxr.data.film import Film
+from cxr.detect.detector import name_of
 from cxr.detect.task import Batch, DetectionTask
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
@@ -217,7 +218,13 @@ def _marks(
 def _describe(card: Mapping[str, Any]) -> str:
     """What was trained on what, in a line, from the card a checkpoint carries."""
     cfg = card.get("config", {})
-    named = {group: cfg.get(group, {}).get("_target_", "").rpartition(".")[2] for group in ("model", "optimizer")}
+    optimizer = cfg.get("optimizer", {}).get("_target_", "").rpartition(".")[2]
     data = cfg.get("data", {})
-    parts = (named["model"], named["optimizer"], f"{data.get('size')} px", data.get("root"), f"data {card.get('data')}")
+    parts = (
+        name_of(cfg.get("model", {})),
+        optimizer,
+        f"{data.get('size')} px",
+        data.get("root"),
+        f"data {card.get('data')}",
+    )
     return " · ".join(str(part) for part in parts)

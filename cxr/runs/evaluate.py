@@ -21,6 +21,7 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
+from cxr.detect.detector import name_of
 from cxr.detect.inference import film_results
 from cxr.detect.prediction import printed_threshold
 from cxr.files import short_digest_of, write_json
@@ -270,7 +271,7 @@ def _about(parts: Parts) -> dict[str, str]:
     about = {}
     for model in parts.models:
         trained = model.checkpoint.config
-        detector = str(trained["model"]["_target_"]).rpartition(".")[2]
+        detector = name_of(trained["model"])
         point = model.point_from
         if model.point is not None:
             point = f"threshold {printed_threshold(model.point.threshold):.6g}, {point}"

@@ -23,6 +23,7 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.data.folder import read_folder
+from cxr.detect.detector import name_of
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import RECORD, read_records
 from cxr.explain.scores import (
@@ -261,7 +262,7 @@ def _about(parts: Parts) -> dict[str, str]:
     """What the model and the data were, for the page."""
     trained = parts.checkpoint.config
     about = {
-        "Detector": str(trained["model"]["_target_"]).rpartition(".")[2],
+        "Detector": name_of(trained["model"]),
         "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
         "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
         "Explained": f"detections from score {parts.cfg['threshold']:g} up, the strongest of each finding",

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from cxr.config import run_files
 from cxr.config.errors import ConfigError
+from cxr.detect.detector import name_of
 from cxr.detect.task import DetectionTask
 from cxr.detect.transform import STRIDE
 from cxr.export.card import Card
@@ -146,7 +147,7 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
 
 
 def _name(checkpoint: Checkpoint) -> str:
-    return str(entry_at(checkpoint, "model._target_", str)).rpartition(".")[2]
+    return name_of(entry_at(checkpoint, "model", dict))
 
 
 def _channels(intensity: Preprocessing, kind: str | None) -> int:

@@ -19,7 +19,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import partial
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from cxr.runs.checkpoint import Checkpoint, entry_at, short, wrong
 from cxr.runs.checkpoint_settings import refuse_unfit
@@ -103,9 +103,9 @@ def _value(checkpoint: Checkpoint, key: str, hint: Any, replaced: Mapping[str, A
     value = _plain_at(checkpoint, key)
     if isinstance(value, Mapping) and "_target_" in value:
         return rebuilt(checkpoint, key, _of_calls(hint), replaced=replaced)
-    record = next((one for one in _alternatives(hint) if is_dataclass(one)), None)
+    record: Any = next((one for one in _alternatives(hint) if is_dataclass(one)), None)
     if isinstance(value, Mapping) and record is not None:
-        return record(**_arguments(checkpoint, key, cast(Any, record), replaced, {}))
+        return record(**_arguments(checkpoint, key, record, replaced, {}))
     inner = next((get_args(one)[-1] for one in _alternatives(hint) if get_origin(one) in _CONTAINERS), None)
     if _holds_nodes(value) and inner is not None:
         if isinstance(value, Mapping):

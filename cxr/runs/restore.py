@@ -116,12 +116,12 @@ def load_study_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None 
         {k: v for k, v in entry_at(checkpoint, "data", dict).items() if k not in _OF_THE_MACHINE}, chosen
     )
     changed = _with_data(checkpoint, settings)
-    _check_root(
-        entry_at(changed, "data.root", str), drawn="read_phantom" in entry_at(changed, "data.read._target_", str)
-    )
+    reader = entry_at(changed, "data.read._target_", str)
     replaced = {"draw": _asks_to_draw(chosen), "augment": None}
     try:
-        return rebuilt(changed, "data", LightningDataModule, "cxr.data", replaced, findings=checkpoint.findings)
+        data = rebuilt(changed, "data", LightningDataModule, "cxr.data", replaced, findings=checkpoint.findings)
+        _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in reader)
+        return data
     except (TypeError, ValueError, OSError) as error:
         raise error if isinstance(error, ConfigError) else ConfigError(f"data: {first_words(error)}") from error
 
@@ -154,11 +154,12 @@ def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> FilmDataModul
     kept = {key: value for key, value in trained.items() if key not in _OF_THE_MACHINE}
     settings = _merged(kept, given)
     changed = _with_data(checkpoint, settings)
+    reader = entry_at(changed, "data.read._target_", str)
     replaced = {"draw": _asks_to_draw(given), "augment": None}
     shared = {"findings": checkpoint.findings, "intensity": restored_intensity(checkpoint)}
-    target = entry_at(changed, "data.read._target_", str)
-    _check_root(entry_at(changed, "data.root", str), drawn=target.endswith("read_phantom"))
-    return cast(FilmDataModule, rebuilt(changed, "data", FilmDataModule, "cxr.data", replaced, **shared))
+    data = rebuilt(changed, "data", FilmDataModule, "cxr.data", replaced, **shared)
+    _check_root(entry_at(changed, "data.root", str), drawn="read_phantom" in reader)
+    return cast(FilmDataModule, data)
 
 
 def _asks_to_draw(typed: Mapping[str, Any]) -> bool:

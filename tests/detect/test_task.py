@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxr.config.models import build, builder
 from cxr.detect.detector import Detector, finish
+from cxr.detect.inference import film_results
 from cxr.detect.task import DetectionTask, class_weights
 from cxr.learn import schedules
 from cxr.learn.training import NonFiniteLossError
@@ -233,6 +234,37 @@ def test_the_backbone_runs_once_a_validation_batch(make_task, films, tmp_path):
     with torch.no_grad():
         task.detector.eval()([torch.rand(1, 32, 32)])
     assert batches == [4, 3, 1]
+
+
+def test_validation_flips_no_mode_and_patches_no_forward(make_task, films, tmp_path):
+    task = make_task(builder("fasterrcnn_tiny", image_head=True))
+    modes, patched = [], []
+    for module in task.detector.modules():
+        module.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    pyramids = []
+    task.detector.backbone.register_forward_hook(lambda module, inputs, maps: pyramids.append(len(inputs[0])))
+    task.detector.rpn.register_forward_hook(
+        lambda *_: patched.extend(name for name, module in task.named_modules() if "forward" in vars(module))
+    )
+    trainer(tmp_path).validate(task, DataLoader(Films(films), 4, collate_fn=collate), verbose=False)
+    assert modes
+    assert not any(modes)
+    assert patched == []
+    assert pyramids == [4, 3]  # one of each batch, for its losses, its boxes and the image head
+
+
+def test_what_is_frozen_after_training_is_chosen_in_eval_mode(make_task, films, monkeypatch):
+    task = make_task().train()
+    modes = []
+    monkeypatch.setattr(task, "detect", lambda images, targets: modes.append(task.detector.training) or [None])
+    monkeypatch.setattr(
+        "cxr.detect.inference.detect_finite", lambda task, images, targets: task.detect(images, targets)
+    )
+    monkeypatch.setattr("cxr.detect.inference._result", lambda film, target, answer: answer)
+    dataset = Films(films[:1])
+    dataset.films = films[:1]
+    list(film_results(task, dataset))
+    assert modes == [False]
 
 
 def test_detections_come_in_original_pixels_inside_the_film(make_task):

@@ -1,4 +1,4 @@
-"""Numbers of a table → a box on its film: what can be none is refused, what overhangs the border by a hair is cut."""
+"""Turns numbers of a table into boxes on films: impossible boxes are refused, slightly too large ones are clipped."""
 
 import math
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ Box = tuple[float, float, float, float]
 """xyxy in pixels of the film, x0 < x1 and y0 < y1."""
 
 LARGEST_SIDE = 65535
-"""Pixels of the longest side a film can have (Rows and Columns of DICOM are 16-bit); stands in for an unknown size."""
+"""Longest possible side of a film in pixels (Rows and Columns of DICOM are 16-bit), used where the size is unknown."""
 
-# How far a box may reach over the border of its film: a pixel, or a thousandth of the side where that is more. Readers
-# draw on a screen of about a thousand lines, where one line is that much of a large film, and fractions in tables are
-# rounded to three or four digits. Published boxes end one pixel outside for these reasons; whatever reaches further
-# was drawn on another film or is damaged.
+# How far a box may reach over the border of its film: a pixel, or a thousandth of the side if that is more. Readers
+# draw on a screen of about a thousand lines, so one line is a thousandth of a film, and tables round fractions to three
+# or four digits. For these reasons boxes in published tables may end one pixel outside. A box that reaches further was
+# drawn on another film or is damaged.
 _OVERHANG_PIXELS = 1.0
 _OVERHANG_SHARE = 1 / 1000
 
-_BEYOND = 1e30  # further out than any film; what is added to it is still finite in float32
+_BEYOND = 1e30  # larger than any film; sums with it are still finite in float32
 
 
 def numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the numbers of a row's box; None where all its cells are empty, which says that there is no box.
+    """Return the numbers of a row's box; None if all cells are empty, which means that there is no box.
 
-    Raises ``ValueError`` where only some are empty, and for what is no number.
+    Raises ``ValueError`` if only some cells are empty, or if one holds no number.
     """
     if not any(cells):
         return None
@@ -37,7 +37,7 @@ def numbers(cells: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def number(cell: str) -> float:
-    """Return the number in a cell. Raises ``ValueError``; Python's own reading takes 1_0 for 10."""
+    """Return the number in a cell. Raises ``ValueError``, also for 1_0, which Python would read as 10."""
     try:
         if "_" not in cell:
             return float(cell)
@@ -47,7 +47,7 @@ def number(cell: str) -> float:
 
 
 def corners(values: Sequence[float]) -> Box:
-    """Return the box with the corners x0, y0, x1, y1. Raises ``ValueError`` for numbers that can be no box."""
+    """Return the box with the corners x0, y0, x1, y1. Raises ``ValueError`` for numbers that are no box."""
     x0, y0, x1, y1 = _finite(values)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"the box {_text((x0, y0, x1, y1))} has no area, expected x0 < x1 and y0 < y1")
@@ -55,7 +55,7 @@ def corners(values: Sequence[float]) -> Box:
 
 
 def corner_and_size(values: Sequence[float]) -> Box:
-    """Return the box with the given x, y, width and height. Raises ``ValueError`` for numbers that can be no box."""
+    """Return the box with the given x, y, width and height. Raises ``ValueError`` for numbers that are no box."""
     x, y, width, height = _finite(values)
     if width <= 0 or height <= 0:
         raise ValueError(f"the box {_text((x, y, width, height))} has no area, expected a width and height above 0")
@@ -64,19 +64,19 @@ def corner_and_size(values: Sequence[float]) -> Box:
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values as float32 holds them, without its overflow: boxes read before stay the same to the bit."""
+    """Return values rounded to float32 but without overflow, so that boxes are the same to the bit as earlier ones."""
     return np.clip(values, -_BEYOND, _BEYOND).astype(np.float32).astype(np.float64)
 
 
 def fit(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Return boxes cut to their films, and what is wrong with those that are not on them, by their number from 0.
+    """Return boxes clipped to their films, and the problems of boxes that are not on their film, by index.
 
     Args:
         boxes: [N, 4] xyxy in pixels of the film.
-        sizes: [N, 2] width and height of each box's film, 0 where they are not known.
+        sizes: [N, 2] width and height of the film of each box, 0 if unknown.
 
     Returns:
-        [N, 4] float32, within 0 and the size of the film; a box with a problem means nothing.
+        [N, 4] float32 between 0 and the size of the film. A box with a problem has no meaning.
     """
     sizes = np.where(sizes > 0, sizes, LARGEST_SIDE)
     slack = np.maximum(_OVERHANG_PIXELS, sizes * _OVERHANG_SHARE)
@@ -95,7 +95,7 @@ def fit(boxes: NDArray[np.float64], sizes: NDArray[np.float64]) -> tuple[NDArray
 def _finite(values: Sequence[float]) -> tuple[float, ...]:
     try:
         floats = tuple(map(float, values))
-    except OverflowError:  # an integer of a json may have hundreds of digits
+    except OverflowError:  # an integer in JSON may have hundreds of digits
         floats = (math.inf,)
     if not all(map(math.isfinite, floats)):
         raise ValueError(f"the box {shown(list(values))} holds a number that is not finite, expected pixels")

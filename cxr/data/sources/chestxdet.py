@@ -1,11 +1,11 @@
-"""ChestX-Det and ChestX-Det10: films of ChestX-ray14 with boxes drawn by three radiologists, in two json files.
+"""Reads ChestX-Det and ChestX-Det10: films of ChestX-ray14 with boxes by three radiologists, in two JSON files.
 
     ChestX_Det_train.json  ChestX_Det_test.json      (13 findings; ChestX-Det10: train.json, test.json, 10 findings)
         [{"file_name": "36302.png", "syms": ["Effusion"], "boxes": [[x1, y1, x2, y2]], "polygons": …}, …]
     train_data/<file_name>  test_data/<file_name>
 
-``syms`` names the boxes one by one; a film with neither was read and bears none of the findings. Coordinates are pixels
-of the 1024 × 1024 PNG. Source: Lian et al. 2021, arXiv:2104.10326; Liu et al. 2020, arXiv:2006.10550.
+``syms`` names the boxes in their order. A film without any was read and has none of the findings. Coordinates are
+pixels of the 1024 × 1024 PNG. Source: Lian et al. 2021, arXiv:2104.10326; Liu et al. 2020, arXiv:2006.10550.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 from cxr.data.film import Film
 from cxr.data.sources.boxes import corners
 from cxr.data.sources.documents import is_number, read_json
-from cxr.data.sources.marks import Marks, find_images, fit_marks, marked_film, read_files, told
+from cxr.data.sources.marks import Marks, find_images, fit_marks, labelled_for, marked_film, read_files
 from cxr.data.sources.nih import patient_name
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import TableError, raise_problems, shown
@@ -27,10 +27,10 @@ _NOT_OF_THE_TEN = ("Cardiomegaly", "Diffuse Nodule", "Pleural Thickening")
 
 
 def read_chestxdet(root: Path | str, findings: FindingVocabulary) -> list[Film]:
-    """Return the films of ``root``, boxes [N, 4] xyxy in original pixels; those of the test json ``split="test"``.
+    """Return the films of ``root``, boxes [N, 4] xyxy in original pixels; those of the test JSON have ``split="test"``.
 
-    Films of ChestX-Det10 tell nothing of the three findings that were added later. Its files keep the names they have
-    in ChestX-ray14, so its patients are known; of ChestX-Det each film stands for itself.
+    Films of ChestX-Det10 are not labelled for the three findings that were added later. Its files have their names of
+    ChestX-ray14, so its patients are known. In ChestX-Det each film counts as another patient.
 
     Raises ``FileNotFoundError``, ``UnknownLabelError`` and ``TableError``.
     """
@@ -43,7 +43,7 @@ def read_chestxdet(root: Path | str, findings: FindingVocabulary) -> list[Film]:
 
 
 def is_chestxdet(root: Path) -> bool:
-    """Whether ``root`` holds a json of this data set."""
+    """Return whether ``root`` has a JSON file of this data set."""
     if any((root / _THIRTEEN.format(split)).is_file() for split in _SPLITS):
         return True
     ten = root / _TEN.format("train")
@@ -63,7 +63,7 @@ def _read(place: Root, table: Path, split: str, findings: FindingVocabulary) -> 
     return [
         marked_film(
             file, name, _patient(name), marks[name], findings,
-            split="test" if split == "test" else "", labelled=told(findings, never),
+            split="test" if split == "test" else "", labelled=labelled_for(findings, never),
         )
         for name, file in files.items()
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def _entries(table: Path) -> list[dict[str, Any]]:
 
 
 def _wrong(entry: Any) -> str:
-    """Say what is wrong with a film of the json, "" for nothing."""
+    """Return what is wrong with a film of the JSON, "" if nothing is."""
     if not isinstance(entry, dict) or not {"file_name", "syms", "boxes"} <= entry.keys():
         return "expected file_name, syms and boxes"
     name, syms, boxes = entry["file_name"], entry["syms"], entry["boxes"]

@@ -81,7 +81,7 @@ def _paths(listing: Listing, coco: Coco, place: Root) -> dict[str, Path]:
 
 
 def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks], list[str]]:
-    """Return what is marked on each image, by its id, and what is wrong with boxes that can be none."""
+    """Return the marks of each image, by its id, and the problems of impossible boxes."""
     marks: dict[Any, _Marks] = defaultdict(dict)
     problems = []
     for number, annotation in enumerate(coco.annotations, start=1):
@@ -98,7 +98,7 @@ def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks]
 
 
 def _checked_box(annotation: Mapping[str, Any]) -> Box:
-    """Return x, y, width and height. Raises ``ValueError`` where they can be no box."""
+    """Return x, y, width and height. Raises ``ValueError`` if they are no box."""
     if not annotation["bbox"]:
         raise ValueError("has no box, expected [x, y, width, height]; only a film without a finding has none")
     corner_and_size(annotation["bbox"])
@@ -134,14 +134,14 @@ def _films(listing: Listing, coco: Coco, findings: FindingVocabulary, place: Roo
 
 
 def _with_size(file: FilmFile, image: Mapping[str, Any]) -> FilmFile:
-    """Return the file with the size in the json where its header cannot be read."""
+    """Return the file; if its header cannot be read, with the size that the JSON gives."""
     return file if file.width else replace(file, width=int(image["width"]), height=int(image["height"]))
 
 
 def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[str]:
-    """Say which films with boxes are not of the size that the json gives: its boxes are pixels of another picture.
+    """Return a problem for each film with boxes whose size is not that of the JSON, so its boxes fit another picture.
 
-    Of a film without boxes nothing is wrong but the numbers, and its file is believed.
+    For a film without boxes only the numbers are wrong, and the size in its file is used.
     """
     return [
         f"the image {image['file_name']} is {file.width} × {file.height} pixels, and {image['width']} × "
@@ -171,6 +171,6 @@ def _film(
 
 
 def _with_patients(films: Sequence[Film], stated: Sequence[bool]) -> list[Film]:
-    """Return the films, those of a placeholder in their headers by their own ID where the json states no patient."""
+    """Return the films; where the JSON gives no patient, placeholders in headers are replaced by the film's ID."""
     kept = iter(without_placeholders([film for film, known in zip(films, stated, strict=True) if not known]))
     return [film if known else next(kept) for film, known in zip(films, stated, strict=True)]

@@ -1,4 +1,4 @@
-"""A COCO json whose every entry is what the format says: whatever else it holds is counted and named."""
+"""Loads a COCO JSON and checks that every entry is valid: invalid entries are counted and named."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -23,7 +23,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Coco:
-    """The three lists of a json, in its order; ids of images and of categories are unique."""
+    """The three lists of a JSON, in its order. Ids of images and of categories are unique."""
 
     images: list[_Entry]
     annotations: list[_Entry]
@@ -31,9 +31,9 @@ class Coco:
 
 
 def load_coco(table: Path) -> Coco:
-    """Return what the json holds, its annotations still unchecked (``check_annotations``).
+    """Return the content of the JSON. Annotations are not checked yet: ``check_annotations`` does that.
 
-    Raises ``TableError``, which counts and names the entries that are damaged.
+    Raises ``TableError``, which counts and names the damaged entries.
     """
     lists = read_json(table)
     if missing := [key for key in _FIELDS if not isinstance(lists, dict) or key not in lists]:
@@ -49,16 +49,16 @@ def load_coco(table: Path) -> Coco:
 
 
 def check_annotations(table: Path, coco: Coco) -> None:
-    """Raise ``TableError`` for annotations that are none, or that are of images or categories that are not listed.
+    """Raise ``TableError`` for invalid annotations, and for those of images or categories that are not listed.
 
-    ``bbox`` may be four numbers, whatever they are, an empty list or null.
+    ``bbox`` may be any four numbers, an empty list or null.
     """
     known = {"image_id": {image["id"] for image in coco.images}, "category_id": {c["id"] for c in coco.categories}}
     _raise("annotations", table, coco.annotations, lambda entry: _wrong_annotation(entry, known))
 
 
 def _raise(key: str, table: Path, entries: list[Any], wrong: Callable[[Any], str], unique: Iterable[str] = ()) -> None:
-    """Raise one ``TableError`` for all entries of a list that lack a field or that ``wrong`` says something of."""
+    """Raise one ``TableError`` for all entries of a list that lack a field or for which ``wrong`` returns a text."""
     problems = []
     for number, entry in enumerate(entries, start=1):
         if type(entry) is not dict:
@@ -69,7 +69,7 @@ def _raise(key: str, table: Path, entries: list[Any], wrong: Callable[[Any], str
             problems.append(f"{key}, number {number} {problem}")
     raise_problems(table, problems)
     for field in unique:
-        # as texts: a film is known by the text of its id
+        # compared as texts, because the ID of a film is a text
         values = (entry[field] for entry in entries)
         counts = Counter(value if isinstance(value, str) else str(int(value)) for value in values)
         raise_problems(table, [
@@ -79,7 +79,7 @@ def _raise(key: str, table: Path, entries: list[Any], wrong: Callable[[Any], str
 
 
 def _wrong_image(image: _Entry) -> str:
-    """Say what is wrong with an image, "" for nothing."""
+    """Return what is wrong with an image, "" if nothing is."""
     if not is_key(image["id"]):
         return f"has the id {shown(image['id'])}, expected a number or a text"
     if problem := wrong_name(image["file_name"]):
@@ -107,7 +107,7 @@ def _wrong_annotation(annotation: _Entry, known: Mapping[str, Collection[Any]]) 
             return f"has the {field} {shown(annotation[field])}, expected a number or a text"
         if annotation[field] not in ids:
             return f"has the {field} {shown(annotation[field])}, expected one of {_some(ids)}"
-    # a crowd is left out, so that what is taken for one by mistake would be lost unseen
+    # A crowd is left out, so a box with a wrong value here would be lost without notice
     if annotation.get("iscrowd") not in (0, 1, None):
         return f"has the iscrowd {shown(annotation['iscrowd'])}, expected 0 or 1"
     box = annotation["bbox"]

@@ -1,4 +1,4 @@
-"""The hospital's course layout: csv files with one row a (film, finding), marks painted as white rectangles.
+"""Reads the layout of the hospital's course: csv files with a row for each finding of a film, marks painted white.
 
     train.csv  test.csv  [test_truth.csv]
     train/<category>/image/*.dcm     train/<category>/mark/<file>.dcm.jpg
@@ -38,7 +38,7 @@ _TRAIN_COLUMNS = ("ID", "category", "Width", "Height", "ImagePath", "MarkPath")
 class _Row:
     """One record of train.csv: a film and, unless ``category`` is normal, one finding on it.
 
-    ``image`` and ``mark`` are None where the paths that are listed lead to no file, or to one that is not to be read.
+    ``image`` and ``mark`` are None where the listed path leads to no file, or to a file outside the data set.
     """
 
     number: int
@@ -53,14 +53,14 @@ class _Row:
 def read_course(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     """Return one film for each ID, with the boxes of all its rows, xyxy in original pixels.
 
-    ``root`` holds ``train.csv``, or is one folder above or below. The size of a film is that of its file, whatever
-    ``Width`` and ``Height`` say. Films of ``test.csv`` come along, ``split="test"``, when ``test_truth.csv`` lies
-    beside it. A file with an unreadable header stays in the list with the size the csv gives: whoever reads its
-    pixels reports it.
+    ``root`` is the folder of ``train.csv``, or one folder above or below it. The size of a film is that of its file;
+    ``Width`` and ``Height`` are not used. If ``test_truth.csv`` is beside ``test.csv``, the films of ``test.csv`` are
+    returned too, with ``split="test"``. A film whose header cannot be read stays in the list with the size of the csv:
+    reading its pixels later raises the error.
 
-    Raises ``FileNotFoundError`` without ``train.csv``, ``UnknownLabelError`` for labels outside ``findings`` and
-    ``CourseError`` for missing columns, files and marks, for marks that cannot be those of their film, for boxes of the
-    test films that are not on them, and for files outside the folder of ``train.csv``.
+    Raises ``FileNotFoundError`` without ``train.csv``, ``UnknownLabelError`` for labels outside ``findings``, and
+    ``CourseError`` for missing columns, files and marks, for marks that do not fit their film, for boxes outside of
+    their test film, and for files outside the folder of ``train.csv``.
     """
     base = locate(Path(root))
     films = _read_train(base, findings)
@@ -100,16 +100,16 @@ def _train_rows(place: Root, table: Path, findings: FindingVocabulary) -> list[_
     for (number, record), category in zip(records.items(), categories, strict=True):
         row = _Row(number, record["ID"], category, listed_size(record))
         row.image = _look_up(row, "ImagePath", record["ImagePath"], place, train, folders[category])
-        if category != NORMAL:  # a normal film needs no mark, whatever its row lists
+        if category != NORMAL:  # a normal film needs no mark, even if its row lists one
             row.mark = _look_up(row, "MarkPath", record["MarkPath"], place, train, folders[category])
         rows.append(row)
     return rows
 
 
 def _look_up(row: _Row, column: str, listed: str, place: Root, train: Path, folders: Iterable[Path]) -> Path | None:
-    """Return the file that a row lists; None, and a problem of the row, where there is none or it is not to be read."""
+    """Return the file that a row lists. If it is missing or must not be read, return None and note the problem."""
     path = find(train, listed, folders)
-    # the course's tables list a mark for every row, so the category says why this one is missed
+    # The tables of the course list a mark in every row, so the message gives the category, which makes a mark necessary
     which = f"row {row.number}: {f'{row.category}, but ' if column == 'MarkPath' else ''}{column}"
     if path is None:
         row.problems.append(f"{which} leads to no file: {shown(listed)}")
@@ -120,37 +120,39 @@ def _look_up(row: _Row, column: str, listed: str, place: Root, train: Path, fold
 
 
 def _contradictions(films: Iterable[Sequence[_Row]]) -> list[str]:
-    """Say which IDs are normal in one row and bear a finding in another: nobody can tell which is true."""
+    """Return a problem for each ID that is normal in one row and has a finding in another, since either may be true."""
     return [
-        f"rows {', '.join(str(row.number) for row in rows)}: one ID, both normal and {found[0].category}"
+        f"rows {', '.join(str(row.number) for row in rows)}: one ID, both normal and {abnormal[0].category}"
         for rows in films
-        if (found := [row for row in rows if row.category != NORMAL]) and len(found) < len(rows)
+        if (abnormal := [row for row in rows if row.category != NORMAL]) and len(abnormal) < len(rows)
     ]
 
 
 def _read_marks(
     rows: Sequence[_Row], headers: Mapping[str, ReadCopy]
 ) -> tuple[dict[Path, NDArray[np.float64]], list[str]]:
-    """Return the boxes of every mark that is there, as fractions, and what is wrong with the others."""
+    """Return the boxes of every existing mark, as fractions, and the problems of the others."""
     marked = [(row, row.mark) for row in rows if row.mark]
 
     def boxes(item: tuple[_Row, Path]) -> NDArray[np.float64] | str:
         row, mark = item
         _, header = headers.get(row.id, (mark, None))
         try:
-            found = read_mark(mark, (header.columns, header.rows) if header else None)
+            rectangles = read_mark(mark, (header.columns, header.rows) if header else None)
         except CourseError as error:
             return f"row {row.number}: {error}"
-        return found if len(found) else f"row {row.number}: {mark} shows no white rectangle"
+        return rectangles if len(rectangles) else f"row {row.number}: {mark} shows no white rectangle"
 
-    with ThreadPoolExecutor() as pool:  # threads: OpenCV decodes without holding the interpreter
+    with ThreadPoolExecutor() as pool:  # threads are enough, because OpenCV decodes without Python's lock
         read = list(track(pool.map(boxes, marked), "Reading marks", total=len(marked), end=False))
-    marks = {mark: found for (_, mark), found in zip(marked, read, strict=True) if not isinstance(found, str)}
+    marks = {
+        mark: rectangles for (_, mark), rectangles in zip(marked, read, strict=True) if not isinstance(rectangles, str)
+    }
     return marks, [problem for problem in read if isinstance(problem, str)]
 
 
 def _boxes(rows: Sequence[_Row], marks: Mapping[Path, NDArray[np.float64]]) -> list[tuple[str, Box]]:
-    """Return (finding, box) of the rows of one film. A row that stands there twice counts once."""
+    """Return (finding, box) of the rows of one film. A row that is there twice counts once."""
     return list(
         dict.fromkeys(
             (row.category, (x0, y0, x1, y1)) for row in rows if row.mark for x0, y0, x1, y1 in marks[row.mark].tolist()

@@ -1,4 +1,4 @@
-"""Films of the course layout from the headers of their files, and their boxes from fractions of the film."""
+"""Makes films of the course layout from the headers of their files, and boxes from fractions of the film."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +12,11 @@ from cxr.data.sources.boxes import Box
 from cxr.read.dicom import Header, ReadError, pseudonym, read_header
 
 ReadCopy = tuple[Path, Header | None]
-"""The copy of a film that was read, and its header; None where no copy has one that can be read."""
+"""The copy of a film that was read, and its header, None if no copy has a readable header."""
 
 
 def read_headers(films: Iterable[Sequence[Path]]) -> list[ReadCopy]:
-    """Return of each film, given by its copies, the first that can be read with its header, or the first and None."""
+    """Return the first readable copy of each film with its header; if none is readable, the first copy and None."""
 
     def first_readable(copies: Sequence[Path]) -> ReadCopy:
         for path in copies:
@@ -31,9 +31,9 @@ def read_headers(films: Iterable[Sequence[Path]]) -> list[ReadCopy]:
 
 
 def make_film(film_id: str, copies: Sequence[Path], read: ReadCopy, listed: tuple[int, int], split: str = "") -> Film:
-    """Return a film without boxes, of the size in its file; ``listed`` is the csv's, for a file without a header."""
+    """Return a film without boxes. Its size is that of its header, or without one the size ``listed`` in the csv."""
     path, header = read
-    named = header is not None and header.patient != header.study  # without PatientID the study stands for it
+    named = header is not None and header.patient != header.study  # without PatientID it is the same as the study
     return Film(
         path=path,
         id=film_id,
@@ -49,13 +49,13 @@ def make_film(film_id: str, copies: Sequence[Path], read: ReadCopy, listed: tupl
 
 
 def with_boxes(film: Film, boxes: Sequence[tuple[str, Box]]) -> Film:
-    """Return ``film`` with boxes given as (finding, xyxy as fractions of its width and height)."""
+    """Return ``film`` with these boxes (finding, xyxy), whose coordinates are fractions of its width and height."""
     fractions = np.array([box for _, box in boxes], np.float64).reshape(-1, 4)
     pixels = (fractions * (film.width, film.height, film.width, film.height)).astype(np.float32)
     return replace(film, boxes=pixels, findings=tuple(finding for finding, _ in boxes))
 
 
 def listed_size(record: Mapping[str, str]) -> tuple[int, int]:
-    """Return Width and Height as the csv has them, 0 where it has no number: they only stand in for a broken file."""
+    """Return Width and Height of the csv, 0 where it has no number. They are used only if the file is damaged."""
     width, height = (int(cell) if (cell := record[c]).isdecimal() and len(cell) < 6 else 0 for c in ("Width", "Height"))
     return width, height

@@ -1,4 +1,4 @@
-"""Where the files of the course layout lie, whatever language its folders have and however its tables name them."""
+"""Finds the files of the course layout, in whatever language its folders are named."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -10,38 +10,38 @@ from cxr.findings import FindingVocabulary, UnknownLabelError
 
 
 def locate(root: Path) -> Path:
-    """Return the one folder at, just below or just above ``root`` that holds train.csv.
+    """Return the folder with train.csv: ``root`` itself, a folder in it, or the folder above it.
 
-    Raises ``FileNotFoundError`` where there is none or several, and ``CourseError`` where a link leads out of ``root``.
+    Raises ``FileNotFoundError`` if there is none or several, and ``CourseError`` if a link leads out of ``root``.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder, expected one that holds train.csv")
     below = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
     for folders in ([root], below, [root.absolute().parent]):
-        found = [folder for folder in folders if (folder / "train.csv").is_file()]
-        if len(found) > 1:
-            raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in found)}; name one of them")
-        if found:
-            return Root(root).check(found[0], CourseError) if folders is below else found[0]
+        places = [folder for folder in folders if (folder / "train.csv").is_file()]
+        if len(places) > 1:
+            raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in places)}; name one of them")
+        if places:
+            return Root(root).check(places[0], CourseError) if folders is below else places[0]
     raise FileNotFoundError(f"{root} holds no train.csv, nor does a folder just below or above it")
 
 
 def category_folders(train: Path, findings: FindingVocabulary) -> Mapping[str, list[Path]]:
-    """Return the folders on disk of each category, by canonical name, whatever language they are named in."""
+    """Return the folders of each category, by its canonical name, in whatever language they are named."""
     folders: dict[str, list[Path]] = defaultdict(list)
     for folder in sorted(train.iterdir()) if train.is_dir() else []:
         try:
             folders[findings.canonical(folder.name)].append(folder)
         except UnknownLabelError:
-            continue  # __MACOSX and the like; a category that is missed comes up as missing files
+            continue  # such as __MACOSX; if it is a misspelt category, its files are reported as missing
     return folders
 
 
 def find(folder: Path, listed: str, folders: Iterable[Path] = ()) -> Path | None:
     """Return the file that a csv lists as ``<category>/image/<name>``, with or without a leading slash or split.
 
-    ``folder`` is that of the split, ``folders`` are those of the category. None where there is no file. The file may
-    lie outside the data set: see ``cxr.data.sources.root``.
+    ``folder`` is the folder of the split, ``folders`` are those of the category. Return None if there is no file. The
+    file may be outside the data set: see ``cxr.data.sources.root``.
     """
     parts = path_parts(folder, listed)
     if wrong_name(listed) or not parts:
@@ -51,6 +51,6 @@ def find(folder: Path, listed: str, folders: Iterable[Path] = ()) -> Path | None
 
 
 def path_parts(folder: Path, listed: str) -> list[str]:
-    """Return the parts of a listed path below ``folder``; a leading slash is not that of the machine."""
+    """Return the parts of a listed path below ``folder``; a leading slash does not mean the root of the disk."""
     parts = [part for part in listed.replace("\\", "/").split("/") if part]
     return parts[1:] if parts[:1] == [folder.name] else parts

@@ -1,4 +1,4 @@
-"""The test films of the course layout, and where ``test_truth.csv`` lies beside ``test.csv`` what is marked on them."""
+"""Reads the test films of the course layout, with their boxes if ``test_truth.csv`` is beside ``test.csv``."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ _TRUTH_COLUMNS = ("ID", "category", "xmin", "xmax", "ymin", "ymax")
 
 
 def read_course_test(root: Path | str) -> list[Film]:
-    """Return the films of ``test.csv`` in its order, without boxes, ``split="test"``. Raises as ``read_course``."""
+    """Return the films of ``test.csv`` in its order, without boxes, ``split="test"``. Raises like ``read_course``."""
     base = locate(Path(root))
     place, table = Root(base), base / "test.csv"
     records = read_csv(place.check(table, CourseError), _COLUMNS)
@@ -40,10 +40,10 @@ def read_course_test(root: Path | str) -> list[Film]:
 
 
 def list_course_test(table: Path) -> list[tuple[str, Path]]:
-    """Return (ID, file) of each row of ``test.csv``, in its order; of it only ``ID`` and ``ImagePath`` are needed.
+    """Return (ID, file) of each row of ``test.csv``, in its order. It needs only the columns ``ID`` and ``ImagePath``.
 
-    A row whose film is missing keeps the path it should have: whoever reads it reports it. Raises ``CourseError`` for
-    missing columns, where an ID stands twice, and for paths that lead out of the table's folder.
+    A row whose film is missing keeps its path: reading it later raises the error. Raises ``CourseError`` for missing
+    columns, for an ID that is there twice, and for paths that lead out of the table's folder.
     """
     records = read_csv(table, ("ID", "ImagePath"))
     place, folder = Root(table.parent), table.parent / "test"
@@ -65,8 +65,8 @@ def list_course_test(table: Path) -> list[tuple[str, Path]]:
 def with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) -> list[Film]:
     """Return the test films with the boxes of test_truth.csv, whose coordinates are fractions of width and height.
 
-    A row that stands there twice counts once. Raises ``UnknownLabelError``, and one ``CourseError`` for all rows that
-    are not of a test film, that can be no box, or whose box is not on its film.
+    A row that is there twice counts once. Raises ``UnknownLabelError``, and one ``CourseError`` for all rows of other
+    films, with impossible boxes, or with boxes that are not on their film.
     """
     records = read_csv(table, _TRUTH_COLUMNS)
     categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
@@ -94,12 +94,12 @@ def with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) 
 def _with_rows(
     films: Sequence[Film], table: Path, rows: Mapping[str, Mapping[tuple[str, Box], int]], problems: list[str]
 ) -> list[Film]:
-    """Return the films with the boxes of the rows that are theirs, cut to the film.
+    """Return the films with the boxes of their rows, clipped to the film.
 
-    Raises one ``CourseError`` for all rows whose box is not on the film, and for the ``problems`` of others.
+    Raises one ``CourseError`` for all rows whose box is not on the film, and for all ``problems``.
     """
     places = [(film, finding, box, line) for film in films for (finding, box), line in rows.get(film.id, {}).items()]
-    # a film whose header cannot be read has no size: its fractions are checked on the largest there can be
+    # A film whose header cannot be read has no size: its fractions are checked on the largest possible film
     sizes = np.array([(film.width or LARGEST_SIDE, film.height or LARGEST_SIDE) for film, *_ in places], np.float64)
     frames = np.tile(sizes.reshape(-1, 2), 2)
     fractions = np.array([box for _, _, box, _ in places], np.float64).reshape(-1, 4)
@@ -113,7 +113,7 @@ def _with_rows(
 
 
 def _repeated(records: Mapping[int, Mapping[str, str]]) -> list[str]:
-    """Say which rows have the ID of another."""
+    """Return a problem for each row with the ID of another row."""
     first: dict[str, int] = {}
     rows: Iterable[tuple[int, int]] = ((n, first.setdefault(record["ID"], n)) for n, record in records.items())
     return [f"row {n}: the same ID as row {other}, expected one row a film" for n, other in rows if n != other]

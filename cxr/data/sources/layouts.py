@@ -1,4 +1,4 @@
-"""What the command-line tools of this package start from: a folder in any layout, a vocabulary file, a merge file."""
+"""Reads the arguments of command-line tools: a folder in any layout, a vocabulary file, a merge file."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,7 +22,7 @@ VOCABULARY = CONF / "findings" / "eda.yaml"
 
 _Read = Callable[..., list[Film]]
 
-# By what a folder holds, first come first served. A vocabulary of None: eda's, for the layouts of this project's own.
+# (test of a folder, reader, vocabulary); the first test that is true counts. A vocabulary of None means eda's.
 _LAYOUTS: tuple[tuple[Callable[[Path], bool], _Read, str | None], ...] = (
     (lambda root: root.is_file() or (root / ANNOTATIONS).is_file(), read_coco, None),
     (is_vindr, read_vindr, "vindr"),
@@ -35,12 +35,12 @@ _READERS = {read.__name__: read for _, read, _ in _LAYOUTS} | {"read_course": re
 
 
 def read_films(root: Path, findings: FindingVocabulary) -> list[Film]:
-    """Return the films of ``root`` in the layout that its files show: a public one, COCO, YOLO, else the course's."""
+    """Return the films of ``root``. Its files show the layout: a public one, COCO, YOLO, else that of the course."""
     return _layout(root)[0](root, findings)
 
 
 def vocabulary_of(root: Path) -> FindingVocabulary:
-    """Return the vocabulary that fits ``root``: that of a public data set, a YOLO set's own names, else eda's."""
+    """Return the vocabulary for ``root``: that of the public data set, the names in a YOLO data set, else eda's."""
     _, name = _layout(root)
     if name is None and root.is_dir() and is_yolo(root):
         return yolo_vocabulary(root)
@@ -48,7 +48,7 @@ def vocabulary_of(root: Path) -> FindingVocabulary:
 
 
 def read_vocabulary(path: Path) -> FindingVocabulary:
-    """Return the vocabulary of a file of ``conf/findings/``. Raises ``ValueError`` for one that holds none."""
+    """Return the vocabulary in a file of ``conf/findings/``. Raises ``ValueError`` if there is none in the file."""
     path = shipped(path)
     if not path.is_file():
         raise ValueError(f"{path} is not there, expected a file of conf/findings/")
@@ -59,9 +59,9 @@ def read_vocabulary(path: Path) -> FindingVocabulary:
 
 
 def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocabulary) -> Joined:
-    """Return the films of a file such as ``conf/data/merge.yaml``, read as plain YAML, and the boxes it drops.
+    """Return the films of a file such as ``conf/data/merge.yaml``, read as plain YAML, and the dropped boxes.
 
-    ``roots`` gives folders of sources over those in the file. Raises ``ValueError`` where the file joins nothing.
+    ``roots`` are folders of sources that replace those in the file. Raises ``ValueError`` if the file joins nothing.
     """
     fields = read_yaml(shipped(path))
     nodes = fields.get("read", {}).get("sources") if isinstance(fields, dict) else None
@@ -69,12 +69,12 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
         raise ValueError(f"{path} has no read.sources, expected a file such as conf/data/merge.yaml")
     if unknown := sorted(roots.keys() - nodes.keys()):
         raise ValueError(f"{path} has no source {', '.join(unknown)}, expected {', '.join(nodes)}")
-    own = {
+    vocabularies = {
         key: value for entry in fields.get("defaults", ()) if isinstance(entry, dict) for key, value in entry.items()
     }
     sources = {}
     for name, node in nodes.items():
-        vocabulary = own.get(f"/findings@read.sources.{name}.findings")
+        vocabulary = vocabularies.get(f"/findings@read.sources.{name}.findings")
         sources[name] = Source(
             read=_reader(path, name, node["read"]),
             findings=read_vocabulary(CONF / "findings" / f"{vocabulary}.yaml") if vocabulary else findings,
@@ -86,8 +86,8 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
 
 
 def _layout(root: Path) -> tuple[_Read, str | None]:
-    found = ((read, vocabulary) for there, read, vocabulary in _LAYOUTS if there(root))
-    return next(found, (read_course, None))
+    matches = ((read, vocabulary) for there, read, vocabulary in _LAYOUTS if there(root))
+    return next(matches, (read_course, None))
 
 
 def _reader(path: Path, name: str, node: Mapping[str, Any]) -> _Read:

@@ -1,4 +1,4 @@
-"""What the rows of a table say of one film, the file of that film, and the film they make."""
+"""Marks of a film from the rows of a table, the file of the film, and the film made of both."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Marks:
-    """What is marked on a film: each (finding, box) once, and the findings that it has without a box.
+    """The marks of a film: each (finding, box) once, and the findings without a box.
 
     Args:
-        boxes: in the order of the rows.
+        boxes: finding and box, in the order of the rows.
         unboxed: findings that a row names without a box, where the table allows that.
-        rows: where the table has each box, for messages: "row 5".
-        problems: of rows that can be no box; ``fit_marks`` raises those of all films together.
+        rows: row of each box in the table, such as "row 5", for messages.
+        problems: problems of rows with impossible boxes; ``fit_marks`` raises those of all films together.
     """
 
     boxes: list[tuple[str, Box]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Marks:
     problems: list[str] = field(default_factory=list)
 
     def add(self, finding: str, box: Box | None, row: str) -> None:
-        """Add a row of a table; ``box`` is None where the row says that the film has the finding without a box."""
+        """Add a row of a table. ``box`` is None if the row names a finding without a box."""
         if box is None:
             self.unboxed.add(finding)
         elif (finding, box) not in self.boxes:
@@ -48,14 +48,14 @@ class Marks:
             self.rows.append(row)
 
     def stretch(self, width: float, height: float) -> None:
-        """Turn boxes in fractions of a film's width and height into pixels."""
+        """Turn boxes from fractions of the film's width and height into pixels."""
         fractions = np.array([box for _, box in self.boxes], np.float64).reshape(-1, 4)
         pixels = rounded(fractions) * (width, height, width, height)
         self.boxes = [(name, tuple(box)) for (name, _), box in zip(self.boxes, pixels.tolist(), strict=True)]
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """The names of the boxes, in their order."""
+        """Findings of the boxes, in their order."""
         return tuple(finding for finding, _ in self.boxes)
 
     @property
@@ -64,20 +64,20 @@ class Marks:
         return np.array([box for _, box in self.boxes], np.float32).reshape(-1, 4)
 
 
-def told(findings: FindingVocabulary, untold: Iterable[str]) -> frozenset[str] | None:
-    """Return ``Film.labelled`` of a film that says nothing of the findings ``untold``: None where it tells of all."""
+def labelled_for(findings: FindingVocabulary, missing: Iterable[str]) -> frozenset[str] | None:
+    """Return ``Film.labelled`` of a film that is labelled for all findings except ``missing``; None without any."""
     names = frozenset(findings.names)
-    return names - frozenset(untold) if names & frozenset(untold) else None
+    return names - frozenset(missing) if names & frozenset(missing) else None
 
 
 @dataclass(frozen=True)
 class FilmFile:
-    """The file of a film and what its header says.
+    """The file of a film, with the values of its header.
 
     Args:
         path: the file.
-        width, height: of the image in pixels, 0 where the header cannot be read: whoever reads the pixels reports it.
-        study, patient: pseudonyms, "" where the header names none.
+        width, height: size of the image in pixels, 0 if the header cannot be read; reading its pixels raises the error.
+        study, patient: pseudonyms, "" where the header has none.
     """
 
     path: Path
@@ -90,11 +90,11 @@ class FilmFile:
 def marked_film(
     file: FilmFile, name: str, patient: str, marks: Marks, findings: FindingVocabulary, **more: Any
 ) -> Film:
-    """Return a film with its marks; ``patient`` is an identifier, not yet a pseudonym, for where the file names none.
+    """Return a film with its marks. ``patient`` is an identifier, not a pseudonym; it is used if the file has none.
 
-    A finding it has without a box is none it could teach: it is not labelled for it.
+    A detector cannot learn a finding without a box, so the film is not labelled for such findings.
     """
-    fields: dict[str, Any] = {"labelled": told(findings, marks.unboxed)} | more
+    fields: dict[str, Any] = {"labelled": labelled_for(findings, marks.unboxed)} | more
     return Film(
         file.path, name, file.study or pseudonym(name), file.patient or pseudonym(patient), marks.corners,
         marks.findings, file.width, file.height, **fields,
@@ -102,10 +102,10 @@ def marked_film(
 
 
 def find_images(root: Root, table: Path, names: Iterable[str], folders: Sequence[Path]) -> dict[str, Path]:
-    """Return where the images of a table lie in ``folders``, by name, given there with or without an extension.
+    """Return the paths of the images of a table in ``folders``, by name. Names may lack the extension.
 
-    A part of a data set is a data set: images that are missing are counted in a warning. Raises ``FileNotFoundError``
-    where there is none at all, and ``TableError`` for names that are paths and for images outside ``root``.
+    A part of a data set is enough: a warning counts the missing images. Raises ``FileNotFoundError`` if all are
+    missing, and ``TableError`` for names that are paths and for images outside ``root``.
     """
     there: dict[str, Path] = {}
     for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if path.is_file()):
@@ -116,20 +116,20 @@ def find_images(root: Root, table: Path, names: Iterable[str], folders: Sequence
         f"the image {shown(name)}: expected the name of a file in {folders[0]}, without a folder"
         for name in wanted if "/" in name or "\\" in name
     ])  # fmt: skip
-    found = {name: there[name] for name in wanted if name in there}
+    paths = {name: there[name] for name in wanted if name in there}
     looked = ", ".join(str(folder) for folder in folders)
-    if wanted and not found:
+    if wanted and not paths:
         raise FileNotFoundError(f"{table}: none of its {len(wanted)} images lies in {looked}")
-    if missing := len(wanted) - len(found):
-        first = next(name for name in wanted if name not in found)
+    if missing := len(wanted) - len(paths):
+        first = next(name for name in wanted if name not in paths)
         _log.warning("%s: %d of %d images are not in %s and left out, first %s", table, missing, len(wanted), looked, first)  # fmt: skip  # noqa: E501
-    refusals = [(path, root.refusal(path)) for path in found.values()]
+    refusals = [(path, root.refusal(path)) for path in paths.values()]
     raise_problems(table, [f"the image {path.name} {refusal}" for path, refusal in refusals if refusal])
-    return found
+    return paths
 
 
 def read_files(paths: Mapping[str, Path]) -> dict[str, FilmFile]:
-    """Return each image's file with the size in its header, and of DICOM files the study, and patient if named.
+    """Return the file of each image with the size in its header; for DICOM files also the study, and any patient.
 
     No pixels are read. A header that cannot be read gives the size 0.
     """
@@ -138,11 +138,11 @@ def read_files(paths: Mapping[str, Path]) -> dict[str, FilmFile]:
 
 
 def fit_marks(table: Path, marks: Iterable[tuple[str, Marks]], files: Mapping[str, FilmFile]) -> None:
-    """Cut the boxes of (film, marks) that overhang the border of their film by a hair (``cxr.data.sources.boxes.fit``).
+    """Clip boxes that reach slightly over the border of their film (``cxr.data.sources.boxes.fit``).
 
-    Of films that are not in ``files``, and of those whose header cannot be read, the size is not known: their boxes are
-    held to the largest a film can have. Raises one ``TableError`` for all boxes that are not on their films and all
-    rows that can be no box.
+    The size of a film is unknown if it is not in ``files``, or if its header cannot be read. Its boxes are then checked
+    with the largest possible size. Raises one ``TableError`` for all boxes that are not on their film, and for all
+    rows with impossible boxes.
     """
     marks = list(marks)
     places = [(of_film, i, files.get(name)) for name, of_film in marks for i in range(len(of_film.boxes))]
@@ -169,8 +169,8 @@ def _read_file(path: Path) -> FilmFile:
             with Image.open(path) as image:  # reads the header only
                 return FilmFile(path, image.width, image.height)
         header = read_header(path)
-    except Exception:  # of Pillow too; ultralytics, where it is imported, makes another one of Pillow's
+    except Exception:  # also of Pillow; if ultralytics is imported, it replaces Pillow's exceptions
         return FilmFile(path)
-    # without PatientID the study stands for the patient
+    # without PatientID, patient and study have the same pseudonym
     patient = "" if header.patient == header.study else header.patient
     return FilmFile(path, header.columns, header.rows, header.study, patient)

@@ -1,4 +1,7 @@
-"""Films of several data sets under one vocabulary: what each source calls a finding, and what it never looked for."""
+"""Joins films of several data sets under one vocabulary, with the name of each finding in each source.
+
+A source may never have looked for some findings; its films are not labelled for these.
+"""
 
 import logging
 from collections import Counter
@@ -18,19 +21,19 @@ _TYPE = f"{command('train')} data=merge data.read.sources.vindr.root=A data.read
 
 
 class MappingError(ValueError):
-    """A mapping that names a finding which its source or the common vocabulary does not have."""
+    """The error of a mapping with a finding that its source or the common vocabulary does not have."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One data set of several.
+    """One of several data sets.
 
     Args:
-        read: (root, findings) → films, such as ``read_vindr``.
-        findings: the source's own vocabulary.
-        root: its folder; None leaves it out.
-        mapping: {finding of the source: finding of the common vocabulary}; None where it has the names already.
-        patients: sources of one such name have patients in common; None for one that has its own.
+        read: function of (root, findings) that returns films, such as ``read_vindr``.
+        findings: vocabulary of the source.
+        root: folder of the source; None leaves it out.
+        mapping: {finding of the source: finding of the common vocabulary}; None if the names are the same.
+        patients: a name; sources with the same name share patients. None if no other source has its patients.
     """
 
     read: Callable[[Path, FindingVocabulary], list[Film]]
@@ -40,7 +43,7 @@ class Source:
     patients: str | None = None
 
     def mapped(self, name: str, findings: FindingVocabulary) -> dict[str, str]:
-        """Return ``mapping`` in canonical names. Raises ``MappingError``; ``name`` is the source's, for its message."""
+        """Return ``mapping`` in canonical names. Raises ``MappingError``, whose message has ``name`` of the source."""
         if self.mapping is None:
             return {finding: finding for finding in self.findings.names if finding in findings.names}
         for side, known, used in (
@@ -52,12 +55,14 @@ class Source:
                     f"{name}.mapping names {', '.join(map(repr, unknown))}, which the {side} does not have. The source "
                     f"has {', '.join(self.findings.names)}; the common vocabulary has {', '.join(findings.names)}"
                 )
-        return {self.findings.canonical(own): findings.canonical(common) for own, common in self.mapping.items()}
+        return {
+            self.findings.canonical(finding): findings.canonical(common) for finding, common in self.mapping.items()
+        }
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Films of all sources, and of each source the boxes that were dropped, by its own names."""
+    """Films of all sources, and the number of dropped boxes of each source, by the source's names of findings."""
 
     films: list[Film]
     dropped: dict[str, Counter[str]]
@@ -68,16 +73,16 @@ def read_merge(
 ) -> list[Film]:
     """Return the films of all sources whose root is given; boxes [N, 4] xyxy in original pixels, names of ``findings``.
 
-    Boxes of findings that are not mapped are dropped. A film is labelled for the findings that its source looks for on
-    it, and for no other; it is normal only where its source calls it normal and looks for all of ``findings``. A film
-    that tells of no finding is left out. ``Film.source`` is the key of its source.
+    Boxes of findings that are not mapped are dropped. A film is labelled only for the findings that its source looked
+    for. It is normal only if its source calls it normal and looked for all of ``findings``. A film that is labelled for
+    no finding is left out. ``Film.source`` is the key of its source.
 
     Args:
-        root: folder that relative roots of sources start from.
+        root: folder where relative roots of sources begin.
         findings: the common vocabulary.
-        sources: by name, the fields of ``Source``.
+        sources: name of each source → arguments of ``Source``.
 
-    Raises ``ValueError`` where no source is given, ``MappingError``, and what the sources' readers raise.
+    Raises ``ValueError`` if no source has a root, ``MappingError``, and the errors of the readers.
     """
     every = {name: one if isinstance(one, Source) else Source(**one) for name, one in sources.items()}
     joined = join(Path(root), findings, every)
@@ -89,7 +94,7 @@ def read_merge(
 
 
 def join(root: Path, findings: FindingVocabulary, sources: Mapping[str, Source]) -> Joined:
-    """Return the films as ``read_merge`` does, and what was dropped."""
+    """Return the films as ``read_merge`` does, and the numbers of dropped boxes."""
     mappings = {name: source.mapped(name, findings) for name, source in sources.items() if source.root is not None}
     if not mappings:
         raise ValueError(f"no source has a root, expected one at least of {', '.join(sources)}: {_TYPE}")
@@ -99,13 +104,13 @@ def join(root: Path, findings: FindingVocabulary, sources: Mapping[str, Source])
         films = source.read(root / str(source.root), source.findings)
         kept = [_under(film, name, source, mapping, findings) for film in films]
         joined.films.extend(film for film in kept if film.findings or film.labelled != frozenset())
-        joined.dropped[name] = Counter(own for film in films for own in film.findings if own not in mapping)
+        joined.dropped[name] = Counter(finding for film in films for finding in film.findings if finding not in mapping)
     return joined
 
 
 def _under(film: Film, name: str, source: Source, mapping: Mapping[str, str], findings: FindingVocabulary) -> Film:
     """Return a film of a source under the common vocabulary."""
-    kept = [i for i, own in enumerate(film.findings) if own in mapping]
+    kept = [i for i, finding in enumerate(film.findings) if finding in mapping]
     return replace(
         film,
         id=f"{name}/{film.id}",
@@ -122,16 +127,21 @@ def _under(film: Film, name: str, source: Source, mapping: Mapping[str, str], fi
 def _labelled(
     film: Film, has_boxes: bool, mapping: Mapping[str, str], findings: FindingVocabulary
 ) -> frozenset[str] | None:
-    """Return what the film tells of; None where it tells of all, and no boxes means that it is normal."""
-    # several findings of a source may be one here, of which a film tells where it tells of each
-    untold = {common for own, common in mapping.items() if film.labelled is not None and own not in film.labelled}
-    labelled = frozenset(mapping.values()) - untold
+    """Return the findings for which a film is labelled.
+
+    Return None if these are all findings, and a film without boxes is normal.
+    """
+    # Several findings of a source may be one here. A film is labelled for it if it is labelled for each of them
+    missing = {
+        common for finding, common in mapping.items() if film.labelled is not None and finding not in film.labelled
+    }
+    labelled = frozenset(mapping.values()) - missing
     whole = labelled == frozenset(findings.names)
     return None if whole and (film.normal or has_boxes) else labelled
 
 
 def _reading(reading: Reading, mapping: Mapping[str, str]) -> Reading:
-    kept = [i for i, own in enumerate(reading.findings) if own in mapping]
+    kept = [i for i, finding in enumerate(reading.findings) if finding in mapping]
     return Reading(reading.rater, reading.boxes[kept], tuple(mapping[reading.findings[i]] for i in kept))
 
 

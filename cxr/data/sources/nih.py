@@ -1,12 +1,12 @@
-"""NIH ChestX-ray14: 112,120 PNG with labels mined from reports, about 880 of them with boxes drawn by a radiologist.
+"""Reads NIH ChestX-ray14: 112,120 PNG with labels extracted from reports, about 880 with boxes by a radiologist.
 
     BBox_List_2017.csv           Image Index,Finding Label,Bbox [x,y,w,h],,,
     Data_Entry_2017.csv          Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,…  (or …_v2020.csv)
     images/<Image Index>         or images_001/images/ … images_012/images/
     test_list.txt                the official test films
 
-The boxes' header is not what stands below it: its brackets hold commas, so the last four of its columns are x, y, w and
-h, pixels of the 1024 × 1024 PNG. "Infiltrate" there is "Infiltration" here.
+The brackets in the header of the table of boxes contain commas, so its columns do not fit the rows: after the label
+follow x, y, w and h in pixels of the 1024 × 1024 PNG. "Infiltrate" there is "Infiltration" here.
 Source: Wang et al. 2017, CVPR, arXiv:1705.02315.
 """
 
@@ -18,7 +18,15 @@ from pathlib import Path
 
 from cxr.data.film import Film
 from cxr.data.sources.boxes import corner_and_size, numbers
-from cxr.data.sources.marks import Marks, find_images, fit_marks, marked_film, note_unboxed, read_files, told
+from cxr.data.sources.marks import (
+    Marks,
+    find_images,
+    fit_marks,
+    labelled_for,
+    marked_film,
+    note_unboxed,
+    read_files,
+)
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import (
     TableError,
@@ -45,17 +53,17 @@ def read_nih(
 ) -> list[Film]:
     """Return the films with boxes, and normal ones; boxes [N, 4] xyxy in pixels of the PNG.
 
-    A film that has findings but no box can teach no detector and is left out. A boxed film whose report names a further
-    finding, for which nobody drew a box, is not labelled for that one (``Film.labelled``). Films of "No Finding" are
-    normal as far as a report tells: no reader looked at them for this data set.
+    A film with findings but without boxes is left out, because no detector can learn from it. If the report of a film
+    with boxes names another finding without a box, the film is not labelled for that one (``Film.labelled``). Films of
+    "No Finding" are normal according to a report; no reader looked at them for this data set.
 
     Args:
         root: the folder of ``BBox_List_2017.csv``.
-        findings: in which the eight boxed findings are known, as in ``conf/findings/nih.yaml``; of any other finding
-            nothing is told.
-        normals: how many of the 60,361 normal films come along, those of one hash of their names; None takes all.
-        test_list: whether films of ``test_list.txt`` are the test set. Nearly all boxed films are in it, so that hardly
-            any would be left to train on: for a run that trains on other sources.
+        findings: vocabulary with the eight findings that have boxes, as in ``conf/findings/nih.yaml``; films are not
+            labelled for any other finding.
+        normals: number of the 60,361 normal films that are returned, chosen by a hash of their names; None means all.
+        test_list: whether films of ``test_list.txt`` are the test set. Nearly all films with boxes are in it, so this
+            is for a run that trains on other sources.
 
     Raises ``FileNotFoundError``, ``UnknownLabelError`` and ``TableError``.
     """
@@ -67,7 +75,7 @@ def read_nih(
     labels, patients = _labels(place.check(entries[-1]), findings)
     if stray := sorted(boxed.keys() - labels.keys()):
         raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {shown(stray[0])}")
-    healthy = [name for name, found in labels.items() if found == {NORMAL} and name not in boxed]
+    healthy = [name for name, names in labels.items() if names == {NORMAL} and name not in boxed]
     if left_out := len(labels) - len(boxed) - len(healthy):
         _log.warning("%s: %d films have findings but no box and are left out.", entries[-1], left_out)
     marks = boxed | {name: Marks() for name in sorted(healthy, key=_by_chance)[:normals]}
@@ -80,24 +88,24 @@ def read_nih(
         marked_film(
             file, name, patient_name(patients[name]), marks[name], findings,
             split="test" if name in held_back else "",
-            labelled=told(findings, (labels[name] | marks[name].unboxed | never) - set(marks[name].findings)),
+            labelled=labelled_for(findings, (labels[name] | marks[name].unboxed | never) - set(marks[name].findings)),
         )
         for name, file in files.items()
     ]  # fmt: skip
 
 
 def is_nih(root: Path) -> bool:
-    """Whether ``root`` holds the table of boxes of this data set."""
+    """Return whether ``root`` has the table of boxes of this data set."""
     return (root / _BOXES).is_file()
 
 
 def is_patient_number(text: str) -> bool:
-    """Whether ``text`` is a patient's number in ChestX-ray14, such as 1 or 00000001."""
+    """Return whether ``text`` is a patient's number in ChestX-ray14, such as 1 or 00000001."""
     return text.isdecimal() and len(text) <= 12
 
 
 def patient_name(number: str) -> str:
-    """Return how a patient of ChestX-ray14 is called, in all data sets that were made of its films."""
+    """Return the name of a patient of ChestX-ray14: the same in all data sets that have films of it."""
     return f"ChestX-ray14 {int(number)}"
 
 
@@ -126,19 +134,19 @@ def _boxed(table: Path, findings: FindingVocabulary) -> dict[str, Marks]:
 
 
 def _labels(table: Path, findings: FindingVocabulary) -> tuple[dict[str, set[str]], dict[str, str]]:
-    """Return of each film the findings of its report that can have boxes (or the normal one), and its Patient ID."""
+    """Return for each film the findings of its report that can have boxes (or "normal"), and its Patient ID."""
     records = read_table(table, ["Image Index", "Finding Labels", "Patient ID"])
     _check_entries(table, records)
     spelt = {label for record in records.values() for label in record["Finding Labels"].split("|")}
     boxable = sorted(spelt - set(_NEVER_BOXED))
-    # one that is never boxed keeps its name: its film is not normal
+    # A finding that never has boxes keeps its name, so its film does not count as normal
     names = dict(zip(boxable, findings.resolve(boxable, str(table)), strict=True)) | {n: n for n in _NEVER_BOXED}
     labels = {r["Image Index"]: {names[label] for label in r["Finding Labels"].split("|")} for r in records.values()}
     return labels, {record["Image Index"]: record["Patient ID"] for record in records.values()}
 
 
 def _check_entries(table: Path, records: Mapping[int, Mapping[str, str]]) -> None:
-    """Raise ``TableError`` for rows without a film or a patient, and for films that stand twice."""
+    """Raise ``TableError`` for rows without a film or a patient, and for films that are there twice."""
     first: dict[str, int] = {}
     problems = []
     for line, record in records.items():

@@ -1,4 +1,4 @@
-"""Patients with a film, a series or both, and what is known of each as a whole: a table, ``patients.csv``."""
+"""Reads patients with a film, a series or both, and their findings, from the table ``patients.csv``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ _COLUMNS = ("film", "series", "findings")
 def read_patients(root: Path | str, findings: FindingVocabulary) -> list[Patient]:
     """Return the patients of ``patients.csv`` in ``root``: columns film, series, findings[, patient][, split].
 
-    Film and series are relative to ``root``; one of them may be empty. Findings are separated by ``|``; none, or
-    ``normal``, is a normal patient. Without ``patient`` each row is a patient of its own; rows of one patient never
-    stand in two splits. ``split`` may be ``test``.
+    Film and series are relative to ``root``; one of them may be empty. Findings are separated by ``|``; an empty cell
+    or ``normal`` means a normal patient. Without ``patient`` each row is another patient; all rows of one patient are
+    in the same split. ``split`` may be ``test``.
 
     Raises:
-        FileNotFoundError: the table, a film or a series is not there.
+        FileNotFoundError: the table, a film or a series is missing.
         ValueError: a column is missing, a path leads out of ``root``, a row has neither film nor series, or a split is
             unknown.
         UnknownLabelError: a finding is not in the vocabulary.
@@ -54,8 +54,8 @@ def _patient(place: Root, table: Path, number: int, row: Mapping[str, str], find
         raise ValueError(f"{table}: row {number}: split is {split!r}, expected test or nothing")
     labels = [label for label in row["findings"].split("|") if label.strip()]
     names = findings.resolve(labels, str(table), [number] * len(labels))
-    found = tuple(dict.fromkeys(name for name in names if name != NORMAL))
+    present = tuple(dict.fromkeys(name for name in names if name != NORMAL))
     study = pseudonym(f"{row['film']} {row['series']}")
     patient = pseudonym(row["patient"] or f"{row['film']} {row['series']}")
-    volume = None if series is None else Study(series, row["series"], study, patient, found)
-    return Patient(film, volume, study, patient, found, split)
+    volume = None if series is None else Study(series, row["series"], study, patient, present)
+    return Patient(film, volume, study, patient, present, split)

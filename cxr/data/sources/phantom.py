@@ -1,4 +1,4 @@
-"""Phantom films as a data set: drawn where they are not there yet, then read as the course's films are."""
+"""Reads phantom films as a data set like the course's, and draws them first if they are missing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ def read_phantom(
     workers: int | None = None,
     draw: bool = True,
 ) -> list[Film]:
-    """Return the films in ``root`` as ``read_course`` reads them, drawn first by ``write_course_layout`` when absent.
+    """Draw the films into ``root`` with ``write_course_layout`` if they are missing, and return them.
 
-    With ``draw`` False they must be there. Raises as these two.
+    They are read with ``read_course``. With ``draw`` False they must be there. Raises like these two.
     """
     write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers, draw)
     return read_course(root, findings)

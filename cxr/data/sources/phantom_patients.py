@@ -1,4 +1,4 @@
-"""Phantom patients, a film and a series each, as a data set: drawn where they are not there yet, then read."""
+"""Reads phantom patients, each with a film and a series, as a data set, and draws them first if they are missing."""
 
 from pathlib import Path
 
@@ -20,25 +20,25 @@ def read_phantom_patients(
     workers: int | None = None,
     draw: bool = True,
 ) -> list[Patient]:
-    """Return the patients in ``root`` as ``read_patients`` does, drawn first where they are absent.
+    """Draw the patients into ``root`` if they are missing, and return them as ``read_patients`` does.
 
-    With a share of 0.35 bearing each finding, the film alone ranks patients with an area under the ROC curve of at most
-    0.80, and so does the volume alone: of the ill, 39 % show nothing on it.
+    With a ``share`` of 0.35, the film alone can rank patients with an area under the ROC curve of at most 0.80, and so
+    can the volume alone, because 39 % of the ill patients show nothing on it.
 
     Args:
-        root: folder of the patients; made where missing.
-        findings: the vocabulary; knows ``disease``.
-        patients: to train and validate on.
-        test_patients: held back.
-        film_size: longest side of a film, pixels.
+        root: folder of the patients; it is made when it is missing.
+        findings: the vocabulary, which must have ``disease``.
+        patients: number of patients to train and validate with.
+        test_patients: number of patients to test with.
+        film_size: longest side of a film in pixels.
         series_size: rows and columns of a slice.
-        share: of the patients that bear the film's finding, and of those that bear the volume's.
-        seed: of the drawing.
-        workers: processes; None: one a core.
-        draw: False reads patients that are there, and writes nothing.
+        share: share of the patients with the film's finding, and of those with the volume's finding.
+        seed: seed of the drawing.
+        workers: number of processes; None means one for each core.
+        draw: False only reads patients that exist, and writes nothing.
 
     Raises:
-        PhantomError: ``root`` holds other patients than these, or other things; with ``draw`` False, or none.
+        PhantomError: ``root`` holds other patients than these, or other files; with ``draw`` False also if it is empty.
     """
     draw_patients(root, patients, test_patients, film_size, series_size, share, seed, workers, draw)
     return read_patients(root, findings)

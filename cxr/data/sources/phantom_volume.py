@@ -1,4 +1,4 @@
-"""Phantom series as a data set: drawn where they are not there yet, then read as a table of studies is."""
+"""Reads phantom series as a data set like a table of studies, and draws them first if they are missing."""
 
 from pathlib import Path
 
@@ -20,9 +20,10 @@ def read_phantom_volume(
     workers: int | None = None,
     draw: bool = True,
 ) -> list[Study]:
-    """Return the studies in ``root`` as ``read_volume`` reads them, drawn first when absent. Raises as these two.
+    """Draw the studies into ``root`` with ``write_phantom_volume`` if they are missing, and return them.
 
-    With ``draw`` False they must be there: nothing is written.
+    They are read with ``read_volume``. With ``draw`` False they must be there, and nothing is written. Raises like
+    these two.
     """
     findings.resolve(FINDINGS, source="phantom series")
     write_phantom_volume(root, studies, test_studies, size, modality, seed, workers, draw)

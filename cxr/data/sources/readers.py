@@ -1,4 +1,4 @@
-"""Several readers of one film: one set of boxes made of theirs, and how far they agree."""
+"""Combines the boxes of several readers of a film, and measures how much the readers agree."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,12 @@ Boxes = NDArray[np.float32]
 
 
 def weighted_boxes_fusion(boxes: Boxes, iou: float) -> Boxes:
-    """Return the boxes [M, 4] that N boxes of one finding stand for: the mean of each cluster.
+    """Return boxes [M, 4] made from N boxes of one finding: the mean of each cluster.
 
-    Weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, arXiv:1910.13302, section 3) with all scores 1, since
-    readers give none: a box joins the cluster whose mean it overlaps most, if by more than ``iou``, else begins one.
-    The paper takes boxes by score; here the largest comes first, so that the order of rows does not matter.
+    This is weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, arXiv:1910.13302, section 3) with all scores 1,
+    since readers give no scores. A box joins the cluster whose mean it overlaps most, if by more than ``iou``;
+    otherwise it begins a new cluster. The paper sorts boxes by score; here the largest box comes first, so that the
+    order of rows does not matter.
     """
     sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.lexsort((*boxes.T, -sizes))
@@ -47,7 +48,7 @@ def fuse(readings: Iterable[Reading], iou: float) -> tuple[Boxes, tuple[str, ...
 
 
 def unite(readings: Iterable[Reading]) -> tuple[Boxes, tuple[str, ...]]:
-    """Return the boxes [M, 4] of all readings and their M names, the same box once."""
+    """Return the boxes [M, 4] of all readings and their M names; equal boxes count once."""
     both = [
         (name, tuple(box))
         for reading in readings
@@ -59,14 +60,14 @@ def unite(readings: Iterable[Reading]) -> tuple[Boxes, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far several readers agree on a finding.
+    """How much several readers agree on a finding.
 
     Args:
-        films: read by two or more.
-        marked: of these, films on which any reader marked the finding.
-        shared: of the marked, those on which two or more did.
-        kappa: Fleiss' kappa of whether a film bears it (1971, Psychological Bulletin 76); None where all say the same.
-        box_f1: over all pairs of readers, 2 × boxes of one that are boxes of the other / boxes of both; None without.
+        films: number of films with two or more readers.
+        marked: number of these films on which at least one reader marked the finding.
+        shared: number of these films on which two or more readers marked it.
+        kappa: Fleiss' kappa (1971, Psychological Bulletin 76) of whether a film has it; None if all give one answer.
+        box_f1: 2 × boxes that pairs of readers share / boxes of both readers, over all pairs; None without boxes.
     """
 
     films: int
@@ -77,28 +78,29 @@ class Agreement:
 
     @property
     def share(self) -> float | None:
-        """Share of the marked films on which two or more readers marked it."""
+        """Share of the marked films on which two or more readers marked the finding."""
         return self.shared / self.marked if self.marked else None
 
 
 def agreement(films: Iterable[Film], findings: Sequence[str], iou: float = 0.4) -> dict[str, Agreement]:
-    """Return the agreement on each finding that was marked, over the films with two readings or more.
+    """Return the agreement on each finding that was marked, over the films with two or more readings.
 
-    Boxes agree one to one where they overlap by ``iou`` or more; 0.4 is that of the VinBigData competition.
+    Two boxes agree if they overlap by ``iou`` or more; each has one partner at most. 0.4 is from the VinBigData
+    competition.
     """
     read = [film.readings for film in films if len(film.readings) > 1]
     by_finding = {name: [[_boxes(reading, name) for reading in readings] for readings in read] for name in findings}
     return {
         name: _agreement(boxes, iou)
         for name, boxes in by_finding.items()
-        if any(len(found) for readers in boxes for found in readers)
+        if any(len(boxes_of_reader) for readers in boxes for boxes_of_reader in readers)
     }
 
 
 def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
-    """Return Fleiss' kappa of films rated (yes, of how many readers); None where chance alone would agree always.
+    """Return Fleiss' kappa of films with ratings (readers who say yes, all readers); None if all ratings are the same.
 
-    Films may have different numbers of readers: each counts as one, whatever its number.
+    Films may have different numbers of readers; each film has the same weight.
     """
     yes, readers = np.array(ratings, np.float64).T
     agree = (yes * (yes - 1) + (readers - yes) * (readers - yes - 1)) / (readers * (readers - 1))
@@ -118,7 +120,7 @@ def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 
 
 def _agreement(boxes: Sequence[Sequence[Boxes]], iou: float) -> Agreement:
-    ratings = [(sum(len(found) > 0 for found in readers), len(readers)) for readers in boxes]
+    ratings = [(sum(len(boxes_of_reader) > 0 for boxes_of_reader in readers), len(readers)) for readers in boxes]
     matched = Counter[str]()
     for a, b in (pair for readers in boxes for pair in combinations(readers, 2)):
         matched["pairs"] += _pairs(a, b, iou)
@@ -133,7 +135,7 @@ def _agreement(boxes: Sequence[Sequence[Boxes]], iou: float) -> Agreement:
 
 
 def _pairs(a: Boxes, b: Boxes, iou: float) -> int:
-    """Return how many boxes of two readers can be paired, each with one at most."""
+    """Return how many pairs the boxes of two readers make; each box is in one pair at most."""
     overlaps = box_iou(a, b) >= iou
     rows, columns = linear_sum_assignment(overlaps, maximize=True)
     return int(overlaps[rows, columns].sum())

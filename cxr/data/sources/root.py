@@ -1,29 +1,32 @@
-"""The folder of a data set. Nothing that its tables name is read outside it, whichever way it is named."""
+"""The folder of a data set. No file outside of it is read, whatever path a table of the data set contains."""
 
 import os
 from pathlib import Path
 
 from cxr.data.sources.tables import TableError, shown
 
-_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes; what file systems and Linux take, less what stands before a path
+_LONGEST_NAME, _LONGEST_PATH = (
+    255,
+    4000,
+)  # bytes; the path may be put behind a folder
 
 
 class Root:
-    """The folder of a data set, which neither a path of its tables (``..``, an absolute one) nor a link may leave.
+    """The folder of a data set. No path in a table (``..``, an absolute path) and no link may lead out of it.
 
-    A data set comes from somewhere else, the machine's other files do not: a table that names ``../../../etc/passwd``,
-    or an archive with a link to it, would have them read and written into pictures and reports. The folder itself may
-    be a link, since the user names it.
+    A data set comes from other people, the other files of this machine do not. With ``../../../etc/passwd`` in a table,
+    or a link to it in an archive, such files would be read and appear in pictures and reports. The folder itself may be
+    a link, since the user chooses it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._real = _real(folder)
         self._inside = str(self._real).rstrip(os.sep) + os.sep
-        self._real_folders: dict[Path, Path] = {}  # a data set has many files and few folders
+        self._real_folders: dict[Path, Path] = {}  # results are kept, because a data set has many files in few folders
 
     def refusal(self, path: Path) -> str:
-        """Say why ``path`` is not to be read, "" where it lies in the folder. The file need not be there."""
+        """Return why ``path`` must not be read, "" if it is in the folder. The file need not exist."""
         real = self._real_path(path)
         if real == self._real or str(real).startswith(self._inside):
             return ""
@@ -35,13 +38,13 @@ class Root:
         return f"leads to {real}, outside the data set {self.folder}, expected a file below that folder"
 
     def check(self, path: Path, error: type[ValueError] = TableError) -> Path:
-        """Return ``path``. Raises ``error`` where it leads out of the folder."""
+        """Return ``path``. Raises ``error`` if it leads out of the folder."""
         if refusal := self.refusal(path):
             raise error(f"{path} {refusal}")
         return path
 
     def below(self, path: Path) -> Path:
-        """Return ``path``, which lies in the folder, as a path that begins with the folder and holds no ``..``."""
+        """Return ``path``, which is in the folder, as a path that begins with the folder and contains no ``..``."""
         if path.is_relative_to(self.folder) and ".." not in path.parts:
             return path
         return self.folder / self._real_path(path).relative_to(self._real)
@@ -54,12 +57,12 @@ class Root:
 
 
 def wrong_name(listed: object) -> str:
-    """Say why what a table lists can be no path of a file, "" where it can be one."""
+    """Return why a value of a table cannot be the path of a file, "" if it can be one."""
     if not isinstance(listed, str) or not listed:
         return f"{shown(listed)} is no path of a file"
     try:
         encoded = os.fsencode(listed)
-    except UnicodeEncodeError:  # half of a surrogate pair, which json can hold
+    except UnicodeEncodeError:  # half of a surrogate pair, which a JSON may contain
         return f"{shown(listed)} is no text that a file can be named with"
     if b"\0" in encoded:
         return f"{shown(listed)} holds a NUL byte, which no path of a file does"
@@ -70,5 +73,5 @@ def wrong_name(listed: object) -> str:
 
 
 def _real(path: Path) -> Path:
-    # not Path.resolve, which raises RuntimeError for a link that leads to itself
+    # Path.resolve would raise RuntimeError for a link that leads to itself
     return Path(os.path.realpath(path))

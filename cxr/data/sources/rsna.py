@@ -1,9 +1,9 @@
-"""The RSNA Pneumonia Detection Challenge of Kaggle: DICOM films of ChestX-ray14, boxes around lung opacities.
+"""Reads the RSNA Pneumonia Detection Challenge of Kaggle: DICOM films of ChestX-ray14, boxes around lung opacities.
 
-    stage_2_train_labels.csv           patientId,x,y,width,height,Target        one row a box; without one Target is 0
-    stage_2_detailed_class_info.csv    patientId,class                          the same films, rows as often as above
+    stage_2_train_labels.csv           patientId,x,y,width,height,Target        a row for each box; Target 0: no box
+    stage_2_detailed_class_info.csv    patientId,class                          the same films, each in as many rows
     stage_2_train_images/<patientId>.dcm
-    pneumonia-challenge-dataset-mappings_2018.json     optional, of the RSNA: which film of ChestX-ray14 each one is
+    pneumonia-challenge-dataset-mappings_2018.json     optional, of the RSNA: the film of ChestX-ray14 for each film
 
 ``patientId`` names a film, not a patient. Coordinates are pixels of the 1024 × 1024 film.
 Source: Shih et al. 2019, Radiology: Artificial Intelligence 1:e180041.
@@ -38,11 +38,11 @@ _OPACITY, _NORMAL, _OTHER = "Lung Opacity", "Normal", "No Lung Opacity / Not Nor
 def read_rsna(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     """Return the films of ``root``, boxes [N, 4] xyxy in original pixels.
 
-    Films "No Lung Opacity / Not Normal" have no box and are not normal: they tell that there is no opacity, and nothing
-    else. Their patients are those of ChestX-ray14 where the mapping of the RSNA lies in ``root``; without it each film
-    stands for itself, and films of one patient may come into two splits.
+    Films "No Lung Opacity / Not Normal" have no box and are not normal: they are labelled only for opacity. If the
+    mapping of the RSNA is in ``root``, patients are those of ChestX-ray14. Without it each film counts as another
+    patient, so films of one patient may be in two splits.
 
-    Raises ``FileNotFoundError``, ``UnknownLabelError`` where ``findings`` has no "Lung Opacity", and ``TableError``.
+    Raises ``FileNotFoundError``, ``UnknownLabelError`` if ``findings`` has no "Lung Opacity", and ``TableError``.
     """
     base, place = Path(root), Root(Path(root))
     opacity = findings.canonical(_OPACITY)
@@ -62,7 +62,7 @@ def read_rsna(root: Path | str, findings: FindingVocabulary) -> list[Film]:
 
 
 def is_rsna(root: Path) -> bool:
-    """Whether ``root`` holds the labels of this data set."""
+    """Return whether ``root`` has the labels of this data set."""
     return (root / _LABELS).is_file()
 
 
@@ -81,7 +81,7 @@ def _marks(table: Path, opacity: str) -> dict[str, Marks]:
 
 
 def _box(record: Mapping[str, str]) -> Box | None:
-    """Return the box of a row, None where Target 0 says that there is none. Raises ``ValueError``."""
+    """Return the box of a row, None if Target is 0, which means that there is none. Raises ``ValueError``."""
     target = number(record["Target"])
     if target not in (0, 1):
         raise ValueError(f"Target is {shown(record['Target'])}, expected 0 or 1")
@@ -109,12 +109,12 @@ def _classes(table: Path) -> dict[str, str]:
 
 
 def _check(base: Path, marks: dict[str, Marks], classes: dict[str, str]) -> None:
-    """Raise ``TableError`` for films whose two tables tell different things."""
+    """Raise ``TableError`` for films on which the two tables disagree."""
     if missing := sorted(marks.keys() - classes.keys()):
         raise TableError(
             f"{base / _CLASSES}: {len(missing)} films of {_LABELS} are not in it, first {shown(missing[0])}"
         )
-    # what is wrong with a film's own rows is told with those of the others, later
+    # problems in the rows of a film are reported later, with those of other films
     boxed = {name: bool(of_film.boxes) for name, of_film in marks.items() if not of_film.problems}
     if other := sorted(name for name, marked in boxed.items() if marked != (classes[name] == _OPACITY)):
         first = other[0]

@@ -1,4 +1,4 @@
-"""The tables that data sets come with: csv, one row a mark, and what is wrong with them told at once."""
+"""Reads the csv tables of data sets, with a row for each mark, and reports all their problems at once."""
 
 import csv
 import io
@@ -10,17 +10,17 @@ from cxr.findings import FindingVocabulary
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-_SHORT.maxlevel = 3  # a value of a damaged json may be nested a thousandfold
+_SHORT.maxlevel = 3  # a value of a damaged JSON may have thousands of levels
 
 
 class TableError(ValueError):
-    """A table that does not fit itself; the message names the rows."""
+    """The error of a table that is damaged or contradicts itself. Its message names the rows."""
 
 
 def read_rows(table: Path) -> dict[int, list[str]]:
-    """Return the rows of a csv in UTF-8, with or without a byte order mark, by line; the first are the column names.
+    """Return the rows of a csv in UTF-8, with or without a byte order mark, by line. The first has the column names.
 
-    Values are stripped strings, lines count from 1, empty lines are passed over. Raises ``FileNotFoundError`` and
+    Values are stripped strings, lines count from 1, empty lines are skipped. Raises ``FileNotFoundError`` and
     ``TableError``.
     """
     if not table.is_file():
@@ -32,7 +32,7 @@ def read_rows(table: Path) -> dict[int, list[str]]:
 
 
 def read_text(table: Path) -> str:
-    """Return a text in UTF-8, without its byte order mark. Raises ``TableError`` for what is none."""
+    """Return a text in UTF-8, without its byte order mark. Raises ``TableError`` if the file is no such text."""
     try:
         return table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -44,7 +44,7 @@ def parse_rows(table: Path, text: str, error: type[ValueError] = TableError) -> 
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise error(f"{table}: line {line} holds a NUL byte; expected a csv as text, saved as UTF-8 and not as UTF-16")
-    # strict: a quotation mark that is not closed would make one cell of all rows that follow
+    # strict, because an unclosed quotation mark would turn all following rows into one cell
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[int, list[str]] = {}
     begin = 1
@@ -63,9 +63,9 @@ def parse_rows(table: Path, text: str, error: type[ValueError] = TableError) -> 
 
 
 def read_table(table: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> dict[int, dict[str, str]]:
-    """Return the records of a csv by line: ``columns``, of which none may lack, and ``optional`` ones, "" without.
+    """Return the records of a csv by line. All ``columns`` must be there; missing ``optional`` columns are "".
 
-    Raises as ``read_rows``, and ``TableError`` for a table of column names alone.
+    Raises like ``read_rows``, and ``TableError`` for a table with nothing but column names.
     """
     records = records_of(table, read_rows(table), columns, optional)
     if not records:
@@ -82,8 +82,8 @@ def records_of(
 ) -> dict[int, dict[str, str]]:
     """Return the records of the rows below the column names, as ``read_table`` does.
 
-    Raises ``error`` for columns that are missing or stand twice, and for rows that are too short to have them all or
-    have more cells than there are columns: a comma too many shifts all that follows it.
+    Raises ``error`` for columns that are missing or there twice, and for rows with too few or too many cells: one comma
+    too many shifts all cells after it.
     """
     header, body = next(iter(rows.values()), []), list(rows.items())[1:]
     if missing := [column for column in columns if column not in header]:
@@ -115,12 +115,12 @@ def raise_problems(table: Path, problems: Sequence[str], error: type[ValueError]
 
 
 def shown(value: object) -> str:
-    """Return a value of a table as a message shows it: its ``repr``, at most some 60 characters of a text."""
+    """Return a value of a table for a message: its ``repr``, of a text at most about 60 characters."""
     return _SHORT.repr(value)
 
 
 def shown_names(names: Sequence[str], most: int = 20) -> str:
-    """Return column names as a message shows them."""
+    """Return column names for a message."""
     listed = ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:most])
     return f"{listed} and {len(names) - most} more" if len(names) > most else listed or "none"
 

@@ -1,4 +1,4 @@
-"""VinDr-CXR, of Kaggle's VinBigData competition or of PhysioNet: DICOM films, each marked by three readers.
+"""Reads VinDr-CXR, from Kaggle's VinBigData competition or from PhysioNet: DICOM films, each marked by three readers.
 
     train.csv                    image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max     (Kaggle)
     train/<image_id>.dicom       or .dcm
@@ -18,7 +18,16 @@ from pathlib import Path
 from cxr.data.film import Film, Reading
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.boxes import corners, numbers
-from cxr.data.sources.marks import FilmFile, Marks, find_images, fit_marks, marked_film, note_unboxed, read_files, told
+from cxr.data.sources.marks import (
+    FilmFile,
+    Marks,
+    find_images,
+    fit_marks,
+    labelled_for,
+    marked_film,
+    note_unboxed,
+    read_files,
+)
 from cxr.data.sources.readers import fuse, unite
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import raise_problems, read_table, resolve, shown
@@ -27,25 +36,25 @@ from cxr.findings import NORMAL, FindingVocabulary
 _COLUMNS = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
 _CONSENSUS = "consensus"
 
-_Readers = dict[str, Marks]  # of one film, by rad_id
+_Readers = dict[str, Marks]  # rad_id of a reader → the marks of this reader on one film
 
 
 def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wbf", iou: float = 0.4) -> list[Film]:
-    """Return the films of ``root`` with boxes [N, 4] xyxy in original pixels; PhysioNet's test films ``split="test"``.
+    """Return the films of ``root``, boxes [N, 4] xyxy in original pixels. PhysioNet's test films have ``split="test"``.
 
-    A film is normal where every reader says "No finding". Where one says so and another marks something, the film has
-    what was marked. ``Film.readings`` has what each of several readers marked. A row of a finding whose corners are all
-    empty says that the film has it without a box.
+    A film is normal if every reader says "No finding". If only some say so, the film has the marks of the others.
+    ``Film.readings`` has the marks of each of several readers. A row whose corners are all empty means that the film
+    has the finding without a box.
 
     Args:
         root: the folder of ``train.csv``, or that of ``annotations``.
-        findings: in which the data set's names are known, as in ``conf/findings/vindr.yaml``.
-        readers: "wbf" (``weighted_boxes_fusion``), "union" (every box of every reader), or one reader such as "R9":
-            the films this one read, as marked by this one. Test films always have their consensus.
-        iou: boxes of one finding that overlap by more are fused by "wbf".
+        findings: vocabulary with the names of the data set, as in ``conf/findings/vindr.yaml``.
+        readers: "wbf" (``weighted_boxes_fusion``), "union" (every box of every reader), or one reader such as "R9",
+            which returns only the films that this reader read. Test films always have the consensus of their readers.
+        iou: "wbf" fuses boxes of one finding that overlap by more than this.
 
     Raises ``FileNotFoundError`` without table or images, ``UnknownLabelError`` for other findings, ``TableError`` for
-    damaged rows and ``ValueError`` for a reader that is none.
+    damaged rows, and ``ValueError`` for an unknown reader.
     """
     base, place = Path(root), Root(Path(root))
     read = [(table, split, _marks(place, table, findings)) for table, split in _tables(base)]
@@ -70,12 +79,12 @@ def read_vindr(root: Path | str, findings: FindingVocabulary, readers: str = "wb
 
 
 def is_vindr(root: Path) -> bool:
-    """Whether ``root`` holds a table of this data set."""
+    """Return whether ``root`` has a table of this data set."""
     return bool(_tables(root))
 
 
 def _tables(base: Path) -> list[tuple[Path, str]]:
-    """Return the tables that are there and the splits they are of."""
+    """Return the tables that exist, each with its split."""
     kaggle = base / "train.csv"
     if kaggle.is_file() and b"rad_id" in kaggle.read_bytes().split(b"\n", 1)[0]:
         return [(kaggle, "train")]
@@ -85,7 +94,7 @@ def _tables(base: Path) -> list[tuple[Path, str]]:
 
 
 def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _Readers]:
-    """Return what each reader marked on each film, still unchecked; one who found nothing has empty marks."""
+    """Return the marks of each reader on each film, not checked yet; they are empty if the reader saw nothing."""
     records = read_table(place.check(table), _COLUMNS, optional=["rad_id"])
     names = resolve((record["class_name"] for record in records.values()), findings, table, records)
     marks: dict[str, _Readers] = defaultdict(lambda: defaultdict(Marks))
@@ -99,13 +108,13 @@ def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _
         except ValueError as error:
             of_reader.problems.append(f"row {line}: {error}; a finding without a box has four empty corners")
     for image, rater, _ in _image_labels(place, table):
-        marks[image].setdefault(rater, Marks())  # read by a reader who marked nothing
+        marks[image].setdefault(rater, Marks())  # this reader saw the film but marked nothing
     note_unboxed(table, (of_reader for readers in marks.values() for of_reader in readers.values()))
     return marks
 
 
 def _unnamed(records: Mapping[int, Mapping[str, str]]) -> list[str]:
-    """Say which rows lack their film, or their reader where other rows have one."""
+    """Return a problem for each row without a film, or without a reader if other rows have one."""
     raters = any(record["rad_id"] for record in records.values())
     return [
         f"row {line}: no {' and no '.join(lacking)}"
@@ -115,7 +124,7 @@ def _unnamed(records: Mapping[int, Mapping[str, str]]) -> list[str]:
 
 
 def _image_labels(place: Root, annotations: Path) -> list[tuple[str, str, bool]]:
-    """Return (film, reader, whether this reader found nothing) of PhysioNet's table of whole films."""
+    """Return (film, reader, whether the reader says "No finding") from PhysioNet's table of whole films."""
     table = annotations.with_name(annotations.name.replace("annotations_", "image_labels_"))
     if table == annotations or not table.is_file():
         return []
@@ -129,12 +138,12 @@ def _image_labels(place: Root, annotations: Path) -> list[tuple[str, str, bool]]
 
 
 def _abnormal(place: Root, annotations: Path) -> set[tuple[str, str]]:
-    """Return (film, reader) where the reader says that the film is not without a finding."""
+    """Return (film, reader) wherever the reader does not say "No finding"."""
     return {(image, rater) for image, rater, nothing in _image_labels(place, annotations) if not nothing}
 
 
 def _chosen(of_film: _Readers, readers: str) -> _Readers:
-    """Return the readers that count."""
+    """Return the readers whose marks are used."""
     if readers in ("wbf", "union"):
         return of_film
     return {rater: marks for rater, marks in of_film.items() if rater in (readers, _CONSENSUS)}
@@ -150,8 +159,8 @@ def _film(
         [(finding, tuple(box)) for finding, box in zip(names, boxes.tolist(), strict=True)],
         set[str]().union(*(marks.unboxed for marks in of_film.values())),
     )
-    # a suspected disease of the whole film (PhysioNet's six global labels) has no box, and is not nothing
-    labelled = told(findings, together.unboxed)
+    # A film with a suspected disease (PhysioNet's six global labels) may have no box, but it is not normal
+    labelled = labelled_for(findings, together.unboxed)
     if abnormal and not names and labelled is None:
         labelled = frozenset(findings.names)
     rater = readings[0].rater if len(readings) == 1 else ""

@@ -1,4 +1,4 @@
-"""Volumes with what is known of each as a whole: a table of series and findings, ``studies.csv``."""
+"""Reads volumes and the findings of each from the table ``studies.csv``."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,29 +23,29 @@ _COLUMNS = ("series", "findings")
 _OPTIONAL = ("patient", "split", "series_pseudonym")
 
 
-_SPLITS = {"": "", "train": "", "test": "test"}  # the table holds back films for testing, validation is drawn
+_SPLITS = {"": "", "train": "", "test": "test"}  # validation studies are drawn from those that are not for testing
 
 
 def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = False) -> list[Study]:
-    """Return one study a row of ``studies.csv`` in ``root``, in its order.
+    """Return a study for each row of ``studies.csv`` in ``root``, in its order.
 
-    Columns: ``series``, a folder below ``root``; ``findings``, in any spelling ``findings`` knows, parted by ``|``, of
-    which nothing or ``normal`` means none; optional ``patient`` (else PatientID of the files), ``split`` (``test``
-    holds it back for testing) and ``series_pseudonym`` (which series of a folder with several).
+    The column ``series`` is a folder below ``root``. ``findings`` are separated by ``|``, in any spelling that the
+    vocabulary knows; an empty cell or ``normal`` means none. These columns are optional: ``patient`` (otherwise the
+    PatientID of the files), ``split`` (``test`` for a test study) and ``series_pseudonym`` (the series to read in a
+    folder with several).
 
-    ``stacked`` says that folders hold films of a patient, to be laid upon each other (``cxr.data.stack``).
+    ``stacked`` means that folders hold films of a patient, which are stacked (``cxr.data.stack``).
 
-    Raises ``FileNotFoundError`` without the table or for folders that are missing, ``UnknownLabelError`` for unknown
-    findings and ``ValueError`` for a table that does not fit itself or leads out of ``root``; all rows concerned stand
-    in one message.
+    Raises ``FileNotFoundError`` if the table or a folder is missing, ``UnknownLabelError`` for unknown findings, and
+    ``ValueError`` for a table that contradicts itself or leads out of ``root``; one message names all such rows.
     """
     root = Path(root)
     table = root / TABLE
     rows = _rows(table)
     labels = [(number, label) for number, row in rows.items() for label in _labels(row)]
     names = iter(findings.resolve([label for _, label in labels], str(table), rows=[number for number, _ in labels]))
-    found = {number: tuple(dict.fromkeys(next(names) for _ in _labels(row))) for number, row in rows.items()}
-    _check(table, rows, found)
+    findings_of = {number: tuple(dict.fromkeys(next(names) for _ in _labels(row))) for number, row in rows.items()}
+    _check(table, rows, findings_of)
     if missing := [number for number, row in rows.items() if not (root / row["series"]).is_dir()]:
         first = root / rows[missing[0]]["series"]
         raise FileNotFoundError(
@@ -55,14 +55,14 @@ def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = F
         asked = [(root / row["series"], row["series_pseudonym"]) for row in rows.values()]
         headers = list(pool.map(lambda places: _first_header(*places), asked))
     studies = [
-        _study(root, row, tuple(name for name in found[number] if name != NORMAL), header, stacked)
+        _study(root, row, tuple(name for name in findings_of[number] if name != NORMAL), header, stacked)
         for (number, row), header in zip(rows.items(), headers, strict=True)
     ]
     return _with_patients(studies, [bool(row["patient"]) for row in rows.values()])
 
 
 def _rows(table: Path) -> dict[int, dict[str, str]]:
-    """Return the records of the table by their line in it, counted from 1; absent columns are ""."""
+    """Return the records of the table by line, counted from 1; absent columns are ""."""
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected a csv with the columns {', '.join(_COLUMNS)}")
     rows = read_rows(Root(table.parent).check(table))
@@ -80,8 +80,8 @@ def _labels(row: dict[str, str]) -> list[str]:
     return [label for label in row["findings"].split("|") if label.strip()]
 
 
-def _check(table: Path, rows: dict[int, dict[str, str]], found: dict[int, tuple[str, ...]]) -> None:
-    """Raise one ``ValueError`` for all rows that do not fit the table."""
+def _check(table: Path, rows: dict[int, dict[str, str]], findings_of: dict[int, tuple[str, ...]]) -> None:
+    """Raise one ``ValueError`` for all invalid rows of the table."""
     problems = []
     place = Root(table.parent)
     first: dict[tuple[str, str], int] = {}
@@ -94,18 +94,18 @@ def _check(table: Path, rows: dict[int, dict[str, str]], found: dict[int, tuple[
             problems.append(f"row {number}: the same series as row {other}, expected one row a series")
         if row["split"] not in _SPLITS:
             problems.append(f"row {number}: split is {row['split']!r}, expected test, train or nothing")
-        if NORMAL in found[number] and len(found[number]) > 1:
-            problems.append(f"row {number}: both normal and {', '.join(n for n in found[number] if n != NORMAL)}")
+        if NORMAL in findings_of[number] and len(findings_of[number]) > 1:
+            problems.append(f"row {number}: both normal and {', '.join(n for n in findings_of[number] if n != NORMAL)}")
     raise_problems(table, problems)
 
 
 def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: Header | None, stacked: bool) -> Study:
-    own = pseudonym(row["series"])
+    name = pseudonym(row["series"])
     return Study(
         path=root / row["series"],
         id=row["series"],
-        study=header.study if header else own,
-        patient=pseudonym(row["patient"]) if row["patient"] else header.patient if header else own,
+        study=header.study if header else name,
+        patient=pseudonym(row["patient"]) if row["patient"] else header.patient if header else name,
         findings=findings,
         split=_SPLITS[row["split"]],
         modality=header.modality if header else "",
@@ -115,7 +115,7 @@ def _study(root: Path, row: dict[str, str], findings: tuple[str, ...], header: H
 
 
 def _first_header(folder: Path, series: str) -> Header | None:
-    """Return the header of the first file, of the named ``series``, that has one; else whoever reads pixels reports."""
+    """Return the first readable header of the ``series``, None if there is none; reading pixels raises the error."""
     for path in find_dicoms(folder):
         try:
             if series:
@@ -129,8 +129,8 @@ def _first_header(folder: Path, series: str) -> Header | None:
 
 
 def _with_patients(studies: Sequence[Study], stated: Iterable[bool]) -> list[Study]:
-    """Return the studies; where the table states no patient, placeholders for PatientID are told and not believed."""
+    """Return the studies; where the table gives no patient, placeholders for PatientID are replaced, with a warning."""
     unstated = [study for study, known in zip(studies, stated, strict=True) if not known]
-    # it asks of a film what a study has too: id and patient
+    # the function only uses id and patient of a film, and a study has both
     mended = {study.path: study.patient for study in cast(list[Study], without_placeholders(cast(Any, unstated)))}
     return [replace(study, patient=mended.get(study.path, study.patient)) for study in studies]

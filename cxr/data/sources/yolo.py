@@ -1,8 +1,8 @@
-"""Films with labels as Ultralytics' YOLO has them: a txt for each image, sizes as fractions.
+"""Reads films with labels in the format of Ultralytics' YOLO: a txt for each image, boxes as fractions.
 
 data.yaml                        path: .   train: images/train   val: images/val   test: images/test   names: [a, b]
 images/train/<film>.png          png, jpg, tif or DICOM
-labels/train/<film>.txt          class x_center y_center width height     one row a box, fractions of the film
+labels/train/<film>.txt          class x_center y_center width height     a row for each box, fractions of the film
 """
 
 import logging
@@ -27,12 +27,12 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", "")
 
 
 def read_yolo(root: Path | str, findings: FindingVocabulary) -> list[Film]:
-    """Return the films that ``data.yaml`` names, boxes [N, 4] xyxy in original pixels; its ``test`` films held back.
+    """Return the films that ``data.yaml`` names, boxes [N, 4] xyxy in original pixels; ``test`` films are for testing.
 
-    ``train`` and ``val`` are one pool: the project splits by patient. An image whose txt is empty or missing is normal,
-    as the format has it; the missing ones are counted in a warning. Patients are known of DICOM files only.
+    ``train`` and ``val`` are put together, because the project splits by patient. In this format an image with an empty
+    or missing txt is normal; a warning counts the missing ones. Only DICOM files give the patient.
 
-    Folders, lists and links lead to files below ``root`` alone, also where a list holds absolute paths.
+    Folders, lists and links must lead to files below ``root``, also if a list has absolute paths.
 
     Raises ``FileNotFoundError``, ``UnknownLabelError`` for names outside ``findings`` and ``TableError``.
     """
@@ -41,14 +41,14 @@ def read_yolo(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     settings = _settings(place.check(table))
     names = findings.resolve(list(settings["names"].values()), str(table))
     classes = dict(zip(settings["names"], names, strict=True))
-    # an image that is named for two splits is in the last
+    # an image that is named in two splits is in the last one
     splits = {image: split for split in _SPLITS for image in _images(place, settings, split)}
     if not splits:
         raise FileNotFoundError(f"{table}: no image lies in its train, val and test folders")
     files = read_files({_name(image, base): image for image in splits})
     marks = _all_marks(place, splits, classes)
     for name, file in files.items():
-        # of a header that cannot be read the size is not known, and the film will not be either
+        # without a readable header the size is unknown; reading the film later raises the error
         marks[name].stretch(file.width or LARGEST_SIDE, file.height or LARGEST_SIDE)
     fit_marks(base, marks.items(), files)
     return without_placeholders([
@@ -58,17 +58,17 @@ def read_yolo(root: Path | str, findings: FindingVocabulary) -> list[Film]:
 
 
 def is_yolo(root: Path) -> bool:
-    """Whether ``root`` holds the settings of a data set in this format."""
+    """Return whether ``root`` has the settings of a data set in this format."""
     return (root / _SETTINGS).is_file()
 
 
 def yolo_vocabulary(root: Path) -> FindingVocabulary:
-    """Return the findings that ``data.yaml`` itself names, in its order."""
+    """Return the findings that ``data.yaml`` names, in its order."""
     return FindingVocabulary([{"name": name} for name in _settings(root / _SETTINGS)["names"].values()])
 
 
 def _settings(table: Path) -> dict[str, Any]:
-    """Return the settings with ``names`` by class number, and of each split the list of its places."""
+    """Return the settings with ``names`` by class number, and with the list of places of each split."""
     if not table.is_file():
         raise FileNotFoundError(f"{table} is missing, expected the settings of a YOLO data set (names, train, val)")
     settings = read_yaml(table)
@@ -93,14 +93,14 @@ def _settings(table: Path) -> dict[str, Any]:
 
 
 def _images(place: Root, settings: Mapping[str, Any], split: str) -> list[Path]:
-    """Return the images of a split: those of a folder, of several, or of a txt that lists them.
+    """Return the images of a split: those of one or several folders, or of a txt that lists them.
 
-    Raises ``FileNotFoundError`` for a folder that is not there, and ``TableError`` for what lies outside the data set.
+    Raises ``FileNotFoundError`` for a missing folder, and ``TableError`` for paths outside the data set.
     """
     root, images = place.folder, []
     base = root / settings["path"]
     for entry in settings[split]:
-        # exports of Roboflow say ../train/images of folders that lie beside data.yaml
+        # Roboflow writes ../train/images for folders that are beside data.yaml
         places = [base / entry, root / entry, root / entry.removeprefix("../")]
         there = [path for path in places if path.exists()]
         inside = [path for path in there if not place.refusal(path)]
@@ -119,10 +119,10 @@ def _images(place: Root, settings: Mapping[str, Any], split: str) -> list[Path]:
 
 
 def _listed(place: Root, table: Path, base: Path) -> list[Path]:
-    """Return the images that a txt lists, one a line; names may hold blanks. Those that are missing are told.
+    """Return the images that a txt lists, one in each line; names may contain spaces. A warning counts missing ones.
 
-    A line is a path from the data set's folder or from that of the list. An absolute one is good where it leads into
-    the data set. Raises ``TableError`` for lines that lead out of it, whether anything lies there or not.
+    A path begins at the data set's folder or at that of the list. It may be absolute if it leads into the data set.
+    Raises ``TableError`` for lines that lead out of it, whether such a file exists or not.
     """
     files, problems = [], []
     for line, text in enumerate(read_text(table).splitlines(), start=1):
@@ -144,7 +144,7 @@ def _listed(place: Root, table: Path, base: Path) -> list[Path]:
 
 
 def _label_file(image: Path, root: Path) -> Path:
-    """Return …/labels/x.txt of …/images/x.png, of the last folder below ``root`` that is called images."""
+    """Return …/labels/x.txt for …/images/x.png; the last folder below ``root`` that is called images is replaced."""
     parts = list(image.relative_to(root).parts)
     if "images" in parts[:-1]:
         last = len(parts) - 2 - parts[-2::-1].index("images")
@@ -153,7 +153,7 @@ def _label_file(image: Path, root: Path) -> Path:
 
 
 def _all_marks(place: Root, images: Iterable[Path], classes: Mapping[int, str]) -> dict[str, Marks]:
-    """Return the marks of every image by its name, still as fractions of width and height and unchecked."""
+    """Return the marks of every image by its name, as fractions of width and height, not checked yet."""
     marks = {}
     for image in images:
         table = _label_file(image, place.folder)
@@ -166,7 +166,7 @@ def _all_marks(place: Root, images: Iterable[Path], classes: Mapping[int, str]) 
 
 
 def _add_rows(marks: Marks, table: Path, name: str, classes: Mapping[int, str]) -> None:
-    """Add the boxes of a txt to a film's marks, and what is wrong with its rows."""
+    """Add the boxes of a txt to the marks of a film, and the problems of its rows."""
     try:
         rows = read_text(table).splitlines()
     except TableError as error:

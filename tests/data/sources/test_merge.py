@@ -172,9 +172,9 @@ def test_the_films_of_a_source_are_counted_where_they_tell() -> None:
         film("3", source="a", labelled=frozenset({"opacity"})),
     ]
     counts = count_sources(films, COMMON.names)["a"]
-    assert counts["heart"] == SourceCount(told=2, films=1, boxes=2)
-    assert counts["opacity"] == SourceCount(told=3, films=0, boxes=0)
-    assert counts["normal"] == SourceCount(told=2, films=1, boxes=0)
+    assert counts["heart"] == SourceCount(labelled=2, films=1, boxes=2)
+    assert counts["opacity"] == SourceCount(labelled=3, films=0, boxes=0)
+    assert counts["normal"] == SourceCount(labelled=2, films=1, boxes=0)
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
