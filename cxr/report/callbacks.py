@@ -6,14 +6,11 @@ Of several processes the first one writes them. Figures are those of all films, 
 import csv
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +19,8 @@ from cxr.detect.detector import name_of
 from cxr.detect.task import Batch, DetectionTask
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
+from cxr.learn.tensorboard import show_pictures
+from cxr.report.epochs import read_epochs
 from cxr.report.figures import Marks, epoch_curves, film_picture
 from cxr.report.run_page import FilmCard, run_page
 from cxr.report.words import words
@@ -75,43 +74,25 @@ def _line(row: Mapping[str, float], epochs: int | None, seconds: float) -> str:
     return f"epoch {row['epoch'] + 1:.0f}{of}  {seconds:5.1f} s  " + "  ".join(shown)
 
 
-def read_epochs(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's ``metrics.csv``, [] where there is none yet; a figure an epoch lacks is left out."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-
-
 class ValidationPictures(Callback):
     """Show ``films`` validation films with true and predicted boxes in TensorBoard after each epoch."""
 
     def __init__(self, films: int, threshold: float = 0.3) -> None:
         self.films = films
         self.threshold = threshold
-        self._pictures: list[np.ndarray[Any, Any]] = []
+        self._pictures: list[Image.Image] = []
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
-        if not trainer.is_global_zero:
-            return
-        drawn = _draw(pl_module, batch, outputs, self.films - len(self._pictures), self.threshold, width=480)
-        self._pictures += [np.asarray(film.picture) for film in drawn]
+        if trainer.is_global_zero:
+            drawn = _draw(pl_module, batch, outputs, self.films - len(self._pictures), self.threshold, width=480)
+            self._pictures += [picture for picture, *_ in drawn]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send the pictures to TensorBoard."""
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for i, picture in enumerate(self._pictures):
-                    logger.experiment.add_image(f"validation/{i}", picture, trainer.current_epoch, dataformats="HWC")
+        show_pictures(trainer, self._pictures)
         self._pictures = []
 
 
@@ -130,20 +111,15 @@ class TestPage(Callback):
         self._cards: list[FilmCard] = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
         if not trainer.is_global_zero:
             return
-        for film in _draw(pl_module, batch, outputs, self.films - len(self._cards), self.threshold, 560, self.language):
-            study = self._test_films(trainer)[film.index].study
-            self._cards.append(FilmCard(study, film.picture, film.truth, sorted(set(film.seen))))
+        films, most = self._test_films(trainer), self.films - len(self._cards)
+        drawn = _draw(pl_module, batch, outputs, most, self.threshold, 560, self.language)
+        for (picture, truth, detected), target in zip(drawn, batch[1], strict=False):
+            self._cards.append(FilmCard(films[int(target["film"])].study, picture, truth, sorted(set(detected))))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the page."""
@@ -171,16 +147,6 @@ class TestPage(Callback):
         return trainer.datamodule.films["test"]  # type: ignore[attr-defined,no-any-return]  # Lightning's Trainer does not declare it
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A film of a batch: its index in the data set, its picture, what was marked and what was detected on it."""
-
-    index: int
-    picture: Image.Image
-    truth: Sequence[str]
-    seen: Sequence[str]
-
-
 def _draw(
     task: LightningModule,
     batch: Batch,
@@ -189,14 +155,17 @@ def _draw(
     threshold: float,
     width: int,
     language: str = "en",
-) -> list[_Drawn]:
-    """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` on."""
+) -> list[tuple[Image.Image, Sequence[str], Sequence[str]]]:
+    """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` up.
+
+    Returns pictures, each with the findings that were marked and those that were detected.
+    """
     findings = cast(DetectionTask, task).findings
     drawn = []
     for image, target, detection in islice(zip(*batch, outputs["measured"], strict=True), most):
-        truth, seen = _marks(findings, target, detection, threshold)
-        picture = film_picture(image[0].float().cpu().numpy(), truth, seen, findings, width, language)
-        drawn.append(_Drawn(int(target["film"]), picture, truth.findings, seen.findings))
+        truth, detected = _marks(findings, target, detection, threshold)
+        picture = film_picture(image[0].float().cpu().numpy(), truth, detected, findings, width, language)
+        drawn.append((picture, truth.findings, detected.findings))
     return drawn
 
 

@@ -7,7 +7,6 @@ torch, and no job is touched: a sweep may be looked at while it runs.
 import argparse
 import json
 import math
-from csv import DictReader
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from cxr import installation
 from cxr.config.run_files import COMMAND, FAILED, LOCK, RESULT, locked
 from cxr.files import DamagedFileError, read_mapping
+from cxr.report.epochs import read_epochs
 from cxr.report.sweep_jobs import Job, Status, Sweep, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.sweep_tables import command, counts, headings, problems, rows, write_csv
@@ -91,7 +91,7 @@ def _read_job(folder: Path) -> Job:
         ended = _read(folder / RESULT, "score", "seconds") if status in ("completed", "pruned") else failed
         config = begun.get("config", {})
         monitor = config.get("monitor", "")
-        epochs = _read_epochs(folder / "metrics.csv")
+        epochs = read_epochs(folder / "metrics.csv")
         return Job(
             folder,
             tuple(begun["overrides"]),
@@ -114,14 +114,6 @@ def _read(path: Path, *needed: str) -> dict[str, Any]:
         return read_mapping(path, *needed)
     except DamagedFileError as error:
         raise ValueError(f"{error}; only jobs of train.py are reported".replace(str(path), path.name)) from error
-
-
-def _read_epochs(path: Path) -> list[dict[str, float]]:
-    # As in cxr.report.callbacks, which takes Lightning and 4 s to import
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(figure) for key, figure in row.items() if figure} for row in DictReader(file)]
 
 
 def _best_command(sweep: Sweep) -> str:

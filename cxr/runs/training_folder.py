@@ -16,7 +16,7 @@ from cxr.config import run_files
 from cxr.config.errors import ConfigError
 from cxr.files import DamagedFileError, check_digest, read_mapping
 from cxr.learn.checkpoint_files import LAST, PREVIOUS
-from cxr.report.callbacks import read_epochs
+from cxr.report.epochs import read_epochs
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor
 
+from cxr.learn.tensorboard import show_pictures
 from cxr.volume.explain import study_picture
 from cxr.volume.task import StudyTask
+from cxr.volume.views import stacked
 
 
 class StudyPictures(Callback):
@@ -31,34 +31,18 @@ class StudyPictures(Callback):
         self._pictures: list[Image.Image] = []
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Draw studies of the batch until ``studies`` are drawn."""
         self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures to TensorBoard."""
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for i, picture in enumerate(self._pictures):
-                    shown = np.asarray(picture)
-                    logger.experiment.add_image(f"validation/{i}", shown, trainer.current_epoch, dataformats="HWC")
+        show_pictures(trainer, self._pictures)
         self._pictures = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Draw studies of the batch until ``studies`` are drawn."""
         self._draw(trainer, cast(StudyTask, pl_module), outputs["measured"], batch, "test")
@@ -66,12 +50,7 @@ class StudyPictures(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the pictures, one below the other."""
         if self._pictures:
-            sheet = Image.new(
-                "RGB", (max(p.width for p in self._pictures), sum(p.height for p in self._pictures)), "black"
-            )
-            for i, picture in enumerate(self._pictures):
-                sheet.paste(picture, (0, sum(p.height for p in self._pictures[:i])))
-            sheet.save(self.folder / "planes.png")
+            stacked(self._pictures).save(self.folder / "planes.png")
         self._pictures = []
 
     def _draw(self, trainer: Trainer, task: StudyTask, scores: Tensor, batch: Mapping[str, Tensor], split: str) -> None:

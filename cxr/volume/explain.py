@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from cxr.detect.finite import NotFiniteError
 from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
-from cxr.fonts import picture_font
 from cxr.progress import track
 from cxr.volume.cam import grad_cam
 from cxr.volume.task import StudyTask
-from cxr.volume.views import planes
-
-_CAPTION = 22  # px
+from cxr.volume.views import captioned, planes
 
 
 @dataclass(frozen=True)
@@ -122,11 +119,7 @@ def study_picture(
     batch = {name: values[None].to(task.device) for name, values in sample.items()}
     heat = grad_cam(task, batch, label)[0].cpu().numpy()
     volume = sample["volume"].float().cpu().numpy()
-    shown = planes(volume, heat=heat, at=peak_of(heat)).convert("RGB")
-    picture = Image.new("RGB", (shown.width, shown.height + _CAPTION), "black")
-    picture.paste(shown, (0, _CAPTION))
-    ImageDraw.Draw(picture).text((4, 3), caption, fill="white", font=picture_font(13))
-    return picture, heat
+    return captioned(planes(volume, heat=heat, at=peak_of(heat)), caption), heat
 
 
 def peak_of(heat: NDArray[np.float32]) -> tuple[int, int, int] | None:

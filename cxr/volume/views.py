@@ -73,14 +73,26 @@ def show_series(
          planes(intensity.of_values(cube, volume.header))),
     ]  # fmt: skip
     width = max(picture.width for _, picture in rows)
-    page = Image.new("RGB", (width, sum(picture.height + _LINE for _, picture in rows)), "black")
-    top = 0
-    for text, picture in rows:
-        ImageDraw.Draw(page).text((4, top + 2), text, fill="white", font=picture_font(13))
-        page.paste(picture, (0, top + _LINE))
-        top += picture.height + _LINE
-    page.save(out, format="PNG")
+    stacked([captioned(picture, text, width) for text, picture in rows]).save(out, format="PNG")
     return volume
+
+
+def captioned(picture: Image.Image, text: str, width: int = 0) -> Image.Image:
+    """Return a picture, at least ``width`` pixels wide, with ``text`` on a black strip above it."""
+    page = Image.new("RGB", (max(picture.width, width), picture.height + _LINE), "black")
+    page.paste(picture, (0, _LINE))
+    ImageDraw.Draw(page).text((4, 3), text, fill="white", font=picture_font(13))
+    return page
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Return pictures one below the other on black."""
+    size = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
+    page, top = Image.new("RGB", size, "black"), 0
+    for picture in pictures:
+        page.paste(picture, (0, top))
+        top += picture.height
+    return page
 
 
 def _plane(values: NDArray[np.float32], axis: int, place: int) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.report import callbacks  # TestPage by way of it: pytest would collect the name
-from cxr.report.callbacks import EpochTable, ValidationPictures, read_epochs
+from cxr.report.callbacks import EpochTable, ValidationPictures
+from cxr.report.epochs import read_epochs
 
 BOXES = np.array([[4, 4, 24, 24]], np.float32)
 
