@@ -40,6 +40,7 @@ from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.evaluated_findings import asked_findings, evaluated_findings, vocabulary_to_read
 from cxr.runs.folder import held
 from cxr.runs.restore import load_data, load_task
+from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, without_paths, write_result
 
 DETECTIONS = "detections.json"
@@ -219,7 +220,7 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
     if derive_on not in (None, "val", "test"):
         raise ConfigError(f"screening.derive_on is {derive_on!r}, expected null, val or test")
     if derive_on is None and model.checkpoint.operating_point is not None:
-        return OperatingPoint.from_dict(model.checkpoint.operating_point), FROZEN
+        return operating_point(model.checkpoint), FROZEN
     if derive_on == "test":
         return choose_operating_point(model.results, wanted), TESTED_ON
     if not model.data.films["val"]:

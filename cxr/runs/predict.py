@@ -29,7 +29,6 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
-from cxr.measure.operating_point import OperatingPoint
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
@@ -41,10 +40,10 @@ from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
-from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
+from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, write_result
 
 BEGUN = "begun.json"
@@ -91,7 +90,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     _refuse_other_films(folder, {"ckpt": digest, "images": _digest(films)})
-    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
+    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
     return Parts(resolved(cfg), task, decode, films, files, _map_maker(cfg, task))
@@ -208,15 +207,6 @@ def _map_maker(cfg: DictConfig, task: FilmDetector) -> MapMaker | None:
     if not cfg.cam:
         return None
     return MapMaker(task, dict(instantiated(cfg.cam)), cfg.threshold)
-
-
-def _operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
-    if checkpoint.operating_point is None:
-        return None
-    try:
-        return OperatingPoint.from_dict(checkpoint.operating_point)
-    except (TypeError, KeyError) as error:
-        raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
 
 
 def _digest(films: list[Input]) -> str:
