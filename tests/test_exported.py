@@ -151,7 +151,5 @@ def test_a_folder_and_a_runtime_that_do_not_go_together_are_told(
 def test_a_damaged_operating_point_of_a_card_is_refused(folder: Path) -> None:
     assert operating_point(as_checkpoint(read_card(folder), folder)) is None
     change(folder, operating_point={"threshold": 0.5})
-    with pytest.raises(
-        ConfigError, match=r"cxr\.operating_point does not fit this version: it has the fields"
-    ):
+    with pytest.raises(ConfigError, match=r"cxr\.operating_point does not fit this version: it has the fields"):
         operating_point(as_checkpoint(read_card(folder), folder))

@@ -24,8 +24,6 @@ from cxr.report.sweep_page import sweep_page
 from cxr.report.sweep_tables import command, counts, headings, problems, rows, write_csv
 from cxr.report.words import LANGUAGES
 
-__all__ = ["Job", "Status", "job_status", "print_report", "read_jobs", "read_sweep", "write_report"]
-
 
 def read_sweep(folder: Path) -> Sweep:
     """Return the jobs of a sweep's folder, compared."""
