@@ -70,9 +70,9 @@ def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
         part.replace(path)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON as ``write_whole`` does."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False))
+def write_json(path: Path, content: Any, allow_nan: bool = True) -> None:
+    """Write ``content`` as JSON as ``write_whole`` does. Raises ``ValueError`` for NaN where it is not allowed."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan))
 
 
 def read_mapping(path: Path, *needed: str) -> dict[str, Any]:
