@@ -149,7 +149,7 @@ def evaluate(
         worst_misses(chosen, settings.rule, settings.worst),
         worst_alarms(chosen, settings.rule, settings.worst),
         point,
-        point and screen(known, point, settings.prevalences, samples=samples, seed=seed),
+        None if point is None else screen(known, point, settings.prevalences, samples=samples, seed=seed),
         _cleared(results, point)[: settings.worst],
     )
 
