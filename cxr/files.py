@@ -7,11 +7,12 @@ it is a write, not an opening, that failed.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,21 @@ def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         part.replace(path)
+
+
+def append_whole(file: io.FileIO, content: bytes, path: Path) -> None:
+    """Append ``content`` to ``file``, which is open at ``path`` without a buffer, or leave the file as it was.
+
+    A buffer would keep what a full disk does not take, and write it again on closing. Raises ``OSError`` with the path.
+    """
+    end, written = file.seek(0, os.SEEK_END), 0
+    try:
+        while written < len(content):
+            written += file.write(content[written:])
+    except OSError as error:
+        with suppress(OSError):
+            file.truncate(end)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any, allow_nan: bool = True) -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -99,7 +100,7 @@ def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """
     if one.shape != other.shape:
         raise ValueError(f"maps of shapes {one.shape} and {other.shape} cannot be compared")
-    ranks = [_average_ranks(_shrunk(heatmap)) for heatmap in (one, other)]
+    ranks = [rankdata(_shrunk(heatmap)) for heatmap in (one, other)]  # equal values have the mean of their ranks
     a, b = (rank - rank.mean() for rank in ranks)
     spread = float((a @ a) * (b @ b)) ** 0.5
     return float(a @ b) / spread if spread > 0 else float("nan")
@@ -161,10 +162,3 @@ def _shrunk(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     scale = min(1.0, _CELLS / max(picture.shape))
     height, width = (max(1, round(side * scale)) for side in picture.shape)
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
-
-
-def _average_ranks(heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the ranks of all values, equal ones with the mean of their ranks."""
-    _, which, counts = np.unique(heatmap, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[which.ravel()]
-    return ranks

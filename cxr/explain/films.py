@@ -87,11 +87,11 @@ class Explainer:
         scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
         boxes = []
         for number, candidate in enumerate(chosen):
-            own = {name: some[number] for name, some in maps.items()}
-            names = {name: f"{name}-{number}.png" for name in own}
-            for name, heatmap in own.items():
+            of_box = {name: some[number] for name, some in maps.items()}
+            names = {name: f"{name}-{number}.png" for name in of_box}
+            for name, heatmap in of_box.items():
                 write_map(folder / names[name], _in_original(heatmap, film))
-            boxes.append(self._explained(film, reading, candidate, own, names, scale))
+            boxes.append(self._explained(film, reading, candidate, of_box, names, scale))
         marks = tuple(Marked(n, _box(b)) for n, b in zip(film.findings, film.boxes, strict=True))
         record = ExplainedFilm(film.study, film.patient, film.width, film.height, truth_known, marks, tuple(boxes))
         record.write(folder)

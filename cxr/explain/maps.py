@@ -35,17 +35,19 @@ class MapMaker:
     threshold: float
     _made: dict[int, FilmMaps | ReadError] = field(default_factory=dict)
 
-    def __call__(self, said: Prediction, image: Tensor) -> None:
+    def __call__(self, prediction: Prediction, image: Tensor) -> None:
         """Make the maps of a film: ``image`` [1, h, w] float32 in 0..1, in the network frame."""
-        shown = said.shown(self.threshold)
+        shown = prediction.shown(self.threshold)
         if not shown:
             return
         reading = FilmReading(self.task.detector, image)
         try:
-            candidates = [self._candidate(reading, said, n) for n in shown]
-            self._made[said.number] = {name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()}
+            candidates = [self._candidate(reading, prediction, n) for n in shown]
+            self._made[prediction.number] = {
+                name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()
+            }
         except ValueError as error:  # no such candidate, or a map that is not finite
-            self._made[said.number] = ReadError(f"film {said.number}: no maps can be made of it: {error}")
+            self._made[prediction.number] = ReadError(f"film {prediction.number}: no maps can be made of it: {error}")
 
     def take(self, number: int) -> FilmMaps | ReadError:
         """Hand over the maps of film ``number``, which are kept no longer, or why there are none.
@@ -55,21 +57,21 @@ class MapMaker:
         """
         return self._made.pop(number, {})
 
-    def _candidate(self, reading: FilmReading, said: Prediction, n: int) -> Candidate:
+    def _candidate(self, reading: FilmReading, prediction: Prediction, n: int) -> Candidate:
         """Return what detection ``n`` was read from.
 
         By its box alone, for its score may be fused with the image head's: it is the strongest candidate of its
         finding there, or suppression would have taken another. Raises ValueError where there is none.
         """
         every, (height, width) = reading.candidates, reading.size
-        label = self.task.findings.names.index(said.findings[n]) + 1
-        scale = torch.tensor([width / said.width, height / said.height] * 2)
-        box = (torch.tensor(said.boxes[n]) * scale).to(every.boxes)
+        label = self.task.findings.names.index(prediction.findings[n]) + 1
+        scale = torch.tensor([width / prediction.width, height / prediction.height] * 2)
+        box = (torch.tensor(prediction.boxes[n]) * scale).to(every.boxes)
         if label < every.scores.shape[1]:
             near = (every.boxes[:, label] - box).abs().amax(1) <= _SAME_BOX
             if near.any():
                 return every.at(int(torch.where(near, every.scores[:, label], -1).argmax()), label)
-        raise ValueError(f"the detector no longer sees the {said.findings[n]} at {said.boxes[n]}")
+        raise ValueError(f"the detector no longer sees the {prediction.findings[n]} at {prediction.boxes[n]}")
 
 
 def _stored(maps: Tensor) -> NDArray[np.uint16]:

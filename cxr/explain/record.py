@@ -108,6 +108,12 @@ def read_records(run: Path) -> Iterator[tuple[Path, ExplainedFilm]]:
             yield path.parent, record
 
 
+def read_picture(folder: Path) -> Image.Image:
+    """Return the grey picture of a film's folder."""
+    with Image.open(folder / PICTURE) as picture:
+        return picture.convert("L")
+
+
 def write_map(path: Path, heatmap: NDArray[np.float32]) -> None:
     """Write a map [H, W] of 0..1 as an 8-bit grey PNG."""
     Image.fromarray(np.uint8(np.clip(heatmap, 0, 1) * 255 + 0.5)).save(path, compress_level=1)

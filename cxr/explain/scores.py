@@ -9,22 +9,18 @@ The first three say whether a map points at the finding, the last two whether it
 may disagree, and then it is the detector that looks elsewhere.
 """
 
-import csv
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Column, Table
 
 from cxr.explain.record import Box, Explained, ExplainedFilm
-from cxr.files import whole_file
+from cxr.measure.intervals import Values, bootstrap
 
 FIGURES = {"hit": "↑", "energy": "↑", "iou": "↑", "deletion": "↓", "insertion": "↑"}
 """Every figure, and whether high (↑) or low (↓) is good."""
@@ -140,17 +136,12 @@ def score_rows(records: Sequence[ExplainedFilm], samples: int = 1000, seed: int 
     Limits: with one patient there is no interval (NaN). With a handful it is too narrow, and where all values are
     equal (three hits of three) it has no width: read it beside ``patients``.
     """
-    draws = _Resamples(records, samples, seed)
-    columns = dict.fromkeys((m, f) for r in records for b in r.boxes for m, own in b.figures.items() for f in own)
-    methods = list(dict.fromkeys(method for method, _ in columns))  # as they come, the baselines last
+    figures = [box.figures for record in records for box in record.boxes]
+    columns = {(method, key) for of_box in figures for method, values in of_box.items() for key in values}
+    methods = dict.fromkeys(method for of_box in figures for method in of_box)
     ordered = [m for m in methods if m not in BASELINES] + [m for m in BASELINES if m in methods]
-    return [
-        row
-        for method in ordered
-        for figure in FIGURES
-        if (method, figure) in columns
-        for row in draws.rows(method, figure, _reader(method, figure))
-    ]
+    pairs = [(method, key) for method in ordered for key in FIGURES if (method, key) in columns]
+    return _rows(records, pairs, lambda box, method, key: box.figures.get(method, {}).get(key), samples, seed)
 
 
 def paired_difference(
@@ -161,108 +152,62 @@ def paired_difference(
     Taken box by box where both were measured, and bootstrapped as the rows are: the interval is that of the difference,
     so 0 outside of it says more than two intervals that do not touch. NaN where no box has both.
     """
-    first, second = _reader(method, figure), _reader(baseline, figure)
 
-    def difference(box: Explained) -> float | None:
-        values = first(box), second(box)
-        return None if values[0] is None or values[1] is None else values[0] - values[1]
+    def difference(box: Explained, *_: str) -> float | None:
+        first, second = (box.figures.get(one, {}).get(figure) for one in (method, baseline))
+        return None if first is None or second is None else first - second
 
     name = f"{method} - {baseline}"
-    rows = _Resamples(records, samples, seed).rows(name, figure, difference)
+    rows = _rows(records, [(name, figure)], difference, samples, seed)
     return rows[0] if rows else ScoreRow(ALL, name, figure, math.nan, math.nan, math.nan, 0, 0)
 
 
-def write_scores(path: Path, rows: Sequence[ScoreRow]) -> None:
-    """Write the rows as csv, a column each field; what could not be measured is empty. Whole or not at all."""
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(ScoreRow))
-        for row in rows:
-            writer.writerow(_cell(value) for value in astuple(row))
+def _rows(
+    records: Sequence[ExplainedFilm],
+    columns: Sequence[tuple[str, str]],
+    value: Callable[[Explained, str, str], float | None],
+    samples: int,
+    seed: int,
+) -> list[ScoreRow]:
+    """Return for each (method, figure) of ``columns`` the row of all findings, and one for each that was measured.
+
+    ``value`` of a box, a method and a figure is None where it was not measured.
+    """
+    if not columns:
+        return []
+    films = np.array([i for i, record in enumerate(records) for _ in record.boxes])
+    boxes = [box for record in records for box in record.boxes]
+    values = np.array([[value(box, *column) for column in columns] for box in boxes], float)  # None becomes NaN
+    measured, findings = ~np.isnan(values), sorted({box.finding for box in boxes})
+    bears = np.array([[box.finding == name for box in boxes] for name in findings])
+
+    def means(times: Values) -> Values:
+        """The means of each column over findings, then of each finding: [1 + findings, columns]."""
+        counted = bears * times[films]
+        single = _mean(counted @ np.where(measured, values, 0), counted @ measured)
+        known = ~np.isnan(single)
+        return np.vstack([_mean(np.where(known, single, 0).sum(0), known.sum(0)), single])
+
+    once, patients = means(np.ones(len(records))), np.array([record.patient for record in records])
+    drawn = bootstrap(means, patients.tolist(), samples, seed)
+    rows = []
+    for column, (method, figure) in enumerate(columns):
+        for i, (name, of_finding) in enumerate(zip((ALL, *findings), (bears.any(0), *bears), strict=True)):
+            here = np.flatnonzero(of_finding & measured[:, column])
+            if here.size:
+                count = len(set(patients[films[here]]))
+                interval = _interval(drawn[:, i, column], count)
+                rows.append(ScoreRow(name, method, figure, float(once[i, column]), *interval, len(here), count))
+    return rows
 
 
-def print_scores(rows: Sequence[ScoreRow], console: Console) -> None:
-    """Print two tables: the mean over findings of every figure with its interval, and the hit rate of each finding."""
-    if not rows:
-        console.print("No map could be scored.")
-        return
-    console.print(_means_table(rows))
-    if any(row.figure == "hit" for row in rows):
-        _print_hits(rows, console)
-
-
-def print_differences(rows: Sequence[ScoreRow], console: Console) -> None:
-    """Print by how much each method exceeds each baseline: rows of ``paired_difference``."""
-    measured = [row for row in rows if row.boxes]
-    if not measured:
-        return
-    columns = list(dict.fromkeys((row.method.split(" - ")[1], row.figure) for row in measured))
-    cells = {(*row.method.split(" - "), row.figure): row for row in measured}
-    headings = [Column(f"{figure}\nover {baseline}", justify="right") for baseline, figure in columns]
-    table = Table("method", *headings, title="Paired differences, mean over findings")
-    for method in dict.fromkeys(method for method, *_ in cells):
-        table.add_row(method, *(_signed(cells.get((method, *column))) for column in columns))
-    console.print(table)
-
-
-class _Resamples:
-    """The patients of some records, drawn again and again with replacement."""
-
-    def __init__(self, records: Sequence[ExplainedFilm], samples: int, seed: int) -> None:
-        self.records = records
-        self.index = {name: i for i, name in enumerate(sorted({record.patient for record in records}))}
-        patients = max(len(self.index), 1)
-        # [samples, patients]: how often each patient was drawn
-        self.times = np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), samples)
-
-    def rows(self, method: str, figure: str, value: Callable[[Explained], float | None]) -> list[ScoreRow]:
-        """Return the row of all findings and those of each, none where ``value`` is None for every box."""
-        measured: dict[str, list[tuple[int, float]]] = {}
-        for record in self.records:
-            for box in record.boxes:
-                if (number := value(box)) is not None:
-                    measured.setdefault(box.finding, []).append((self.index[record.patient], number))
-        if not measured:
-            return []
-        findings = sorted(measured)
-        values = [float(np.mean([number for _, number in measured[name]])) for name in findings]
-        resampled = np.stack([self._means(measured[name]) for name in findings])  # [findings, samples]
-        present = ~np.isnan(resampled)
-        over_findings = _mean(np.where(present, resampled, 0).sum(0), present.sum(0))
-        every = [pair for pairs in measured.values() for pair in pairs]
-        return [
-            _row(ALL, method, figure, float(np.mean(values)), over_findings, every),
-            *(
-                _row(name, method, figure, own, means, measured[name])
-                for name, own, means in zip(findings, values, resampled, strict=True)
-            ),
-        ]
-
-    def _means(self, measured: Sequence[tuple[int, float]]) -> NDArray[np.float64]:
-        """Return the mean over boxes in each resample, NaN where none of them was drawn."""
-        patients, numbers = (np.asarray(column) for column in zip(*measured, strict=True))
-        count = np.bincount(patients, minlength=len(self.index))
-        total = np.bincount(patients, weights=numbers, minlength=len(self.index))
-        return _mean(self.times @ total, self.times @ count)
-
-
-def _reader(method: str, figure: str) -> Callable[[Explained], float | None]:
-    nothing: Mapping[str, float] = {}
-    return lambda box: box.figures.get(method, nothing).get(figure)
-
-
-def _row(
-    finding: str,
-    method: str,
-    figure: str,
-    value: float,
-    resampled: NDArray[np.float64],
-    measured: Sequence[tuple[int, float]],
-) -> ScoreRow:
-    patients = len({patient for patient, _ in measured})
-    known = resampled[~np.isnan(resampled)]
-    low, high = np.percentile(known, (2.5, 97.5)) if patients > 1 and len(known) else (math.nan, math.nan)
-    return ScoreRow(finding, method, figure, value, float(low), float(high), len(measured), patients)
+def _interval(drawn: Values, patients: int) -> tuple[float, float]:
+    """Return the 2.5 and 97.5 % quantile of resamples; NaN of one patient."""
+    known = drawn[~np.isnan(drawn)]
+    if patients < 2 or not known.size:
+        return math.nan, math.nan
+    low, high = np.percentile(known, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def _mean(total: NDArray[Any], count: NDArray[Any]) -> NDArray[np.float64]:
@@ -277,50 +222,3 @@ def _smooth_noise(rng: np.random.Generator) -> NDArray[np.float32]:
     noise = np.fft.ifft2(np.fft.fft2(rng.random((_NOISE_CELLS, _NOISE_CELLS))) * np.outer(along, along)).real
     scaled: NDArray[np.float64] = (noise - noise.min()) / np.ptp(noise)
     return scaled.astype(np.float32)
-
-
-def _cell(value: str | float) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4f}"
-    return str(value)
-
-
-def _means_table(rows: Sequence[ScoreRow]) -> Table:
-    means = {(row.method, row.figure): row for row in rows if row.finding == ALL}
-    figures = [figure for figure in FIGURES if any(figure == seen for _, seen in means)]
-    headings = [_right(f"{figure} {FIGURES[figure]}") for figure in figures]
-    table = Table(Column("method", no_wrap=True), *headings, title="Maps: mean over findings, and its 95 % interval")
-    for method in dict.fromkeys(method for method, _ in means):
-        if method == next((m for m, _ in means if m in BASELINES), None):
-            table.add_section()
-        table.add_row(method, *(_with_interval(means.get((method, figure))) for figure in figures))
-    table.caption = "bootstrap over patients; ↑ high is good, ↓ low is; below the line: baselines"
-    return table
-
-
-def _print_hits(rows: Sequence[ScoreRow], console: Console) -> None:
-    """Print a line a method and a numbered column a finding; its name stands below, too long to stand above."""
-    hits = {(row.finding, row.method): row for row in rows if row.figure == "hit" and row.finding != ALL}
-    findings = sorted({finding for finding, _ in hits})
-    table = Table("method", *(_right(str(n)) for n in range(1, len(findings) + 1)), title="Hit rate of each finding")
-    for method in dict.fromkeys(method for _, method in hits):
-        own = [hits.get((finding, method)) for finding in findings]
-        table.add_row(method, *(f"{row.value:.2f}" if row is not None else "–" for row in own))
-    console.print(table)
-    for n, finding in enumerate(findings, start=1):
-        boxes = max(row.boxes for (name, _), row in hits.items() if name == finding)
-        console.print(f"  {n}  {finding.replace('_', ' ')}: {boxes} boxes", highlight=False)
-
-
-def _signed(row: ScoreRow | None) -> str:
-    return "–" if row is None else f"{row.value:+.2f}  {row.low:+.2f} {row.high:+.2f}"
-
-
-def _with_interval(row: ScoreRow | None) -> str:
-    if row is None:
-        return "–"
-    return f"{row.value:.2f}" if math.isnan(row.low) else f"{row.value:.2f}  {row.low:.2f}–{row.high:.2f}"
-
-
-def _right(heading: str) -> Column:
-    return Column(heading, justify="right", overflow="fold")  # nothing is cut off on a narrow terminal

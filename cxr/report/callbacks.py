@@ -21,7 +21,7 @@ from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.learn.tensorboard import show_pictures
 from cxr.report.epochs import read_epochs
-from cxr.report.figures import Marks, epoch_curves, film_picture
+from cxr.report.figures import Marks, epoch_curves, film_picture, marks_of
 from cxr.report.run_page import FilmCard, run_page
 from cxr.report.words import words
 
@@ -173,15 +173,10 @@ def _marks(
     findings: FindingVocabulary, target: dict[str, Tensor], detection: dict[str, Tensor], threshold: float
 ) -> tuple[Marks, Marks]:
     """True and detected boxes in the pixels of the network's image; both come in original pixels."""
-    scale = target["scale"].repeat(2).cpu()
-    keep = detection["scores"] >= threshold
-
-    def named(boxes: Tensor, labels: Tensor, scores: Tensor | None = None) -> Marks:
-        shown = None if scores is None else scores.cpu().float().numpy()
-        return Marks((boxes.cpu().float() * scale).numpy(), [findings.name(int(i)) for i in labels], shown)
-
-    truth = named(target["original_boxes"], target["original_labels"])
-    return truth, named(detection["boxes"][keep], detection["labels"][keep], detection["scores"][keep])
+    scale, keep = target["scale"].cpu().numpy(), detection["scores"] >= threshold
+    boxes, labels, scores = (detection[key][keep].float().cpu().numpy() for key in ("boxes", "labels", "scores"))
+    marked, names = target["original_boxes"].float().cpu().numpy(), target["original_labels"].tolist()
+    return marks_of(findings, marked, names, scale), marks_of(findings, boxes, labels, scale, scores)
 
 
 def _describe(card: Mapping[str, Any]) -> str:

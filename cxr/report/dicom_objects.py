@@ -123,7 +123,6 @@ def presentation_state(
         )
         for order, name in enumerate(dict.fromkeys(marks.findings), start=1)
     }
-    scores = np.zeros(0, np.float32) if marks.scores is None else marks.scores
     drawn = [
         hd.pr.GraphicAnnotation(
             [source],
@@ -131,7 +130,7 @@ def presentation_state(
             graphic_objects=[hd.pr.GraphicObject("POLYLINE", polyline(source, box), "PIXEL")],
             text_objects=[_caption(source, box, f"{name.replace('_', ' ')} {score:.2f}")],
         )
-        for box, name, score in zip(marks.boxes, marks.findings, scores, strict=True)
+        for box, name, score in marks.detections()
     ]
     # MONOCHROME1 is not looked at under a presentation state: its presentation LUT inverts (PS3.3 C.11.6.1.2)
     inverse = source.PhotometricInterpretation == "MONOCHROME1"

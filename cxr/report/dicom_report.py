@@ -45,10 +45,9 @@ def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm:
         measurements=[_certainty(sure)],
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
     )
-    scores = np.zeros(0, np.float32) if marks.scores is None else marks.scores
     regions = [
-        _region(source, number, box, name, float(score), identification)
-        for number, (box, name, score) in enumerate(zip(marks.boxes, marks.findings, scores, strict=True), start=1)
+        _region(source, number, box, name, score, identification)
+        for number, (box, name, score) in enumerate(marks.detections(), start=1)
     ]
     private = any(finding_code(name).scheme_designator == PRIVATE_SCHEME for name in marks.findings)
     return _report(source, [whole, *regions], private, algorithm, _PLAIN_X_RAY_OF_CHEST)
@@ -75,8 +74,8 @@ def refusal_report(source: Dataset, reason: Reason, algorithm: Algorithm) -> hd.
     return _report(source, [group], True, algorithm, procedure)
 
 
-def _identification(algorithm: Algorithm, *said: str) -> hd.sr.AlgorithmIdentification:
-    parameters = [*algorithm.parameters(), *said]
+def _identification(algorithm: Algorithm, *more: str) -> hd.sr.AlgorithmIdentification:
+    parameters = [*algorithm.parameters(), *more]
     return hd.sr.AlgorithmIdentification(MAKER, algorithm.version, parameters=parameters, manufacturer=MAKER)
 
 

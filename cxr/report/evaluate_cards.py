@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.prediction import six_digits
-from cxr.findings import FindingVocabulary
 from cxr.measure.evaluation import Evaluation
 from cxr.measure.mistakes import Alarm, Miss
 from cxr.measure.results import FilmResult
-from cxr.report.figures import Marks, film_picture
+from cxr.report.figures import film_picture, marks_of
 from cxr.report.page import Card, Chip, finding_chip
 from cxr.report.words import words
 
@@ -32,11 +31,8 @@ class Worst:
 def worst_films(evaluation: Evaluation, films: RadiographDataset, of: str, language: str) -> list[Worst]:
     """Return the least found boxes, the surest false alarms and the abnormal films that were put aside.
 
-    Args:
-        evaluation: of one checkpoint.
-        films: of its results, in the same order.
-        of: ends a heading, to say whose mistakes they are where there are two checkpoints.
-        language: of the words, ``en`` or ``zh``.
+    ``films`` are those of the evaluation's results, in the same order; ``of`` ends a heading, to say whose mistakes
+    they are where there are two checkpoints.
     """
     say = words(language)["evaluate"]
     aside = 0 if evaluation.screening is None else len(evaluation.screening.wrongly_cleared)
@@ -96,23 +92,9 @@ class _Cards:
         """A film with some of its true boxes and detections, by index, and words for them."""
         result, findings = self.evaluation.results[film], self.evaluation.findings
         image, target = self.films[film]
-        marks = _marks(result, truth, detections, target["scale"].numpy(), findings)
-        picture = film_picture(image[0].numpy(), *marks, findings, _PICTURE, self.language)
+        scale = target["scale"].numpy()
+        marked = marks_of(findings, result.truth_boxes[truth], result.truth_labels[truth], scale)
+        chosen = result.boxes[detections], result.labels[detections], scale, result.scores[detections]
+        detected = marks_of(findings, *chosen)
+        picture = film_picture(image[0].numpy(), marked, detected, findings, _PICTURE, self.language)
         return Card(result.study, picture, chips, "" if len(result.truth_labels) else self.say["none_marked"])
-
-
-def _marks(
-    result: FilmResult,
-    truth: NDArray[np.int64],
-    detections: NDArray[np.int64],
-    scale: NDArray[np.float32],
-    findings: FindingVocabulary,
-) -> tuple[Marks, Marks]:
-    """The chosen boxes in the pixels of the network's image."""
-    factor = np.tile(scale, 2)
-    true_names = [findings.name(int(label)) for label in result.truth_labels[truth]]
-    names = [findings.name(int(label)) for label in result.labels[detections]]
-    return (
-        Marks(result.truth_boxes[truth] * factor, true_names),
-        Marks(result.boxes[detections] * factor, names, result.scores[detections]),
-    )

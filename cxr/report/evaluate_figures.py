@@ -5,28 +5,27 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from cxr.fonts import figure_font
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Values, clopper_pearson
-from cxr.palette import GROUND, INK, QUIET, colour
+from cxr.palette import INK, QUIET, colour
+from cxr.report.plots import ACCENT, DARK, panels
 from cxr.report.words import words
 
 Evaluations = Mapping[str, Evaluation]
 """Checkpoint by the letter it is called on the page, one or two of them."""
 
-_INKS = ("#4cc9f0", "#ffd166")  # of the first and the second checkpoint
+_INKS = (ACCENT, "#ffd166")  # of the first and the second checkpoint
 _Line = Literal["solid"] | tuple[float, tuple[float, ...]]
 _LINES: tuple[_Line, _Line] = ("solid", (0, (4, 2)))
-_DPI = 110
 _LEAST = 1 / 32  # false positives a film: what lies left of it is drawn there, the axis being logarithmic
 
 
+@rc_context(DARK)
 def evaluation_figures(folder: Path, evaluations: Evaluations, language: str = "en") -> dict[str, Path]:
     """Draw every figure into ``folder``, its words in ``language``; return its path by name, in the order of a page."""
     folder.mkdir(exist_ok=True)
@@ -41,51 +40,41 @@ def evaluation_figures(folder: Path, evaluations: Evaluations, language: str = "
     paths = {}
     for name, figure in draw.items():
         paths[name] = folder / f"{name}.png"
-        figure(evaluations, language).savefig(paths[name], dpi=_DPI, pil_kwargs={"compress_level": 6})
+        figure(evaluations, language).savefig(paths[name], pil_kwargs={"compress_level": 6})
     return paths
 
 
 def froc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against false positives a film: all findings with the rates marked, and each finding."""
-    say = words(language)["evaluate"]["axes"]
-    figure, (pooled, single) = _figure(2)
-    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
-        measured = evaluation.per_finding[POOLED]
-        _steps(pooled, measured.curve.false_positives, measured.curve.sensitivity, ink, _called(name, evaluations, say))
-        for rate, point in zip(FP_RATES, measured.points, strict=True):
+    figure, (pooled, single) = _curves(
+        evaluations, language, lambda measured: (measured.curve.false_positives, measured.curve.sensitivity)
+    )
+    for evaluation, ink in zip(evaluations.values(), _INKS, strict=False):
+        for rate, point in zip(FP_RATES, evaluation.per_finding[POOLED].points, strict=True):
             pooled.plot([rate] * 2, [point.low, point.high], color=ink, linewidth=3, alpha=0.45)
             pooled.plot([rate], [point.sensitivity], "o", color=ink, markersize=6)
-    _each_finding(
-        single, evaluations, language, lambda measured: (measured.curve.false_positives, measured.curve.sensitivity)
-    )
-    for axes, title in ((pooled, say["pooled"]), (single, say["each_dashed" if len(evaluations) > 1 else "each"])):
+    say = words(language)["evaluate"]["axes"]
+    for axes in (pooled, single):
         axes.set_xscale("log", base=2)
         axes.set(xlim=(_LEAST, 2 * FP_RATES[-1]), xlabel=say["false_positives"], ylabel=say["sensitivity"])
         axes.set_xticks(FP_RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.minorticks_off()
-        _dress(axes, title)
     return figure
 
 
 def precision_recall_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Precision against recall of the boxes: all findings together, and each finding."""
+    figure, places = _curves(evaluations, language, lambda measured: measured.precision_recall)
     say = words(language)["evaluate"]["axes"]
-    figure, (pooled, single) = _figure(2)
-    for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
-        recall, precision = evaluation.per_finding[POOLED].precision_recall
-        _steps(pooled, recall, precision, ink, _called(name, evaluations, say))
-    _each_finding(single, evaluations, language, lambda measured: measured.precision_recall)
-    for axes, title in ((pooled, say["pooled"]), (single, say["each_dashed" if len(evaluations) > 1 else "each"])):
+    for axes in places:
         axes.set(xlim=(-0.02, 1.02), xlabel=say["recall"], ylabel=say["precision"])
-        _dress(axes, title)
     return figure
 
 
 def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity against 1 - specificity of "this film is abnormal", with the operating point where there is one."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    figure, axes = _square()
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         roc, area = evaluation.roc, evaluation.per_finding[POOLED].auc.value
         label = say["area"].format(name=_called(name, evaluations, say), area=f"{area:.3f}")
@@ -93,8 +82,7 @@ def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
         if evaluation.screening is not None:
             sensitivity, specificity = (evaluation.screening.figures[k].value for k in ("sensitivity", "specificity"))
             axes.plot([1 - specificity], [sensitivity], "D", color=ink, markersize=9, markeredgecolor=INK)
-    axes.set(xlim=(-0.02, 1.02), xlabel=say["false_positive_rate"], aspect="equal")
-    axes.set(ylabel=say["film_sensitivity"])
+    axes.set(xlabel=say["false_positive_rate"], ylabel=say["film_sensitivity"])
     _dress(axes, say["roc"])
     return figure
 
@@ -102,8 +90,7 @@ def roc_figure(evaluations: Evaluations, language: str = "en") -> Figure:
 def reliability_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Share of abnormal films against their score, in bins of equally many films, with intervals."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    figure, axes = _square()
     for (name, evaluation), ink in zip(evaluations.items(), _INKS, strict=False):
         bins = evaluation.calibration.bins
         ece = f"{evaluation.calibration.ece.value:.3f}"
@@ -111,8 +98,7 @@ def reliability_figure(evaluations: Evaluations, language: str = "en") -> Figure
         axes.plot([b.score for b in bins], [b.positive.value for b in bins], "o-", color=ink, label=label)
         for b in bins:
             axes.plot([b.score] * 2, [b.positive.low, b.positive.high], color=ink, linewidth=3, alpha=0.35)
-    axes.set(xlim=(-0.02, 1.02), xlabel=say["mean_score"], aspect="equal")
-    axes.set(ylabel=say["abnormal_share"])
+    axes.set(xlabel=say["mean_score"], ylabel=say["abnormal_share"])
     _dress(axes, say["reliability"])
     return figure
 
@@ -122,7 +108,7 @@ def confusion_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     say = words(language)["evaluate"]["axes"]
     names = next(iter(evaluations.values())).names
     side = 2.6 + 0.62 * len(names)
-    figure, places = _figure(len(evaluations), size=(side + 1.4, side))
+    figure, places = _beside(len(evaluations), size=(side + 1.4, side))
     for place, (name, evaluation) in zip(places, evaluations.items(), strict=True):
         labels = [evaluation.findings.label(finding, language) for finding in names]
         counts = evaluation.confusion
@@ -146,7 +132,7 @@ def confusion_figure(evaluations: Evaluations, language: str = "en") -> Figure:
 def sizes_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     """Sensitivity by size of the true box."""
     say = words(language)["evaluate"]["axes"]
-    figure, (axes,) = _figure(1)
+    figure, (axes,) = _beside(1)
     strata = next(iter(evaluations.values())).sizes
     width = 0.7 / len(evaluations)
     for i, (evaluation, ink) in enumerate(zip(evaluations.values(), _INKS, strict=False)):
@@ -164,33 +150,42 @@ def sizes_figure(evaluations: Evaluations, language: str = "en") -> Figure:
     return figure
 
 
-def _each_finding(
-    axes: Axes,
-    evaluations: Evaluations,
-    language: str,
-    curve: Callable[[FindingFigures], tuple[Values, Values]],
-) -> None:
-    """Draw a curve for each finding that is marked on any film, the second checkpoint's dashed."""
-    for evaluation, line in zip(evaluations.values(), _LINES, strict=False):
+def _curves(
+    evaluations: Evaluations, language: str, curve: Callable[[FindingFigures], tuple[Values, Values]]
+) -> tuple[Figure, list[Axes]]:
+    """Draw a curve of all findings of each checkpoint, and beside it one of each finding that any film has.
+
+    The second checkpoint's findings are dashed.
+    """
+    say = words(language)["evaluate"]["axes"]
+    figure, (pooled, single) = _beside(2)
+    for (name, evaluation), ink, line in zip(evaluations.items(), _INKS, _LINES, strict=False):
+        _steps(pooled, curve(evaluation.per_finding[POOLED]), ink, _called(name, evaluations, say))
         for finding in evaluation.names:
             measured = evaluation.per_finding[finding]
             if measured.boxes:
-                x, y = curve(measured)
                 label = f"{evaluation.findings.label(finding, language)} ({measured.boxes})" if line == "solid" else ""
-                _steps(axes, x, y, colour(evaluation.findings, finding), label, line)
+                _steps(single, curve(measured), colour(evaluation.findings, finding), label, line)
+    _dress(pooled, say["pooled"])
+    _dress(single, say["each_dashed" if len(evaluations) > 1 else "each"])
+    return figure, [pooled, single]
 
 
-def _figure(panels: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure, list[Axes]]:
-    """A dark figure with ``panels`` side by side, each of ``size`` inches."""
-    layout = ConstrainedLayoutEngine(wspace=0.06)
-    figure = Figure(figsize=(size[0] * panels, size[1]), facecolor=GROUND, layout=layout)
-    FigureCanvasAgg(figure)
-    return figure, list(np.atleast_1d(figure.subplots(1, panels)))
+def _square() -> tuple[Figure, Axes]:
+    """A figure of shares against shares, with its diagonal."""
+    figure, (axes,) = _beside(1)
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    axes.set(xlim=(-0.02, 1.02), aspect="equal")
+    return figure, axes
 
 
-def _steps(axes: Axes, x: Values, y: Values, ink: str, label: str, line: _Line = "solid") -> None:
+def _beside(count: int, size: tuple[float, float] = (5.4, 4.6)) -> tuple[Figure, list[Axes]]:
+    return panels(1, count, size, wspace=0.06)
+
+
+def _steps(axes: Axes, curve: tuple[Values, Values], ink: str, label: str, line: _Line = "solid") -> None:
     """Draw a curve that holds its value until the next threshold."""
-    axes.plot(x, y, color=ink, linewidth=1.8, linestyle=line, label=label or None, drawstyle="steps-post")
+    axes.plot(*curve, color=ink, linewidth=1.8, linestyle=line, label=label or None, drawstyle="steps-post")
 
 
 def _called(name: str, evaluations: Evaluations, say: Mapping[str, str]) -> str:
@@ -198,17 +193,7 @@ def _called(name: str, evaluations: Evaluations, say: Mapping[str, str]) -> str:
 
 
 def _dress(axes: Axes, title: str) -> None:
-    """Title, grid, legend and letters, on the dark ground."""
-    axes.set(ylim=(-0.02, 1.02), facecolor=GROUND)
-    axes.set_title(title, color=INK, fontsize=11, fontproperties=figure_font())
-    axes.tick_params(colors=INK, length=0)
-    axes.grid(color="#2c3136")
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label):
-        label.set_fontproperties(figure_font())
-        label.set_color(INK)
+    """Add the title and, where curves have names, the legend; the y axis goes from 0 to 1."""
+    axes.set(ylim=(-0.02, 1.02), title=title)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(
-            loc="best", frameon=True, facecolor="#1c2024", edgecolor="#33393f", labelcolor=INK, prop=figure_font()
-        )
+        axes.legend(loc="best", frameon=True, facecolor="#1c2024", edgecolor="#33393f")

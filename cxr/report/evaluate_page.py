@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,19 @@ from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
-from cxr.report.evaluate_tables import Evaluations, estimates_of, screening_label, shown, verdict
-from cxr.report.page import Row, finding_row, only_detected_in_words, write_page
+from cxr.report.evaluate_tables import (
+    Evaluations,
+    alarms_of,
+    estimates_of,
+    screening_label,
+    sensitivities_of,
+    shown,
+    verdict,
+)
+from cxr.report.page import NotShown, Row, finding_row, only_detected_in_words, write_page
 from cxr.report.words import words
 
 _FIGURES = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")  # columns of the table of findings, in its order
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A line for each film that is in no figure: it could not be read, or the detector's answer is not finite."""
-
-    unreadable: Sequence[str] = ()
-    failed: Sequence[str] = ()
 
 
 def evaluate_page(
@@ -35,20 +34,15 @@ def evaluate_page(
     films: RadiographDataset,
     about: Mapping[str, str],
     warnings: Sequence[str],
-    left_out: LeftOut,
+    not_shown: NotShown,
     language: str = "en",
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
-    Args:
-        folder: of the run.
-        evaluations: one or two, by the letter of their checkpoint.
-        differences: of the second over the first, by the names of ``compare``; may be empty.
-        films: of the results, in the same order.
-        about: what the models and the data were, heading → text.
-        warnings: what has to be known before any figure is believed.
-        left_out: the films without figures, which are named by pseudonyms and numbers.
-        language: of the page, ``en`` or ``zh``.
+    ``evaluations`` are one or two, by the letter of their checkpoint, of ``films`` in the order of their results;
+    ``differences`` are those of the second over the first, by the names of ``compare``, and may be empty. ``about``
+    says what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is
+    believed. ``language`` is ``en`` or ``zh``.
     """
     say = words(language)["evaluate"]
     plots = evaluation_figures(folder / "figures", evaluations, language)
@@ -68,7 +62,7 @@ def evaluate_page(
         working_rate=f"{WORKING_RATE:g}",
         about=about,
         warnings=warnings,
-        left_out=left_out,
+        not_shown=not_shown,
     )
 
 
@@ -105,12 +99,10 @@ def _finding_rows(evaluation: Evaluation, language: str) -> Iterator[Row]:
 def _froc_rows(evaluation: Evaluation) -> Iterator[Row]:
     """The pooled FROC: sensitivity with its interval, the threshold behind it, and alarms on normal films."""
     pooled = evaluation.per_finding[POOLED]
-    for rate, point in zip(FP_RATES, pooled.points, strict=True):
-        at = pooled.curve.thresholds.tolist().index(point.threshold)
-        sensitivity = Estimate(point.sensitivity, point.low, point.high, pooled.boxes)
-        alarms = Estimate(float(pooled.curve.normal_false_positives[at]), math.nan, math.nan, evaluation.normal)
-        cells = [_cell(sensitivity), f"{point.threshold:.4f}", f"{point.false_positives:.3f}", shown(alarms)]
-        yield Row(f"{rate:g}", cells)
+    measured = zip(FP_RATES, pooled.points, sensitivities_of(pooled), alarms_of(pooled), strict=True)
+    for rate, point, sensitivity, alarms in measured:
+        normal = shown(Estimate(alarms, math.nan, math.nan, evaluation.normal))
+        yield Row(f"{rate:g}", [_cell(sensitivity), f"{point.threshold:.4f}", f"{point.false_positives:.3f}", normal])
 
 
 def _image_rows(evaluation: Evaluation, say: Mapping[str, Any]) -> Iterator[Row]:

@@ -27,9 +27,19 @@ _FIGURES = ("ap40", "ap50", "ap", "recall", "sensitivity@1fp", "auc")
 
 def estimates_of(figures: FindingFigures) -> dict[str, Estimate]:
     """Return the figures of a finding that a table shows, by name."""
-    point = figures.points[FP_RATES.index(1)]
-    sensitivity = Estimate(point.sensitivity, point.low, point.high, figures.boxes)
+    sensitivity = sensitivities_of(figures)[FP_RATES.index(1)]
     return {**figures.precision, "recall": figures.recall, "sensitivity@1fp": sensitivity, "auc": figures.auc}
+
+
+def sensitivities_of(figures: FindingFigures) -> list[Estimate]:
+    """Return the sensitivity of a finding at each of ``FP_RATES``."""
+    return [Estimate(point.sensitivity, point.low, point.high, figures.boxes) for point in figures.points]
+
+
+def alarms_of(figures: FindingFigures) -> list[float]:
+    """Return the false positives a normal film of a finding at each of ``FP_RATES``."""
+    places = [figures.curve.thresholds.tolist().index(point.threshold) for point in figures.points]
+    return [float(figures.curve.normal_false_positives[place]) for place in places]
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,9 @@ def write_tables(
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
-    Args:
-        folder: of the run.
-        evaluations: by the letter of their checkpoint.
-        differences: of the second checkpoint over the first, by name; may be empty.
-        origins: of each checkpoint's operating point, by its letter.
-        films: how many were evaluated, and a line for each that failed or could not be read.
+    ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``differences`` of the
+    second checkpoint over the first, by name, may be empty. ``films`` says how many were evaluated, and has a line for
+    each that failed or could not be read.
     """
     metrics = {
         name: {**_metrics(evaluation), "these_films": origins[name].seen.as_dict()}
@@ -100,12 +107,9 @@ def print_evaluations(evaluations: Evaluations, console: Console) -> None:
         table.caption = "at 1 FP: sensitivity at 1 false positive a film · AUC: of the whole film · 95 % intervals\n"
         table.caption += only_detected_in_words(evaluation.only_detected, evaluation.findings)
         console.print(table)
-        points = evaluation.per_finding[POOLED].points
-        console.print(
-            "sensitivity at false positives a film: "
-            + "  ".join(f"{rate:g}: {_number(p.sensitivity)}" for rate, p in zip(FP_RATES, points, strict=True)),
-            highlight=False,
-        )
+        pooled = evaluation.per_finding[POOLED]
+        at = (f"{rate:g}: {_number(p.sensitivity)}" for rate, p in zip(FP_RATES, pooled.points, strict=True))
+        console.print("sensitivity at false positives a film:", "  ".join(at), highlight=False)
         if evaluation.screening is not None:
             console.print(_screening_table(evaluation))
 
@@ -190,14 +194,13 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
 def _froc_rows(evaluations: Evaluations) -> Iterable[dict[str, Any]]:
     for name, evaluation in evaluations.items():
         for finding, figures in evaluation.per_finding.items():
-            for rate, point in zip(FP_RATES, figures.points, strict=True):
-                at = figures.curve.thresholds.tolist().index(point.threshold)
+            for rate, point, alarms in zip(FP_RATES, figures.points, alarms_of(figures), strict=True):
                 yield {
                     "checkpoint": name,
                     "finding": finding,
                     "rate": rate,
                     "false_positives_per_film": point.false_positives,
-                    "false_positives_per_normal_film": float(figures.curve.normal_false_positives[at]),
+                    "false_positives_per_normal_film": alarms,
                     "sensitivity": point.sensitivity,
                     "low": point.low,
                     "high": point.high,

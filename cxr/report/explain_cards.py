@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm
+from cxr.explain.record import Box, Explained, ExplainedFilm, read_picture
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.palette import colour
-from cxr.report.explain_figures import HEAT, LEVELS, cautions, outcome_words, overlay
 from cxr.report.methods import method_text
+from cxr.report.overlays import HEAT, LEVELS, cautions, outcome_words, overlay
 from cxr.report.page import Chip, finding_chip
 from cxr.report.words import words
 
@@ -40,7 +40,8 @@ def film_card(
     index: int, folder: Path, record: ExplainedFilm, methods: Sequence[str], findings: FindingVocabulary, language: str
 ) -> dict[str, Any]:
     """Return a film with its boxes, the map of each method for each explained box, and what became of its findings."""
-    say = words(language)
+    say, film = words(language), read_picture(folder)
+    film.thumbnail((_FILM_SIDE, _FILM_SIDE), Image.Resampling.LANCZOS)
     unmarked = say["normal" if record.truth_known else "unmarked"]
     return {
         "index": index,
@@ -49,7 +50,7 @@ def film_card(
         "pairs": json.dumps(pairs(record)),
         "width": record.width,
         "height": record.height,
-        "picture": _film(folder),
+        "picture": film,
         "maps": [
             _map(folder, record, b, method, b == 0 and method == methods[0], language)
             for b in range(len(record.boxes))
@@ -133,10 +134,3 @@ def _shape(kind: str, number: int | None, box: Box, label: str, ink: str, record
 
 def _one_decimal(**attributes: float) -> dict[str, str]:
     return {name: f"{value:.1f}" for name, value in attributes.items()}
-
-
-def _film(folder: Path) -> Image.Image:
-    with Image.open(folder / PICTURE) as picture:
-        film = picture.convert("L")
-    film.thumbnail((_FILM_SIDE, _FILM_SIDE), Image.Resampling.LANCZOS)
-    return film

@@ -1,4 +1,4 @@
-"""Pictures of explained films: one a film and method, one page a method with every category, and how good maps are."""
+"""Pictures of explained films: one for each film and method, and a page for each method with every category."""
 
 import math
 import textwrap
@@ -8,95 +8,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
-from matplotlib import cm, colormaps, colors
+from matplotlib import cm, colors, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
 
-from cxr.explain.record import PICTURE, Box, Explained, ExplainedFilm, read_records
-from cxr.explain.scores import ALL, BASELINES, ScoreRow
+from cxr.explain.record import Box, Explained, ExplainedFilm, read_picture, read_records
 from cxr.findings import NORMAL, FindingVocabulary
-from cxr.fonts import figure_font
-from cxr.palette import GROUND, INK, QUIET, colour
+from cxr.palette import INK, QUIET, colour, laid_over
 from cxr.report.figures import Marks, film_picture
-from cxr.report.methods import in_order, method_text
+from cxr.report.methods import method_text
+from cxr.report.overlays import cautions, outcome_words, overlay
+from cxr.report.plots import DARK, DPI
 from cxr.report.words import words
 
 # Told apart without colour: what a reader marked is solid, what the detector named dashed, what it held back dotted.
 _Style = Literal["solid"] | tuple[float, tuple[float, ...]]
 SOLID: _Style = "solid"
 DASHES: dict[str, _Style] = {"hit": (0, (5, 3)), "false alarm": (0, (5, 3)), "suppressed": (0, (1, 2))}
-_WIDTH, _DPI = 3.1, 110  # of a film in a picture, inches, and pixels an inch
-LEVELS = 64  # of colour and opacity in an overlay of the page
+_WIDTH = 3.1  # inches, of a film in a picture
 
 
-def _heat() -> colors.ListedColormap:
-    """Return the page's colours: inferno whose opacity is the value itself, clear where there is no evidence."""
-    table = colormaps["inferno"](np.linspace(0, 1, LEVELS))
-    table[:, 3] = np.linspace(0, 1, LEVELS)
-    return colors.ListedColormap(table, name="heat")
-
-
-HEAT = _heat()
-
-
-def overlay(path: Path, longest: int) -> NDArray[np.uint8] | None:
-    """Return a written map [h, w] as uint8 (255 = 1.0), at most ``longest`` pixels a side; None if it is all zero.
-
-    A pixel that stands for several holds their maximum: the peaks of a fine-grained map would sink in their mean.
-    """
-    with Image.open(path) as grey:
-        heat = np.asarray(grey)
-    if not heat.any():
-        return None
-    sides = heat.shape
-    for axis, size in enumerate(sides):
-        kept = max(1, min(size, size * longest // max(sides)))
-        heat = np.maximum.reduceat(heat, np.arange(kept) * size // kept, axis)
-    return heat
-
-
-def laid_over(film: NDArray[np.uint8], heat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a film [H, W] with a map [h, w] (255 = 1.0) of the same field over it, RGB [H, W, 3].
-
-    A pixel is a mixture of the film (six tenths) and the map's colour in inferno, which is black where there is no
-    evidence, so the film can be seen through the map everywhere.
-    """
-    from pytorch_grad_cam.utils.image import show_cam_on_image  # imports torch: seconds that other figures do not need
-
-    grey = np.repeat(film[..., None].astype(np.float32) / 255, 3, axis=2)
-    mask = cv2.resize(heat.astype(np.float32) / 255, (film.shape[1], film.shape[0]), interpolation=cv2.INTER_LINEAR)
-    picture: NDArray[np.uint8] = show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6)
-    return picture
-
-
-def cautions(box: Explained, method: str, heat: NDArray[np.uint8] | None, say: Mapping[str, str]) -> list[str]:
-    """Return what must be known of a map to read it: that it is missing or zero (``heat`` is None), and its note.
-
-    A note that is a key of the fixed words (``blind``) is said in their language, any other as it is.
-    """
-    found = [] if heat is not None else [say["zero" if method in box.maps else "no_map"]]
-    notes = [say.get(box.notes[method], box.notes[method])] if method in box.notes else []
-    return list(dict.fromkeys(found + notes))
-
-
-def outcome_words(box: Explained, record: ExplainedFilm, say: Mapping[str, str]) -> str:
-    """Return what became of a box; a film without marks has no hits and no false alarms."""
-    if box.outcome == "suppressed":
-        return say["no_detection"]
-    if not record.truth_known:
-        return say["detected"]
-    return say["hit"] if box.outcome == "hit" else say["false_alarm"]
-
-
+@rc_context(DARK)
 def film_figure(
     folder: Path, record: ExplainedFilm, method: str, findings: FindingVocabulary, language: str = "en"
 ) -> Path:
@@ -108,7 +45,7 @@ def film_figure(
     panels = 2 + max(1, len(record.boxes))
     columns = min(panels, 4)
     figure, grid, bar = _sheet(math.ceil(panels / columns), columns, record.height / record.width)
-    film = _film(folder)
+    film = np.asarray(read_picture(folder))
     axes = [figure.add_subplot(grid[divmod(i, columns)]) for i in range(panels)]
     _draw_film(axes[0], film, record)
     _draw_film(axes[1], _with_marks(film, record, findings, language), record)
@@ -120,12 +57,10 @@ def film_figure(
         _draw_film(axes[2], film, record)
         _title(axes[2], method_text(method, language).name)
         _note(axes[2], say["nothing"])
-    _heading(figure, method, language)
-    _legend(figure, say)
-    _colour_bar(figure, bar, say["evidence"])
-    return _save(figure, folder / f"figure-{method}.png")
+    return _finished(figure, bar, folder / f"figure-{method}.png", method, language)
 
 
+@rc_context(DARK)
 def category_page(run: Path, method: str, findings: FindingVocabulary, language: str = "en") -> Path:
     """Draw one example a category, normal and each finding, under the maps of ``method``; return ``<method>.png``.
 
@@ -148,39 +83,8 @@ def category_page(run: Path, method: str, findings: FindingVocabulary, language:
         folder, record, box = example
         _draw_explained(place, folder, record, box, method, findings, language)
         detail = place.get_title() if name == NORMAL else f"{box.score:.2f} · {outcome_words(box, record, say)}"
-        _title(place, f"{heading}\n{detail}", "none" if name == NORMAL else colour(findings, name))
-    _heading(figure, method, language)
-    _legend(figure, say)
-    _colour_bar(figure, bar, say["evidence"])
-    return _save(figure, run / f"{method}.png")
-
-
-def score_plot(rows: Sequence[ScoreRow], path: Path, language: str = "en") -> Path:
-    """Plot hit rate and energy inside the box by method, means over findings with their 95 % intervals."""
-    say = words(language)
-    means = {(row.method, row.figure): row for row in rows if row.finding == ALL}
-    methods = in_order(method for method, _ in means)
-    spread = ConstrainedLayoutEngine(wspace=0.05)  # keeps 1.0 of one axis clear of 0.0 of the next
-    figure = Figure(figsize=(10, 1.6 + 0.34 * len(methods)), facecolor=GROUND, layout=spread)
-    FigureCanvasAgg(figure)
-    for axes, key in zip(figure.subplots(1, 2, sharey=True), ("hit", "energy"), strict=True):
-        for y, method in enumerate(methods):
-            row = means.get((method, key))
-            if row is None or math.isnan(row.value):
-                continue
-            ink = QUIET if method in BASELINES else "#4cc9f0"
-            axes.plot([row.low, row.high], [y, y], color=ink, linewidth=2.5, solid_capstyle="round")
-            axes.plot([row.value], [y], "o", color=ink, markersize=8)
-        _title(axes, say[f"fig_{key}"])
-        axes.set(xlim=(-0.02, 1.02), ylim=(len(methods) - 0.5, -0.5), facecolor=GROUND)
-        axes.set_yticks(range(len(methods)), [method_text(m, language).name for m in methods])
-        axes.tick_params(colors=INK, length=0)
-        axes.grid(axis="x", color="#2c3136")
-        axes.spines[:].set_visible(False)
-        for label in (*axes.get_yticklabels(), *axes.get_xticklabels()):
-            label.set_fontproperties(figure_font())
-    figure.supxlabel(f"{say['interval']} · {say['baselines']}", color=QUIET, fontsize=10, fontproperties=figure_font())
-    return _save(figure, path)
+        _title(place, f"{heading}\n{detail}", INK if name == NORMAL else colour(findings, name))
+    return _finished(figure, bar, run / f"{method}.png", method, language)
 
 
 def _example(
@@ -210,8 +114,7 @@ def _sheet(rows: int, columns: int, aspect: float) -> tuple[Figure, GridSpec, Su
     head, foot, gap, side = 1.3, 0.5, 0.8, 0.95  # inches: heading, legend, a title between rows, colour bar
     height = head + foot + rows * _WIDTH * aspect + (rows - 1) * gap
     whole = columns * _WIDTH + (columns - 1) * 0.12 + side + 0.15
-    figure = Figure(figsize=(whole, height), facecolor=GROUND)
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(whole, height))
     top, bottom, right = 1 - head / height, foot / height, 1 - side / whole
     grid = GridSpec(
         rows, columns, figure, left=0.15 / whole, right=right, top=top, bottom=bottom, wspace=0.12 / _WIDTH,
@@ -220,11 +123,6 @@ def _sheet(rows: int, columns: int, aspect: float) -> tuple[Figure, GridSpec, Su
     left = right + 0.18 / whole
     bar = GridSpec(1, 1, figure, left=left, right=left + 0.16 / whole, top=top, bottom=bottom)
     return figure, grid, bar[0]
-
-
-def _film(folder: Path) -> NDArray[np.uint8]:
-    with Image.open(folder / PICTURE) as picture:
-        return np.asarray(picture.convert("L"))
 
 
 def _draw_film(axes: Axes, film: NDArray[np.uint8], record: ExplainedFilm) -> None:
@@ -246,7 +144,7 @@ def _with_marks(
     )
     seen = replace(seen, scores=np.array([box.score for box in detected], np.float32))
     image = np.divide(film, 255, dtype=np.float32)
-    return np.asarray(film_picture(image, truth, seen, findings, round(_WIDTH * _DPI), language))
+    return np.asarray(film_picture(image, truth, seen, findings, round(_WIDTH * DPI), language))
 
 
 def _draw_explained(
@@ -256,9 +154,9 @@ def _draw_explained(
     """Draw a film with a box's map over it, with the marks of its finding, the box itself and what must be known."""
     say = words(language)
     ink = colour(findings, box.finding)
-    longest = round(_WIDTH * _DPI * max(1, record.height / record.width))  # that of the panel: not made smaller again
+    longest = round(_WIDTH * DPI * max(1, record.height / record.width))  # that of the panel: not made smaller again
     heat = overlay(folder / box.maps[method], longest) if method in box.maps else None
-    film = _film(folder)
+    film = np.asarray(read_picture(folder))
     _draw_film(axes, film if heat is None else laid_over(film, heat), record)
     for mark in record.truth:
         if mark.finding == box.finding:
@@ -283,15 +181,13 @@ def _draw_box(axes: Axes, box: Box, ink: str, style: _Style) -> None:
 
 
 def _title(axes: Axes, text: str, ink: str = INK) -> None:
-    axes.set_title(
-        text, color=INK if ink == "none" else ink, fontsize=9.5, linespacing=1.3, fontproperties=figure_font()
-    )
+    axes.set_title(text, color=ink, linespacing=1.3)
 
 
 def _note(axes: Axes, text: str) -> None:
     axes.text(
-        0.5, 0.02, _wrapped(text), transform=axes.transAxes, ha="center", va="bottom", color=INK, fontsize=7.5,
-        fontproperties=figure_font(), bbox={"facecolor": "black", "alpha": 0.75, "pad": 2.5, "edgecolor": "none"},
+        0.5, 0.02, _wrapped(text), transform=axes.transAxes, ha="center", va="bottom", fontsize=7.5,
+        bbox={"facecolor": "black", "alpha": 0.75, "pad": 2.5, "edgecolor": "none"},
     )  # fmt: skip
 
 
@@ -304,39 +200,20 @@ def _wrapped(text: str) -> str:
 def _empty(axes: Axes, heading: str, text: str) -> None:
     axes.set_axis_off()
     _title(axes, heading)
-    axes.text(
-        0.5, 0.5, _wrapped(text), transform=axes.transAxes, ha="center", color=QUIET, fontsize=8,
-        fontproperties=figure_font(),
-    )  # fmt: skip
+    axes.text(0.5, 0.5, _wrapped(text), transform=axes.transAxes, ha="center", color=QUIET, fontsize=8)
 
 
-def _heading(figure: Figure, method: str, language: str) -> None:
-    text = method_text(method, language)
-    height = figure.get_figheight()
-    font = figure_font()
-    figure.text(0.012, 1 - 0.14 / height, text.name, color=INK, fontsize=15, va="top", fontproperties=font)
-    figure.text(0.012, 1 - 0.46 / height, text.explained, color=QUIET, fontsize=9.5, va="top", fontproperties=font)
-
-
-def _legend(figure: Figure, say: Mapping[str, str]) -> None:
-    styles = (("marked", SOLID), ("detected", DASHES["hit"]), ("suppressed", DASHES["suppressed"]))
-    lines = [Line2D([], [], color=INK, linestyle=style, linewidth=1.6, label=say[key]) for key, style in styles]
-    figure.legend(
-        handles=lines, loc="lower left", ncols=3, frameon=False, labelcolor=INK, prop=figure_font(),
-        handlelength=3.2, borderaxespad=0.6,
-    )  # fmt: skip
-
-
-def _colour_bar(figure: Figure, place: SubplotSpec, text: str) -> None:
-    axes = figure.add_subplot(place)
-    bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(0, 1), "inferno"), cax=axes, ticks=[0, 0.5, 1])
-    bar.outline.set_visible(False)
-    axes.tick_params(colors=INK, length=0)
-    for label in axes.get_yticklabels():
-        label.set_fontproperties(figure_font())
-    bar.set_label(text, color=QUIET, fontsize=8.5, fontproperties=figure_font())
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=_DPI, pil_kwargs={"compress_level": 2})
+def _finished(figure: Figure, bar: SubplotSpec, path: Path, method: str, language: str) -> Path:
+    """Add the heading, the legend and, at ``bar``, the colour bar; write the picture and return its path."""
+    say, text, height = words(language), method_text(method, language), figure.get_figheight()
+    figure.text(0.012, 1 - 0.14 / height, text.name, fontsize=15, va="top")
+    figure.text(0.012, 1 - 0.46 / height, text.explained, color=QUIET, fontsize=9.5, va="top")
+    styles = {"marked": SOLID, "detected": DASHES["hit"], "suppressed": DASHES["suppressed"]}
+    lines = [Line2D([], [], color=INK, linestyle=style, linewidth=1.6, label=say[key]) for key, style in styles.items()]
+    figure.legend(handles=lines, loc="lower left", ncols=3, frameon=False, handlelength=3.2, borderaxespad=0.6)
+    colours = cm.ScalarMappable(colors.Normalize(0, 1), "inferno")
+    scale = figure.colorbar(colours, cax=figure.add_subplot(bar), ticks=[0, 0.5, 1])
+    scale.outline.set_visible(False)
+    scale.set_label(say["evidence"], color=QUIET, fontsize=8.5)
+    figure.savefig(path, pil_kwargs={"compress_level": 2})
     return path

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,10 @@ from cxr.explain.record import ExplainedFilm, read_records
 from cxr.explain.scores import ALL, BASELINES, FIGURES, ScoreRow
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.report.explain_cards import HEAT_TABLE, OUTCOMES, film_card, pairs
-from cxr.report.explain_figures import LEVELS
 from cxr.report.methods import in_order, method_text
-from cxr.report.page import Row, write_page
+from cxr.report.overlays import LEVELS
+from cxr.report.page import NotShown, Row, write_page
 from cxr.report.words import words
-
-
-@dataclass(frozen=True)
-class NotShown:
-    """A line for each film without maps: it cannot be read, it failed, or the detector may not speak of it."""
-
-    unreadable: Sequence[str] = ()
-    failed: Sequence[str] = ()
-    refused: Sequence[str] = ()
 
 
 def explain_page(
@@ -36,15 +26,10 @@ def explain_page(
 ) -> Path:
     """Write ``index.html`` of a run: one file that needs no network and shows pseudonyms only.
 
-    Args:
-        run: a folder with records (``cxr.explain.record``).
-        findings: their vocabulary.
-        rows: how good the maps are; may be empty.
-        about: what the model and the data were, heading → text.
-        not_shown: the films without maps, which are named by pseudonyms and numbers.
-        sanity: method → part of the detector, from the scores downwards → rank correlation of the maps with those of
-            the trained detector once everything down to that part is randomised; may be empty, NaN where not measured.
-        language: ``en`` or ``zh``.
+    ``run`` is a folder with records (``cxr.explain.record``); ``rows``, how good the maps are, may be empty; ``about``
+    says what the model and the data were, heading → text. ``sanity`` is method → part of the detector, from the scores
+    downwards → rank correlation of the maps with those of the trained detector once everything down to that part is
+    randomised; it may be empty, and NaN where not measured. ``language`` is ``en`` or ``zh``.
     """
     films = list(read_records(run))
     methods = in_order({method for _, record in films for box in record.boxes for method in box.maps})
@@ -66,9 +51,9 @@ def explain_page(
 def _choices(records: Sequence[ExplainedFilm], findings: FindingVocabulary, language: str) -> dict[str, Any]:
     """What the filters offer: the findings and the outcomes that a film has."""
     say = words(language)
-    found, outcomes = ({pair[i] for record in records for pair in pairs(record)} for i in (0, 1))
+    present, outcomes = ({pair[i] for record in records for pair in pairs(record)} for i in (0, 1))
     return {
-        "finding_choices": {n: findings.label(n, language) for n in (NORMAL, *findings.names) if n in found},
+        "finding_choices": {n: findings.label(n, language) for n in (NORMAL, *findings.names) if n in present},
         "outcome_choices": {key: say[word] for key, word in OUTCOMES.items() if key in outcomes},
     }
 

@@ -1,12 +1,10 @@
 """Pictures of films with true and predicted boxes, and curves of a run."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context, style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -14,6 +12,7 @@ from PIL import Image, ImageDraw
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.palette import GROUND, colour
+from cxr.report.plots import DPI, png
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
 _WARNING = "#ffb74d"
@@ -30,6 +29,22 @@ class Marks:
     boxes: NDArray[np.float32]
     findings: Sequence[str]
     scores: NDArray[np.float32] | None = None
+
+    def detections(self) -> Iterator[tuple[NDArray[np.float32], str, float]]:
+        """Yield box, finding and score of each; none of marks without scores."""
+        if self.scores is not None:
+            yield from zip(self.boxes, self.findings, self.scores.tolist(), strict=True)
+
+
+def marks_of(
+    findings: FindingVocabulary,
+    boxes: NDArray[np.float32],
+    labels: Iterable[int],
+    scale: NDArray[np.float32],
+    scores: NDArray[np.float32] | None = None,
+) -> Marks:
+    """Return boxes [N, 4] of some labels as marks; ``scale`` (x, y) takes them to the pixels of a picture."""
+    return Marks(boxes * np.tile(scale, 2), [findings.name(int(label)) for label in labels], scores)
 
 
 def film_picture(
@@ -50,10 +65,9 @@ def film_picture(
     draw = ImageDraw.Draw(picture)
     for box, name in zip(truth.boxes, truth.findings, strict=True):
         draw.rectangle(_inside(box * scale, picture), outline=colour(findings, name), width=2)
-    scores = np.zeros(0, np.float32) if detections.scores is None else detections.scores
     seen = [
         (_inside(box * scale, picture), colour(findings, name), f"{findings.label(name, language)} {score:.2f}")
-        for box, name, score in zip(detections.boxes, detections.findings, scores, strict=True)
+        for box, name, score in detections.detections()
     ]
     for corners, ink, _ in seen:
         _dashed(draw, corners, ink)
@@ -90,7 +104,6 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
     """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG, dark as a page."""
     with rc_context(_DARK):
         figure = Figure(figsize=(9, 3), layout="constrained")
-        FigureCanvasAgg(figure)
         losses, scores = figure.subplots(1, 2)
         for axes, keys, title in (
             (losses, ("train/loss", "val/loss"), "loss"),
@@ -109,9 +122,7 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
         if best is not None:
             scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
             scores.set_ylim(0, 1)
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
+        return png(figure, dpi=DPI)
 
 
 def _inside(box: NDArray[np.float32], picture: Image.Image) -> tuple[float, float, float, float]:

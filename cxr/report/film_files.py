@@ -66,49 +66,46 @@ class FilmFiles:
     objects: bool
     language: str = "en"
 
-    def __call__(self, told: Told) -> None:
+    def __call__(self, film: Told) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
 
         Raises ``OSError`` with the file's path where the disk does not take one.
         """
-        said = told.prediction
-        if said is None or not (self.pictures or self.objects):
+        answer = film.prediction
+        if answer is None or not (self.pictures or self.objects):
             return
-        picture = self._picture(told.film.path, said)
+        picture = self._picture(film.film.path, answer)
         if self.pictures:
-            with (
-                whole_file(self.folder / PICTURES / f"{told.name}.png") as part,
-                part.open("wb") as file,
-            ):
-                picture.save(file, "PNG", compress_level=1)
+            with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
+                picture.save(part, "PNG", compress_level=1)
         if self.objects:
-            self._write_objects(told, said, np.asarray(picture))
+            self._write_objects(film, answer, np.asarray(picture))
 
-    def _picture(self, path: Path, said: Prediction | NotAssessed) -> Image.Image:
+    def _picture(self, path: Path, answer: Prediction | NotAssessed) -> Image.Image:
         film = read_film(path).display()
         width = max(1, round(film.shape[1] * min(1.0, _LONGEST / max(film.shape))))
-        if isinstance(said, Prediction):
-            marks = _shown(said, self.algorithm.threshold)
+        if isinstance(answer, Prediction):
+            marks = _shown(answer, self.algorithm.threshold)
             return film_picture(film, _NO_MARKS, marks, self.findings, width, self.language)
         plain = film_picture(film, _NO_MARKS, _NO_MARKS, self.findings, width, self.language)
-        return write_across(plain, not_assessed_words(said.reason, self.language))
+        return write_across(plain, not_assessed_words(answer.reason, self.language))
 
-    def _write_objects(self, told: Told, said: Prediction | NotAssessed, burnt: NDArray[np.uint8]) -> None:
+    def _write_objects(self, film: Told, answer: Prediction | NotAssessed, burnt: NDArray[np.uint8]) -> None:
         from cxr.report import dicom_objects  # of the extra "dicom", and a second to import
 
-        path, stem = told.film.path, self.folder / OBJECTS / told.name
-        if isinstance(said, NotAssessed):
-            dicom_objects.write_refusal(path, said.reason, burnt, self.algorithm, stem)
+        path, stem = film.film.path, self.folder / OBJECTS / film.name
+        if isinstance(answer, NotAssessed):
+            dicom_objects.write_refusal(path, answer.reason, burnt, self.algorithm, stem)
             return
-        marks = _shown(said, self.algorithm.threshold)
-        maps = {} if isinstance(told.maps, ReadError) else told.maps
-        dicom_objects.write_objects(path, marks, said.abnormal, burnt, self.algorithm, self.findings, stem, maps)
-        if isinstance(told.maps, ReadError):
-            raise told.maps  # last: the film has its other files
+        marks = _shown(answer, self.algorithm.threshold)
+        maps = {} if isinstance(film.maps, ReadError) else film.maps
+        dicom_objects.write_objects(path, marks, answer.abnormal, burnt, self.algorithm, self.findings, stem, maps)
+        if isinstance(film.maps, ReadError):
+            raise film.maps  # last: the film has its other files
 
 
-def _shown(said: Prediction, threshold: float) -> Marks:
+def _shown(answer: Prediction, threshold: float) -> Marks:
     """Return the detections from ``threshold`` up."""
-    kept = said.shown(threshold)
-    boxes = np.array([said.boxes[n] for n in kept], np.float32).reshape(-1, 4)
-    return Marks(boxes, [said.findings[n] for n in kept], np.array([said.scores[n] for n in kept], np.float32))
+    kept = answer.shown(threshold)
+    boxes = np.array([answer.boxes[n] for n in kept], np.float32).reshape(-1, 4)
+    return Marks(boxes, [answer.findings[n] for n in kept], np.array([answer.scores[n] for n in kept], np.float32))

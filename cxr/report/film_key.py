@@ -8,11 +8,10 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from cxr.data.inputs import Input
-from cxr.files import whole_file
+from cxr.files import append_whole, whole_file
 
 KEY = "key.csv"
 _COLUMNS = ("number", "path", "SOPInstanceUID", "study", "patient")
@@ -27,7 +26,6 @@ class FilmKey:
         self._file: io.FileIO | None = None
 
     def __enter__(self) -> "FilmKey":
-        # Without a buffer: what a full disk does not take would stay in one, and be written again on closing
         self._file = open(self.path, "a+b", buffering=0, opener=_open_for_owner)
         end = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
@@ -52,31 +50,23 @@ class FilmKey:
     def put_in_order(self) -> None:
         """Rewrite the file with the last row of each film, by number."""
         text = self.path.read_bytes().decode("utf-8", "surrogateescape")
-        found = csv.reader(io.StringIO(text, newline=""))
-        rows = {int(row[0]): row for row in found if len(row) == len(_COLUMNS) and row[0].isdecimal()}
+        lines = csv.reader(io.StringIO(text, newline=""))
+        rows = {int(row[0]): row for row in lines if len(row) == len(_COLUMNS) and row[0].isdecimal()}
         with whole_file(self.path) as part, open(part, "wb", opener=_open_for_owner) as file:
             file.write(_as_csv([_COLUMNS, *(rows[number] for number in sorted(rows))]))
 
     def _append(self, rows: Iterable[Sequence[str]]) -> None:
         if self._file is None:
             raise ValueError(f"{self.path} is not open")
-        content, end = _as_csv(rows), self._file.seek(0, os.SEEK_END)
-        try:
-            written = 0
-            while written < len(content):
-                written += self._file.write(content[written:])
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(end)
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        append_whole(self._file, _as_csv(rows), self.path)
 
 
 def image_name(path: Path, images: Path) -> str:
     """Return a film's path relative to ``images`` as the user typed it: a folder, or a table or film in one."""
     folder = images if images.is_dir() else images.parent
-    for own, above in ((path, folder), (path.absolute(), folder.absolute())):
-        if own.is_relative_to(above):
-            return own.relative_to(above).as_posix()
+    for film, above in ((path, folder), (path.absolute(), folder.absolute())):
+        if film.is_relative_to(above):
+            return film.relative_to(above).as_posix()
     return path.as_posix()
 
 

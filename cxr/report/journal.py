@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxr.detect.prediction import NotAssessed, Prediction
-from cxr.files import whole_file
+from cxr.files import append_whole, whole_file
 from cxr.read.chest_films import Reason
 
 JOURNAL = "films.jsonl"
@@ -60,9 +60,7 @@ class Journal:
                 mended.writelines(line for line in file if _read_line(line))
             self._places, self._used = {}, set()
             self._take_in()
-        # Without a buffer: what a full disk does not take would stay in one, and be written a second time on closing
         self._file = self.path.open("r+b", buffering=0)
-        self._file.seek(self._end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,15 +87,7 @@ class Journal:
         if self._file is None:
             raise ValueError(f"{self.path} is not open")
         line = json.dumps(_plain(done), ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        try:
-            written = 0
-            while written < len(line):
-                written += self._file.write(line[written:])
-        except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._end)
-                self._file.seek(self._end)
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        append_whole(self._file, line, self.path)
         self._places[done.number] = self._end
         self._end += len(line)
 

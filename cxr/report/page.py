@@ -56,6 +56,18 @@ class Card:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class NotShown:
+    """A line for each film without maps or figures: it cannot be read, it failed, or the detector may not speak of it.
+
+    Lines name films by pseudonyms and numbers.
+    """
+
+    unreadable: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
 def write_page(path: Path, template: str, language: str, **content: Any) -> Path:
     """Write ``template`` filled in with ``content`` to ``path``; ``say`` holds the words of ``language`` in it."""
     write_whole(path, _environment().get_template(template).render(say=words(language), **content))

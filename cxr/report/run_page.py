@@ -33,19 +33,11 @@ def run_page(
     run: str,
     language: str = "en",
 ) -> None:
-    """Write the page to ``path``, one file with everything in it.
+    """Write the page to ``path``, one file with everything in it, in ``language``, ``en`` or ``zh``.
 
-    Args:
-        path: of the page.
-        findings: the vocabulary.
-        boxes: the number of true boxes of each finding.
-        metrics: the test figures by their logged names.
-        curves: a PNG.
-        cards: the films to show.
-        films: the number of test films and of normal ones among them.
-        threshold: boxes are drawn from this score up.
-        run: what was trained on what, in a line.
-        language: of the page, ``en`` or ``zh``.
+    ``boxes`` are the numbers of true boxes of each finding, ``metrics`` the test figures by their logged names,
+    ``curves`` a PNG, ``films`` the numbers of test films and of normal ones among them; boxes are drawn from the score
+    ``threshold`` up; ``run`` says in a line what was trained on what.
     """
     rows = [
         finding_row(findings, name, [str(boxes.get(name, 0)), *_figures(metrics, "ap50 ap ar", f"/{name}")], language)

@@ -184,11 +184,11 @@ class RunProgress(ProgressBar):
     def _tell(self, trainer: Trainer, pace: Pace, left: float) -> None:
         """Tell the time that is left and, where it is long on a CPU, what is quicker."""
         self._told = True
-        told = f"about {in_words(left)} left: a step takes {pace.step_s:.2g} s, an epoch {in_words(pace.epoch_s)}"
+        line = f"about {in_words(left)} left: a step takes {pace.step_s:.2g} s, an epoch {in_words(pace.epoch_s)}"
         if left > LONG_S and trainer.strategy.root_device.type == "cpu":
-            told += f"{' with its validation' if pace.validation else ''}, on this CPU. {self._advice(pace)}"
+            line += f"{' with its validation' if pace.validation else ''}, on this CPU. {self._advice(pace)}"
         if self.is_enabled:
-            progress.say(told)
+            progress.say(line)
 
     def _advice(self, pace: Pace) -> str:
         shorter = [f"fewer {self.items}"]

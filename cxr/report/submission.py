@@ -120,10 +120,8 @@ def _not_assessed(done: Done) -> list[Any]:
 def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping[int, str]) -> None:
     """Write what the course wants: a row a box, English names, corners as fractions of width and height.
 
-    Args:
-        path: the csv.
-        predictions: in the order of the course's ``test.csv``. A film without boxes, a normal one, has no row.
-        ids: number of a film → its ``ID``.
+    ``predictions`` are in the order of the course's ``test.csv``; a film without boxes, a normal one, has no row.
+    ``ids`` maps a film's number to its ``ID``.
     """
     with _written(path) as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 
-from cxr.fonts import figure_font
 from cxr.palette import GROUND, INK, QUIET
+from cxr.report.plots import ACCENT, panels
 from cxr.report.sweep_jobs import Job, Sweep, number, short, shown
 
-_ACCENT = "#4cc9f0"
-_RULE = "#2c3136"
 _LOG_FROM = 20  # times the smallest value: where a swept value is drawn on a logarithmic axis
 _NAMED = 10  # arms that have a colour and a name beside the learning curves; more cannot be told apart
 _PLATE = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5, "alpha": 0.8}  # behind a letter on a line
@@ -38,24 +34,24 @@ def sweep_figures(sweep: Sweep) -> dict[str, Figure]:
 def values_figure(sweep: Sweep) -> Figure:
     """Score against each swept value: a dot a completed job, a cross a pruned one, a line through the means."""
     columns = min(2, len(sweep.keys))
-    figure, panels = _figure(math.ceil(len(sweep.keys) / columns), columns, (5.4, 4.0))
-    for axes in panels[len(sweep.keys) :]:
+    figure, places = panels(math.ceil(len(sweep.keys) / columns), columns, (5.4, 4.0))
+    for axes in places[len(sweep.keys) :]:
         axes.set_visible(False)
-    for axes, key in zip(panels, sweep.keys, strict=False):
+    for axes, key in zip(places, sweep.keys, strict=False):
         scale = Scale([job.value(key) for job in sweep.finished])
         scores: dict[float, list[float]] = {}
         for job, score in _scored(sweep):
             x = scale.place(job.value(key))
             if job.status == "completed":
                 scores.setdefault(x, []).append(score)
-            axes.plot(x, score, "o" if job.status == "completed" else "x", color=_ACCENT, alpha=0.75, markersize=7)
-        if any(len(own) > 1 for own in scores.values()):  # else it would only join the dots
+            axes.plot(x, score, "o" if job.status == "completed" else "x", color=ACCENT, alpha=0.75, markersize=7)
+        if any(len(of_value) > 1 for of_value in scores.values()):  # else it would only join the dots
             means = [statistics.fmean(scores[x]) for x in sorted(scores)]
             axes.plot(
                 sorted(scores), means, color=INK, linewidth=0 if scale.categories else 1.5, marker="_", markersize=18
             )
         scale.dress(axes)
-        _dress(axes, key, sweep.monitor)
+        axes.set(xlabel=key, ylabel=sweep.monitor)
     return figure
 
 
@@ -64,7 +60,7 @@ def parallel_figure(sweep: Sweep) -> Figure:
     completed = [(job, score) for job, score in _scored(sweep) if job.status == "completed"]
     completed.sort(key=lambda one: one[1])  # the best is drawn last, on top
     columns = [[job.value(key) for job, _ in completed] for key in sweep.keys]
-    figure, (axes,) = _figure(1, 1, (2.2 * len(columns) + 3.4, 4.4))
+    figure, (axes,) = panels(1, 1, (2.2 * len(columns) + 3.4, 4.4))
     scales = [*map(Scale, columns), Scale([f"{score:.3f}" for _, score in completed], linear=True)]
     for job, score in completed:
         values = [*(job.value(key) for key in sweep.keys), f"{score:.3f}"]
@@ -73,12 +69,9 @@ def parallel_figure(sweep: Sweep) -> Figure:
     for x, scale in enumerate(scales):
         axes.axvline(x, color=QUIET, linewidth=1)
         for mark in scale.marks():
-            axes.text(
-                x, scale.fraction(mark), f" {shown(mark)}", color=INK, fontproperties=_small(), va="center", bbox=_PLATE
-            )
+            axes.text(x, scale.fraction(mark), f" {shown(mark)}", fontsize=9, va="center", bbox=_PLATE)
     axes.set_xticks(range(len(scales)), [*sweep.keys, sweep.monitor])
     axes.set(yticks=[], xlim=(-0.15, len(columns) + 0.45))
-    _dress(axes, "", "")
     axes.grid(visible=False)
     return figure
 
@@ -86,7 +79,7 @@ def parallel_figure(sweep: Sweep) -> Figure:
 def curves_figure(sweep: Sweep) -> Figure:
     """The monitored figure over the epochs, a line a job; jobs of an arm share a colour, the arms named best first."""
     named = min(len(sweep.arms), _NAMED)
-    figure, (axes,) = _figure(1, 1, (10.8, 4.3 + 0.12 * named))
+    figure, (axes,) = panels(1, 1, (10.8, 4.3 + 0.12 * named))
     colours = [*colormaps["turbo"](np.linspace(0.88, 0.14, named))]
     for i, arm in enumerate(sweep.arms):
         name = ", ".join(f"{key}={shown(value)}" for key, value in zip(short(sweep.keys), arm.values, strict=True))
@@ -98,9 +91,9 @@ def curves_figure(sweep: Sweep) -> Figure:
         if sweep.keys and i <= named:
             axes.plot([], [], color=colour, label=name if i < named else "other arms")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, "epoch", sweep.monitor)
+    axes.set(xlabel="epoch", ylabel=sweep.monitor)
     if sweep.keys:
-        figure.legend(loc="outside lower left", ncols=2, frameon=False, labelcolor=INK, prop=_small())
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -144,28 +137,3 @@ class Scale:
 
 def _scored(sweep: Sweep) -> list[tuple[Job, float]]:
     return [(job, job.score) for job in sweep.finished if job.score is not None]
-
-
-def _figure(down: int, across: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A dark figure of panels, each of ``size`` inches."""
-    figure = Figure(figsize=(size[0] * across, size[1] * down), facecolor=GROUND, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(down, across, squeeze=False).ravel())
-
-
-def _small() -> FontProperties:
-    font = figure_font().copy()
-    font.set_size(9)
-    return font
-
-
-def _dress(axes: Axes, x: str, y: str) -> None:
-    """Axis names, grid and letters, on the dark ground."""
-    axes.set(xlabel=x, ylabel=y, facecolor=GROUND)
-    axes.tick_params(colors=INK, length=0)
-    axes.grid(color=_RULE)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label):
-        label.set_fontproperties(figure_font())
-        label.set_color(INK)

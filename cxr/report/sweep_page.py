@@ -1,19 +1,18 @@
 """The page of a sweep: its table, what went wrong, its plots, and the command of its best run."""
 
-import io
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from matplotlib import rc_context
 
-from cxr.report.page import Row, write_page
+from cxr.report.page import write_page
+from cxr.report.plots import DARK, png
 from cxr.report.sweep_figures import sweep_figures
 from cxr.report.sweep_jobs import Sweep
 from cxr.report.sweep_tables import counts, headings, problems, rows
 from cxr.report.words import words
 
-_DPI = 110
 
-
+@rc_context(DARK)
 def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> None:
     """Write the page to ``path``, one file that needs no network; ``best`` is the best run's command, or ""."""
     write_page(
@@ -23,14 +22,8 @@ def sweep_page(path: Path, sweep: Sweep, best: str, language: str = "en") -> Non
         sweep=sweep,
         counts=counts(sweep),
         columns=[*headings(sweep)[:-3], *words(language)["sweep"]["columns"]],
-        rows=[Row(row.cells[0], row.cells[1:], "mean" if row.mean else "") for row in rows(sweep)],
+        rows=rows(sweep),
         problems=problems(sweep),
         best=best,
-        plots={name: _png(figure) for name, figure in sweep_figures(sweep).items()},
+        plots={name: png(figure) for name, figure in sweep_figures(sweep).items()},
     )
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, dpi=_DPI, format="png")
-    return out.getvalue()

@@ -5,20 +5,12 @@ import math
 import os
 import shlex
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from cxr import installation
 from cxr.files import whole_file
+from cxr.report.page import Row
 from cxr.report.sweep_jobs import SEED, Arm, Job, Sweep, short, shown
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: a job, or the mean of an arm's jobs."""
-
-    cells: tuple[str, ...]
-    mean: bool
 
 
 def headings(sweep: Sweep) -> tuple[str, ...]:
@@ -27,16 +19,18 @@ def headings(sweep: Sweep) -> tuple[str, ...]:
 
 
 def rows(sweep: Sweep) -> list[Row]:
-    """Return the table, the best arm first; an arm of several jobs has a row of its own before theirs."""
+    """Return the table, the best arm first; an arm of several jobs has a row of the kind "mean" before theirs."""
     lines = []
     for arm in sweep.arms:
         if len(arm.jobs) > 1:
             completed = [f"n = {len(arm.scores)}"] if sweep.seeded else []
-            lines.append(Row((*map(shown, arm.values), *completed, mean(arm), "", "", "mean"), mean=True))
+            cells = [*map(shown, arm.values), *completed, mean(arm), "", "", "mean"]
+            lines.append(Row(cells[0], cells[1:], "mean"))
         for job in arm.jobs:
-            values = (shown(job.value(key)) for key in _columns(sweep))
+            values = [shown(job.value(key)) for key in _columns(sweep)]
             score = "–" if job.score is None else f"{job.score:.3f}"
-            lines.append(Row((*values, score, str(job.epochs), duration(job.seconds), job.status), mean=False))
+            cells = [*values, score, str(job.epochs), duration(job.seconds), job.status]
+            lines.append(Row(cells[0], cells[1:]))
     return lines
 
 
@@ -81,9 +75,9 @@ def command(job: Job, threads: int | None, config_dir: str | None = None) -> str
     ``config_dir`` the folder of the user's own YAML, None where the job had none.
     """
     typed = [override for override in job.overrides if not override.startswith("sweep=")]  # that would start the sweep
-    told = "" if threads in (None, os.cpu_count()) else f"OMP_NUM_THREADS={threads} "
-    own = [] if config_dir is None else ["--config-dir", config_dir]
-    return told + " ".join(filter(None, (installation.command("train"), shlex.join([*own, *typed]))))
+    environment = "" if threads in (None, os.cpu_count()) else f"OMP_NUM_THREADS={threads} "
+    folder = [] if config_dir is None else ["--config-dir", config_dir]
+    return environment + " ".join(filter(None, (installation.command("train"), shlex.join([*folder, *typed]))))
 
 
 def write_csv(path: Path, sweep: Sweep) -> None:

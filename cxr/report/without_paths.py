@@ -16,9 +16,9 @@ def folder_pseudonym(path: Path | str) -> str:
 def without_path(error: BaseException | str, path: Path | str, instead: str) -> str:
     """Return the text of an error with ``instead`` in place of ``path``, and of its name where that stands alone."""
     path, text = Path(path), str(error)
-    for said in (str(path), str(path.absolute()), path.name):
-        if said:
-            text = text.replace(said, instead)
+    for name in (str(path), str(path.absolute()), path.name):
+        if name:
+            text = text.replace(name, instead)
     return text
 
 

@@ -33,8 +33,9 @@ from cxr.measure.operating_point import OperatingPoint, choose_operating_point
 from cxr.measure.results import FilmResult
 from cxr.measure.seen import CHOSEN_NOW, FROZEN, TESTED_ON, Seen, seen
 from cxr.progress import track
-from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
+from cxr.report.page import NotShown
 from cxr.report.words import LANGUAGES
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.evaluated_findings import asked_findings, evaluated_findings, vocabulary_to_read
@@ -154,14 +155,14 @@ def report(parts: Parts, folder: Path) -> None:
     """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
     data = parts.models[0].data
     errors = list(zip(data.unreadable_files, data.unreadable, strict=True))
-    left_out = LeftOut(without_paths(errors), parts.failed)
+    not_shown = NotShown(without_paths(errors), parts.failed)
     evaluations = {model.name: model.evaluation for model in parts.models}
-    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": left_out.unreadable}
+    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
     origins = {model.name: Origin(model.point_from, model.seen) for model in parts.models}
     write_tables(folder, evaluations, parts.differences, origins, films)
     warnings, language = _warnings(parts), parts.cfg["language"]
     page = evaluate_page(
-        folder, evaluations, parts.differences, parts.films, _about(parts), warnings, left_out, language
+        folder, evaluations, parts.differences, parts.films, _about(parts), warnings, not_shown, language
     )
     console = Console()
     print_evaluations(evaluations, console)
@@ -170,7 +171,7 @@ def report(parts: Parts, folder: Path) -> None:
         warn(line)
     for line in (*(str(error) for _, error in errors), *parts.failed):  # with paths, for whoever named the folder
         warn(f"not evaluated: {line}")
-    counts = {"films": len(parts.films), "failed": parts.failed, "unreadable": left_out.unreadable}
+    counts = {"films": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
     write_result(folder, parts.started, counts)
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
 

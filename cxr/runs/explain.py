@@ -26,23 +26,18 @@ from cxr.data.folder import read_folder
 from cxr.detect.detector import name_of
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import RECORD, read_records
-from cxr.explain.scores import (
-    BASELINES,
-    ScoreRow,
-    paired_difference,
-    print_differences,
-    print_scores,
-    score_rows,
-    write_scores,
-)
+from cxr.explain.score_tables import print_differences, print_scores, write_scores
+from cxr.explain.scores import BASELINES, ScoreRow, paired_difference, score_rows
 from cxr.files import DamagedFileError, read_mapping, short_digest_of, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.read.cache import FilmCache
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import ReadError, read_header
-from cxr.report.explain_figures import category_page, film_figure, score_plot
-from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.explain_figures import category_page, film_figure
+from cxr.report.explain_page import explain_page
+from cxr.report.explain_plots import score_plot
+from cxr.report.page import NotShown
 from cxr.report.without_paths import folder_pseudonym, without_path
 from cxr.report.words import not_assessed_words
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint

@@ -61,7 +61,7 @@ def print_report(folder: Path) -> None:
     for heading in headings(sweep):
         table.add_column(heading, overflow="fold")
     for row in rows(sweep):
-        table.add_row(*row.cells, style="bold" if row.mean else None)
+        table.add_row(row.heading, *row.cells, style="bold" if row.kind else None)
     console.print(table)
     for job, why in problems(sweep):
         console.print(f"{job}\n    {why}", markup=False)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -48,13 +47,7 @@ class SuppressionPictures(Callback):
         self._rows: list[Row] = []
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Keep films of the batch until ``films`` are kept."""
         maps = {**batch, **{f"made {name}": value for name, value in outputs["measured"].items()}}
@@ -92,7 +85,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     headings = list(dict.fromkeys(heading for row in rows for heading in row.pictures))
     columns = len(headings) + 1
     figure = Figure(figsize=(_INCHES * columns, _INCHES * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)  # draws to memory, without pyplot's global state
     places = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(places, rows, strict=True):
         white = max(1e-3, float(np.percentile(row.pictures["film"], 99.5)))

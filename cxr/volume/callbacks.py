@@ -20,9 +20,7 @@ class StudyPictures(Callback):
     Each study is shown as three planes through the peak of the Grad-CAM of the finding with the highest score. If there
     are several processes, the first one shows studies of its own share.
 
-    Args:
-        folder: folder of the run, in which ``planes.png`` is written after the test.
-        studies: number of studies that are shown.
+    ``studies`` is how many are shown. ``planes.png`` is written into ``folder``, that of the run, after the test.
     """
 
     def __init__(self, folder: str, studies: int = 6) -> None:

@@ -20,10 +20,8 @@ def grad_cam(task: StudyTask, batch: Mapping[str, Tensor], label: int) -> Tensor
     that lower the logit are 0. A map is zero everywhere if nothing raises the logit, or if the network does not use the
     volume; every other map has its maximum at 1.
 
-    Args:
-        task: the trained task; its weights and mode do not change.
-        batch: input of the network; it may come from Lightning's inference mode.
-        label: label of the finding, 1..K.
+    ``label`` is 1..K. The weights and the mode of ``task`` do not change; ``batch`` may come from Lightning's inference
+    mode.
     """
     was_training = task.training
     task.eval()

@@ -59,20 +59,11 @@ def explain_studies(
 ) -> list[tuple[Path, ExplainedStudy]]:
     """Write ``studies/<study>/`` with a picture a finding, the map and ``study.json``; return the folder of each study.
 
-    The findings with the highest scores are explained. A study with a ``study.json`` is not explained again, unless
-    that file is damaged. For a study whose scores or map are not finite, ``failed`` is called if it is given, and there
-    is no record.
+    A study with a ``study.json`` is not explained again, unless that file is damaged. Where a study's scores or map are
+    not finite, ``failed`` is called, if it is given, with the study's pseudonym and the reason, and there is no record.
 
-    Args:
-        task: the trained task.
-        dataset: samples of the split, as the network takes them.
-        studies: the studies of the samples, with pseudonyms and findings.
-        folder: folder of the run.
-        findings: the vocabulary.
-        count: number of studies, taken in turn from each finding and from normal ones; None means all.
-        findings_per_study: largest number of explained findings.
-        language: en or zh.
-        failed: called with a study's pseudonym and the reason why it could not be explained.
+    ``dataset`` holds samples of ``studies``, in the same order. ``count`` studies are taken in turn from each finding
+    and from normal ones (None takes all), and of each the ``findings_per_study`` findings with the highest scores.
     """
     done = []
     for index in track(in_turn(studies, findings, count), "explaining"):
@@ -109,11 +100,7 @@ def study_picture(
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """Return the three planes through the peak of a finding's Grad-CAM, with the map over them, and the map [D, H, W].
 
-    Args:
-        task: the trained task.
-        sample: one study, as a data set gives it.
-        label: label of the finding, 1..K.
-        caption: text above the planes.
+    ``sample`` is one study, as a data set gives it; ``label`` is 1..K; ``caption`` stands above the planes.
     """
     batch = {name: values[None].to(task.device) for name, values in sample.items()}
     heat = grad_cam(task, batch, label)[0].cpu().numpy()

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from cxr.detect import backbones
 from cxr.detect.backbones import FeaturePyramid
-from cxr.learn.weights import State, WeightsError, read_weights
-from cxr.volume.networks import Cnn3d, load_trunk, pool, read_state
+from cxr.learn.weights import State, read_weights
+from cxr.volume.networks import Cnn3d, load_part, pool, read_state
 
 MODALITIES = ("film", "volume")
 """In the order of the columns of ``present``."""
@@ -126,18 +126,11 @@ def fusion(
 ) -> Fusion:
     """Return the network for K = ``num_classes`` - 1 findings of patients with a film, a volume or both.
 
-    Args:
-        num_classes: findings and background.
-        in_channels: of the volumes.
-        channels: of the volume's trunk, see ``Cnn3d``.
-        strides: of the volume's trunk.
-        modalities: film, volume or both, see ``Fusion``.
-        modality_dropout: see ``Fusion``.
-        freeze: parts that do not learn, film, volume or both; of use with weights only.
-        hidden: length of a modality's vector.
-        dropout: before the last layer.
-        film_weights: checkpoint of a ``fasterrcnn_tiny`` of this project, whose backbone is taken; None: random.
-        volume_weights: checkpoint of a ``cnn3d`` of this project of these ``channels``; None: random.
+    ``in_channels`` to ``strides`` are those of the volume's ``Cnn3d``, ``modalities`` (film, volume or both) to
+    ``dropout`` those of ``Fusion``. ``freeze`` (of film and volume) is of use with weights only. Weights are files;
+    None starts from random numbers:
+        film_weights: checkpoint of a ``fasterrcnn_tiny`` of this project, whose backbone is taken.
+        volume_weights: checkpoint of a ``cnn3d`` of this project of these ``channels``.
         weights: checkpoint of this very network, all of it; the two above are then not read.
 
     Raises:
@@ -145,33 +138,22 @@ def fusion(
         WeightsError: a file is not to be had, or made for another network.
     """
     _check(modalities, modality_dropout, freeze)
-    film, volume = _film_pyramid(), Cnn3d(in_channels, channels, strides)
+    film = FeaturePyramid(backbones.tiny, least_stride=8, channels=64, coarser=None)  # of fasterrcnn_tiny.yaml
+    volume = Cnn3d(in_channels, channels, strides)
     if weights is None and film_weights is not None:
-        _load_film(film, read_weights(film_weights, None) or {}, film_weights)
+        source = f"{film_weights} (its detector's backbone; expected that of fasterrcnn_tiny)"
+        load_part(film, _known(film, read_weights(film_weights, None) or {}, "backbone."), "backbone.", source)
     if weights is None and volume_weights is not None:
-        load_trunk(volume, read_state(volume_weights), volume_weights)
+        load_part(volume, read_state(volume_weights), "trunk.", volume_weights)
     network = Fusion(film, volume, num_classes - 1, modalities, modality_dropout, freeze, hidden, dropout)
     if weights is not None:
-        _load(network, read_state(weights), weights)
+        load_part(network, _known(network, read_state(weights)), "", weights)
     return network
 
 
-def _film_pyramid() -> FeaturePyramid:
-    """Return the backbone and pyramid of conf/model/fasterrcnn_tiny.yaml."""
-    return FeaturePyramid(backbones.tiny, least_stride=8, channels=64, coarser=None)
-
-
-def _load_film(film: FeaturePyramid, state: State, source: str) -> None:
-    own = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-    _load(film, own, f"{source} (its detector's backbone; expected that of fasterrcnn_tiny)")
-
-
-def _load(module: nn.Module, state: State, source: str) -> None:
-    own = module.state_dict()
-    try:
-        module.load_state_dict({key: value for key, value in state.items() if key in own})
-    except RuntimeError as error:  # torch lists every layer that is missing or of another shape
-        raise WeightsError(f"weights {source}: made for another network. {error}") from error
+def _known(module: nn.Module, state: State, prefix: str = "") -> State:
+    """Return of ``state`` what ``module`` has: a checkpoint also holds what belongs to the task, or to other levels."""
+    return {name: state[name] for key in module.state_dict() if (name := prefix + key) in state}
 
 
 def _check(modalities: Sequence[str], modality_dropout: float, freeze: Sequence[str]) -> None:

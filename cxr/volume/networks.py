@@ -118,25 +118,18 @@ def r3d(
 ) -> VolumeClassifier:
     """Return the 3D ResNet for K = ``num_classes`` - 1 findings; the background has no logit.
 
-    Args:
-        num_classes: number of findings, plus one for the background.
-        in_channels: channels of the volumes.
-        width: channels of the stem and the first layer; torchvision has 64.
-        stem_stride: stride of the stem along depth, height, width.
-        strides: strides of the four layers.
-        dropout: share of values that is left out before the last layer.
-        weights: a file of torchvision's ``r3d_18`` (.pth), whose stem is summed over the colours, or a checkpoint of
-            this project; None starts from random numbers.
+    ``dropout`` is that of ``VolumeClassifier``, ``in_channels`` to ``strides`` are those of ``R3d``. ``weights`` is a
+    file of torchvision's ``r3d_18`` (.pth), whose stem is summed over the colours, or a checkpoint of this project;
+    None starts from random numbers.
 
-    Raises:
-        WeightsError: the file is missing or unreadable, or its weights are of another network.
+    Raises ``WeightsError`` where the file is missing or unreadable, or its weights are of another network.
     """
     state = None if weights is None else read_state(weights)
     normalised = any(key.endswith("running_mean") for key in state or ())
     network = VolumeClassifier(R3d(in_channels, width, stem_stride, strides, normalised), num_classes - 1, dropout)
     if state is not None:
         trunk_state = {key: value for key, value in state.items() if key.startswith("trunk.")}
-        load_trunk(network.trunk, trunk_state or _of_torchvision(state, in_channels), str(weights))
+        load_part(network.trunk, trunk_state or _of_torchvision(state, in_channels), "trunk.", str(weights))
         _load_head(network, state)
     return network
 
@@ -152,21 +145,15 @@ def cnn3d(
 ) -> VolumeClassifier:
     """Return the small 3D CNN for K = ``num_classes`` - 1 findings. From random numbers it learns in minutes.
 
-    Args:
-        num_classes: number of findings, plus one for the background.
-        in_channels: channels of the volumes.
-        channels: channels of the stem and of each block.
-        strides: stride of each block.
-        dropout: share of values that is left out before the last layer.
-        weights: a checkpoint of this project; None starts from random numbers.
+    ``dropout`` is that of ``VolumeClassifier``, ``in_channels`` to ``strides`` are those of ``Cnn3d``. ``weights`` is a
+    checkpoint of this project; None starts from random numbers.
 
-    Raises:
-        WeightsError: the file is missing or unreadable, or its weights are of another network.
+    Raises ``WeightsError`` where the file is missing or unreadable, or its weights are of another network.
     """
     network = VolumeClassifier(Cnn3d(in_channels, channels, strides), num_classes - 1, dropout)
     if weights is not None:
         state = read_state(weights)
-        load_trunk(network.trunk, state, weights)
+        load_part(network.trunk, state, "trunk.", weights)
         _load_head(network, state)
     return network
 
@@ -180,8 +167,7 @@ def pool(maps: Tensor) -> Tensor:
 def read_state(path: str) -> State:
     """Return the weights in a file, without running any code in it.
 
-    Raises:
-        WeightsError: the file does not exist or cannot be read safely.
+    Raises ``WeightsError`` where the file does not exist or cannot be read safely.
     """
     if not Path(path).is_file():
         raise WeightsError(f"model.weights={path}: no such file; expected null, a .pth or a .ckpt")
@@ -192,15 +178,14 @@ def read_state(path: str) -> State:
     return {key.removeprefix(_PREFIX): value for key, value in state.items()}
 
 
-def load_trunk(trunk: nn.Module, state: State, source: str) -> None:
-    """Copy those weights in ``state`` whose names begin with ``trunk.``.
+def load_part(part: nn.Module, state: State, prefix: str, source: str) -> None:
+    """Copy the weights in ``state`` whose names begin with ``prefix``.
 
-    Raises:
-        WeightsError: they are not the weights of such a trunk.
+    Raises ``WeightsError`` where they are not the weights of such a part.
     """
-    weights = {key.removeprefix("trunk."): value for key, value in state.items() if key.startswith("trunk.")}
+    weights = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
-        trunk.load_state_dict(weights)
+        part.load_state_dict(weights)
     except RuntimeError as error:  # its text lists every layer that is missing, unknown or of another shape
         raise WeightsError(f"weights {source}: made for another network. {error}") from error
 

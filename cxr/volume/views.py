@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw
 from cxr.data.resample import AIR_HU, to_cube
 from cxr.data.series import Triple, Values, Volume, read_series
 from cxr.fonts import picture_font
+from cxr.palette import laid_over
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import CtWindow, Intensity, MrZScore
 from cxr.read.preprocessing import Preprocessing
@@ -48,9 +48,10 @@ def planes(
     for axis, (place, down, right) in enumerate(cuts):
         plane = _plane(grey, axis, place)
         size = max(1, round(plane.shape[1] * right * scale)), max(1, round(plane.shape[0] * down * scale))
-        panel = _picture(plane).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+        panel = _picture(plane).resize(size, Image.Resampling.BILINEAR)
         if heat is not None:
-            panel = _laid_over(panel, _picture(_plane(heat, axis, place)).resize(size, Image.Resampling.BILINEAR))
+            over = np.asarray(_picture(_plane(heat, axis, place)).resize(size, Image.Resampling.BILINEAR))
+            panel = Image.fromarray(laid_over(np.asarray(panel), over)) if over.any() else panel
         panels.append(_lettered(panel, *_LETTERS[axis]))
     return _beside(panels)
 
@@ -103,17 +104,6 @@ def _plane(values: NDArray[np.float32], axis: int, place: int) -> NDArray[np.flo
 
 def _picture(plane: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(np.uint8(np.clip(plane, 0, 1) * 255 + 0.5))
-
-
-def _laid_over(panel: Image.Image, heat: Image.Image) -> Image.Image:
-    """Return a panel with a map over it as on the pictures of explained films; a map of zeros leaves it as it is."""
-    from pytorch_grad_cam.utils.image import show_cam_on_image  # imports torch: seconds that other figures do not need
-
-    mask = np.asarray(heat, np.float32) / 255
-    if not mask.any():
-        return panel
-    grey = np.asarray(panel, np.float32) / 255
-    return Image.fromarray(show_cam_on_image(grey, mask, True, cv2.COLORMAP_INFERNO, image_weight=0.6))
 
 
 def _lettered(panel: Image.Image, name: str, left: str, right: str) -> Image.Image:

@@ -7,18 +7,8 @@ import pytest
 from rich.console import Console
 
 from cxr.explain.record import Explained, ExplainedFilm
-from cxr.explain.scores import (
-    ALL,
-    ScoreRow,
-    baseline_maps,
-    inside,
-    localisation,
-    paired_difference,
-    print_differences,
-    print_scores,
-    score_rows,
-    write_scores,
-)
+from cxr.explain.score_tables import print_differences, print_scores, write_scores
+from cxr.explain.scores import ALL, ScoreRow, baseline_maps, inside, localisation, paired_difference, score_rows
 
 BOX = (2.0, 1.0, 6.0, 4.0)  # 4 × 3 = 12 pixels of the 10 × 8 = 80
 

@@ -18,11 +18,12 @@ from cxr.measure.evaluation import POOLED, Evaluation, Settings, compare, evalua
 from cxr.measure.intervals import Estimate
 from cxr.measure.results import FilmResult
 from cxr.measure.seen import FROZEN, seen
-from cxr.report.evaluate_page import LeftOut, evaluate_page
+from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
+from cxr.report.page import NotShown
 
 FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
-LEFT_OUT = LeftOut(["file 1: <pixels>"], ["p7: not finite"])
+LEFT_OUT = NotShown(["file 1: <pixels>"], ["p7: not finite"])
 WORSE = {"ap50": Estimate(-0.25, -0.5, -0.1, 4), "roc_auc": Estimate(0.1, -0.1, 0.3, 4)}
 
 

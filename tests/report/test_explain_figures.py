@@ -12,17 +12,19 @@ from PIL import Image
 from cxr.explain.record import Explained, ExplainedFilm, read_film_record, read_records, write_map
 from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
-from cxr.report import explain_figures
-from cxr.report.explain_figures import DASHES, HEAT, LEVELS, category_page, film_figure, laid_over, overlay, score_plot
+from cxr.palette import QUIET, laid_over
+from cxr.report.explain_figures import DASHES, category_page, film_figure
+from cxr.report.explain_plots import score_plot
 from cxr.report.methods import in_order, method_text
+from cxr.report.overlays import HEAT, LEVELS, overlay
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were saved, to be asked what they hold."""
     figures: list[Figure] = []
-    save = explain_figures._save
-    monkeypatch.setattr(explain_figures, "_save", lambda figure, path: figures.append(figure) or save(figure, path))
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: figures.append(figure) or save(figure, *a, **k))
     return figures
 
 
@@ -201,7 +203,7 @@ def test_scores_are_plotted_with_baselines_in_grey(
     assert [label.get_text() for label in hit.get_yticklabels()] == ["Box-level map", "EigenCAM", "Random map"]
     dots = [line for line in hit.lines if line.get_marker() == "o"]
     assert [dot.get_xdata()[0] for dot in dots] == [0.75, 0.3, 0.05]
-    assert dots[2].get_color() == explain_figures.QUIET != dots[0].get_color()
+    assert dots[2].get_color() == QUIET != dots[0].get_color()
     assert len(energy.lines) == 4  # EigenCAM's energy could not be measured
 
 

@@ -16,7 +16,8 @@ from cxr.explain.record import ExplainedFilm, Marked, read_film_record
 from cxr.explain.scores import ScoreRow
 from cxr.findings import FindingVocabulary
 from cxr.read.chest_films import Reason
-from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.explain_page import explain_page
+from cxr.report.page import NotShown
 from cxr.report.words import not_assessed_words, words
 
 ABOUT = {"model": "tiny <b>detector</b>", "data": "drawn films"}

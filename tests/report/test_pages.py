@@ -21,9 +21,10 @@ from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
 from cxr.measure.evaluation import Evaluation
 from cxr.measure.intervals import Estimate
-from cxr.report.evaluate_page import LeftOut, evaluate_page
-from cxr.report.explain_page import NotShown, explain_page
+from cxr.report.evaluate_page import evaluate_page
+from cxr.report.explain_page import explain_page
 from cxr.report.figures import epoch_curves
+from cxr.report.page import NotShown
 from cxr.report.run_page import FilmCard, run_page
 from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.report.sweep_jobs import Job, compare
@@ -70,7 +71,7 @@ def pages(
     def evaluate(language: str) -> Path:
         films = [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4
         both, better = {"A": evaluation, "B": evaluation}, {"ap50": Estimate(0.1, 0.05, 0.15, 4)}
-        left_out = LeftOut([NAME], [NAME])
+        left_out = NotShown([NAME], [NAME])
         return evaluate_page(tmp_path, both, better, films, {NAME: NAME}, [NAME], left_out, language)  # type: ignore[arg-type]
 
     def explain(language: str) -> Path:

@@ -62,13 +62,13 @@ def test_a_default_and_another_spelling_are_the_same_value() -> None:
 
 def test_rows_of_an_arm_stand_below_its_mean() -> None:
     table = rows(sweep(job(0.1, 0, 0.4), job(0.2, 0, 0.5), job(0.2, 1, 0.7)))
-    assert [row.cells[:3] for row in table] == [
+    assert [(row.heading, *row.cells[:2]) for row in table] == [
         ("0.2", "n = 2", "0.600 ± 0.141"),
         ("0.2", "1", "0.700"),
         ("0.2", "0", "0.500"),
         ("0.1", "0", "0.400"),
     ]
-    assert [row.mean for row in table] == [True, False, False, False]
+    assert [row.kind for row in table] == ["mean", "", "", ""]
 
 
 def test_the_command_is_quoted_and_starts_no_sweep() -> None:
