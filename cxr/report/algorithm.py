@@ -1,4 +1,4 @@
-"""Which model, at which operating point, said what a report shows."""
+"""The model and the operating point behind what a report shows."""
 
 from dataclasses import dataclass
 

@@ -61,7 +61,7 @@ def write_objects(
         marks: the detections to show, boxes in its pixels.
         abnormal: 0..1, how surely the film bears any finding.
         picture: [h, w, 3] RGB, the film with the boxes burnt in.
-        algorithm: what said so.
+        algorithm: the detector behind the detections.
         findings: the vocabulary behind the names.
         stem: path of the files without their ends.
         maps: method → a map for each of ``marks``, [M, h, w], 65535 = 1.0, of the whole film at any size.

@@ -3,7 +3,7 @@
 import math
 import textwrap
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,8 @@ from cxr.report.methods import method_text
 from cxr.report.overlays import cautions, outcome_words, overlay
 from cxr.report.plots import DARK, DPI
 from cxr.report.words import words
+
+_Example = tuple[Path, ExplainedFilm, Explained]  # a box, with its film's folder and record
 
 # Told apart without colour: what a reader marked is solid, what the detector named dashed, what it held back dotted.
 _Style = Literal["solid"] | tuple[float, tuple[float, ...]]
@@ -69,13 +71,14 @@ def category_page(run: Path, method: str, findings: FindingVocabulary, language:
     """
     say = words(language)
     films = list(read_records(run))
+    boxes = [(folder, record, box) for folder, record in films for box in record.boxes if method in box.maps]
     names = (NORMAL, *findings.names)
     columns = 4
     aspect = max((record.height / record.width for _, record in films), default=1.0)
     figure, grid, bar = _sheet(math.ceil(len(names) / columns), columns, aspect)
     for i, name in enumerate(names):
         place = figure.add_subplot(grid[divmod(i, columns)])
-        example = _normal_example(films, method) if name == NORMAL else _example(films, name, method)
+        example = _normal_example(boxes) if name == NORMAL else _example(boxes, name)
         heading = findings.label(name, language)
         if example is None:
             _empty(place, heading, say["no_normal" if name == NORMAL else "no_example"])
@@ -87,26 +90,16 @@ def category_page(run: Path, method: str, findings: FindingVocabulary, language:
     return _finished(figure, bar, run / f"{method}.png", method, language)
 
 
-def _example(
-    films: Sequence[tuple[Path, ExplainedFilm]], name: str, method: str
-) -> tuple[Path, ExplainedFilm, Explained] | None:
-    """The box that shows a finding best: a hit before a false alarm, then by score."""
-    boxes = [e for e in _with_map(films, method) if e[2].finding == name and e[2].outcome != "suppressed"]
-    return max(boxes, key=lambda e: (e[2].outcome == "hit", e[2].score), default=None)
+def _example(boxes: Sequence[_Example], name: str) -> _Example | None:
+    """Return the box that shows a finding best: a hit before a false alarm, then by score."""
+    named = [e for e in boxes if e[2].finding == name and e[2].outcome != "suppressed"]
+    return max(named, key=lambda e: (e[2].outcome == "hit", e[2].score), default=None)
 
 
-def _normal_example(
-    films: Sequence[tuple[Path, ExplainedFilm]], method: str
-) -> tuple[Path, ExplainedFilm, Explained] | None:
-    """The strongest box on the first film that is known to be normal."""
-    boxes = [e for e in _with_map(films, method) if e[1].truth_known and not e[1].truth]
-    return max((e for e in boxes if e[0] == boxes[0][0]), key=lambda e: e[2].score, default=None)
-
-
-def _with_map(
-    films: Sequence[tuple[Path, ExplainedFilm]], method: str
-) -> Iterator[tuple[Path, ExplainedFilm, Explained]]:
-    yield from ((f, record, box) for f, record in films for box in record.boxes if method in box.maps)
+def _normal_example(boxes: Sequence[_Example]) -> _Example | None:
+    """Return the strongest box on the first film that is known to be normal."""
+    normal = [e for e in boxes if e[1].truth_known and not e[1].truth]
+    return max((e for e in normal if e[0] == normal[0][0]), key=lambda e: e[2].score, default=None)
 
 
 def _sheet(rows: int, columns: int, aspect: float) -> tuple[Figure, GridSpec, SubplotSpec]:

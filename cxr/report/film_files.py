@@ -25,12 +25,12 @@ _NO_MARKS = Marks(np.zeros((0, 4), np.float32), ())
 
 @dataclass(frozen=True)
 class Told:
-    """A film and what is said of it. As a string it is the film's path.
+    """A film and the detector's answer on it. As a string it is the film's path.
 
     Args:
         film: as it was given.
         name: of its files, safe to show.
-        prediction: what the detector says, or why it says nothing; None for a film that could not be read.
+        prediction: the detector's answer, or why there is none; None for a film that could not be read.
         error: why.
         maps: what its shown detections were read from, as ``write_objects`` takes it; or why there are no maps.
     """

@@ -25,7 +25,7 @@ class Done:
     Args:
         number: its place among the films given.
         name: of the files about it, safe to show; "" where it could not be read.
-        prediction: what was said of it; None where nothing was.
+        prediction: the detector's answer; None where there is none.
         failed: why it failed, with its number in place of its path; "" for a film that was refused, not failed.
         note: what else could not be done for it ("" where all was), in the same manner.
         not_assessed: of a film that was read and of which the detector says nothing.

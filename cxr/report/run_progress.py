@@ -20,7 +20,7 @@ VALIDATION_STEP = 2 / 3
 """Seconds of a batch of validation in seconds of a step, until one is measured: two passes forward (losses,
 detections), where a step has one and a backward pass, which takes about as long as two."""
 LONG_S = 3600.0
-_FIRST_LOOK_S = 5.0  # of steps, before the time that all of them take is told
+_FIRST_LOOK_S = 5.0  # of steps, before the time that all of them take is printed
 
 
 @dataclass
@@ -76,7 +76,7 @@ class RunProgress(ProgressBar):
 
     Args:
         items: what the data are, in the plural: films, studies.
-        quicker: what to type for a training that takes less; told where this one takes over an hour on a CPU.
+        quicker: what to type for a training that takes less; printed where this one takes over an hour on a CPU.
     """
 
     def __init__(self, items: str = "films", quicker: str = "") -> None:
@@ -90,7 +90,7 @@ class RunProgress(ProgressBar):
         self._looking = Work("")
         self._pace: Pace | None = None
         self._mark = self._begun = self._shown = 0.0
-        self._told = False
+        self._estimated = False
 
     def disable(self) -> None:
         """Say nothing; Lightning asks for it in all processes but the first."""
@@ -106,7 +106,7 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what is to be done."""
-        self._told, self._begun = False, time.monotonic()
+        self._estimated, self._begun = False, time.monotonic()
         self._pace = _pace(trainer)
         if self.is_enabled:
             self._work = self._open.enter_context(progress.working("training", end=False, unit="step"))
@@ -126,7 +126,7 @@ class RunProgress(ProgressBar):
         if self._pace is not None:
             self._pace.stepped(now - self._mark)
             left = self._pace.left_s(trainer.current_epoch, batch_idx + 1)
-            if not self._told and batch_idx > 0 and now - self._begun >= _FIRST_LOOK_S:
+            if not self._estimated and batch_idx > 0 and now - self._begun >= _FIRST_LOOK_S:
                 self._tell(trainer, self._pace, left)
         self._mark = now
         if now - self._shown >= 1:  # reading a loss waits for a GPU
@@ -182,8 +182,8 @@ class RunProgress(ProgressBar):
         return f"training: {epochs}, {trainer.num_training_batches} steps each; {counts}"
 
     def _tell(self, trainer: Trainer, pace: Pace, left: float) -> None:
-        """Tell the time that is left and, where it is long on a CPU, what is quicker."""
-        self._told = True
+        """Print the time that is left and, where it is long on a CPU, what is quicker."""
+        self._estimated = True
         line = f"about {in_words(left)} left: a step takes {pace.step_s:.2g} s, an epoch {in_words(pace.epoch_s)}"
         if left > LONG_S and trainer.strategy.root_device.type == "cpu":
             line += f"{' with its validation' if pace.validation else ''}, on this CPU. {self._advice(pace)}"

@@ -61,7 +61,7 @@ def _coco_results(film: Prediction | None, findings: FindingVocabulary) -> Itera
 def write_detections(
     path: Path, predictions: Iterable[Prediction], threshold: float | None = None, images: Images = None
 ) -> None:
-    """Write a row a box: pseudonym, finding, score, corners in original pixels, and what is said of the whole film.
+    """Write a row a box: pseudonym, finding, score, corners in original pixels, and scores of the whole film.
 
     ``finding_score`` and ``abnormal`` are the film's: how surely it bears that finding, and any. ``threshold`` is that
     of screening, see ``six_digits``. With ``images`` the first column is ``image``.
@@ -88,7 +88,7 @@ def write_films(
 
     ``assessed`` is yes, or no with the ``reason``: the film could not be read, the detector may not speak of it, or its
     answer is not finite. Such a film has no scores and is never cleared. ``cleared`` is yes where ``abnormal`` lies
-    below ``threshold``, the operating point of screening, else no; empty without one. It is told from the exact score,
+    below ``threshold``, the operating point of screening, else no; empty without one. It follows from the exact score,
     and the score that is shown never says otherwise (``six_digits``).
     """
     with _written(path) as file:
