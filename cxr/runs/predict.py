@@ -34,7 +34,7 @@ from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
 from cxr.report.algorithm import Algorithm
-from cxr.report.film_files import OBJECTS, PICTURES, FilmFiles, Told
+from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import KEY, FilmKey, image_name
 from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
@@ -189,14 +189,14 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
             yield Done(film.film.number, film.name, prediction, failed, note)
 
 
-def _noted(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> Told:
+def _noted(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> FilmAnswer:
     """Note the film in the key, and return it with what its files show."""
     if isinstance(outcome, ReadError):
         key.add(film)
-        return Told(film, error=outcome)
+        return FilmAnswer(film, error=outcome)
     key.add(film, outcome.sop_instance, outcome.study, outcome.patient)
     maps = parts.maps.take(film.number) if parts.maps and isinstance(outcome, Prediction) else {}
-    return Told(film, journal.name(outcome), outcome, maps=maps)
+    return FilmAnswer(film, journal.name(outcome), outcome, maps=maps)
 
 
 def _predictions(journal: Journal) -> Iterator[Prediction]:
