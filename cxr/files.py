@@ -86,19 +86,24 @@ def append_whole(file: io.FileIO, content: bytes, path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as JSON as ``write_whole`` does."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False))
+def write_json(path: Path, content: Any, allow_nan: bool = True) -> None:
+    """Write ``content`` as JSON as ``write_whole`` does. Raises ``ValueError`` for NaN where it is not allowed."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Return the mapping in a JSON file. Raises ``DamagedFileError`` where it is empty, torn or holds no mapping."""
+def read_mapping(path: Path, *needed: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Raises ``DamagedFileError`` where it is empty, torn, holds no mapping, or lacks one of the ``needed`` keys.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # also UnicodeDecodeError
         raise DamagedFileError(f"{path} cannot be read, it is empty or damaged ({error})") from error
     if not isinstance(content, dict):
         raise DamagedFileError(f"{path} cannot be read, it holds a {type(content).__name__}, expected a mapping")
+    if lacking := sorted(set(needed) - content.keys()):
+        raise DamagedFileError(f"{path} lacks {', '.join(lacking)}")
     return content
 
 

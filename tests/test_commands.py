@@ -177,10 +177,10 @@ def test_a_path_below_conf_is_found_away_from_the_clone(tmp_path: Path, monkeypa
 
 
 def test_a_wheel_inside_somebody_elses_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cxr.runs import train as run
+    from cxr.runs import provenance
 
     monkeypatch.setattr(installation, "CLONE", None)
-    assert run._git() is None
+    assert provenance.git() is None
 
 
 def test_nothing_but_the_wheels_own_layout_is_asked_where_conf_lies() -> None:

@@ -10,10 +10,12 @@ import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from cxr.config import run_files
 from cxr.config.check import check
+from cxr.config.entry import not_chosen
 from cxr.config.errors import ConfigError
 from cxr.config.signatures import constant
 
@@ -201,3 +203,27 @@ def test_the_cut_off_run_of_the_same_command_goes_on(tmp_path: Path, monkeypatch
     assert Path(run_files.run_dir("cxr", overrides)).name == "4"
     with FileLock(cut_off / run_files.LOCK):  # it lives: a second one of the same command is a run of its own
         assert Path(run_files.run_dir("cxr", overrides)).name != "4"
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        (["data.size=512"], "model=fasterrcnn_tiny trainer=cpu data.size=256"),
+        (["data.size=512", "trainer=cpu"], "model=fasterrcnn_tiny data.size=256"),
+        (["data.size=128"], "model=fasterrcnn_tiny trainer=cpu"),  # films of 256 px would take longer
+        (["model=fasterrcnn_tiny", "trainer=cpu", "data.size=256"], ""),
+    ],
+)
+def test_a_long_training_is_advised_to_take_only_what_its_config_has_not_chosen(
+    typed: list[str], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    cfg = compose("train", ["data=phantom", *typed, "run_dir=outputs/x"], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    assert cfg.callbacks.progress.quicker == advice
+
+
+def test_outside_a_run_a_group_counts_as_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    cfg = OmegaConf.create({"data": {"size": 256, "name": "a"}})
+    assert not_chosen("trainer=cpu data.size=256 data.name=a data.name=b", _root_=cfg) == "trainer=cpu data.name=b"

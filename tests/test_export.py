@@ -238,7 +238,7 @@ def test_a_missing_package_is_told_with_what_to_type(
 @pytest.mark.parametrize(("model", "task"), [("r3d", "cxr.volume.task.StudyTask"), ("unet", "cxr.suppress.task.Task")])
 def test_a_network_that_is_no_detector_of_films_is_named(ckpt: Path, tmp_path: Path, model: str, task: str) -> None:
     content = torch.load(ckpt, weights_only=True)
-    content["cxr"]["config"]["model"]["_target_"] = f"cxr.networks.{model}"
+    content["cxr"]["config"]["model"] = {"_target_": f"cxr.networks.{model}"}
     content["cxr"]["config"]["task"]["_target_"] = task
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(ConfigError, match=rf"other\.ckpt: {model} .*cannot be exported: it is no detector of films"):

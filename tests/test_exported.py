@@ -13,6 +13,7 @@ from cxr.files import digest_of
 from cxr.runs.exported import as_checkpoint, read_card, write_card
 from cxr.runs.predict_exported import restored
 from cxr.runs.restore import intensity_of_films, restored_intensity
+from cxr.runs.restored_network import operating_point
 
 LOG = {"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}
 
@@ -99,7 +100,7 @@ def test_a_network_that_is_not_the_one_of_the_card_is_refused(folder: Path) -> N
 
 def test_a_folder_without_a_card_and_a_torn_one_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / CARD).write_text('{"format": 1, "run', encoding="utf-8")
-    with pytest.raises(ConfigError, match="not the JSON"):
+    with pytest.raises(ConfigError, match=r"export\.json cannot be read"):
         read_card(folder)
     (folder / CARD).unlink()
     with pytest.raises(ConfigError, match=r"expected a folder of python export\.py"):
@@ -145,3 +146,10 @@ def test_a_folder_and_a_runtime_that_do_not_go_together_are_told(
     with pytest.raises(ConfigError) as error:
         restored(str(folder / file), runtime, batch=8)
     assert told in str(error.value)
+
+
+def test_a_damaged_operating_point_of_a_card_is_refused(folder: Path) -> None:
+    assert operating_point(as_checkpoint(read_card(folder), folder)) is None
+    change(folder, operating_point={"threshold": 0.5})
+    with pytest.raises(ConfigError, match=r"cxr\.operating_point does not fit this version: it has the fields"):
+        operating_point(as_checkpoint(read_card(folder), folder))

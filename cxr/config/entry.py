@@ -10,14 +10,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback as HydraCallback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -196,7 +196,33 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def instantiated(node: Any) -> Any:
+    """Return what a node of the config instantiates to. Raises ``ConfigError`` where its call fails."""
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError(f"{error.__cause__ or error}") from error
+
+
+def not_chosen(words: str, *, _root_: DictConfig) -> str:
+    """Return those of ``words``, such as ``trainer=cpu data.size=256``, that a composed config has not chosen yet.
+
+    A group counts as chosen if its file is the one that is named, a number if the config has this one or a lower one.
+    """
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return " ".join(word for word in words.split() if not _is_chosen(word, choices, _root_))
+
+
+def _is_chosen(word: str, choices: Mapping[str, Any], cfg: DictConfig) -> bool:
+    key, _, value = word.partition("=")
+    if key in choices:
+        return bool(choices[key] == value)
+    present = OmegaConf.select(cfg, key, throw_on_missing=False)
+    return present <= float(value) if isinstance(present, int | float) else str(present) == value
+
+
 # Here, not in ``entry``, because the processes that a launcher starts only import this module
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("cxr.not_chosen", not_chosen, replace=True)
 OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts

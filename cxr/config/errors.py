@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from omegaconf import DictConfig
@@ -32,6 +34,15 @@ def reason(error: BaseException) -> str:
     if not_written := why_not_written(error):
         return f"{not_written}. The same command then goes on from what is kept"
     return f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def film_errors() -> Iterator[None]:
+    """Raise errors about films and their tables, whose text is written for their owner, as ``ConfigError``."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ConfigError(reason(error) if why_not_written(error) else str(error)) from error
 
 
 def explain(error: Exception) -> str:

@@ -74,13 +74,13 @@ def constant(target: str, name: str) -> str:
 
     "" where the source does not say, or there is no such class.
     """
-    found = _find(*target.rpartition(".")[::2])
-    if found is None or not isinstance(found[0], ast.ClassDef):
+    definition = _find(*target.rpartition(".")[::2])
+    if definition is None or not isinstance(definition[0], ast.ClassDef):
         return ""
-    for line in found[0].body:
+    for line in definition[0].body:
         if isinstance(line, ast.Assign) and name in map(ast.unparse, line.targets):
             return str(line.value.value) if isinstance(line.value, ast.Constant) else ""
-    inherited = (constant(f"{found[1]}.{_class_name(base)}", name) for base in found[0].bases)
+    inherited = (constant(f"{definition[1]}.{_class_name(base)}", name) for base in definition[0].bases)
     return next((text for text in inherited if text), "")
 
 
@@ -110,8 +110,8 @@ def _inherited(node: ast.ClassDef, module: str) -> Mapping[str, Parameter] | Non
         return _imported(module, node.name)
     if not node.bases:
         return {}
-    found = _find(module, _class_name(node.bases[0]))
-    return _imported(module, node.name) if found is None else _parameters(*found)
+    definition = _find(module, _class_name(node.bases[0]))
+    return _imported(module, node.name) if definition is None else _parameters(*definition)
 
 
 def _arguments(args: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:

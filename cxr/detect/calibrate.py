@@ -14,7 +14,7 @@ from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
 from cxr.measure.average_precision import COCO_IOUS, MeanAveragePrecision
 from cxr.measure.operating_point import OperatingPoint, choose_operating_point
-from cxr.measure.results import FilmResult, telling
+from cxr.measure.results import FilmResult, with_known_truth
 from cxr.measure.screening import roc_auc
 from cxr.progress import track
 
@@ -37,13 +37,13 @@ def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: fl
         head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
         apart = _finite(track(film_results(task, validation), "choosing the mixture", len(validation)))
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
-        known = telling(apart)
+        known = with_known_truth(apart)
         film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
     detected = track(film_results(task, validation), "calibrating", len(validation))
     results = _finite(detected)  # to the bit as detect gives them
-    return choose_operating_point(telling(results), sensitivity)
+    return choose_operating_point(with_known_truth(results), sensitivity)
 
 
 def _finite(results: Iterable[FilmResult]) -> list[FilmResult]:

@@ -10,7 +10,7 @@ from torchmetrics.detection import MeanAveragePrecision
 from cxr.findings import FindingVocabulary
 from cxr.measure.average_precision import COCO_IOUS, RECALLS, only_detected
 from cxr.measure.froc import FalsePositives, froc
-from cxr.measure.results import FilmResult, telling
+from cxr.measure.results import FilmResult, with_known_truth
 from cxr.measure.screening import RocAuc
 
 Boxes = list[dict[str, Tensor]]
@@ -101,7 +101,7 @@ class DetectionMetrics:
         return figures
 
     def _of_films(self, results: Sequence[FilmResult]) -> dict[str, float]:
-        known = telling(results)
+        known = with_known_truth(results)
         auc = RocAuc(known)(np.ones(len(known)))
         alarms = FalsePositives(results, self.alarm_threshold)(np.ones(len(results)))
         figures = {"image_auc": float(auc[0]), "false_positives_per_normal_film": float(alarms[0])}

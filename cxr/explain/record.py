@@ -4,17 +4,16 @@
 in original film pixels (255 = 1.0), and ``film.json``, which is written last: where it stands, the film is done.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr.files import write_whole
+from cxr.files import read_mapping, write_json
 
 Box = tuple[float, float, float, float]
 RECORD = "film.json"
@@ -80,12 +79,12 @@ class ExplainedFilm:
 
     def write(self, folder: Path) -> None:
         """Write ``film.json`` into the film's folder, whole or not at all."""
-        write_whole(folder / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False))
+        write_json(folder / RECORD, asdict(self), allow_nan=False)
 
 
 def read_film_record(folder: Path) -> ExplainedFilm:
     """Return what ``film.json`` of a film's folder holds."""
-    fields: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    fields = read_mapping(folder / RECORD)
     truth = tuple(Marked(mark["finding"], tuple(mark["box"])) for mark in fields.pop("truth"))
     boxes = tuple(Explained(**{**box, "box": tuple(box["box"])}) for box in fields.pop("boxes"))
     return ExplainedFilm(**fields, truth=truth, boxes=boxes)
@@ -97,7 +96,7 @@ def whole_record(folder: Path) -> ExplainedFilm | None:
         return None
     try:
         return read_film_record(folder)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -24,9 +24,9 @@ class Retina(nn.Module):
     def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
         """Return what ``TwoStage`` returns."""
         cells = self.detector.anchor_generator.cell_anchors
-        found = [self._level(level, cell, side) for level, cell in zip(pyramid.values(), cells, strict=True)]
-        boxes, labels, scores = (torch.cat(parts, 1) for parts in list(zip(*found, strict=True))[:3])
-        computed = [values for level in found for values in level[3]]
+        levels = [self._level(level, cell, side) for level, cell in zip(pyramid.values(), cells, strict=True)]
+        boxes, labels, scores = (torch.cat(parts, 1) for parts in list(zip(*levels, strict=True))[:3])
+        computed = [values for level in levels for values in level[3]]
         return *_best_of_classes(clipped(boxes, sizes), labels, scores, self.classes, self.detector), computed
 
     @property
@@ -116,8 +116,8 @@ class Yolo(nn.Module):
         scores = torch.where(scores >= self.detector.score_thresh, scores, torch.full_like(scores, ABSENT))
         points = torch.div(places, classes, rounding_mode="floor")
         boxes = clipped(rows(self.detector.boxes_on_canvas(offsets, levels), points), sizes)
-        found = _best_of_classes(boxes, places % classes + 1, scores, classes + 1, self.detector)
-        return *found, [offsets, logits]
+        detections = _best_of_classes(boxes, places % classes + 1, scores, classes + 1, self.detector)
+        return *detections, [offsets, logits]
 
 
 class Queries(nn.Module):
@@ -134,9 +134,9 @@ class Queries(nn.Module):
         scores, places = best(logits.sigmoid().flatten(1), self.detector.detections_per_img)
         scores = torch.where(scores >= self.detector.score_thresh, scores, torch.full_like(scores, ABSENT))
         queries = torch.div(places, logits.shape[2], rounding_mode="floor")
-        found = rows(read.boxes[:, -1], queries)
-        half = 0.5 * found[..., 2:]
-        boxes = torch.cat([found[..., :2] - half, found[..., :2] + half], 2) * side
+        centred = rows(read.boxes[:, -1], queries)
+        half = 0.5 * centred[..., 2:]
+        boxes = torch.cat([centred[..., :2] - half, centred[..., :2] + half], 2) * side
         return clipped(boxes, sizes), places % logits.shape[2] + 1, scores, [read.logits, read.boxes, read.cell_logits]
 
 

@@ -76,9 +76,10 @@ class TwoStage(nn.Module):
             moves = moves.reshape(batch, shapes, 4, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
             values, places = best_logits(logits, wanted)
             anchors = grid_of_cells(cells, height, width, side)[places]
-            found = clipped(decoded(rows(moves, places), anchors, self.rpn.box_coder), sizes)
-            valid = (values > -math.inf) & _large(found, _SMALLEST_PROPOSAL)
-            boxes.append(torch.where(valid[..., None], found, torch.zeros_like(found)))  # NaN is no place to pool from
+            regions = clipped(decoded(rows(moves, places), anchors, self.rpn.box_coder), sizes)
+            valid = (values > -math.inf) & _large(regions, _SMALLEST_PROPOSAL)
+            # NaN is no place to pool from
+            boxes.append(torch.where(valid[..., None], regions, torch.zeros_like(regions)))
             scores.append(torch.where(valid, values.sigmoid(), torch.full_like(values, ABSENT)))
         every, batch = torch.stack(boxes, 1), objectness[0].shape[0]  # [B, L, n, 4]
         groups = every.reshape(-1, wanted, 4), torch.stack(scores, 1).reshape(-1, 1, wanted)

@@ -78,9 +78,9 @@ def fit_stem(detector: nn.Module, state: State | None) -> State | None:
     """
     if state is None:
         return None
-    name, own = next((key, value) for key, value in detector.state_dict().items() if value.ndim == 4)
+    name, kernel = next((key, value) for key, value in detector.state_dict().items() if value.ndim == 4)
     stem = state.get(name)
-    if stem is None or own.shape[1] != 1:
+    if stem is None or kernel.shape[1] != 1:
         return state
     return {**state, name: stem.sum(1, keepdim=True)}
 
@@ -95,9 +95,11 @@ def load_weights(detector: nn.Module, state: State | None, source: str | None, f
     """
     if state is None:
         return
-    own = detector.state_dict()
+    expected = detector.state_dict()
     resized = sorted(
-        key for key, value in state.items() if key.startswith(fresh) and key in own and own[key].shape != value.shape
+        key
+        for key, value in state.items()
+        if key.startswith(fresh) and key in expected and expected[key].shape != value.shape
     )
     try:
         missing, unknown = detector.load_state_dict({k: v for k, v in state.items() if k not in resized}, strict=False)
@@ -112,7 +114,7 @@ def load_weights(detector: nn.Module, state: State | None, source: str | None, f
     if image_head:
         log.warning("weights %s: no image head there, it starts at random", source)
     if resized:
-        shapes = ", ".join(f"{key} {list(state[key].shape)} → {list(own[key].shape)}" for key in resized)
+        shapes = ", ".join(f"{key} {list(state[key].shape)} → {list(expected[key].shape)}" for key in resized)
         log.warning("weights %s: all loaded but for heads of another shape, which start at random: %s", source, shapes)
 
 
@@ -141,9 +143,9 @@ def load_backbone(body: nn.Module, state: State, source: str) -> None:
     A stem of one channel takes the sum of the weights' channels, which is what they make of a film repeated for each.
     Raises ``WeightsError`` where a layer of ``body`` is missing in it, or of another shape.
     """
-    own = body.state_dict()
-    fitting = fit_stem(body, {name: value for name, value in state.items() if name in own}) or {}
-    if missing := sorted(own.keys() - fitting.keys()):
+    expected = body.state_dict()
+    fitting = fit_stem(body, {name: value for name, value in state.items() if name in expected}) or {}
+    if missing := sorted(expected.keys() - fitting.keys()):
         raise WeightsError(f"model.backbone.weights={source}: made for another backbone: {_some(missing)} missing")
     try:
         body.load_state_dict(fitting)

@@ -15,7 +15,7 @@ from cxr.measure.matching import Rule
 from cxr.measure.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
 from cxr.measure.operating_point import OperatingPoint, Screening, screen
 from cxr.measure.reliability import Reliability, reliability
-from cxr.measure.results import FilmResult, telling
+from cxr.measure.results import FilmResult, with_known_truth
 from cxr.measure.screening import RocAuc, RocCurve, image_average_precision, roc_auc, roc_curve
 
 POOLED = "all"
@@ -125,15 +125,12 @@ def evaluate(
     are not known to be normal or abnormal none in screening's.
     """
     labels = [findings.index(name) for name in names]
-    chosen = [_restricted(result, labels) for result in results]
+    chosen, known = [_restricted(result, labels) for result in results], with_known_truth(results)
     per_finding = {POOLED: _figures(chosen, results, None, labels, settings)}
     for name, label in zip(names, labels, strict=True):
         per_finding[name] = _figures(chosen, results, label, [label], settings)
     threshold = per_finding[POOLED].points[FP_RATES.index(WORKING_RATE)].threshold
     samples, seed = settings.samples, settings.seed
-    known = telling(results)
-    screening = None if point is None else screen(known, point, settings.prevalences, samples=samples, seed=seed)
-    cleared = [] if point is None else _cleared(results, point)[: settings.worst]
     return Evaluation(
         findings,
         tuple(names),
@@ -152,8 +149,8 @@ def evaluate(
         worst_misses(chosen, settings.rule, settings.worst),
         worst_alarms(chosen, settings.rule, settings.worst),
         point,
-        screening,
-        cleared,
+        None if point is None else screen(known, point, settings.prevalences, samples=samples, seed=seed),
+        _cleared(results, point)[: settings.worst],
     )
 
 
@@ -166,7 +163,7 @@ def compare(
         "sensitivity@1fp": (films, partial(SensitivityAt, rule=settings.rule, rates=(1,))),
         "ap50": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap50"])),
         "ap": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap"])),
-        "roc_auc": ((telling(first), telling(second)), RocAuc),
+        "roc_auc": ((with_known_truth(first), with_known_truth(second)), RocAuc),
     }
     return {
         name: paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
@@ -181,7 +178,7 @@ def _figures(
     labels: Sequence[int],
     settings: Settings,
 ) -> FindingFigures:
-    chosen = chosen if label is None else telling(chosen, label)
+    chosen = chosen if label is None else with_known_truth(chosen, label)
     bearing = [r for r in chosen if (len(r.truth_labels) if label is None else (r.truth_labels == label).any())]
     boxes = sum(int(np.isin(r.truth_labels, labels).sum()) for r in chosen)
     samples, seed = settings.samples, settings.seed
@@ -194,7 +191,7 @@ def _figures(
         froc_with_intervals(chosen, label, settings.rule, samples=samples, seed=seed),
         {name: average_precision(chosen, labels, ious, samples, seed) for name, ious in PRECISIONS.items()},
         recall(chosen, label, settings.rule, samples=samples, seed=seed),
-        roc_auc(telling(whole, label), label, samples=samples, seed=seed),
+        roc_auc(with_known_truth(whole, label), label, samples=samples, seed=seed),
     )
 
 
@@ -211,6 +208,8 @@ def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
     )
 
 
-def _cleared(results: Sequence[FilmResult], point: OperatingPoint) -> list[int]:
+def _cleared(results: Sequence[FilmResult], point: OperatingPoint | None) -> list[int]:
+    if point is None:
+        return []
     wrong = [i for i, r in enumerate(results) if len(r.truth_labels) and r.abnormal < point.threshold]
     return sorted(wrong, key=lambda i: results[i].abnormal)

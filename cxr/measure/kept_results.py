@@ -1,6 +1,5 @@
 """A film's result as plain containers, for json, and back again to the bit."""
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cxr.files import DamagedFileError, read_mapping
 from cxr.measure.results import FilmResult
 
 _log = logging.getLogger(__name__)
@@ -59,13 +59,10 @@ def read_kept(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
+        return read_mapping(path)
+    except DamagedFileError:
         _log.warning("%s is damaged: everything is detected again", path)
         return {}
-    return content
 
 
 def from_kept(plain: Any, count: int) -> list[FilmResult] | None:

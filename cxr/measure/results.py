@@ -56,6 +56,6 @@ class FilmResult:
         return self.labelled is None or label >= len(self.labelled) or bool(self.labelled[label - 1])
 
 
-def telling(results: Sequence[FilmResult], label: int | None = None) -> list[FilmResult]:
+def with_known_truth(results: Sequence[FilmResult], label: int | None = None) -> list[FilmResult]:
     """Return the films whose readers say if they bear the finding of ``label``; with None, if they bear any."""
     return [result for result in results if result.tells(label)]

@@ -24,7 +24,7 @@ _NO_MARKS = Marks(np.zeros((0, 4), np.float32), ())
 
 
 @dataclass(frozen=True)
-class Told:
+class FilmAnswer:
     """A film and the detector's answer on it. As a string it is the film's path.
 
     Args:
@@ -66,7 +66,7 @@ class FilmFiles:
     objects: bool
     language: str = "en"
 
-    def __call__(self, film: Told) -> None:
+    def __call__(self, film: FilmAnswer) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
 
         Raises ``OSError`` with the file's path where the disk does not take one.
@@ -90,7 +90,7 @@ class FilmFiles:
         plain = film_picture(film, _NO_MARKS, _NO_MARKS, self.findings, width, self.language)
         return write_across(plain, not_assessed_words(answer.reason, self.language))
 
-    def _write_objects(self, film: Told, answer: Prediction | NotAssessed, burnt: NDArray[np.uint8]) -> None:
+    def _write_objects(self, film: FilmAnswer, answer: Prediction | NotAssessed, burnt: NDArray[np.uint8]) -> None:
         from cxr.report import dicom_objects  # of the extra "dicom", and a second to import
 
         path, stem = film.film.path, self.folder / OBJECTS / film.name

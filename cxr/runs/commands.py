@@ -28,7 +28,7 @@ def train(cfg: DictConfig) -> float:
         if not parts.pruned:
             run.calibrate(parts, folder)
             run.test(parts, folder)
-        return folder.complete(parts)
+        return run.complete(parts, folder)
 
 
 def evaluate() -> None:

@@ -5,22 +5,19 @@ A folder holds ``detections.json``, ``metrics.json``, ``froc.csv``, ``per_findin
 has both.
 """
 
-import json
-import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from cxr.config import run_files
 from cxr.config.entry import resolved
-from cxr.config.errors import ConfigError
+from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
@@ -28,7 +25,6 @@ from cxr.detect.detector import name_of
 from cxr.detect.inference import film_results
 from cxr.detect.prediction import printed_threshold
 from cxr.files import short_digest_of, write_json
-from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.measure.evaluation import Evaluation, Settings, compare, evaluate
 from cxr.measure.intervals import Estimate
 from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
@@ -40,16 +36,16 @@ from cxr.progress import track
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, write_tables
 from cxr.report.page import NotShown
-from cxr.report.without_paths import overrides_without_paths, without_path
 from cxr.report.words import LANGUAGES
-from cxr.runs import train as run
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.evaluated_findings import asked_findings, evaluated_findings, vocabulary_to_read
+from cxr.runs.folder import held
 from cxr.runs.restore import load_data, load_task
+from cxr.runs.restored_network import operating_point
+from cxr.runs.result import warn, without_paths, write_result
 
 DETECTIONS = "detections.json"
 ALL = "all"
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,8 +59,8 @@ class Measured:
     results: list[FilmResult] = field(default_factory=list)
     point: OperatingPoint | None = None
     point_from: str = ""  # where the point comes from, in words
-    seen: Seen | None = None  # what these films were to it before
-    evaluation: Evaluation | None = None
+    seen: Seen = field(init=False)  # what these films were to it before; set by ``detect``
+    evaluation: Evaluation = field(init=False)  # set by ``measure``
 
 
 @dataclass
@@ -80,11 +76,9 @@ class Parts:
     started: float = field(default_factory=time.time)
 
 
-@contextmanager
-def opened(cfg: DictConfig) -> Iterator[Path]:
+def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
-    with run.held(cfg, may_differ=("run_dir", "language")) as folder:
-        yield folder
+    return held(cfg, may_differ=("run_dir", "language"))
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -107,7 +101,7 @@ def instantiate(cfg: DictConfig) -> Parts:
             f"{paths[0]} and {paths[1]} have other {plain['split']} films: name those to compare them on, which neither"
             " was trained on: data=course data.root=FOLDER data.seed=0"
         )
-    return Parts(plain, models, _chosen(_wanted(cfg), models[0].checkpoint.findings), films[0])
+    return Parts(plain, models, evaluated_findings(asked_findings(cfg), models[0].checkpoint.findings), films[0])
 
 
 def detect(parts: Parts, folder: Path) -> None:
@@ -159,121 +153,40 @@ def measure(parts: Parts) -> None:
 
 def report(parts: Parts, folder: Path) -> None:
     """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
-    evaluations = {model.name: _evaluation(model) for model in parts.models}
-    unreadable = _unreadable(parts.models[0].data)
-    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": unreadable}
-    origins = {model.name: Origin(model.point_from, _seen(model)) for model in parts.models}
+    data = parts.models[0].data
+    errors = list(zip(data.unreadable_files, data.unreadable, strict=True))
+    not_shown = NotShown(without_paths(errors), parts.failed)
+    evaluations = {model.name: model.evaluation for model in parts.models}
+    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
+    origins = {model.name: Origin(model.point_from, model.seen) for model in parts.models}
     write_tables(folder, evaluations, parts.differences, origins, films)
-    not_shown = NotShown(unreadable, parts.failed)
-    about, language = _about(parts), parts.cfg["language"]
+    warnings, language = _warnings(parts), parts.cfg["language"]
     page = evaluate_page(
-        folder, evaluations, parts.differences, parts.films, about, _warnings(parts), not_shown, language
+        folder, evaluations, parts.differences, parts.films, _about(parts), warnings, not_shown, language
     )
     console = Console()
     print_evaluations(evaluations, console)
     print_comparison(parts.differences, console)
-    for line in (*_warnings(parts), *(f"not evaluated: {line}" for line in _for_the_user(parts))):
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
-    result = {
-        "status": "completed",
-        "films": len(parts.films),
-        "failed": parts.failed,
-        "unreadable": unreadable,
-        "overrides": overrides_without_paths(typed),
-        "seconds": round(time.time() - parts.started, 1),
-    }
-    write_json(folder / run_files.RESULT, result)
+    for line in warnings:
+        warn(line)
+    for line in (*(str(error) for _, error in errors), *parts.failed):  # with paths, for whoever named the folder
+        warn(f"not evaluated: {line}")
+    counts = {"films": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
+    write_result(folder, parts.started, counts)
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
-
-
-def _unreadable(data: FilmDataModule) -> list[str]:
-    """Return a line for each file that could not be read, by its number: its path may name a patient."""
-    errors = zip(data.unreadable_files, data.unreadable, strict=True)
-    return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
-
-
-def _for_the_user(parts: Parts) -> list[str]:
-    """Return the films that are left out with their paths: for the terminal of whoever named the folder."""
-    return [*(str(error) for error in parts.models[0].data.unreadable), *parts.failed]
-
-
-def _seen(model: Measured) -> Seen:
-    if model.seen is None:
-        raise RuntimeError("detect() comes before report()")
-    return model.seen
-
-
-def _evaluation(model: Measured) -> Evaluation:
-    if model.evaluation is None:
-        raise RuntimeError("measure() comes before report()")
-    return model.evaluation
 
 
 def _model(name: str, path: str, cfg: DictConfig) -> Measured:
     checkpoint = read_checkpoint(path, cfg.trust)
     digest = short_digest_of(Path(path))
-    readable = replace(checkpoint, findings=_readable(_wanted(cfg), checkpoint.findings))
-    try:
+    readable = replace(checkpoint, findings=vocabulary_to_read(asked_findings(cfg), checkpoint.findings))
+    with film_errors():
         data = load_data(readable, cfg.data)
         if not checkpoint.films:
             raise ConfigError(f"{path}: cxr.films is missing, expected a digest of each film, as train.py writes")
         data.prepare_data()
         data.setup()
-    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
-        raise ConfigError(str(error)) from error
     return Measured(name, checkpoint, digest, data)
-
-
-def _wanted(cfg: DictConfig) -> Any:
-    """Return the setting ``findings`` as None, a list or a mapping; ``{only: […]}`` is how a list is typed."""
-    wanted = OmegaConf.to_container(cfg.findings) if OmegaConf.is_config(cfg.findings) else cfg.findings
-    only = wanted.get("only") if isinstance(wanted, Mapping) else None
-    return only if isinstance(only, list) else wanted
-
-
-def _readable(wanted: Any, findings: FindingVocabulary) -> FindingVocabulary:
-    """Return the vocabulary to read the data with: the detector's, with the spellings that a mapping adds.
-
-    A label mapped to null stands behind the detector's findings as a class of its own: its films are not normal, but
-    its boxes are nothing the detector could find.
-    """
-    if not isinstance(wanted, Mapping):
-        return findings
-    known = {finding.name: finding for finding in findings.findings}
-    unknown: list[Finding] = []
-    try:
-        for label, name in wanted.items():
-            if name is not None:
-                own = findings.name(findings.index(str(name)))
-                known[own] = replace(known[own], aliases=(*known[own].aliases, str(label)))
-            elif not _knows(findings, str(label)):  # what the detector knows is read as such, and left out later
-                unknown.append(Finding(str(label)))
-        return FindingVocabulary([*known.values(), *unknown], findings.normal.aliases)
-    except ValueError as error:
-        raise ConfigError(f"findings: {error}") from error
-
-
-def _knows(findings: FindingVocabulary, label: str) -> bool:
-    try:
-        findings.canonical(label)
-    except UnknownLabelError:
-        return False
-    return True
-
-
-def _chosen(wanted: Any, findings: FindingVocabulary) -> tuple[str, ...]:
-    """Return the canonical names of what is evaluated, in the order of the detector's classes."""
-    if wanted is None:
-        return findings.names
-    labels = [name for name in wanted.values() if name is not None] if isinstance(wanted, Mapping) else wanted
-    if isinstance(labels, str) or not labels:
-        raise ConfigError(f"findings is {wanted!r}, expected null, [name, …] or {{name in the data: name, …}}")
-    try:
-        chosen = set(findings.resolve([str(label) for label in labels], source="findings"))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return tuple(name for name in findings.names if name in chosen)
 
 
 def _films(data: FilmDataModule, split: str) -> RadiographDataset:
@@ -293,11 +206,11 @@ def _results(model: Measured, split: str, kept: Path) -> list[FilmResult]:
     """Return the detections on a split: those kept of this checkpoint on these very films, else new ones."""
     key = f"{model.digest} {model.data.fingerprint()} {split}"
     films, before = _films(model.data, split), read_kept(kept)
-    if (results := from_kept(before.get(key), len(films))) is not None:
-        return results
+    if (kept_results := from_kept(before.get(key), len(films))) is not None:
+        return kept_results
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
-    before[key] = [as_plain(result) for result in track(found, f"detecting {model.checkpoint.path.name}", len(films))]
+    results = film_results(load_task(model.checkpoint).to(device), films, model.data.batch_size)
+    before[key] = [as_plain(result) for result in track(results, f"detecting {model.checkpoint.path.name}", len(films))]
     write_json(kept, before)
     return [from_plain(film) for film in before[key]]  # by way of the file: a second call gives the same to the bit
 
@@ -308,7 +221,7 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
     if derive_on not in (None, "val", "test"):
         raise ConfigError(f"screening.derive_on is {derive_on!r}, expected null, val or test")
     if derive_on is None and model.checkpoint.operating_point is not None:
-        return OperatingPoint.from_dict(model.checkpoint.operating_point), FROZEN
+        return operating_point(model.checkpoint), FROZEN
     if derive_on == "test":
         return choose_operating_point(model.results, wanted), TESTED_ON
     if not model.data.films["val"]:
@@ -333,15 +246,15 @@ def _what_was_seen(model: Measured, films: RadiographDataset) -> Seen:
 
 def _warnings(parts: Parts) -> list[str]:
     """What has to be known before any figure is believed."""
-    told = []
+    lines = []
     if parts.failed:
-        told.append(
+        lines.append(
             f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named below."
         )
     for model in parts.models:
         which = f"checkpoint {model.name}" if len(parts.models) > 1 else "this checkpoint"
-        told += [*_seen(model).warnings(which), *_warnings_of_point(model, which)]
-    return told
+        lines += [*model.seen.warnings(which), *_warnings_of_point(model, which)]
+    return lines
 
 
 def _warnings_of_point(model: Measured, which: str) -> Iterator[str]:
@@ -370,7 +283,7 @@ def _about(parts: Parts) -> dict[str, str]:
             f" {model.checkpoint.fingerprint}"
         )
         about[f"Operating point{which}"] = point
-        about[f"These films{which}"] = _seen(model).in_words()
+        about[f"These films{which}"] = model.seen.in_words()
     about["Films"] = f"{parts.cfg['split']}, data {parts.models[0].data.fingerprint()}"
     about["Findings"] = ", ".join(parts.chosen)
     about["A detection is right"] = RULES[parts.cfg["rule"]]

@@ -4,7 +4,6 @@ A folder holds ``films/<study>/`` (``cxr.explain.record``), ``cam_scores.csv``, 
 ``<method>.png`` with all categories for each method, ``index.html``, and ``result.json`` from its end.
 """
 
-import json
 import logging
 import math
 import time
@@ -14,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 
 from cxr.config import run_files
-from cxr.config.entry import resolved
-from cxr.config.errors import ConfigError
+from cxr.config.entry import instantiated, resolved
+from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.data.folder import read_folder
@@ -31,7 +28,7 @@ from cxr.explain.films import Explainer, explain_films, representative, sanity_c
 from cxr.explain.record import RECORD, read_records
 from cxr.explain.score_tables import print_differences, print_scores, write_scores
 from cxr.explain.scores import BASELINES, ScoreRow, paired_difference, score_rows
-from cxr.files import short_digest_of, write_json
+from cxr.files import DamagedFileError, read_mapping, short_digest_of, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.read.cache import FilmCache
@@ -41,11 +38,12 @@ from cxr.report.explain_figures import category_page, film_figure
 from cxr.report.explain_page import explain_page
 from cxr.report.explain_plots import score_plot
 from cxr.report.page import NotShown
-from cxr.report.without_paths import folder_pseudonym, overrides_without_paths, without_path
+from cxr.report.without_paths import folder_pseudonym, without_path
 from cxr.report.words import not_assessed_words
-from cxr.runs import train as run
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.restore import intensity_of_films, load_data, load_task, restored_intensity, same_films
+from cxr.runs.result import warn, without_paths, write_result
 
 CACHE = ".cache/films"
 SANITY = "sanity.json"
@@ -64,27 +62,23 @@ class LeftOut:
 
     files: list[tuple[Path, ReadError]] = field(default_factory=list)
     refused: list[tuple[str, Path, Reason]] = field(default_factory=list)  # study, file, why
-    _failed: list[tuple[str, Path, Exception]] = field(default_factory=list)
-
-    def add_failed(self, study: str, path: Path, error: Exception) -> None:
-        """Note a film that could not be explained."""
-        self._failed.append((study, path, error))
+    errors: list[tuple[str, Path, Exception]] = field(default_factory=list)  # of films that failed: study, file, error
 
     @property
     def unreadable(self) -> list[str]:
         """A line for each file that cannot be read."""
-        return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(self.files, start=1)]
+        return without_paths(self.files)
 
     @property
     def failed(self) -> list[str]:
         """A line for each film that failed."""
-        return [f"{study}: {without_path(error, path, 'its file')}" for study, path, error in self._failed]
+        return [f"{study}: {without_path(error, path, 'its file')}" for study, path, error in self.errors]
 
     def for_the_user(self) -> list[str]:
         """Return all of them with their paths."""
         return [
             *(str(error) for _, error in self.files),
-            *(f"{path}: {without_path(error, path, 'it')}" for _, path, error in self._failed),
+            *(f"{path}: {without_path(error, path, 'it')}" for _, path, error in self.errors),
             *(f"{path}: not assessed: {reason.text}" for _, path, reason in self.refused),
         ]
 
@@ -107,25 +101,18 @@ class Parts:
 def opened(cfg: DictConfig) -> Iterator[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings or with another checkpoint of that name."""
     digest = short_digest_of(Path(cfg.ckpt))
-    with run.held(cfg, may_differ=("run_dir",)) as folder:
-        note = folder / CHECKPOINT
-        before = _noted_digest(note) if note.exists() else digest
-        if before is None:
-            _log.warning("%s is damaged, and what was explained is not known: all films are explained again", note)
-            for record in folder.glob(f"films/*/{RECORD}"):
-                record.unlink()
-        elif before != digest:
+    with held(cfg, may_differ=("run_dir",)) as folder:
+        if changed_since_begun(folder / CHECKPOINT, {"blake2b": digest}, lambda: _forget_films(folder)):
             raise ConfigError(f"{cfg.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
-        write_json(note, {"path": str(cfg.ckpt), "blake2b": digest})
         yield folder
 
 
-def _noted_digest(note: Path) -> str | None:
-    """Return the digest of the checkpoint a folder was begun with; None where the note is damaged."""
-    try:
-        return str(json.loads(note.read_text(encoding="utf-8"))["blake2b"])
-    except (ValueError, KeyError, TypeError):
-        return None
+def _forget_films(folder: Path) -> None:
+    """Have all films of ``folder`` explained again, because nobody knows with which checkpoint they were."""
+    note = folder / CHECKPOINT
+    _log.warning("%s is damaged, and what was explained is not known: all films are explained again", note)
+    for record in folder.glob(f"films/*/{RECORD}"):
+        record.unlink()
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -134,24 +121,18 @@ def instantiate(cfg: DictConfig) -> Parts:
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     task = load_task(checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
-    except InstantiationException as error:
-        raise ConfigError(f"{error.__cause__ or error}") from error
     explainer = Explainer(
         task.detector.to(device),
         checkpoint.findings,
-        methods,
+        dict(instantiated(cfg.cam)),
         restored_intensity(checkpoint),
         cfg.threshold,
         cfg.findings_per_film,
         cfg.faithfulness,
         cfg.seed,
     )
-    try:
+    with film_errors():
         films, left_out = _folder(cfg, checkpoint) if cfg.images else _split(cfg, checkpoint)
-    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
-        raise ConfigError(str(error)) from error
     return Parts(plain, checkpoint, explainer, films, cfg.images is None, left_out)
 
 
@@ -159,7 +140,7 @@ def explain(parts: Parts, folder: Path) -> None:
     """Explain each film that the folder does not hold yet. Raises ``OSError`` where the disk is full."""
 
     def failed(film: Film, error: Exception) -> None:
-        parts.left_out.add_failed(film.study, film.path, error)
+        parts.left_out.errors.append((film.study, film.path, error))
 
     films = explain_films(parts.films, parts.explainer, folder, parts.truth_known, failed)
     for _ in track(films, "explaining", len(parts.films)):
@@ -202,19 +183,15 @@ def report(parts: Parts, folder: Path) -> None:
     refused = [f"{study}: {not_assessed_words(reason, language)}" for study, _, reason in left_out.refused]
     not_shown = NotShown(left_out.unreadable, left_out.failed, refused)
     page = explain_page(folder, findings, parts.rows, _about(parts), not_shown, sanity, language)
-    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
     result = {
-        "status": "completed",
         "films": len(records),
         "unreadable": left_out.unreadable,
         "failed": left_out.failed,
         "not_assessed": [f"{study}: {reason.text}" for study, _, reason in left_out.refused],
-        "overrides": overrides_without_paths(typed),
-        "seconds": round(time.time() - parts.started, 1),
     }
-    write_json(folder / run_files.RESULT, result)
+    write_result(folder, parts.started, result)
     for line in left_out.for_the_user():
-        Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        warn(f"not explained: {line}")
     Console().print(f"{len(records)} films · {page}", highlight=False)
 
 
@@ -267,8 +244,8 @@ def _source(cfg: Mapping[str, Any]) -> str:
 def _read_sanity(folder: Path) -> dict[str, dict[str, float]] | None:
     """Return the kept sanity check; None where there is none or it is damaged."""
     try:
-        return dict(json.loads((folder / SANITY).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return read_mapping(folder / SANITY)
+    except (OSError, DamagedFileError):
         return None
 
 
@@ -293,10 +270,10 @@ def _about(parts: Parts) -> dict[str, str]:
 def _test_scores(checkpoint: Path) -> str:
     """Return the test figures of the run that a checkpoint lies in, "" where it lies in none that tells them."""
     try:
-        result = json.loads((checkpoint.absolute().parent.parent / run_files.RESULT).read_text(encoding="utf-8"))
-        figures = {name: result["metrics"].get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}
+        metrics = read_mapping(checkpoint.absolute().parent.parent / run_files.RESULT, "metrics")["metrics"]
+        figures = {name: metrics.get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}
         return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return ""
 
 

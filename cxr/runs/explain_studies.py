@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.config import run_files
-from cxr.config.errors import ConfigError
+from cxr.config.errors import ConfigError, film_errors
 from cxr.files import write_json
 from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.restore import load_study_data, load_study_task
+from cxr.runs.result import warn
 from cxr.volume.explain import ExplainedStudy, explain_studies
 
 
@@ -26,11 +27,9 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
         raise ConfigError("images=…: a network for studies explains those of its data; type data.root=FOLDER split=…")
     task = load_study_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     data = load_study_data(checkpoint, cfg.data)
-    try:
+    with film_errors():
         data.prepare_data()
         data.setup()
-    except (ValueError, OSError) as error:  # of the series and their tables, in words for their owner
-        raise ConfigError(str(error)) from error
     if cfg.split not in data.films:
         raise ConfigError(f"split is {cfg.split!r}, expected one of {', '.join(data.films)}")
     dataset, studies = data.dataset(cfg.split), data.films[cfg.split]
@@ -49,7 +48,7 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
     studies_page(folder / "index.html", figures, checkpoint.findings, cfg.language)
     write_json(folder / run_files.RESULT, {"status": "completed", "studies": len(explained), "failed": failed})
     for line in failed:
-        Console().print(f"not explained: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        warn(f"not explained: {line}")
     Console().print(
         _table([study for _, study in explained]), f"{len(explained)} studies · open {folder / 'index.html'}"
     )

@@ -4,11 +4,9 @@ A folder holds the network (``model.onnx``, ``model.xml`` with ``model.bin``, or
 (``cxr.export.card``) and ``result.json``. Where the network says something else than the detector, there is none.
 """
 
-import importlib.metadata
-import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,9 +30,10 @@ from cxr.progress import working
 from cxr.read.intensity import Intensity
 from cxr.read.modality import ByModality
 from cxr.read.preprocessing import Preprocessing
-from cxr.runs import train as run
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.runs.exported import write_card
+from cxr.runs.folder import held
+from cxr.runs.provenance import versions
 from cxr.runs.restore import load_task, restored_intensity
 
 _OTHER_SIDE = 0.75  # of the films of the other size that are compared, of those it was trained on
@@ -53,15 +52,13 @@ class Parts:
     started: float = field(default_factory=time.time)
 
 
-@contextmanager
-def opened(cfg: DictConfig) -> Iterator[Path]:
+def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings, and what no package can write."""
     if cfg.to not in NEEDS:
         raise ConfigError(f"to is {cfg.to!r}, expected one of {', '.join(NEEDS)}")
     if missing := missing_packages(cfg.to):
         raise ConfigError(f"to={cfg.to} needs {' and '.join(missing)}: pip install 'cxr[export]'")
-    with run.held(cfg, may_differ=("run_dir",)) as folder:
-        yield folder
+    return held(cfg, may_differ=("run_dir",))
 
 
 def instantiate(cfg: DictConfig) -> Parts:
@@ -108,9 +105,9 @@ def report(parts: Parts, card: Card, folder: Path) -> None:
     """Write ``result.json`` and say what to type next."""
     result = {"status": "completed", "to": parts.to, "compared": card.compared, "files": dict(card.files)}
     write_json(folder / run_files.RESULT, {**result, "seconds": round(time.time() - parts.started, 1)})
-    told = Comparison(**{**card.compared, "sides": tuple(card.compared["sides"])})
+    compared = Comparison(**{**card.compared, "sides": tuple(card.compared["sides"])})
     console = Console()
-    console.print(f"as the detector itself on {told}", highlight=False, soft_wrap=True)
+    console.print(f"as the detector itself on {compared}", highlight=False, soft_wrap=True)
     size = sum((folder / name).stat().st_size for name in card.files) / 2**20
     console.print(f"{folder} · {', '.join(card.files)} · {size:.1f} MiB", highlight=False, soft_wrap=True)
     if parts.to != "torch":
@@ -145,13 +142,8 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         box_weight=0.0 if head is None else float(head.box_weight),
         film_weight=0.0 if head is None else float(head.film_weight),
         operating_point=checkpoint.operating_point,
-        versions=_versions(parts.to),
+        versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
     )
-
-
-def _versions(to: str) -> dict[str, str]:
-    packages = ("cxr", "torch", "torchvision", *NEEDS[to])
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def _name(checkpoint: Checkpoint) -> str:

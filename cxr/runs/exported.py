@@ -4,7 +4,6 @@ Of what ``export.json`` names of an intensity nothing is called but what this pr
 (``cxr.runs.restore``). The networks themselves are graphs of a runtime's own operators.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from cxr.config.errors import ConfigError
 from cxr.export.card import CARD, FORMAT, Card
 from cxr.export.runtimes import RUNNERS
-from cxr.files import digest_of, write_json
+from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.runs.checkpoint import Checkpoint
@@ -43,13 +42,13 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_mapping(path)
     except OSError as error:
-        told = f"ckpt={folder}: expected a folder of {command('export')} ckpt=… to=…, with {CARD}"
-        raise ConfigError(told) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not the JSON that export.py writes: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        expected = f"expected a folder of {command('export')} ckpt=… to=…, with {CARD}"
+        raise ConfigError(f"ckpt={folder}: {expected}") from error
+    except DamagedFileError as error:
+        raise ConfigError(str(error)) from error
+    if content.get("format") != FORMAT:
         raise ConfigError(f"{path}: expected an object whose format is {FORMAT}; export anew with this version")
     entries = {name: _entry(path, name, content.get(name), kinds) for name, kinds in _kinds().items()}
     card = Card(**entries | {"outputs": tuple(entries["outputs"])})

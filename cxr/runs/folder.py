@@ -7,7 +7,7 @@ what this very call has made, file by file. Nothing here imports torch.
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,11 +176,29 @@ def _refuse_foreign(path: Path, names: frozenset[str]) -> None:
         )
 
 
+def changed_since_begun(note: Path, digests: Mapping[str, str], begin_anew: Callable[[], None]) -> list[str]:
+    """Return the keys of ``digests`` whose values are not those in ``note``, which is written where there are none.
+
+    Where the note is damaged, nobody knows what the run was begun with: ``begin_anew`` removes what was done.
+    """
+    changed: list[str] = []
+    if note.exists():
+        try:
+            before = read_mapping(note, *digests)
+            changed = [key for key, digest in digests.items() if before[key] != digest]
+        except DamagedFileError:
+            begin_anew()
+    if not changed:
+        write_json(note, digests)
+    return changed
+
+
 def _is_failure(path: Path) -> bool:
     try:
-        return {"status", "reason", "overrides"} <= read_mapping(path).keys()
+        read_mapping(path, "status", "reason", "overrides")
     except (OSError, DamagedFileError):
         return False
+    return True
 
 
 def _same_settings(path: Path, now: Mapping[str, Any], overrides: list[str], may_differ: Sequence[str]) -> bool:
@@ -190,10 +208,9 @@ def _same_settings(path: Path, now: Mapping[str, Any], overrides: list[str], may
     nothing is kept.
     """
     try:
-        begun = read_mapping(path / COMMAND)
-        before = flat(begun["config"])
-        typed = list(begun["overrides"])
-    except (DamagedFileError, KeyError, TypeError) as error:
+        begun = read_mapping(path / COMMAND, "config", "overrides")
+        before, typed = flat(begun["config"]), list(begun["overrides"])
+    except (DamagedFileError, TypeError) as error:
         raise ConfigError(
             f"{path / COMMAND} is damaged, so that nobody can tell what this run was begun with ({error}); type another"
             " hydra.run.dir, or remove the folder if nothing in it is needed"

@@ -6,7 +6,6 @@ and at 126 in float32, because oneDNN, which computes both, has no kernel for it
 """
 
 import functools
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from filelock import FileLock
 
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND
-from cxr.files import write_json
+from cxr.files import DamagedFileError, read_mapping, write_json
 
 _log = logging.getLogger(__name__)
 
@@ -112,8 +111,8 @@ def tell(used: str, resumed: bool) -> None:
 def _precision_of(begun: Path) -> str | None:
     """Return what a run was begun with; None where it tells nothing: whoever holds its folder says what is wrong."""
     try:
-        return str(json.loads(begun.read_text(encoding="utf-8"))["config"]["trainer"]["precision"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_mapping(begun)["config"]["trainer"]["precision"])
+    except (OSError, DamagedFileError, KeyError, TypeError):
         return None
 
 
@@ -123,7 +122,7 @@ def _of_sweep(folder: Path) -> str:
     with FileLock(folder / f".{_NOTE}.lock"):  # jobs start together
         if not note.exists():
             write_json(note, {"precision": faster()})
-    return str(json.loads(note.read_text(encoding="utf-8"))["precision"])
+    return str(read_mapping(note)["precision"])
 
 
 def _wait_for(file: Path) -> None:

@@ -8,24 +8,20 @@ for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says wh
 import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from cxr.config import run_files
-from cxr.config.entry import resolved
+from cxr.config.entry import instantiated, resolved
 from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
 from cxr.detect.film_detector import FilmDetector
@@ -33,24 +29,23 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.explain.maps import MapMaker
-from cxr.files import write_json
 from cxr.findings import NORMAL
-from cxr.measure.operating_point import OperatingPoint
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
 from cxr.report.algorithm import Algorithm
-from cxr.report.film_files import OBJECTS, PICTURES, FilmFiles, Told
+from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import KEY, FilmKey, image_name
 from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
-from cxr.report.without_paths import overrides_without_paths, without_path
+from cxr.report.without_paths import without_path
 from cxr.report.words import words
-from cxr.runs import predict_exported as predicting_exported
-from cxr.runs import train as run
-from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.folder import changed_since_begun, held
+from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
+from cxr.runs.restored_network import operating_point
+from cxr.runs.result import warn, write_result
 
 BEGUN = "begun.json"
 NAMES = ("paths", "pseudonyms")
@@ -70,8 +65,7 @@ class Parts:
     started: float = field(default_factory=time.time)
 
 
-@contextmanager
-def opened(cfg: DictConfig) -> Iterator[Path]:
+def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
     """Hold the run folder of ``cfg``; refuse one begun with other settings."""
     if cfg.names not in NAMES:
         raise ConfigError(f"names is {cfg.names!r}, expected {' or '.join(NAMES)}")
@@ -79,12 +73,11 @@ def opened(cfg: DictConfig) -> Iterator[Path]:
         raise ConfigError("dicom=true needs highdicom: pip install 'cxr[dicom]'")
     if cfg.cam and not cfg.dicom:
         raise ConfigError("cam=… makes DICOM parametric maps; type dicom=true too (explain.py makes pictures)")
-    if cfg.runtime not in predicting_exported.RUNTIMES:
-        raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(predicting_exported.RUNTIMES)}")
-    if cfg.cam and cfg.runtime != predicting_exported.EAGER:
+    if cfg.runtime not in RUNTIMES:
+        raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(RUNTIMES)}")
+    if cfg.cam and cfg.runtime != EAGER:
         raise ConfigError(f"cam=… needs the detector's own layers; leave runtime={cfg.runtime} out")
-    with run.held(cfg, may_differ=("run_dir", "batch", "workers")) as folder:
-        yield folder
+    return held(cfg, may_differ=("run_dir", "batch", "workers"))
 
 
 def instantiate(cfg: DictConfig, folder: Path) -> Parts:
@@ -92,13 +85,13 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 
     Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
     """
-    checkpoint, digest, task = predicting_exported.restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch, cfg.trust)
+    checkpoint, digest, task = restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch, cfg.trust)
     try:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     _refuse_other_films(folder, {"ckpt": digest, "images": _digest(films)})
-    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, _operating_point(checkpoint))
+    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, operating_point(checkpoint))
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
     return Parts(resolved(cfg), task, decode, films, files, _map_maker(cfg, task))
@@ -118,7 +111,7 @@ def predict(parts: Parts, folder: Path) -> None:
         working("predicting", len(parts.films), done=len(journal)) as work,
     ):
         if journal.damaged:
-            _say(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
+            warn(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
         for done in _done(parts, journal, key):
             journal.add(done)
             work.advance()
@@ -132,16 +125,16 @@ def report(parts: Parts, folder: Path) -> None:
     with Journal(folder) as journal:
         FilmKey(folder).put_in_order()
         _write_tables(parts, journal, folder)
-        result = _result(parts, journal, folder)
-        write_json(folder / run_files.RESULT, result)
+        result = _result(parts, journal)
+        write_result(folder, parts.started, result)
         _print_table(journal, parts, result["not_assessed"])
         for done in journal:
             for line in (done.failed, done.note, _refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only
-                    _say(line.replace(f"film {done.number}", str(parts.films[done.number - 1]), 1))
-    _say(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
+                    warn(line.replace(f"film {done.number}", str(parts.films[done.number - 1]), 1))
+    warn(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
     if parts.cfg["names"] == "paths":
-        _say("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
+        warn("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
     Console().print(f"{result['films']} of {len(parts.films)} films · {folder}", highlight=False)
 
 
@@ -159,22 +152,18 @@ def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
         write_submission(folder / "submission.csv", _predictions(journal), ids)
 
 
-def _result(parts: Parts, journal: Journal, folder: Path) -> dict[str, Any]:
-    """Return what ``result.json`` holds: it is passed on, so films go by their numbers, and folders by pseudonyms."""
+def _result(parts: Parts, journal: Journal) -> dict[str, Any]:
+    """Return what ``result.json`` holds of the films, which go by their numbers."""
     failed = sum(bool(done.failed) for done in journal)
     refused = Counter(done.not_assessed.reason.cause for done in journal if done.not_assessed and not done.failed)
     lines = [line for done in journal for line in (done.failed or _refusal(done), done.note) if line]
-    typed = json.loads((folder / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"]
     return {
-        "status": "completed",
         "films": len(parts.films) - failed - refused.total(),
         "failed": failed,
         "not_assessed": dict(sorted(refused.items())),
         "problems": lines,
         "key": HOLDS_IDENTITIES,
         "algorithm": parts.files.algorithm.parameters(),
-        "overrides": overrides_without_paths(typed),
-        "seconds": round(time.time() - parts.started, 1),
     }
 
 
@@ -189,54 +178,38 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     left = [film for film in parts.films if film.number not in journal]
     workers = 1 if len(left) < WORTH_A_POOL else parts.cfg["workers"] or usable_cores()
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
-    told = (_told(parts, journal, key, film, outcome) for film, outcome in outcomes)
+    noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
     writers = workers if parts.files.pictures or parts.files.objects else 1
-    for film, error in streamed(parts.files, told, writers):
-        said, note = film.prediction, _as_number(error, film.film)
-        failed = _as_number(film.error, film.film)
-        if isinstance(said, NotAssessed):
-            if said.reason == NOT_FINITE:
-                failed = f"film {film.film.number}: {said.reason.text}"
-            yield Done(film.film.number, film.name, None, failed, note, said)
+    for film, error in streamed(parts.files, noted, writers):
+        prediction, note, failed = film.prediction, _as_number(error, film.film), _as_number(film.error, film.film)
+        if isinstance(prediction, NotAssessed):
+            if prediction.reason == NOT_FINITE:
+                failed = f"film {film.film.number}: {prediction.reason.text}"
+            yield Done(film.film.number, film.name, None, failed, note, prediction)
         else:
-            yield Done(film.film.number, film.name, said, failed, note)
+            yield Done(film.film.number, film.name, prediction, failed, note)
 
 
-def _told(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> Told:
+def _noted(parts: Parts, journal: Journal, key: FilmKey, film: Input, outcome: Outcome) -> FilmAnswer:
     """Note the film in the key, and return it with what its files show."""
     if isinstance(outcome, ReadError):
         key.add(film)
-        return Told(film, error=outcome)
+        return FilmAnswer(film, error=outcome)
     key.add(film, outcome.sop_instance, outcome.study, outcome.patient)
     maps = parts.maps.take(film.number) if parts.maps and isinstance(outcome, Prediction) else {}
-    return Told(film, journal.name(outcome), outcome, maps=maps)
+    return FilmAnswer(film, journal.name(outcome), outcome, maps=maps)
 
 
 def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
 
 
-def _say(line: str) -> None:
-    Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
-
-
 def _map_maker(cfg: DictConfig, task: FilmDetector) -> MapMaker | None:
     if not cfg.cam:
         return None
-    try:
-        methods = dict(hydra.utils.instantiate(cfg.cam, _convert_="all"))
-    except InstantiationException as error:
-        raise ConfigError(f"{error.__cause__ or error}") from error
-    return MapMaker(cast(DetectionTask, task), methods, cfg.threshold)  # an exported network has no layers: refused
-
-
-def _operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
-    if checkpoint.operating_point is None:
-        return None
-    try:
-        return OperatingPoint.from_dict(checkpoint.operating_point)
-    except (TypeError, KeyError) as error:
-        raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
+    return MapMaker(
+        cast(DetectionTask, task), dict(instantiated(cfg.cam)), cfg.threshold
+    )  # an exported network is refused
 
 
 def _digest(films: list[Input]) -> str:
@@ -244,27 +217,18 @@ def _digest(films: list[Input]) -> str:
     return hashlib.blake2b(os.fsencode(paths), digest_size=8).hexdigest()
 
 
-def _refuse_other_films(folder: Path, begun: dict[str, str]) -> None:
-    """Raise ``ConfigError`` where the folder was begun with other hashes; note them where it is new."""
+def _refuse_other_films(folder: Path, digests: dict[str, str]) -> None:
+    """Raise ``ConfigError`` where the folder was begun with other digests; note them where it is new."""
+    names = {"ckpt": "the checkpoint", "images": "the list of films"}
+    if changed := changed_since_begun(folder / BEGUN, digests, lambda: _forget_films(folder)):
+        raise ConfigError(f"{names[changed[0]]} has changed since {folder} was begun; type another hydra.run.dir")
+
+
+def _forget_films(folder: Path) -> None:
+    """Have all films of ``folder`` predicted again, because nobody knows with which checkpoint they were."""
     note = folder / BEGUN
-    before = _read_begun(note) if note.exists() else begun
-    if before is None:
-        _say(f"{note} is damaged, and what the films of {JOURNAL} were predicted with is not known: all are done again")
-        (folder / JOURNAL).unlink(missing_ok=True)
-        before = begun
-    for key, name in (("ckpt", "the checkpoint"), ("images", "the list of films")):
-        if before[key] != begun[key]:
-            raise ConfigError(f"{name} has changed since {folder} was begun; type another hydra.run.dir")
-    write_json(note, begun)
-
-
-def _read_begun(note: Path) -> dict[str, str] | None:
-    """Return the hashes a folder was begun with; None where the note is damaged."""
-    try:
-        hashes = json.loads(note.read_text(encoding="utf-8"))
-        return {key: str(hashes[key]) for key in ("ckpt", "images")}
-    except (ValueError, KeyError, TypeError):
-        return None
+    warn(f"{note} is damaged, and what the films of {JOURNAL} were predicted with is not known: all are done again")
+    (folder / JOURNAL).unlink(missing_ok=True)
 
 
 def _as_number(error: ReadError | None, film: Input) -> str:

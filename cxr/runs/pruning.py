@@ -1,6 +1,5 @@
 """A run that is a trial of a study tells it of every epoch, and ends early where the study says so."""
 
-import json
 import warnings
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from optuna.pruners import BasePruner
 
 from cxr.config.run_files import TRIAL
+from cxr.files import read_mapping
 from cxr.runs.search import STUDY
 
 
@@ -24,7 +24,7 @@ class Pruning(Callback):
     """
 
     def __init__(self, folder: Path, monitor: str, pruner: BasePruner) -> None:
-        note = json.loads((folder / TRIAL).read_text(encoding="utf-8"))
+        note = read_mapping(folder / TRIAL)
         study = optuna.load_study(study_name=STUDY, storage=note["storage"], pruner=pruner)
         trial_id = next(t._trial_id for t in study.get_trials(deepcopy=False) if t.number == note["number"])
         self._trial = optuna.trial.Trial(study, trial_id)

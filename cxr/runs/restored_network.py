@@ -73,11 +73,17 @@ def refuse_damaged(checkpoint: Checkpoint) -> None:
     entry_at(checkpoint, "name", str)
     if not of_studies(checkpoint):
         _ = checkpoint.size  # raises
-    if checkpoint.operating_point is not None:
-        try:
-            OperatingPoint.from_dict(checkpoint.operating_point)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
+    operating_point(checkpoint)
+
+
+def operating_point(checkpoint: Checkpoint) -> OperatingPoint | None:
+    """Return the operating point of screening, None where there is none. Raises ``ConfigError`` for a damaged one."""
+    if checkpoint.operating_point is None:
+        return None
+    try:
+        return OperatingPoint.from_dict(checkpoint.operating_point)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{checkpoint.path}: cxr.operating_point does not fit this version: {error}") from error
 
 
 def first_words(error: Exception) -> str:

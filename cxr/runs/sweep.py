@@ -4,7 +4,6 @@ A job's folder says what became of it, whoever ran it: ``result.json``, ``failed
 off. So a sweep needs no memory of its own, and the same command goes on after a kill.
 """
 
-import json
 import os
 import statistics
 from collections import deque
@@ -29,7 +28,7 @@ from cxr import progress
 from cxr.config import run_files, stopping
 from cxr.config.check import check
 from cxr.config.errors import ConfigError, SweepError, reason
-from cxr.files import write_json
+from cxr.files import read_mapping, write_json
 from cxr.read.workers import usable_cores
 from cxr.runs.folder import occupied
 from cxr.runs.sweep_report import job_status, print_report, read_jobs, write_report
@@ -80,7 +79,7 @@ class Job:
 
     @property
     def _result(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / run_files.RESULT).read_text(encoding="utf-8")))
+        return read_mapping(self.folder / run_files.RESULT)
 
 
 def sweep(given: Given, arguments: Sequence[str]) -> None:
@@ -213,9 +212,9 @@ def _run(given: Given, jobs: Sequence[Job]) -> None:
     begun = 0
     while batches:
         batch = batches.popleft()
-        own = _threads(given, len(batch))
+        threads = _threads(given, len(batch))
         try:
-            given.launcher.launch([[*job.overrides, *own] for job in batch], initial_job_idx=begun)
+            given.launcher.launch([[*job.overrides, *threads] for job in batch], initial_job_idx=begun)
         except Exception as error:  # a process died: what its job was, only the folders tell
             _wait_for_others(batch)
             cut_off = [job for job in batch if _is_left(job, retry=False)]

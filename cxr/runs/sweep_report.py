@@ -17,13 +17,12 @@ from rich.table import Table
 
 from cxr import installation
 from cxr.config.run_files import COMMAND, FAILED, LOCK, RESULT, locked
+from cxr.files import DamagedFileError, read_mapping
 from cxr.report.epochs import read_epochs
 from cxr.report.sweep_jobs import Job, Status, Sweep, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.sweep_tables import command, counts, headings, problems, rows, write_csv
 from cxr.report.words import LANGUAGES
-
-__all__ = ["Job", "Status", "job_status", "print_report", "read_jobs", "read_sweep", "write_report"]
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -108,15 +107,11 @@ def _read_job(folder: Path) -> Job:
 
 
 def _read(path: Path, *needed: str) -> dict[str, Any]:
-    """The mapping that a json file holds; ``ValueError`` where it holds none, or lacks a key that is needed."""
+    """Return the mapping in a JSON file; ``ValueError`` where it holds none, or lacks a key that is needed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from None
-    lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
-    if lacking:
-        raise ValueError(f"{path.name} has no {lacking[0]!r}: only jobs of train.py are reported")
-    return dict(content)
+        return read_mapping(path, *needed)
+    except DamagedFileError as error:
+        raise ValueError(f"{error}; only jobs of train.py are reported".replace(str(path), path.name)) from error
 
 
 def _best_command(sweep: Sweep) -> str:

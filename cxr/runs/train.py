@@ -1,16 +1,7 @@
-"""One training run: its folder, how it resumes, and what it leaves.
+"""One training run: how its parts are built, how it goes on after a kill, and how it ends."""
 
-A run's folder holds ``.hydra/`` (the config), ``checkpoints/best.ckpt`` and ``last.ckpt``, ``tensorboard/``,
-``metrics.csv``, ``index.html``, ``provenance.json`` from its start and ``result.json`` from its end.
-"""
-
-import importlib.metadata
-import json
 import logging
 import math
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -28,22 +18,23 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from cxr import installation
 from cxr.config import run_files, stopping
 from cxr.config.chatter import silence_libraries
-from cxr.config.entry import resolved
-from cxr.config.errors import ConfigError, reason
+from cxr.config.entry import instantiated, resolved
+from cxr.config.errors import ConfigError, film_errors
 from cxr.data.datamodule import DataModule
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
-from cxr.files import DamagedFileError, check_digest, read_mapping, why_not_written, write_json
+from cxr.files import write_json
 from cxr.findings import FindingVocabulary
-from cxr.learn.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, MovedCheckpoints
+from cxr.installation import command
+from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
-from cxr.report.epochs import read_epochs
 from cxr.runs import precision
-from cxr.runs.folder import flat
-from cxr.runs.folder import held as held  # the runs of other scripts take it from here
+from cxr.runs.folder import flat, held
+from cxr.runs.provenance import add_session, versions
+from cxr.runs.result import typed
+from cxr.runs.training_folder import TrainingFolder
 
 if TYPE_CHECKING:
     from cxr.runs.pruning import Pruning
@@ -54,7 +45,6 @@ _MAY_DIFFER = (
     *("callbacks.progress", "callbacks.pictures", "callbacks.page", "callbacks.epochs"),
     *("trainer.max_epochs", "trainer.callbacks", "trainer.logger", "trainer.enable_progress_bar"),
 )
-_PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
 
 
 @dataclass
@@ -74,93 +64,8 @@ class Parts:
         return self.pruning is not None and self.pruning.pruned
 
 
-@dataclass
-class RunFolder:
-    """The folder of one run, held by its first process for as long as it is open; only that one writes into it."""
-
-    path: Path
-    monitor: str
-    max_epochs: int
-    started: float
-
-    @property
-    def result(self) -> Path:
-        """The file whose presence says that the run ended well."""
-        return self.path / run_files.RESULT
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint of the best epoch."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint of the last whole epoch."""
-        return self.path / "checkpoints" / LAST
-
-    @property
-    def previous(self) -> Path:
-        """The checkpoint of the whole epoch before the last one."""
-        return self.path / "checkpoints" / PREVIOUS
-
-    @property
-    def completed(self) -> bool:
-        """Whether an earlier call of the same run has ended well, with as many epochs as are asked for now."""
-        return self.result.exists() and self.max_epochs <= self._read_result()["max_epochs"]
-
-    def show(self) -> float:
-        """Say that the run is complete and return its score."""
-        result = self._read_result()
-        score = math.nan if result["score"] is None else float(result["score"])
-        if run_files.rank() == 0:
-            Console().print(
-                f"{self.path} is complete: {result['monitor']} = {score:.3f}. "
-                f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
-            )
-        return score
-
-    def _read_result(self) -> dict[str, Any]:
-        try:
-            result = read_mapping(self.result)
-            missing = {"monitor", "score", "max_epochs"} - result.keys()
-            if missing:
-                raise DamagedFileError(f"{self.result} lacks {', '.join(sorted(missing))}")
-        except DamagedFileError as error:
-            raise ConfigError(
-                f"{error}; it was written when the run ended. Remove it, and the same command with"
-                f" hydra.run.dir={self.path} tests the checkpoint again and writes it anew"
-            ) from error
-        return result
-
-    def complete(self, parts: Parts) -> float:
-        """Write ``result.json``, TensorBoard's hyperparameters with the score, and a table; return the score."""
-        best = _best_epoch(self)
-        score = best.get(self.monitor, math.nan)
-        tested = {k: float(v) for k, v in parts.trainer.callback_metrics.items() if k.startswith("test/")}
-        metrics = best | tested
-        if run_files.rank() > 0:
-            return score
-        _log_hparams(parts, score)
-        if parts.pruned:
-            Console().print(f"{self.path}: the study has pruned this run", highlight=False)
-        else:
-            _print_table(parts, metrics, self.path)
-        result = {
-            "status": "pruned" if parts.pruned else "completed",
-            "monitor": self.monitor,
-            "score": _finite(score),
-            "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
-            "overrides": json.loads((self.path / run_files.COMMAND).read_text(encoding="utf-8"))["overrides"],
-            "epochs": len(read_epochs(self.path / "metrics.csv")),
-            "max_epochs": self.max_epochs,
-            "seconds": round(time.time() - self.started, 1),
-        }
-        write_json(self.result, result)
-        return score
-
-
 @contextmanager
-def opened(cfg: DictConfig) -> Iterator[RunFolder]:
+def opened(cfg: DictConfig) -> Iterator[TrainingFolder]:
     """Hold the run folder of ``cfg``; refuse one that another run holds or that has other settings.
 
     The first of a run's processes does so for all; the others say nothing but errors, as it has said it already.
@@ -170,7 +75,7 @@ def opened(cfg: DictConfig) -> Iterator[RunFolder]:
         logging.getLogger().setLevel(logging.ERROR)
     _settle_precision(cfg)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
-        yield RunFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
 
 
 def _settle_precision(cfg: DictConfig) -> None:
@@ -189,55 +94,51 @@ def instantiate(cfg: DictConfig) -> Parts:
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).handlers.clear()  # Hydra's handlers print it already
     lightning.seed_everything(plain["seed"], workers=True, verbose=False)
-    try:
-        task = hydra.utils.instantiate(cfg.task, _convert_="all")
-        task.optimizer(
-            [torch.nn.Parameter(torch.zeros(1))]
-        )  # a value it refuses is told now, not after hours of reading
-        findings = hydra.utils.instantiate(cfg.findings, _convert_="all")
-        data = hydra.utils.instantiate(cfg.data, _convert_="all")
-        trainer = hydra.utils.instantiate(cfg.trainer, _convert_="all")
-    except hydra.errors.InstantiationException as error:
-        raise ConfigError(f"{error.__cause__ or error}") from error
+    task = instantiated(cfg.task)
+    try:  # a value that the optimizer refuses is reported now, not after hours of reading
+        task.optimizer([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
+    findings, data, trainer = (instantiated(node) for node in (cfg.findings, cfg.data, cfg.trainer))
     _check_monitor(plain["monitor"], task)
-    processes = trainer.num_devices * trainer.num_nodes
-    if processes > 1 and not run_files.launched():  # what Lightning starts by itself would wait for the first for ever
-        command = installation.command("train")
-        script = command.replace("python ", "").replace("cxr", "-m cxr")
-        raise ConfigError(
-            f"trainer.devices: {processes} processes are asked for and this is the only one; type torchrun"
-            f" --nproc_per_node {trainer.num_devices} {script} … instead of {command} … (or srun, under SLURM)"
-        )
+    _refuse_to_be_alone(trainer)
     if trainer.strategy.root_device.type == "cpu" and run_files.rank() == 0:
-        resumed = (Path(cfg.run_dir) / "checkpoints" / "last.ckpt").exists()
-        precision.tell(plain["trainer"]["precision"], resumed)
+        precision.tell(plain["trainer"]["precision"], resumed=(Path(cfg.run_dir) / "checkpoints" / LAST).exists())
     pruning = _pruning(Path(cfg.run_dir), plain["monitor"])
     if pruning is not None:
         trainer.callbacks.append(pruning)
     return Parts(plain, findings, data, task, trainer, pruning)
 
 
+def _refuse_to_be_alone(trainer: Trainer) -> None:
+    """Raise ``ConfigError`` if a trainer of several processes was not started by torchrun or SLURM.
+
+    The processes that Lightning starts by itself would wait for the first one for ever.
+    """
+    if trainer.num_devices * trainer.num_nodes > 1 and not run_files.launched():
+        script = command("train").replace("python ", "").replace("cxr", "-m cxr")
+        raise ConfigError(
+            f"trainer.devices: {trainer.num_devices * trainer.num_nodes} processes are asked for and this is the only"
+            f" one; type torchrun --nproc_per_node {trainer.num_devices} {script} … instead of {command('train')} …"
+            " (or srun, under SLURM)"
+        )
+
+
 def _pruning(folder: Path, monitor: str) -> "Pruning | None":
-    """What ends a run that is a trial of a study (``sweep=optuna``)."""
+    """Return what ends a run that is a trial of a study (``sweep=optuna``)."""
     if not (folder / run_files.TRIAL).exists():
         return None
     from cxr.runs.pruning import Pruning  # Optuna is an extra
 
-    return Pruning(folder, monitor, hydra.utils.instantiate(HydraConfig.get().sweeper.study.pruner))
+    return Pruning(folder, monitor, instantiated(HydraConfig.get().sweeper.study.pruner))
 
 
-def fit(parts: Parts, folder: RunFolder) -> None:
+def fit(parts: Parts, folder: TrainingFolder) -> None:
     """Train, from ``last.ckpt`` where there is one."""
-    try:
+    with film_errors():
         parts.data.prepare_data()
         parts.data.setup("fit")
-    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
-        raise ConfigError(reason(error) if why_not_written(error) else str(error)) from error
-    if (
-        parts.trainer.world_size > 1
-    ):  # here, not in the trainer: a run that is resumed after its last epoch calibrates first
+    if parts.trainer.world_size > 1:  # not left to the trainer: a run resumed after its last epoch calibrates first
         parts.trainer.strategy.setup_environment()
     parts.task.card = {
         "config": parts.cfg,
@@ -245,10 +146,10 @@ def fit(parts: Parts, folder: RunFolder) -> None:
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
         "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule) else {},
-        "versions": _versions(),
+        "versions": versions(),
     }
     resume = None
-    last = _last_whole(folder)
+    last = folder.read_last()
     if last is not None:
         resume, content = last
         _refuse_other_films(folder, content, parts)
@@ -258,7 +159,7 @@ def fit(parts: Parts, folder: RunFolder) -> None:
             return
         del content, last  # the trainer reads it itself
     if run_files.rank() == 0:
-        _add_session(folder.path / "provenance.json", _provenance(parts))
+        add_session(folder.path, parts.data, parts.cfg["seed"], parts.cfg["trainer"]["precision"])
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
@@ -283,49 +184,7 @@ class _OwnSignals(lightning.Callback):
             stopping.install()
 
 
-def _last_whole(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest checkpoint to go on from that is whole, and what it holds; None: begin anew.
-
-    A damaged ``last.ckpt`` is set aside, and the run goes on from the one before: it does its last epoch once more.
-    """
-    damaged: list[str] = []
-    for path in (folder.last, folder.previous):
-        if not path.exists():
-            continue
-        try:
-            content = _read_whole(path)
-        except DamagedFileError as error:
-            damaged.append(str(error))
-            continue
-        if damaged and run_files.rank() == 0:
-            Console().print(f"{damaged[0]}. Going on from the epoch before, {path}", style="yellow", soft_wrap=True)
-            folder.last.replace(folder.last.with_name(f"{LAST}.damaged"))  # else it would become the one before
-        return path, content
-    if damaged and len(read_epochs(folder.path / "metrics.csv")) > 2:  # the first epoch's, and one that was cut off
-        raise ConfigError(
-            "\n  - ".join([f"{folder.path} holds no checkpoint to go on from; type another hydra.run.dir:", *damaged])
-        )
-    if damaged and run_files.rank() == 0:
-        Console().print(f"{damaged[0]}. There is none before it: beginning anew", style="yellow", soft_wrap=True)
-        folder.last.replace(folder.last.with_name(f"{LAST}.damaged"))
-    return None
-
-
-def _read_whole(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint of this run holds. Raises ``DamagedFileError``."""
-    try:
-        check_digest(path)
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except DamagedFileError:
-        raise
-    except Exception as error:  # torch has no error of its own for files that are not its
-        raise DamagedFileError(f"{path} cannot be read, it is damaged ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or not {"state_dict", "callbacks", "cxr"} <= content.keys():
-        raise DamagedFileError(f"{path} is no checkpoint of train.py")
-    return content
-
-
-def calibrate(parts: Parts, folder: RunFolder) -> None:
+def calibrate(parts: Parts, folder: TrainingFolder) -> None:
     """Freeze into the best checkpoint what is chosen on validation films: the fusion of scores, the operating point.
 
     The first process does so while the others wait.
@@ -335,8 +194,8 @@ def calibrate(parts: Parts, folder: RunFolder) -> None:
     parts.trainer.strategy.barrier("calibrated")
 
 
-def _calibrate(parts: Parts, folder: RunFolder) -> None:
-    path, best = _best_whole(folder)
+def _calibrate(parts: Parts, folder: TrainingFolder) -> None:
+    path, best = folder.read_best()
     if best["cxr"].get("calibrated") or not parts.data.films["val"]:
         return
     parts.task.load_state_dict(best["state_dict"])
@@ -346,33 +205,43 @@ def _calibrate(parts: Parts, folder: RunFolder) -> None:
     AtomicCheckpointIO().save_checkpoint(best, path)
 
 
-def test(parts: Parts, folder: RunFolder) -> None:
+def test(parts: Parts, folder: TrainingFolder) -> None:
     """Score the best epoch's weights on the test films."""
-    _, best = _best_whole(folder)
+    _, best = folder.read_best()
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
     parts.task.load_state_dict(best["state_dict"])
     parts.task.eval()
     parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
 
 
-def _best_whole(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
-    """Return the checkpoint of the best epoch, or of the last one where there is none, and what it holds."""
-    path = folder.best if folder.best.exists() else folder.last
-    try:
-        return path, _read_whole(path)
-    except DamagedFileError as error:
-        raise ConfigError(
-            f"{error}. The weights of the best epoch are lost; type another hydra.run.dir to train anew"
-        ) from error
+def complete(parts: Parts, folder: TrainingFolder) -> float:
+    """Write ``result.json``, TensorBoard's hyperparameters with the score, and a table; return the score."""
+    best = folder.best_epoch()
+    score = best.get(folder.monitor, math.nan)
+    tested = {k: float(v) for k, v in parts.trainer.callback_metrics.items() if k.startswith("test/")}
+    metrics = best | tested
+    if run_files.rank() > 0:
+        return score
+    _log_hparams(parts, score)
+    if parts.pruned:
+        Console().print(f"{folder.path}: the study has pruned this run", highlight=False)
+    else:
+        _print_table(parts, metrics, folder.path)
+    result = {
+        "status": "pruned" if parts.pruned else "completed",
+        "monitor": folder.monitor,
+        "score": _finite(score),
+        "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
+        "overrides": typed(folder.path),
+        "epochs": len(folder.epochs()),
+        "max_epochs": folder.max_epochs,
+        "seconds": round(time.time() - folder.started, 1),
+    }
+    write_json(folder.path / run_files.RESULT, result)
+    return score
 
 
-def _best_epoch(folder: RunFolder) -> dict[str, float]:
-    """The row of ``metrics.csv`` that ``best.ckpt`` was written after: the first with the highest monitored figure."""
-    rows = read_epochs(folder.path / "metrics.csv")
-    return max(rows, key=lambda row: row.get(folder.monitor, -math.inf), default={})
-
-
-def _refuse_other_films(folder: RunFolder, last: Mapping[str, Any], parts: Parts) -> None:
+def _refuse_other_films(folder: TrainingFolder, last: Mapping[str, Any], parts: Parts) -> None:
     """Films that came, went or changed move the splits: what was trained on would be validated and tested on."""
     if last["cxr"]["data"] != parts.data.fingerprint():
         raise ConfigError(
@@ -396,8 +265,8 @@ def _check_monitor(monitor: str, task: Training) -> None:
 
 def _log_hparams(parts: Parts, score: float) -> None:
     groups = ("model", "optimizer", "scheduler", "data", "augment", "intensity", "trainer", "seed")
-    told = flat({g: parts.cfg[g] for g in groups})
-    plain = {key: value for key, value in told.items() if isinstance(value, (int, float, str, bool))}
+    settings = flat({group: parts.cfg[group] for group in groups})
+    plain = {key: value for key, value in settings.items() if isinstance(value, (int, float, str, bool))}
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(plain, {"score": score})
@@ -413,59 +282,3 @@ def _print_table(parts: Parts, metrics: Mapping[str, float], folder: Path) -> No
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no NaN
-
-
-def _add_session(path: Path, session: dict[str, Any]) -> None:
-    """Append to the list of processes that trained this run."""
-    try:
-        sessions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        write_json(path, [*sessions, session])
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read, it is empty or damaged ({error}); it lists the processes that trained this run and"
-            " nothing else: remove it, and the same command goes on"
-        ) from error
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in _PACKAGES}
-
-
-def _provenance(parts: Parts) -> dict[str, Any]:
-    return {
-        "command": installation.typed(),
-        "versions": _versions(),
-        "git": _git(),
-        "data": parts.data.fingerprint(),
-        "films": {split: len(films) for split, films in parts.data.films.items()},
-        "unreadable": [str(e) for e in parts.data.unreadable],
-        "seed": parts.cfg["seed"],
-        "precision": parts.cfg["trainer"]["precision"],
-        "hardware": {
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "bfloat16": str(precision.bfloat16()),
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """The commit the code stands at, and whether files differ from it; None outside a git checkout."""
-    if installation.CLONE is None:  # a wheel may be installed inside somebody else's repository
-        return None
-    here = installation.CLONE
-
-    def git(*words: str) -> str:
-        return subprocess.run(  # noqa: S603
-            ["git", "-C", str(here), *words],  # noqa: S607
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None

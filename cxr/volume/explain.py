@@ -1,6 +1,5 @@
 """Studies explained: which finding a network saw, and where in the volume, as pictures of three planes."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cxr.detect.finite import NotFiniteError
-from cxr.files import write_whole
+from cxr.files import read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.volume.cam import grad_cam
@@ -142,17 +141,17 @@ def _explain(
         explained.append(ExplainedFinding(name, score, name in study.findings, f"{name}.png", peak_of(heat)))
     by_name = dict(zip(findings.names, scores.tolist(), strict=True))
     record = ExplainedStudy(study.study, study.patient, tuple(study.findings), by_name, tuple(explained))
-    write_whole(folder / "study.json", json.dumps(asdict(record), indent=1, ensure_ascii=False, allow_nan=False))
+    write_json(folder / "study.json", asdict(record), allow_nan=False)
 
 
 def _read(folder: Path) -> ExplainedStudy | None:
     """Return the record of a study, None where it is absent or damaged."""
     try:
-        fields = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        fields = read_mapping(folder / "study.json")
         explained = tuple(
             ExplainedFinding(**{**one, "peak": tuple(one["peak"]) if one["peak"] else None})
             for one in fields["explained"]
         )
         return ExplainedStudy(**{**fields, "marked": tuple(fields["marked"]), "explained": explained})
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

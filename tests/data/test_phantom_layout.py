@@ -14,7 +14,8 @@ import yaml
 from cxr.data.sources.phantom import read_phantom
 from cxr.findings import FindingVocabulary
 from cxr.phantom import films as phantom
-from cxr.phantom.films import PhantomError, write_course_layout
+from cxr.phantom.drawn_set import PhantomError
+from cxr.phantom.films import write_course_layout
 
 SETTINGS = {"films": 20, "test_films": 5, "size": 96, "seed": 1, "normal_fraction": 0.25, "workers": 1}
 
@@ -181,7 +182,7 @@ def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, name: 
 
 def test_a_drawing_killed_before_its_first_film_is_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / ".phantom.lock").touch()
-    (tmp_path / "phantom.unfinished.part").write_text("{", encoding="utf-8")
+    (tmp_path / ".0123abcd.part").write_text("{", encoding="utf-8")
     write_course_layout(tmp_path, films=1, test_films=1, size=64, workers=1)
     assert (tmp_path / "phantom.json").is_file()
 

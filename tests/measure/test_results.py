@@ -10,7 +10,7 @@ import pytest
 
 from cxr.measure.evaluation import POOLED, Settings, evaluate
 from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
-from cxr.measure.results import telling
+from cxr.measure.results import with_known_truth
 
 BOX = [0, 0, 100, 100]
 HEART_ONLY = np.array([True, False, False, False])
@@ -18,11 +18,11 @@ HEART_ONLY = np.array([True, False, False, False])
 
 def test_a_film_tells_of_what_was_looked_for(result) -> None:
     whole, part = result([(BOX, 1)]), replace(result(), labelled=HEART_ONLY)
-    assert telling([whole, part], 1) == [whole, part]
-    assert telling([whole, part], 2) == [whole]
-    assert telling([whole, part]) == [whole]  # without a mark nobody knows whether the other is normal
+    assert with_known_truth([whole, part], 1) == [whole, part]
+    assert with_known_truth([whole, part], 2) == [whole]
+    assert with_known_truth([whole, part]) == [whole]  # without a mark nobody knows whether the other is normal
     assert not part.normal
-    assert telling([replace(result([(BOX, 1)]), labelled=HEART_ONLY)]) != []  # a mark is enough to be abnormal
+    assert with_known_truth([replace(result([(BOX, 1)]), labelled=HEART_ONLY)]) != []  # a mark is enough to be abnormal
 
 
 def test_it_is_kept_with_the_result(result) -> None:

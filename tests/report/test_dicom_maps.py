@@ -21,7 +21,7 @@ from cxr.detect.prediction import Prediction
 from cxr.findings import Finding, FindingVocabulary
 from cxr.read.dicom import ReadError
 from cxr.report.algorithm import Algorithm
-from cxr.report.film_files import OBJECTS, FilmFiles, Told
+from cxr.report.film_files import OBJECTS, FilmAnswer, FilmFiles
 
 HEIGHT, WIDTH = 100, 120
 NAMES = ("cardiac_hypertrophy", "degenerative_joint_disease_of_the_thoracic_spine")
@@ -72,7 +72,7 @@ def written(folder: Path, said: Prediction = SAID, maps: Any = MAPS, **elements:
     """What is beside the film afterwards, by the end of its name."""
     (folder / OBJECTS).mkdir(exist_ok=True)
     files = FilmFiles(folder, FINDINGS, Algorithm("0.3", "00112233aabbccdd", 0.3), pictures=False, objects=True)
-    files(Told(Input(1, film(folder / "film.dcm", **elements)), "p0", said, maps=maps))
+    files(FilmAnswer(Input(1, film(folder / "film.dcm", **elements)), "p0", said, maps=maps))
     return read(folder)
 
 

@@ -1,0 +1,37 @@
+"""The end of a run, whatever its script: ``result.json``, and lines about films that were left out."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cxr.config.run_files import COMMAND, RESULT
+from cxr.files import read_mapping, write_json
+from cxr.report.without_paths import overrides_without_paths, without_path
+
+
+def typed(folder: Path) -> list[str]:
+    """Return the overrides that the run in ``folder`` was begun with."""
+    return list(read_mapping(folder / COMMAND)["overrides"])
+
+
+def write_result(folder: Path, started: float, content: Mapping[str, Any]) -> None:
+    """Write ``result.json``, whose presence says that the run ended well.
+
+    It is passed on, so ``content`` names films by study or number; what was typed stands in it with pseudonyms of
+    folders. ``started`` is the time at which the run began, in seconds since 1970.
+    """
+    overrides, seconds = overrides_without_paths(typed(folder)), round(time.time() - started, 1)
+    write_json(folder / RESULT, {"status": "completed", **content, "overrides": overrides, "seconds": seconds})
+
+
+def without_paths(errors: Iterable[tuple[Path, BaseException]]) -> list[str]:
+    """Return a line for each file that cannot be read, by its number: its path may name a patient."""
+    return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
+
+
+def warn(line: str) -> None:
+    """Print a line that the user should see, in yellow."""
+    Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
