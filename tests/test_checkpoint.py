@@ -23,7 +23,8 @@ from cxr.findings import FindingVocabulary
 from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
 from cxr.phantom.anatomy import FINDINGS as DRAWN
-from cxr.phantom.films import PhantomError, write_course_layout
+from cxr.phantom.drawn_set import PhantomError
+from cxr.phantom.films import write_course_layout
 from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task

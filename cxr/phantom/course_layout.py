@@ -1,7 +1,6 @@
 """Writes films, marks and tables in the layout of the hospital's course, which ``read_course`` reads."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -47,13 +46,6 @@ def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) ->
     mark[y0:y1, x0:x1] = 255
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(cv2.imencode(".jpg", mark, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
-
-
-def write_tables(root: Path, rows: Mapping[str, Iterable[Sequence[object]]]) -> None:
-    """Write a csv file in UTF-8 for each name in ``rows``."""
-    for name, columns in TABLES.items():
-        with (root / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([columns, *rows[name]])
 
 
 def _dicom(pixels: NDArray[np.uint16], patient: str, source: str) -> FileDataset:

@@ -1,7 +1,5 @@
 """Phantom films: chest radiographs drawn from geometry, in the course layout. All findings and boxes are known."""
 
-import json
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,28 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from cxr.findings import NORMAL
 from cxr.phantom.anatomy import FINDINGS, Thorax, draw_findings, draw_thorax
 from cxr.phantom.canvas import Map, Pose
-from cxr.phantom.course_layout import TABLES, write_film, write_mark, write_tables
+from cxr.phantom.course_layout import TABLES, write_film, write_mark
+from cxr.phantom.drawn_set import DrawnSet, PhantomError, draw_all, write_table
 from cxr.phantom.exposure import attenuate, draw_pose, expose
-from cxr.progress import track
-from cxr.read.workers import in_order
 
 _DRAWING = 1  # raised when the same seed gives other films than before
-_STAMP = "phantom.json"  # the settings of a complete set
-_UNFINISHED = "phantom.unfinished.json"  # the settings of a set that is being drawn, written before the first film
-_LOCK = ".phantom.lock"
-_BEFORE_A_FILM = {_LOCK, "phantom.unfinished.part"}  # the files left when drawing is killed before the first film
 
 _Rows = dict[str, list[tuple[object, ...]]]  # name of a table → its rows
-
-
-class PhantomError(ValueError):
-    """The error of a folder that does not hold the films that were asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,34 +75,17 @@ def write_course_layout(
     if unknown := sorted(set(rare or {}) - set(FINDINGS)):
         raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
     root = Path(root)
-    settings: dict[str, float] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
+    settings: dict[str, float | str] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
     settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
-    _refuse_foreign(root)
-    if not draw:
-        if not _is_complete(root, settings):
-            raise undrawn(root, settings)
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / _LOCK):  # the jobs of a sweep start together
-        if _is_complete(root, settings):
-            return
-        _write_settings(root / _UNFINISHED, settings)
-        rows = _draw(
-            root, size, _plan(films, test_films, seed, normal_fraction, rare or {}), workers or os.cpu_count() or 1
-        )
-        write_tables(root, {table: [row for film in rows for row in film.get(table, ())] for table in TABLES})
-        (root / _UNFINISHED).replace(root / _STAMP)
 
+    def fill() -> None:
+        plan = _plan(films, test_films, seed, normal_fraction, rare or {})
+        rows = draw_all(partial(_draw_film, root, size), plan, workers, "films")
+        for table, columns in TABLES.items():
+            write_table(root / table, columns, [row for film in rows for row in film.get(table, ())])
 
-def undrawn(root: Path, settings: Mapping[str, object]) -> PhantomError:
-    """Return the error for phantoms that are to be read but were never drawn: which ones, and what to type."""
-    asked = ", ".join(f"{name} {value}" for name, value in settings.items() if name != "drawing")
-    return PhantomError(
-        f"{root}: the phantoms that the checkpoint was trained with are not there, or not all of them, and none are"
-        f" drawn because a checkpoint names them. Type data.root=FOLDER, where they are now; or, to have them drawn"
-        f" ({asked}), +data.read.draw=true"
-    )
+    DrawnSet(root, "films", "phantom", settings, "data=course or data=coco").complete(fill, draw)
 
 
 @dataclass(frozen=True)
@@ -178,11 +149,6 @@ def _file_name(number: int, test: bool) -> str:
     return f"{number} (2)d.dcm" if number % 9 == 0 else f"{number}.dcm"  # the hospital's have blanks and brackets
 
 
-def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Rows]:
-    work, message = partial(_draw_film, root, size), "Drawing phantom films"
-    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
-
-
 def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
     """Write those files of a film that do not exist yet; return its rows of the tables."""
     rng = np.random.default_rng([job.seed, job.patient, job.shot])
@@ -224,40 +190,3 @@ def _test_rows(job: _Job, pose: Pose, boxes: Mapping[str, NDArray[np.float32]]) 
         x0, y0, x1, y1 = (box / np.array([pose.width, pose.height] * 2)).round(6).tolist()
         truth.append((job.id, finding, x0, x1, y0, y1))
     return {"test.csv": [(job.id, pose.width, pose.height, name, f"/image/{name}")], "test_truth.csv": truth}
-
-
-def _refuse_foreign(root: Path) -> None:
-    """Raise ``PhantomError`` unless ``root`` is absent, empty, or has settings that this module has written."""
-    if root.exists() and not root.is_dir():
-        raise PhantomError(f"{root} is a file, expected a folder for phantom films: give data.root another one")
-    there = sorted(path.name for path in root.iterdir()) if root.exists() else []
-    foreign = [name for name in there if name not in _BEFORE_A_FILM]
-    # In this order, because a process that ends its drawing now renames the first of these files to the second
-    if foreign and not any((root / name).is_file() for name in (_UNFINISHED, _STAMP)):
-        raise PhantomError(
-            f"{root} holds {len(foreign)} files or folders that are no phantom films (first: {foreign[0]}), expected "
-            "an absent or empty folder to draw into. Give data.root another folder, or read films of your own with "
-            "data=course or data=coco"
-        )
-
-
-def _is_complete(root: Path, settings: Mapping[str, float]) -> bool:
-    """Return whether ``root`` holds the whole set. Raises ``PhantomError`` when it holds another one."""
-    for name in (_STAMP, _UNFINISHED):
-        if (root / name).is_file():
-            there = json.loads((root / name).read_text(encoding="utf-8"))
-            differ = [key for key in {**there, **settings} if there.get(key) != settings.get(key)]
-            if differ:
-                drawn = ", ".join(f"{key} {there.get(key)} (asked for: {settings.get(key)})" for key in differ)
-                raise PhantomError(
-                    f"{root} holds phantom films drawn with {drawn}. Give data.root another folder, or delete this one "
-                    "to have it drawn anew"
-                )
-            return name == _STAMP
-    return False
-
-
-def _write_settings(path: Path, settings: Mapping[str, float]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-    part.replace(path)

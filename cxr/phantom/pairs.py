@@ -4,30 +4,24 @@ Film and series of a patient are drawn independently, each with or without its f
 one of them has its finding.
 """
 
-import csv
-import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from cxr.phantom.course_layout import write_film
-from cxr.phantom.films import PhantomError, draw_phantom, undrawn
+from cxr.phantom.drawn_set import DrawnSet, draw_all, write_table
+from cxr.phantom.films import draw_phantom
 from cxr.phantom.series_files import write_series
 from cxr.phantom.thorax import EFFUSION, draw_series
-from cxr.progress import track
-from cxr.read.workers import in_order
 
 TABLE = "patients.csv"
 DISEASE = "disease"
 ON_FILM, IN_VOLUME = "cardiac_hypertrophy", EFFUSION
 """The two findings that make a patient ill: one is drawn on films, the other in series."""
 
-_STAMP, _LOCK = "patients.json", ".patients.lock"
 _DRAWING = 1  # raised when the same seed gives other patients than before
 
 
@@ -62,34 +56,21 @@ def draw_patients(
     raised also if the patients are not there.
     """
     root = Path(root)
-    settings = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
-    asked: dict[str, float] = {**settings, "series_size": series_size, "share": share, "seed": seed}
-    asked["drawing"] = _DRAWING
-    _refuse_foreign(root)
-    if not draw:
-        if not _is_complete(root, asked):
-            raise undrawn(root, asked)
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / _LOCK):  # the jobs of a sweep start together
-        if not _is_complete(root, asked):
-            jobs = _plan(patients, test_patients, share, seed)
-            _draw(root, jobs, film_size, series_size, seed, workers or os.cpu_count() or 1)
-            _write_table(root, jobs)
-            part = root / f".{_STAMP}.part"
-            part.write_text(json.dumps(asked, indent=1), encoding="utf-8")
-            part.replace(root / _STAMP)
+    settings: dict[str, float | str] = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
+    settings |= {"series_size": series_size, "share": share, "seed": seed, "drawing": _DRAWING}
+
+    def fill() -> None:
+        jobs = _plan(patients, test_patients, share, seed)
+        draw_all(partial(_draw_patient, root, film_size, series_size, seed), jobs, workers, "patients")
+        write_table(root / TABLE, ("film", "series", "findings", "patient", "split"), map(_row, jobs))
+
+    elsewhere = "data.read._target_=cxr.data.sources.patients.read_patients"
+    DrawnSet(root, "patients", "patients", settings, elsewhere).complete(fill, draw)
 
 
 def _plan(patients: int, test_patients: int, share: float, seed: int) -> list[_Job]:
     bears = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
     return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(bears)]
-
-
-def _draw(root: Path, jobs: Sequence[_Job], film_size: int, series_size: int, seed: int, workers: int) -> None:
-    work, message = partial(_draw_patient, root, film_size, series_size, seed), "Drawing phantom patients"
-    for _ in track(in_order(work, jobs, workers), message, total=len(jobs)):
-        pass
 
 
 def _draw_patient(root: Path, film_size: int, series_size: int, seed: int, job: _Job) -> None:
@@ -115,30 +96,6 @@ def _series(job: _Job) -> str:
     return f"series/{job.number:05d}"
 
 
-def _write_table(root: Path, jobs: Sequence[_Job]) -> None:
-    with (root / TABLE).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["film", "series", "findings", "patient", "split"])
-        for job in jobs:
-            label = DISEASE if job.on_film or job.in_volume else ""
-            table.writerow([_film(job), _series(job), label, job.name, "test" if job.test else ""])
-
-
-def _refuse_foreign(root: Path) -> None:
-    there = {path.name for path in root.iterdir()} if root.is_dir() else set[str]()
-    if root.is_file() or (there - {_LOCK} and _LOCK not in there):
-        raise PhantomError(
-            f"{root} holds what is no phantom patient, expected an absent or empty folder to draw into. Give data.root"
-            " another folder, or read patients of your own with"
-            " data.read._target_=cxr.data.sources.patients.read_patients"
-        )
-
-
-def _is_complete(root: Path, asked: dict[str, float]) -> bool:
-    if not (root / _STAMP).is_file():
-        return False
-    there = json.loads((root / _STAMP).read_text(encoding="utf-8"))
-    if differ := [key for key in asked if there.get(key) != asked[key]]:
-        drawn = ", ".join(f"{key} {there.get(key)} (asked for: {asked[key]})" for key in differ)
-        raise PhantomError(f"{root} holds phantom patients drawn with {drawn}. Give data.root another folder")
-    return True
+def _row(job: _Job) -> tuple[str, ...]:
+    label = DISEASE if job.on_film or job.in_volume else ""
+    return _film(job), _series(job), label, job.name, "test" if job.test else ""

@@ -14,7 +14,8 @@ import yaml
 from cxr.data.sources.phantom import read_phantom
 from cxr.findings import FindingVocabulary
 from cxr.phantom import films as phantom
-from cxr.phantom.films import PhantomError, write_course_layout
+from cxr.phantom.drawn_set import PhantomError
+from cxr.phantom.films import write_course_layout
 
 SETTINGS = {"films": 20, "test_films": 5, "size": 96, "seed": 1, "normal_fraction": 0.25, "workers": 1}
 
@@ -130,7 +131,7 @@ def test_some_patients_have_two_films_and_none_is_on_both_sides() -> None:
 
 def test_a_second_call_draws_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(root)
-    monkeypatch.setattr(phantom, "_draw", lambda *_: pytest.fail("drew again"))
+    monkeypatch.setattr(phantom, "draw_all", lambda *_: pytest.fail("drew again"))
     write_course_layout(root, **SETTINGS)
     assert contents(root) == before
 

@@ -10,7 +10,8 @@ from cxr.data.dataset import EpochSampler
 from cxr.data.film import Film
 from cxr.data.rare import few_shots, repeat_factors, withhold
 from cxr.findings import FindingVocabulary
-from cxr.phantom.films import PhantomError, _plan, write_course_layout
+from cxr.phantom.drawn_set import PhantomError
+from cxr.phantom.films import _plan, write_course_layout
 
 VOCABULARY = FindingVocabulary([{"name": "heart"}, {"name": "lung"}, {"name": "bone"}])
 

@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from cxr.data.series import read_series
 from cxr.data.sources.phantom_volume import read_phantom_volume
 from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
-from cxr.phantom.films import PhantomError
+from cxr.phantom.drawn_set import PhantomError
 from cxr.phantom.series import FINDINGS, LESIONS, draw_series, write_phantom_volume, write_series
 from cxr.phantom.thorax import CONSOLIDATION, EFFUSION, DrawnSeries, Modality
 
