@@ -1,7 +1,7 @@
 """Films listed in a COCO json, or in one a split: boxes as xywh, paths beside the json or in a folder of their own."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,13 @@ def read_coco(
     cocos = [(listing, load_coco(listing.table)) for listing in listings]
     refuse_two_places(cocos)
     films = [film for listing, coco in cocos for film in _films(listing, coco, findings, place)]
-    return _with_patients(films, [image.get("patient") is not None for _, coco in cocos for image in coco.images])
+    return without_placeholders(films, [image.get("patient") is not None for _, coco in cocos for image in coco.images])
 
 
 def _paths(listing: Listing, coco: Coco, place: Root) -> dict[str, Path]:
     """Return the path of each image by its ``file_name``."""
     paths = {image["file_name"]: listing.path(image) for image in coco.images}
-    refusals = ((name, place.refusal(path)) for name, path in paths.items())
-    raise_problems(listing.table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
+    place.check_images(listing.table, paths)
     if missing := [path for path in paths.values() if not path.is_file()]:
         raise FileNotFoundError(
             f"{listing.table}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}"
@@ -168,9 +167,3 @@ def _film(
         height=file.height,
         split=listing.split or image.get("split") or "",
     )
-
-
-def _with_patients(films: Sequence[Film], stated: Sequence[bool]) -> list[Film]:
-    """Return the films; where the JSON gives no patient, placeholders in headers are replaced by the film's ID."""
-    kept = iter(without_placeholders([film for film, known in zip(films, stated, strict=True) if not known]))
-    return [film if known else next(kept) for film, known in zip(films, stated, strict=True)]

@@ -123,8 +123,7 @@ def find_images(root: Root, table: Path, names: Iterable[str], folders: Sequence
     if missing := len(wanted) - len(paths):
         first = next(name for name in wanted if name not in paths)
         _log.warning("%s: %d of %d images are not in %s and left out, first %s", table, missing, len(wanted), looked, first)  # fmt: skip  # noqa: E501
-    refusals = [(path, root.refusal(path)) for path in paths.values()]
-    raise_problems(table, [f"the image {path.name} {refusal}" for path, refusal in refusals if refusal])
+    root.check_images(table, {path.name: path for path in paths.values()})
     return paths
 
 
