@@ -93,8 +93,6 @@ class FilmDataModule(DataModule[Film]):
     def listed(self) -> list[Film]:
         """Return the films of the data set, of the modalities that are wanted."""
         films = self.read(self.root, self.findings)
-        if not films:
-            raise ValueError(f"{self.root}: the data set has no films")
         return of_one_kind(films, self._modality_and_kind, self.modality, self.root)
 
     def decode(self, items: list[Film]) -> Decoded[Film]:

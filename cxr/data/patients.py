@@ -23,8 +23,8 @@ AnyTaken = TypeVar("AnyTaken", Film, Study)
 def without_placeholders(films: Sequence[AnyTaken], stated: Sequence[bool] | None = None) -> list[AnyTaken]:
     """Return the films; a film with a placeholder for PatientID gets its own ID as the patient, with a warning.
 
-    An ID that all films share is a placeholder even for few films, because they could not be split otherwise. ``stated``
-    tells of each film whether its data set states the patient, who is then kept; None: of no film.
+    An ID that all films share is a placeholder even for few films, because they could not be split otherwise.
+    ``stated`` tells of each film whether its data set states the patient, who is then kept; None: of no film.
     """
     known = stated or [False] * len(films)
     unstated = [film.patient for film, kept in zip(films, known, strict=True) if not kept]
