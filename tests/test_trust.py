@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = ("model=fasterrcnn_tiny", "data.size=64", "model.regions.width=16")
 CODE = """
 from os import system
+from shutil import rmtree
 from pathlib import Path
 from collections.abc import Callable
 from cxr.detect.anchors import Anchors
@@ -139,7 +140,7 @@ def test_an_untrusted_package_is_not_even_imported(trained: Any) -> None:
     assert "my_hospital" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["system", "Path", "os.system", "tiny", "_anything", "__builtins__"])
+@pytest.mark.parametrize("name", ["system", "rmtree", "Path", "os.system", "tiny", "_anything", "__builtins__"])
 def test_what_a_trusted_module_has_from_elsewhere_is_refused(trained: Any, name: str) -> None:
     _, checkpoint = trained(model___target_=f"my_hospital.parts.{name}")
     with pytest.raises(ConfigError, match=r"model\._target_ is 'my_hospital\.parts\..*, which a checkpoint may not"):

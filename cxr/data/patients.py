@@ -31,8 +31,8 @@ def without_placeholders(films: Sequence[AnyTaken], stated: Sequence[bool] | Non
     placeholders = _placeholders(unstated)
     if affected := sum(patient in placeholders for patient in unstated):
         _log.warning(
-            "%d of %d films bear a PatientID that too many share, a placeholder: they are split by their own ID. Films "
-            "of one patient among them may stand in two splits.", affected, len(unstated),
+            "%d of %d films have a PatientID that too many films share, so it is a placeholder: each counts as another "
+            "patient. Films of one patient may be in two splits.", affected, len(unstated),
         )  # fmt: skip
     return [
         replace(film, patient=pseudonym(film.id)) if not kept and film.patient in placeholders else film

@@ -16,8 +16,8 @@ def repeat_factors(films: Sequence[Film], threshold: float) -> list[float]:
     A finding on the share f of the films gives the factor max(1, sqrt(threshold / f)). A film has the factor of its
     rarest finding. So only films with a finding rarer than ``threshold`` are shown more often.
     """
-    bearing = Counter(name for film in films for name in set(film.findings))
-    asked = {name: max(1.0, (threshold * len(films) / count) ** 0.5) for name, count in bearing.items()}
+    frequency = Counter(name for film in films for name in set(film.findings))
+    asked = {name: max(1.0, (threshold * len(films) / count) ** 0.5) for name, count in frequency.items()}
     return [max((asked[name] for name in film.findings), default=1.0) for film in films]
 
 
@@ -39,9 +39,9 @@ def few_shots(films: Sequence[Film], shots: int, seed: int = 0) -> list[Film]:
     as seldom as possible. A film keeps all its boxes, because the detector would learn a removed one as background.
     """
     order = np.random.default_rng(seed).permutation(len(films)).tolist()
-    bearing = Counter(name for film in films for name in set(film.findings))
+    frequency = Counter(name for film in films for name in set(film.findings))
     chosen: set[int] = set()
-    for name in sorted(bearing, key=lambda name: (bearing[name], name)):
+    for name in sorted(frequency, key=lambda name: (frequency[name], name)):
         shown = sum(name in films[index].findings for index in chosen)
         others = sorted(
             (index for index in order if name in films[index].findings and index not in chosen),

@@ -205,7 +205,9 @@ def _check_alike(folder: Path, slices: Sequence[_Slice]) -> None:
     sizes = Counter((part.shape, tuple(np.round(part.spacing, 4))) for part in slices)
     if len(sizes) > 1:
         listed = "; ".join(f"{n} of {rows} x {columns} px, {mm} mm" for ((rows, columns), mm), n in sizes.most_common())
-        raise ReadError(f"{folder}: the slices differ in size or PixelSpacing ({listed}), expected one of both")
+        raise ReadError(
+            f"{folder}: the slices differ in size or PixelSpacing ({listed}), expected one size and spacing"
+        )
     if len(slices) > 1 and abs(slices[-1].along - first.along) <= _SAME_MM:
         raise ReadError(f"{folder}: all {len(slices)} slices lie at one place, expected a series through the body")
 

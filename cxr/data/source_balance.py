@@ -68,9 +68,9 @@ def _entangled(finding: str, counts: Mapping[str, SourceCount]) -> str:
     v = cramers_v([(count.films, count.labelled - count.films) for count in labelled.values()])
     if v is None:
         return ""
-    bearing = [count for count in labelled.values() if count.films]
-    others = sum(count.labelled for count in labelled.values()) - bearing[0].labelled
-    alone = len(bearing) == 1 and bearing[0].share * others >= _EXPECTED
+    positive = [count for count in labelled.values() if count.films]
+    others = sum(count.labelled for count in labelled.values()) - positive[0].labelled
+    alone = len(positive) == 1 and positive[0].share * others >= _EXPECTED
     if v < _STRONG and not alone:
         return ""
     shares = ", ".join(f"{source} {c.share:.0%} of {c.labelled}" for source, c in labelled.items())
@@ -79,8 +79,8 @@ def _entangled(finding: str, counts: Mapping[str, SourceCount]) -> str:
 
 def _count(films: Sequence[Film], finding: str) -> SourceCount:
     labelled = [film for film in films if film.tells_of(finding) or finding in film.findings]
-    bearing = [film for film in labelled if finding in film.findings]
-    return SourceCount(len(labelled), len(bearing), sum(film.findings.count(finding) for film in bearing))
+    positive = [film for film in labelled if finding in film.findings]
+    return SourceCount(len(labelled), len(positive), sum(film.findings.count(finding) for film in positive))
 
 
 def _count_normal(films: Sequence[Film]) -> SourceCount:

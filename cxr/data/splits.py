@@ -84,7 +84,7 @@ def set_normal_fraction(films: Sequence[Film], fraction: float | None, seed: int
     wanted = round(abnormal * fraction / (1 - fraction))
     if wanted > len(normal):
         _log.warning(
-            "normal_fraction is %.2f, but %d normal films beside %d with findings only make %.2f; all are taken.",
+            "normal_fraction is %.2f, but %d normal films and %d with findings give only %.2f; all are kept.",
             fraction, len(normal), abnormal, len(normal) / max(len(films), 1),
         )  # fmt: skip
     kept = set(np.random.default_rng(seed).permutation(normal)[:wanted].tolist())

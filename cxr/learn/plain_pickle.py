@@ -155,7 +155,7 @@ class _Machine:
 
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
-            raise PickleError("it is damaged: its pickle takes what is not there")
+            raise PickleError("it is damaged: its pickle takes a value from an empty stack")
         items = tuple(self.stack[-count:])
         del self.stack[-count:]
         self.stack.append(items)

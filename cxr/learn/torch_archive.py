@@ -77,8 +77,8 @@ def refuse_size(size: int) -> None:
     limit = _most_bytes()
     if size > limit:
         raise TorchFileError(
-            f"it unpacks to {size:,} bytes, allowed are {limit:,}; where you know whose it is, set the environment"
-            f" variable {LIMIT} to more"
+            f"it unpacks to {size:,} bytes, allowed are {limit:,}; if you trust the file, set the environment variable"
+            f" {LIMIT} to more"
         )
 
 

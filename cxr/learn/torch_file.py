@@ -148,7 +148,7 @@ def _read_legacy(data: bytes, opaque: bool) -> Any:
     value, place = read_pickle(data, _named(opaque), stored, place)
     keys, place = read_pickle(data, _refused, _no_storage, place)
     if not isinstance(keys, list) or len(keys) != len(contents) or {*map(str, keys)} != {*contents}:
-        raise TorchFileError("it is damaged: the numbers it lists are not those it names")
+        raise TorchFileError("it is damaged: its list of numbers does not fit its pickle")
     for key in map(str, keys):
         content = contents[key][0]
         place += 8  # skips a second copy of the count
@@ -233,7 +233,7 @@ def _mapping(arguments: tuple[Any, ...]) -> dict[Any, Any]:
         return {}
     if len(arguments) == 1 and isinstance(arguments[0], dict):
         return arguments[0]
-    raise TorchFileError("it is damaged: its pickle fills a mapping with what is none")
+    raise TorchFileError("it is damaged: its pickle fills a mapping with other values")
 
 
 _CALLED: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {

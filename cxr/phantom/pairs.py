@@ -69,8 +69,8 @@ def draw_patients(
 
 
 def _plan(patients: int, test_patients: int, share: float, seed: int) -> list[_Job]:
-    bears = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
-    return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(bears)]
+    present = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
+    return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(present)]
 
 
 def _draw_patient(root: Path, film_size: int, series_size: int, seed: int, job: _Job) -> None:

@@ -50,7 +50,7 @@ def open_jpeg(data: memoryview) -> Codestream:
     """Return a JPEG or JPEG-LS codestream with its header. Raises ``ValueError`` where it has none."""
     frame = _jpeg_frame(data)
     if frame is None:
-        raise ValueError("the codestream has no header that tells rows, columns and samples")
+        raise ValueError("the codestream has no header with rows, columns and samples")
     return frame
 
 
@@ -58,7 +58,7 @@ def open_wavelet(data: memoryview) -> Codestream:
     """Return a JPEG 2000 or HTJ2K codestream, bare or in a JP2 file, with its header. Raises ``ValueError``."""
     stream = _contiguous(data) if bytes(data[:12]) == _SIGNATURE else data
     if len(stream) < 46 or _number(stream, 0, 2) != _SOC or _number(stream, 2, 2) != _SIZ:
-        raise ValueError("the codestream has no header that tells rows, columns and samples")
+        raise ValueError("the codestream has no header with rows, columns and samples")
     x1, y1, x0, y0 = (_number(stream, at, 4) for at in (8, 12, 16, 20))  # ISO 15444-1 A.5.1
     bits = (stream[42] & 0x7F) + 1  # the highest bit says whether the samples have a sign
     return Codestream(stream, y1 - y0, x1 - x0, _number(stream, 40, 2), bits, "JPEG 2000")
@@ -145,13 +145,13 @@ def _check_tiles(codestream: Codestream) -> None:
         raise ValueError(f"the codestream has tiles of {height} × {width} that do not begin where its picture does")
     tiles = -(-(x1 - left) // width) * -(-(y1 - top) // height)
     if tiles > 1 and width * height < _SMALLEST_TILE:
-        raise ValueError(f"the codestream has {tiles:,} tiles of {height} × {width}, no film is cut so small")
+        raise ValueError(f"the codestream has {tiles:,} tiles of {height} × {width}, expected larger ones")
     if bytes(codestream.stream[43:45]) != b"\1\1":
-        raise ValueError("the codestream has pixels of another size than its picture, expected as many as it says")
+        raise ValueError("the codestream has fewer samples than its picture has pixels, expected one for each pixel")
     if codestream.rows * codestream.columns > max(_MANY_PIXELS, _PIXELS_A_BYTE * len(codestream.stream)):
         raise ValueError(
             f"the codestream has {len(codestream.stream):,} bytes for {codestream.rows} × {codestream.columns} pixels, "
-            "less than any picture of a body"
+            "fewer than any picture of a body"
         )
 
 
@@ -216,7 +216,9 @@ def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bo
     levels, *block = (_number(stream, start + n, 1) for n in range(3))
     area = 1 << sum((exponent & 15) + 2 for exponent in block)
     if layers > _MOST_LAYERS or levels > 32 or area < _SMALLEST_BLOCK:
-        raise ValueError(f"the codestream has {layers} layers, {levels} levels, blocks of {area} px: no film is so cut")
+        raise ValueError(
+            f"the codestream has {layers} layers, {levels} levels, blocks of {area} px: more than any film"
+        )
     height, width = (_number(stream, at, 4) - _number(stream, at + 8, 4) for at in (12, 8))
     precincts = 0
     for level in range(levels + 1) if own_precincts else ():
@@ -224,7 +226,9 @@ def _check_coding(stream: memoryview, start: int, layers: int, own_precincts: bo
         shrunk = 1 << (levels - level)
         precincts += -(-height // (shrunk << (size >> 4))) * -(-width // (shrunk << (size & 15)))
     if precincts > _MANY_PRECINCTS + height * width // _SMALLEST_BLOCK:
-        raise ValueError(f"the codestream has {precincts:,} precincts for {height} × {width} pixels: no film is so cut")
+        raise ValueError(
+            f"the codestream has {precincts:,} precincts for {height} × {width} pixels: more than any film"
+        )
 
 
 def _check_quantisation(segment: memoryview) -> None:

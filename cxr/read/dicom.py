@@ -1,4 +1,4 @@
-"""Reads films from DICOM files (PS3.10, with or without a preamble) and from pictures; the content tells which it is.
+"""Reads films from DICOM files (PS3.10, with or without a preamble) and from pictures; the content shows which it is.
 
 Of a DICOM header only the elements in ``_HEADER`` are read. Names, dates and institutions never leave the file. The
 identifiers that keep a patient's films together become pseudonyms.
@@ -58,7 +58,7 @@ class Header:
 
 
 def read_film(path: Path | str) -> Radiograph:
-    """Return the film in a DICOM, PNG, JPEG or TIFF file; its content tells which it is. Raises ``ReadError``."""
+    """Return the film in a DICOM, PNG, JPEG or TIFF file; its content shows which it is. Raises ``ReadError``."""
     return parse_film(Path(path), file_bytes(Path(path)))
 
 

@@ -268,7 +268,7 @@ class CtWindows(Step):
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.windows) <= _MOST_CHANNELS:
-            raise ValueError(f"windows are {self.windows}, expected 2 to {_MOST_CHANNELS}; for one there is CtWindow")
+            raise ValueError(f"windows are {self.windows}, expected 2 to {_MOST_CHANNELS}; for one window use CtWindow")
         if wrong := [window for window in self.windows if len(window) != 2]:
             raise ValueError(f"a window is {wrong[0]}, expected [center, width] in HU")
         plain = tuple((float(center), float(width)) for center, width in self.windows)

@@ -81,7 +81,7 @@ class ByModality(Preprocessing):
             if row.intensity.channels != first.intensity.channels:
                 raise ValueError(
                     f"rows of kind {row.kind!r} make {first.intensity.channels} and {row.intensity.channels} channels; "
-                    "films of one kind go to one network, which takes one number"
+                    "expected one number, because films of one kind go to one network"
                 )
 
     def __call__(self, radiograph: Radiograph) -> NDArray[np.float32]:
@@ -106,8 +106,8 @@ class ByModality(Preprocessing):
             return fitting[0].intensity
         raise ReadError(
             f"{radiograph.path}: PixelIntensityRelationship is {radiograph.pixel_intensity_relationship!r} and "
-            f"PresentationIntentType {radiograph.presentation_intent!r}, for which no row of kind {named[0].kind} is; "
-            "end its rows with one without these conditions"
+            f"PresentationIntentType {radiograph.presentation_intent!r}, but no row of kind {named[0].kind} fits both; "
+            "add a last row of this kind without these conditions"
         )
 
     def _named(self, modality: str, body_part: str, path: Path) -> list[Row]:

@@ -152,7 +152,7 @@ class Radiograph:
         if not (size <= LARGEST and abs(self.slope) >= max(SMALLEST, size / _FLOAT32_STEPS)):
             raise ReadError(
                 f"{self.path}: RescaleSlope is {self.slope}, RescaleIntercept {self.intercept}: expected values within "
-                f"±{LARGEST:g} that float32 tells apart"
+                f"±{LARGEST:g} that float32 can distinguish"
             )
 
     @property

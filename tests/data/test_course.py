@@ -208,7 +208,7 @@ def test_a_patient_id_that_too_many_films_share_is_a_placeholder(
     assert len({film.patient for film in found}) == patients
     assert [film.patient for film in found[placeholders:]] == ids[placeholders:]
     assert len(caplog.messages) == (patients == placeholders + others)
-    assert f"{placeholders} of {len(ids)} films bear a PatientID" in caplog.text or not caplog.messages
+    assert f"{placeholders} of {len(ids)} films have a PatientID" in caplog.text or not caplog.messages
     assert "pANON" not in caplog.text
 
 

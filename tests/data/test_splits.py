@@ -160,7 +160,7 @@ def test_the_share_of_normal_films_is_reached_by_leaving_out_normal_ones() -> No
 def test_too_few_normal_films_lose_no_finding(caplog: pytest.LogCaptureFixture) -> None:
     films = [film(0, "x"), film(1, "x"), film(2, "x"), film(3)]
     assert set_normal_fraction(films, 0.5) == films
-    assert "1 normal films beside 3 with findings only make 0.25" in caplog.text
+    assert "1 normal films and 3 with findings give only 0.25" in caplog.text
 
 
 @pytest.mark.parametrize("fraction", [1.0, -0.1])

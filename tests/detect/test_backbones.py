@@ -98,6 +98,40 @@ def test_the_backbone_of_a_checkpoint_is_taken_and_nothing_else_of_it(tmp_path: 
     torch.testing.assert_close(detector.head.state_dict(), other.head.state_dict(), rtol=0, atol=0)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("backbone", "published"), [("mobilenet_v3", mobilenet_v3_large), ("resnet50", torchvision_resnet50)]
+)
+def test_a_detector_that_began_from_a_classifier_comes_back_from_its_own_weights(
+    tmp_path: Path, backbone: str, published: Any
+) -> None:
+    torch.manual_seed(0)
+    start = saved(published(weights=None), tmp_path / "imagenet.pth")
+    trained = build("fasterrcnn_tiny", 4, backbone=backbone, backbone__weights=start, score_thresh=0.0).eval()
+    torch.save(trained.state_dict(), tmp_path / "trained.pth")
+    again = build(
+        "fasterrcnn_tiny", 4, backbone=backbone, weights=str(tmp_path / "trained.pth"), score_thresh=0.0
+    ).eval()
+    film = torch.rand(1, 64, 64)
+    assert len(trained([film])[0]["boxes"]) > 0
+    torch.testing.assert_close(again([film]), trained([film]), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_whole_detectors_stem_of_three_channels_is_summed_for_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    colour = build("fasterrcnn_tiny", 4, backbone="mobilenet_v3", backbone__mean=[0.5] * 3, backbone__std=[0.25] * 3)
+    torch.save(colour.state_dict(), tmp_path / "colour.pth")
+    grey = build(
+        *("fasterrcnn_tiny", 4), backbone="mobilenet_v3", backbone__mean=[0.5], backbone__std=[0.25],
+        weights=str(tmp_path / "colour.pth"),
+    )  # fmt: skip
+    film = [torch.rand(1, 64, 64)]
+    maps, summed = (detector.eval().pyramid(film).maps["0"] for detector in (colour, grey))
+    assert grey.transform.mean.shape == (1, 1, 1)
+    torch.testing.assert_close(summed, maps, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("made", [lambda: mobilenet_v3_large(weights=None), lambda: build("fasterrcnn_tiny", 4)])
 def test_weights_of_another_backbone_are_refused_by_name(tmp_path: Path, made: Any) -> None:
     path = saved(made(), tmp_path / "other.pth")

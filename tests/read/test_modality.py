@@ -200,7 +200,7 @@ def test_the_table_takes_a_stack_by_its_header(table):
 @pytest.mark.parametrize(
     ("windows", "message"),
     [
-        ([(40, 400)], "expected 2 to 4; for one there is CtWindow"),
+        ([(40, 400)], "expected 2 to 4; for one window use CtWindow"),
         ([(0, 1)] * 5, "expected 2 to 4"),
         ([(40, 400), (40,)], r"expected \[center, width\]"),
         ([(40, 400), (40, 0)], "a width of 1e-18 to"),

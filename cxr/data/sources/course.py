@@ -164,6 +164,6 @@ def _note_sizes(table: Path, films: Iterable[tuple[Film, _Row]]) -> None:
     other = [row.number for film, row in films if (film.width, film.height) != row.size]
     if other:
         _log.warning(
-            "%s: Width and Height of %d films (first: row %d) are not those of the file; the file is believed.",
+            "%s: Width and Height of %d films (first: row %d) are not those of the file; the size of the file is used.",
             table, len(other), other[0],
         )  # fmt: skip

@@ -127,7 +127,7 @@ def _check(base: Path, marks: dict[str, Marks], classes: dict[str, str]) -> None
 def _with_patients(films: list[Film], mappings: Path) -> list[Film]:
     if not mappings.is_file():
         _log.warning(
-            "%s: no %s: patients are not known, and films of one may stand in two splits.", mappings.parent, _MAPPINGS
+            "%s: no %s: patients are unknown, so films of one may be in two splits.", mappings.parent, _MAPPINGS
         )
         return films
     listed = read_json(mappings)
