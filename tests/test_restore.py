@@ -289,9 +289,9 @@ def test_no_argument_of_a_detector_is_a_call(written: Any, payload: dict[str, An
         ("data", "os.system"),
         ("data", "lightning.LightningDataModule"),
         ("data", "cxr.data.film_data.FilmDataModule.from_datasets"),
-        ("data.read", "cxr.data.datamodule.os.system"),
+        ("data.read", "cxr.data.sources.root.os.system"),
         ("data.read", "cxr.phantom.films.write_course_layout"),
-        ("data.read", "cxr.data.sources.layouts.read_course"),  # imported there
+        ("data.read", "cxr.data.sources.phantom.read_course"),  # imported there
         ("data.read", "cxr.data.sources.course.read_csv"),
         ("data.read", "cxr.data.sources.layouts.read_merge_file"),
         ("data.read", "cxr.runs.train.fit"),

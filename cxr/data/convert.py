@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from cxr.read.dicom import ReadError, find_dicoms, read_dicom
+from cxr.read.frame import shrunk
 from cxr.read.intensity import FullRange, Intensity, LogWindow, Percentile, VoiWindow
 from cxr.read.limits import max_pixels
 from cxr.read.workers import outcomes
@@ -49,11 +50,7 @@ class Converter:
         film = read_dicom(path)
         values = self.intensity(film) * 255
         picture = np.rint(values, out=values).astype(np.uint8)
-        scale = (self.size or max(picture.shape)) / max(picture.shape)
-        if scale < 1:
-            height, width = picture.shape
-            to = max(1, round(width * scale)), max(1, round(height * scale))
-            picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.uint8)
+        picture = shrunk(picture, self.size or max(picture.shape))
         name = Path(f"{film.study}_{blake2b(film.pixels.tobytes(), digest_size=4).hexdigest()}{self.suffix}")
         if self.keep_names:
             name = path.relative_to(self.folder)

@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from cxr.data.dataset import EpochSampler, share, start_worker
 from cxr.data.item import AnyItem
 from cxr.data.splits import split_items
 from cxr.read.dicom import ReadError
+from cxr.read.workers import usable_cores
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
 
     @abstractmethod
     def listed(self) -> list[AnyItem]:
-        """Return what the data set lists, of one kind, not yet decoded. Raises ``ValueError`` where that is nothing."""
+        """Return what the data set lists, of one kind, not yet decoded."""
 
     @abstractmethod
     def decode(self, items: list[AnyItem]) -> Decoded[AnyItem]:
@@ -179,6 +179,8 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     def readable(self) -> list[AnyItem]:
         """The items that can be read. What cannot is told, and stands in ``unreadable``."""
         listed = self.listed()
+        if not listed:
+            raise ValueError(f"{self.root}: the data set has no {self.noun[1]}")
         decoded = self.decode(listed)
         self.unreadable_files = [path for path, _ in decoded.errors]
         self.unreadable = [error for _, error in decoded.errors]
@@ -245,7 +247,7 @@ def require(setting: str, value: object, allowed: bool, expected: str) -> None:
 
 
 def _workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return min(8, cores - 1) if torch.cuda.is_available() and cores > 2 else 0
 
 

@@ -70,7 +70,7 @@ class RadiographDataset(Dataset[Sample]):
         pixels = to_longest_side(cached.pixels, self.size)
         height, width = pixels.shape[:2]
         scale = np.array([width / cached.width, height / cached.height], np.float32)
-        seed = _seed(self.seed, epoch, index)
+        seed = stream(self.seed, epoch, index)
         image, boxes, labels = self.augment(pixels, film.boxes * np.tile(scale, 2), self.labels[index], seed)
         return channels_first(image), {
             "boxes": torch.from_numpy(boxes),
@@ -160,6 +160,6 @@ def start_worker(worker: int) -> None:
     keep_freed_memory()
 
 
-def _seed(*numbers: int) -> int:
+def stream(*numbers: int) -> int:
     """Return a 32-bit seed of a stream of random numbers of its own for each tuple of numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -10,7 +10,7 @@ from cxr.data.augment import Augment
 from cxr.data.datamodule import DataModule, Decoded, require
 from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
-from cxr.data.modalities import kind_of, modality_and_kind, of_one_kind, wanted
+from cxr.data.modalities import modality_and_kind, of_one_kind, wanted
 from cxr.data.splits import set_normal_fraction
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -93,8 +93,6 @@ class FilmDataModule(DataModule[Film]):
     def listed(self) -> list[Film]:
         """Return the films of the data set, of the modalities that are wanted."""
         films = self.read(self.root, self.findings)
-        if not films:
-            raise ValueError(f"{self.root}: the data set has no films")
         return of_one_kind(films, self._modality_and_kind, self.modality, self.root)
 
     def decode(self, items: list[Film]) -> Decoded[Film]:
@@ -130,7 +128,8 @@ class FilmDataModule(DataModule[Film]):
     @property
     def kind(self) -> str:
         """What the films are, all of them: "radiograph", "CT", …; see ``Preprocessing.kind``."""
-        return kind_of(self.readable[0], self.cache)
+        film = self.readable[0]
+        return self.cache.intensity.kind(*self.cache.modality(film.path), film.path)
 
     def dataset(self, split: str) -> RadiographDataset:
         """Return the data set of "train", "val" or "test"."""

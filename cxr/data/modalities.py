@@ -62,11 +62,6 @@ def wanted(modality: str | Sequence[str] | None) -> list[str] | None:
     )
 
 
-def kind_of(film: Film, cache: FilmCache) -> str:
-    """Return the kind of a readable film."""
-    return cache.intensity.kind(*cache.modality(film.path), film.path)
-
-
 def modality_and_kind(film: Film, cache: FilmCache) -> tuple[str | None, str]:
     """Return Modality and kind; None where the header cannot be read, and "" where the intensity has no kind for it."""
     try:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from cxr.data.augment import Augment
 from cxr.data.cubes import VolumeCache
 from cxr.data.datamodule import DataModule, Decoded, require
+from cxr.data.dataset import stream
 from cxr.data.pair import Patient
 from cxr.data.series_data import require_voxels
 from cxr.findings import FindingVocabulary
@@ -66,12 +67,11 @@ class PatientDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         patient = self.studies[index]
-        labels = torch.tensor([float(name in patient.findings) for name in self.findings.names])
         return {
             "film": torch.from_numpy(self._film(patient, epoch, index))[None],
             "volume": torch.from_numpy(self._volume(patient)),
             "present": torch.tensor([patient.film is not None, patient.series is not None]),
-            "labels": labels,
+            "labels": torch.tensor([float(name in patient.findings) for name in self.findings.names]),
             "item": torch.tensor(index),
         }
 
@@ -80,8 +80,8 @@ class PatientDataset(Dataset[dict[str, Tensor]]):
         canvas = np.zeros((side, side), np.float32)
         if patient.film is not None:
             pixels = to_longest_side(self.film_cache.get(patient.film).pixels, side)
-            seed = int(np.random.SeedSequence((self.seed, epoch, index)).generate_state(1)[0])
-            image, _, _ = self.augment(pixels, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), seed)
+            nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+            image, _, _ = self.augment(pixels, *nothing, stream(self.seed, epoch, index))
             top, left = ((side - length) // 2 for length in image.shape)
             canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
         return canvas
@@ -148,10 +148,7 @@ class PairDataModule(DataModule[Patient]):
 
     def listed(self) -> list[Patient]:
         """Return the patients of the data set."""
-        patients = self.read(self.root, self.findings)
-        if not patients:
-            raise ValueError(f"{self.root}: the data set has no patients")
-        return patients
+        return self.read(self.root, self.findings)
 
     def decode(self, items: list[Patient]) -> Decoded[Patient]:
         """Return the patients with what of them can be read, those of whom nothing can left out."""

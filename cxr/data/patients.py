@@ -4,8 +4,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from cxr.data.film import Film
+from cxr.data.study import Study
 from cxr.read.dicom import pseudonym
 
 _log = logging.getLogger(__name__)
@@ -15,20 +17,27 @@ _log = logging.getLogger(__name__)
 _SHARE = 0.1
 _FILMS = 10
 
+AnyTaken = TypeVar("AnyTaken", Film, Study)
 
-def without_placeholders(films: Sequence[Film]) -> list[Film]:
+
+def without_placeholders(films: Sequence[AnyTaken], stated: Sequence[bool] | None = None) -> list[AnyTaken]:
     """Return the films; a film with a placeholder for PatientID gets its own ID as the patient, with a warning.
 
     An ID that all films share is a placeholder even for few films, because they could not be split otherwise.
+    ``stated`` tells of each film whether its data set states the patient, who is then kept; None: of no film.
     """
-    placeholders = _placeholders(film.patient for film in films)
-    affected = sum(film.patient in placeholders for film in films)
-    if affected:
+    known = stated or [False] * len(films)
+    unstated = [film.patient for film, kept in zip(films, known, strict=True) if not kept]
+    placeholders = _placeholders(unstated)
+    if affected := sum(patient in placeholders for patient in unstated):
         _log.warning(
             "%d of %d films have a PatientID that too many films share, so it is a placeholder: each counts as another "
-            "patient. Films of one patient may be in two splits.", affected, len(films),
+            "patient. Films of one patient may be in two splits.", affected, len(unstated),
         )  # fmt: skip
-    return [replace(f, patient=pseudonym(f.id)) if f.patient in placeholders else f for f in films]
+    return [
+        replace(film, patient=pseudonym(film.id)) if not kept and film.patient in placeholders else film
+        for film, kept in zip(films, known, strict=True)
+    ]
 
 
 def _placeholders(patients: Iterable[str]) -> set[str]:

@@ -73,8 +73,6 @@ class SeriesDataModule(DataModule[Study]):
     def listed(self) -> list[Study]:
         """Return the series of the data set, of one modality."""
         studies = self.read(self.root, self.findings)
-        if not studies:
-            raise ValueError(f"{self.root}: the data set has no series")
         # a folder without a modality holds nothing readable, which is told when it is read
         return of_one_kind(studies, lambda study: (study.modality or None, study.modality), self.modality, self.root)
 

@@ -1,8 +1,8 @@
 """Writes films, marks and tables in the layout of the hospital's course, which ``read_course`` reads."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,31 +49,29 @@ def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) ->
     path.write_bytes(cv2.imencode(".jpg", mark, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
 
 
-def write_tables(root: Path, rows: Mapping[str, Iterable[Sequence[object]]]) -> None:
-    """Write a csv file in UTF-8 for each name in ``rows``."""
-    for name, columns in TABLES.items():
-        with (root / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([columns, *rows[name]])
-
-
 def _dicom(pixels: NDArray[np.uint16], patient: str, source: str) -> FileDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid(source, "instance")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(source, "study"), _uid(source, "series")
-    ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "CR", "CHEST", "PA"
-    ds.PatientID = ds.PatientName = patient
-    ds.Rows, ds.Columns = pixels.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME1"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds = chest_image(ComputedRadiographyImageStorage, uid(source, "instance"), patient, pixels)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uid(source, "study"), uid(source, "series")
+    ds.Modality, ds.ViewPosition, ds.PhotometricInterpretation = "CR", "PA", "MONOCHROME1"
     ds.WindowCenter, ds.WindowWidth = "2048", "4096"
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign, ds.PresentationLUTShape = "LOG", 1, "INVERSE"
+    return ds
+
+
+def chest_image(sop_class: UID, instance: UID, patient: str, pixels: NDArray[Any]) -> FileDataset:
+    """Return a DICOM file of ``pixels`` [H, W], stored values 0..4095 of 12 bits, with what all drawn images share."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, instance
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.BodyPartExamined = sop_class, instance, "CHEST"
+    ds.PatientID = ds.PatientName = patient
+    ds.Rows, ds.Columns = pixels.shape
+    ds.SamplesPerPixel, ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 16, 12, 11, 0
     ds.PixelData = pixels.astype("<u2").tobytes()
     return ds
 
 
-def _uid(source: str, what: str) -> UID:
+def uid(source: str, what: str) -> UID:
+    """Return the UID of one thing that is drawn from ``source``, always the same."""
     return generate_uid(entropy_srcs=[source, what])

@@ -1,6 +1,5 @@
 """Phantom films: chest radiographs drawn from geometry, in the course layout. All findings and boxes are known."""
 
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,9 @@ from numpy.typing import NDArray
 from cxr.findings import NORMAL
 from cxr.phantom.anatomy import FINDINGS, Thorax, draw_findings, draw_thorax
 from cxr.phantom.canvas import Map, Pose
-from cxr.phantom.course_layout import TABLES, write_film, write_mark, write_tables
-from cxr.phantom.drawn_set import DrawnSet, PhantomError
+from cxr.phantom.course_layout import TABLES, write_film, write_mark
+from cxr.phantom.drawn_set import DrawnSet, PhantomError, draw_all, write_table
 from cxr.phantom.exposure import attenuate, draw_pose, expose
-from cxr.progress import track
-from cxr.read.workers import in_order
 
 _DRAWING = 1  # raised when the same seed gives other films than before
 
@@ -82,12 +79,13 @@ def write_course_layout(
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
     settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
 
-    def write() -> None:
-        jobs = _plan(films, test_films, seed, normal_fraction, rare or {})
-        rows = _draw(root, size, jobs, workers or os.cpu_count() or 1)
-        write_tables(root, {table: [row for film in rows for row in film.get(table, ())] for table in TABLES})
+    def fill() -> None:
+        plan = _plan(films, test_films, seed, normal_fraction, rare or {})
+        rows = draw_all(partial(_draw_film, root, size), plan, workers, "films")
+        for table, columns in TABLES.items():
+            write_table(root / table, columns, [row for film in rows for row in film.get(table, ())])
 
-    DrawnSet(root, settings, "phantom", "films", "data=course or data=coco").complete(write, draw)
+    DrawnSet(root, "films", "phantom", settings, "data=course or data=coco").complete(fill, draw)
 
 
 @dataclass(frozen=True)
@@ -149,11 +147,6 @@ def _file_name(number: int, test: bool) -> str:
     if test:
         return f"{number:03d}.dcm"
     return f"{number} (2)d.dcm" if number % 9 == 0 else f"{number}.dcm"  # the hospital's have blanks and brackets
-
-
-def _draw(root: Path, size: int, jobs: Sequence[_Job], workers: int) -> list[_Rows]:
-    work, message = partial(_draw_film, root, size), "Drawing phantom films"
-    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
 
 
 def _draw_film(root: Path, size: int, job: _Job) -> _Rows:

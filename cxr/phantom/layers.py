@@ -16,10 +16,7 @@ SUPPRESSED = ("ribs", "clavicles", "vessels")
 """Layers of ``cxr.phantom.exposure.attenuate`` that are removed. Spine, shoulders and calcium stay, because there are
 findings in them."""
 
-
 _BONES = ("ribs", "clavicles", "spine", "shoulders")
-
-
 _BONE = 0.04  # least attenuation of bone, about a tenth of a rib's, so that blurred edges are left out
 
 

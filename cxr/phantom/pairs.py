@@ -4,9 +4,7 @@ Film and series of a patient are drawn independently, each with or without its f
 one of them has its finding.
 """
 
-import csv
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from cxr.phantom.course_layout import write_film
-from cxr.phantom.drawn_set import DrawnSet
+from cxr.phantom.drawn_set import DrawnSet, draw_all, write_table
 from cxr.phantom.films import draw_phantom
 from cxr.phantom.series_files import write_series
 from cxr.phantom.thorax import EFFUSION, draw_series
-from cxr.progress import track
-from cxr.read.workers import in_order
 
 TABLE = "patients.csv"
 DISEASE = "disease"
@@ -60,28 +56,21 @@ def draw_patients(
     raised also if the patients are not there.
     """
     root = Path(root)
-    settings = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
-    asked: dict[str, float | str] = {**settings, "series_size": series_size, "share": share, "seed": seed}
-    asked["drawing"] = _DRAWING
+    settings: dict[str, float | str] = {"patients": patients, "test_patients": test_patients, "film_size": film_size}
+    settings |= {"series_size": series_size, "share": share, "seed": seed, "drawing": _DRAWING}
 
-    def write() -> None:
+    def fill() -> None:
         jobs = _plan(patients, test_patients, share, seed)
-        _draw(root, jobs, film_size, series_size, seed, workers or os.cpu_count() or 1)
-        _write_table(root, jobs)
+        draw_all(partial(_draw_patient, root, film_size, series_size, seed), jobs, workers, "patients")
+        write_table(root / TABLE, ("film", "series", "findings", "patient", "split"), map(_row, jobs))
 
-    otherwise = "data.read._target_=cxr.data.sources.patients.read_patients"
-    DrawnSet(root, asked, "patients", "patients", otherwise).complete(write, draw)
+    elsewhere = "data.read._target_=cxr.data.sources.patients.read_patients"
+    DrawnSet(root, "patients", "patients", settings, elsewhere).complete(fill, draw)
 
 
 def _plan(patients: int, test_patients: int, share: float, seed: int) -> list[_Job]:
     present = np.random.default_rng([seed, _DRAWING]).uniform(size=(patients + test_patients, 2)) < share
     return [_Job(i, bool(film), bool(volume), i >= patients) for i, (film, volume) in enumerate(present)]
-
-
-def _draw(root: Path, jobs: Sequence[_Job], film_size: int, series_size: int, seed: int, workers: int) -> None:
-    work, message = partial(_draw_patient, root, film_size, series_size, seed), "Drawing phantom patients"
-    for _ in track(in_order(work, jobs, workers), message, total=len(jobs)):
-        pass
 
 
 def _draw_patient(root: Path, film_size: int, series_size: int, seed: int, job: _Job) -> None:
@@ -107,10 +96,6 @@ def _series(job: _Job) -> str:
     return f"series/{job.number:05d}"
 
 
-def _write_table(root: Path, jobs: Sequence[_Job]) -> None:
-    with (root / TABLE).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["film", "series", "findings", "patient", "split"])
-        for job in jobs:
-            label = DISEASE if job.on_film or job.in_volume else ""
-            table.writerow([_film(job), _series(job), label, job.name, "test" if job.test else ""])
+def _row(job: _Job) -> tuple[str, ...]:
+    label = DISEASE if job.on_film or job.in_volume else ""
+    return _film(job), _series(job), label, job.name, "test" if job.test else ""

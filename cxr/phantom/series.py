@@ -1,7 +1,5 @@
 """Phantom series: CT-like and MR-like volumes of a drawn thorax as DICOM files. All findings are known."""
 
-import csv
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from cxr.findings import NORMAL
-from cxr.phantom.drawn_set import DrawnSet
+from cxr.phantom.drawn_set import DrawnSet, draw_all, write_table
 from cxr.phantom.series_files import write_series
 from cxr.phantom.thorax import FINDINGS, DrawnSeries, Modality, draw_series
-from cxr.progress import track
-from cxr.read.workers import in_order
 
 __all__ = ["FINDINGS", "DrawnSeries", "draw_series", "write_phantom_volume", "write_series"]
 
@@ -43,20 +39,15 @@ def write_phantom_volume(
     other settings, or other files. With ``draw`` False it is raised also when the set is not complete.
     """
     root = Path(root)
-    settings: dict[str, float | str] = {
-        "studies": studies,
-        "test_studies": test_studies,
-        "size": size,
-        "modality": modality,
-    }
+    settings: dict[str, float | str] = {"studies": studies, "test_studies": test_studies, "size": size}
     settings |= {"modality": modality, "seed": seed, "drawing": _DRAWING}
 
-    def write() -> None:
+    def fill() -> None:
         jobs = [_Job(n, seed, size, modality, n >= studies) for n in range(studies + test_studies)]
-        _write_tables(root, jobs, _draw(root, jobs, workers or os.cpu_count() or 1))
+        _write_tables(root, jobs, draw_all(partial(_draw_one, root), jobs, workers, "series"))
 
-    otherwise = "data.read._target_=cxr.data.sources.volume.read_volume"
-    DrawnSet(root, settings, "phantom_volume", "series", otherwise).complete(write, draw)
+    elsewhere = "data.read._target_=cxr.data.sources.volume.read_volume"
+    DrawnSet(root, "series", "phantom_volume", settings, elsewhere).complete(fill, draw)
 
 
 @dataclass(frozen=True)
@@ -83,11 +74,6 @@ class _Job:
         return draw_series(rng, self.size, findings, self.modality)
 
 
-def _draw(root: Path, jobs: list[_Job], workers: int) -> list[dict[str, tuple[float, ...]]]:
-    work, message = partial(_draw_one, root), "Drawing phantom series"
-    return list(track(in_order(work, jobs, workers), message, total=len(jobs)))
-
-
 def _draw_one(root: Path, job: _Job) -> dict[str, tuple[float, ...]]:
     """Write the slices of a series unless all exist; return the boxes of its findings."""
     drawn, folder = job.draw(), root / job.folder
@@ -98,11 +84,10 @@ def _draw_one(root: Path, job: _Job) -> dict[str, tuple[float, ...]]:
 
 
 def _write_tables(root: Path, jobs: list[_Job], boxes: list[dict[str, tuple[float, ...]]]) -> None:
-    studies: list[tuple[object, ...]] = [("series", "findings", "patient", "split")]
-    lesions: list[tuple[object, ...]] = [("series", "finding", "z0", "y0", "x0", "z1", "y1", "x1")]
+    studies: list[tuple[object, ...]] = []
+    lesions: list[tuple[object, ...]] = []
     for job, of in zip(jobs, boxes, strict=True):
         studies.append((job.folder, "|".join(of) or NORMAL, job.patient, "test" if job.test else ""))
         lesions += [(job.folder, name, *(round(edge, 2) for edge in box)) for name, box in of.items()]
-    for name, rows in ((LESIONS, lesions), (TABLE, studies)):
-        with (root / name).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
+    write_table(root / LESIONS, ("series", "finding", "z0", "y0", "x0", "z1", "y1", "x1"), lesions)
+    write_table(root / TABLE, ("series", "findings", "patient", "split"), studies)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import FileDataset
+from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
-from cxr.files import part_of
+from cxr.files import whole_file
+from cxr.phantom.course_layout import chest_image, uid
 from cxr.phantom.thorax import DrawnSeries
 
 _INTERCEPT = -1024  # a stored 0 is below air, as on most CT scanners
@@ -26,27 +27,24 @@ def write_series(folder: Path | str, drawn: DrawnSeries, patient_id: str, study_
     source = f"{study_id} {folder.name}"
     for index, (values, number) in enumerate(zip(drawn.values, numbers.tolist(), strict=True)):
         path = folder / f"IM{number:04d}.dcm"
-        ds = _slice(drawn, values, index, number, source)
-        ds.PatientID = ds.PatientName = patient_id
-        ds.StudyInstanceUID = _uid(study_id, "study")
-        with part_of(path) as part:
+        ds = _slice(drawn, values, patient_id, uid(source, f"slice {index}"))
+        ds.StudyInstanceUID, ds.InstanceNumber = uid(study_id, "study"), number
+        ds.SeriesInstanceUID, ds.FrameOfReferenceUID = uid(source, "series"), uid(source, "frame")
+        _place(ds, drawn, index)
+        with whole_file(path) as part:
             ds.save_as(part, enforce_file_format=True)
-            part.replace(path)
 
 
-def _slice(drawn: DrawnSeries, values: NDArray[np.float32], index: int, number: int, source: str) -> FileDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage if drawn.modality == "CT" else MRImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid(source, f"slice {index}")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    ds.SeriesInstanceUID, ds.FrameOfReferenceUID = _uid(source, "series"), _uid(source, "frame")
-    ds.Modality, ds.BodyPartExamined, ds.PatientPosition = drawn.modality, "CHEST", "HFS"
+def _slice(drawn: DrawnSeries, values: NDArray[np.float32], patient: str, instance: UID) -> FileDataset:
+    ct = drawn.modality == "CT"
+    intercept = _INTERCEPT if ct else 0
+    stored = np.clip(np.rint(values - intercept), 0, _TOP)
+    ds = chest_image(CTImageStorage if ct else MRImageStorage, instance, patient, stored)
+    ds.Modality, ds.PatientPosition, ds.PhotometricInterpretation = drawn.modality, "HFS", "MONOCHROME2"
     ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    ds.InstanceNumber = number
-    _place(ds, drawn, index)
-    _pixels(ds, drawn, values)
+    if ct:
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(intercept), "1", "HU"
+        ds.WindowCenter, ds.WindowWidth = "-600", "1500"
     return ds
 
 
@@ -57,19 +55,3 @@ def _place(ds: FileDataset, drawn: DrawnSeries, index: int) -> None:
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.ImagePositionPatient = [f"{at:.4f}" for at in (corner[2], corner[1], corner[0] + index * dz)]
     ds.PixelSpacing, ds.SliceThickness = [f"{dy:.4f}", f"{dx:.4f}"], f"{dz:.4f}"
-
-
-def _pixels(ds: FileDataset, drawn: DrawnSeries, values: NDArray[np.float32]) -> None:
-    ds.Rows, ds.Columns = values.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    intercept = 0
-    if drawn.modality == "CT":
-        intercept = _INTERCEPT
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(intercept), "1", "HU"
-        ds.WindowCenter, ds.WindowWidth = "-600", "1500"
-    ds.PixelData = np.clip(np.rint(values - intercept), 0, _TOP).astype("<u2").tobytes()
-
-
-def _uid(source: str, what: str) -> UID:
-    return generate_uid(entropy_srcs=[source, what])

@@ -1,5 +1,7 @@
 """A film at the size a detector takes."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +16,27 @@ def at_working_size(film: Radiograph, intensity: Preprocessing, size: int) -> ND
     The shape is [h, w], or [h, w, C] where the intensity gives several channels (last, as in OpenCV). A larger film is
     shrunk (``INTER_AREA``), a smaller one keeps its size.
     """
-    height, width = film.pixels.shape
     picture = intensity(film)
     if picture.ndim == 3:
         picture = np.ascontiguousarray(np.moveaxis(picture, 0, -1))
-    scale = size / max(height, width)
-    if scale < 1:
-        to = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = np.asarray(cv2.resize(picture, to, interpolation=cv2.INTER_AREA), np.float32)
+    picture = shrunk(picture, size)
     return np.asarray(np.rint(np.clip(picture, 0, 1) * 65535), np.uint16)
+
+
+def shrunk(picture: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return a picture [h, w] or [h, w, C] whose longest side has at most ``size`` px (``INTER_AREA``)."""
+    return _scaled(picture, size, cv2.INTER_AREA) if size < max(picture.shape[:2]) else picture
 
 
 def to_longest_side(pixels: NDArray[np.uint16], size: int) -> NDArray[np.uint16]:
     """Return a film [h, w] or [h, w, C] enlarged or shrunk so that its longest side is ``size``."""
-    height, width = pixels.shape[:2]
-    factor = size / max(height, width)
-    if factor == 1:
-        return pixels
-    shape = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(pixels, shape, interpolation=cv2.INTER_LINEAR))
+    return _scaled(pixels, size, cv2.INTER_LINEAR) if size != max(pixels.shape[:2]) else pixels
+
+
+def _scaled(picture: NDArray[Any], size: int, how: int) -> NDArray[Any]:
+    factor = size / max(picture.shape[:2])
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=how))
 
 
 def to_square(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float32], tuple[int, int]]:
@@ -40,9 +44,8 @@ def to_square(picture: NDArray[np.float32], size: int) -> tuple[NDArray[np.float
 
     The longest side becomes ``size``; the rest of the square is 0, as air is.
     """
-    scale = size / max(picture.shape)
-    height, width = (max(1, round(side * scale)) for side in picture.shape)
+    scaled = _scaled(picture, size, cv2.INTER_AREA if size < max(picture.shape) else cv2.INTER_LINEAR)
+    height, width = scaled.shape
     square = np.zeros((size, size), np.float32)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    square[:height, :width] = cv2.resize(picture, (width, height), interpolation=how)
+    square[:height, :width] = scaled
     return square, (height, width)

@@ -52,16 +52,14 @@ class SuppressionPictures(Callback):
         """Keep films of the batch until ``films`` are kept."""
         maps = {**batch, **{f"made {name}": value for name, value in outputs["measured"].items()}}
         films = (dict(zip(maps, film, strict=True)) for film in zip(*maps.values(), strict=True))
-        self._rows += [_row(f"film {len(self._rows) + i}", film) for i, film in enumerate(islice(films, self._left()))]
+        first = len(self._rows)
+        self._rows += [_row(f"film {i}", film) for i, film in enumerate(islice(films, self.films - first), first)]
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the picture."""
         if trainer.is_global_zero:
             draw(self._rows, self.path)
         self._rows = []
-
-    def _left(self) -> int:
-        return self.films - len(self._rows)
 
 
 def _row(name: str, film: Mapping[str, Tensor]) -> Row:

@@ -15,8 +15,9 @@ from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.coco import read_coco
 from cxr.data.sources.course import read_course
-from cxr.data.sources.course_files import CourseError, read_mark
+from cxr.data.sources.course_files import read_mark
 from cxr.data.sources.course_test_set import read_course_test
+from cxr.data.sources.tables import TableError
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
 SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / ".." / "shared"))
@@ -118,7 +119,7 @@ def test_all_problems_of_all_rows_are_told_at_once(course: Any, findings: Findin
     (course.root / "train/cardiac_hypertrophy/image/4440.dcm").unlink()
     (course.root / "train/scoliosis/mark/4440.dcm.jpg").unlink()
     (course.root / "train/scoliosis/mark/10 (2)d.dcm.jpg").write_bytes(b"no picture")
-    with pytest.raises(CourseError) as error:
+    with pytest.raises(TableError) as error:
         read_course(course.save(), findings)
     message = str(error.value)
     assert "train.csv: 5 problems" in message
@@ -151,22 +152,22 @@ def test_rows_are_those_of_the_file_blank_lines_and_all(course: Any, findings: F
         read_course(course.root, findings)
     (course.root / "train/scoliosis/mark/4440.dcm.jpg").unlink()
     write(*rows[:-1])
-    with pytest.raises(CourseError, match="row 8: scoliosis, but MarkPath leads to no file"):
+    with pytest.raises(TableError, match="row 8: scoliosis, but MarkPath leads to no file"):
         read_course(course.root, findings)
     write(rows[0], rows[1].replace("B,", ",", 1))
-    with pytest.raises(CourseError, match="row 6: no ID"):
+    with pytest.raises(TableError, match="row 6: no ID"):
         read_course(course.root, findings)
 
 
 def test_missing_columns_are_named(course: Any, findings: FindingVocabulary) -> None:
     (course.root / "train.csv").write_text("ID,label,Width,Height,ImagePath\nA,normal,1,1,x\n")
-    with pytest.raises(CourseError, match="no column category, MarkPath; it has ID, label, Width, Height, ImagePath"):
+    with pytest.raises(TableError, match="no column category, MarkPath; it has ID, label, Width, Height, ImagePath"):
         read_course(course.root, findings)
 
 
 def test_a_csv_in_no_known_encoding_is_refused(course: Any, findings: FindingVocabulary) -> None:
     (course.root / "train.csv").write_bytes(b"ID,category\nA,\xff\xff\n")
-    with pytest.raises(CourseError, match="neither UTF-8 nor Big5: byte 0xff in line 2"):
+    with pytest.raises(TableError, match="neither UTF-8 nor Big5: byte 0xff in line 2"):
         read_course(course.root, findings)
 
 
@@ -240,7 +241,7 @@ def test_truth_that_fits_no_test_film_is_an_error_with_its_rows(course: Any, fin
     fill(course, ENGLISH, ENGLISH)
     course.test("T1", [("scoliosis", 0.25, 0.75, 0.5, 0.9)])
     course.truth += [course.truth[0] | {"ID": "T9"}, course.truth[0] | {"xmin": ""}]
-    with pytest.raises(CourseError) as error:
+    with pytest.raises(TableError) as error:
         read_course(course.save(), findings)
     assert "row 3: its ID is not in test.csv" in str(error.value)
     assert "row 4" in str(error.value)

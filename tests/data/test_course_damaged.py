@@ -10,8 +10,9 @@ import pytest
 
 from cxr.data.inputs import read_inputs
 from cxr.data.sources.course import read_course
-from cxr.data.sources.course_files import CourseError, read_mark
+from cxr.data.sources.course_files import read_mark
 from cxr.data.sources.course_test_set import list_course_test, read_course_test
+from cxr.data.sources.tables import TableError
 from cxr.findings import FindingVocabulary
 
 MARK = "train/scoliosis/mark/x.dcm.jpg"
@@ -42,7 +43,7 @@ def test_a_mark_that_is_white_up_to_all_borders_is_no_box_of_the_whole_film(
     marked: Any, findings: FindingVocabulary, mark: Any
 ) -> None:
     paint(marked.root / MARK, mark)
-    with pytest.raises(CourseError, match=r"row 2: .*x\.dcm\.jpg is white up to all four borders, expected a black"):
+    with pytest.raises(TableError, match=r"row 2: .*x\.dcm\.jpg is white up to all four borders, expected a black"):
         read_course(marked.save(), findings)
 
 
@@ -66,7 +67,7 @@ def test_a_mark_of_another_shape_than_its_film_is_that_of_another_film(
     mark_picture(marked.root / MARK, width, height, [(5, 5, width // 2, height // 2)])
     if refused:
         shapes = f"is {width} × {height} pixels, expected the shape of its film, which is 120 × 100"
-        with pytest.raises(CourseError, match=rf"row 2: .*x\.dcm\.jpg {shapes}"):
+        with pytest.raises(TableError, match=rf"row 2: .*x\.dcm\.jpg {shapes}"):
             read_course(marked.save(), findings)
     else:
         assert read_course(marked.save(), findings)[0].findings == ("scoliosis",)
@@ -80,13 +81,13 @@ def test_the_shape_that_counts_is_that_of_the_films_file(marked: Any, findings: 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0", b"GIF89a"])
 def test_a_mark_that_is_no_picture_is_named(marked: Any, findings: FindingVocabulary, content: bytes) -> None:
     (marked.root / MARK).write_bytes(content)
-    with pytest.raises(CourseError, match=r"row 2: .*x\.dcm\.jpg is not a picture"):
+    with pytest.raises(TableError, match=r"row 2: .*x\.dcm\.jpg is not a picture"):
         read_course(marked.save(), findings)
 
 
 def test_a_mark_of_more_pixels_than_any_film_is_not_decoded(marked: Any, findings: FindingVocabulary) -> None:
     paint(marked.root / MARK, np.zeros((9_500, 9_000), np.uint8))
-    with pytest.raises(CourseError, match=r"has 9000 × 9500 pixels, more than any film"):
+    with pytest.raises(TableError, match=r"has 9000 × 9500 pixels, more than any film"):
         read_course(marked.save(), findings)
 
 
@@ -104,7 +105,7 @@ def test_boxes_of_the_truth_that_nobody_can_find_are_refused(
     marked: Any, findings: FindingVocabulary, cells: dict[str, Any], message: str
 ) -> None:
     marked.truth.append(marked.truth[0] | cells)
-    with pytest.raises(CourseError, match=rf"test_truth\.csv: 1 problems\n  row 3: .*{message}") as error:
+    with pytest.raises(TableError, match=rf"test_truth\.csv: 1 problems\n  row 3: .*{message}") as error:
         read_course(marked.save(), findings)
     assert len(str(error.value)) < 400
 
@@ -120,7 +121,7 @@ def test_truth_that_overhangs_by_a_pixel_is_cut_and_a_row_that_stands_twice_coun
 
 def test_truth_that_is_normal_and_not_is_a_contradiction(marked: Any, findings: FindingVocabulary) -> None:
     marked.truth.append({"ID": "T1", "category": "normal", "xmin": "", "xmax": "", "ymin": "", "ymax": ""})
-    with pytest.raises(CourseError, match="both normal and scoliosis, first in row 2"):
+    with pytest.raises(TableError, match="both normal and scoliosis, first in row 2"):
         read_course(marked.save(), findings)
 
 
@@ -134,7 +135,7 @@ def test_a_path_of_the_training_table_that_leads_out_is_refused(
 ) -> None:
     (marked.root.parent / "secret.dcm").write_bytes(b"not yours")
     marked.rows[0][column] = path
-    with pytest.raises(CourseError, match=rf"row 2: .*{column} .* leads to .*secret\.dcm, outside the data set"):
+    with pytest.raises(TableError, match=rf"row 2: .*{column} .* leads to .*secret\.dcm, outside the data set"):
         read_course(marked.save(), findings)
 
 
@@ -144,9 +145,9 @@ def test_a_path_of_the_test_table_that_leads_out_is_refused_by_every_script(mark
     marked.tests[0]["ImagePath"] = path
     root = marked.save()
     for read in (list_course_test, read_inputs):
-        with pytest.raises(CourseError, match=r"row 2: ImagePath .* outside the data set"):
+        with pytest.raises(TableError, match=r"row 2: ImagePath .* outside the data set"):
             read(root / "test.csv")
-    with pytest.raises(CourseError, match=r"row 2: ImagePath .*(outside the data set|leads to no file)"):
+    with pytest.raises(TableError, match=r"row 2: ImagePath .*(outside the data set|leads to no file)"):
         read_course_test(root)
 
 
@@ -166,7 +167,7 @@ def test_links_that_leave_the_data_set_are_refused_and_one_to_the_data_set_is_fo
     elsewhere = root.parent / "elsewhere"
     (root / place).rename(elsewhere)
     (root / place).symlink_to(elsewhere)
-    with pytest.raises(CourseError, match=r"by a link to .*elsewhere.*type data\.root=THAT_FOLDER"):
+    with pytest.raises(TableError, match=r"by a link to .*elsewhere.*type data\.root=THAT_FOLDER"):
         read_course(root, findings)
 
 
@@ -206,7 +207,7 @@ def test_a_damaged_table_is_named_with_its_row(
     text = table.read_text()
     assert old in text
     table.write_text(text.replace(old, new, 1))
-    with pytest.raises(CourseError, match=message) as error:
+    with pytest.raises(TableError, match=message) as error:
         read_course(marked.root, findings)
     assert len(str(error.value)) < 700
 
@@ -214,7 +215,7 @@ def test_a_damaged_table_is_named_with_its_row(
 def test_a_table_of_column_names_alone_is_no_data_set(marked: Any, findings: FindingVocabulary) -> None:
     table = marked.save() / "train.csv"
     table.write_text(table.read_text().splitlines()[0] + "\n")
-    with pytest.raises(CourseError, match="column names and no row"):
+    with pytest.raises(TableError, match="column names and no row"):
         read_course(marked.root, findings)
 
 

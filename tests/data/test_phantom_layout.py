@@ -131,7 +131,7 @@ def test_some_patients_have_two_films_and_none_is_on_both_sides() -> None:
 
 def test_a_second_call_draws_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = contents(root)
-    monkeypatch.setattr(phantom, "_draw", lambda *_: pytest.fail("drew again"))
+    monkeypatch.setattr(phantom, "draw_all", lambda *_: pytest.fail("drew again"))
     write_course_layout(root, **SETTINGS)
     assert contents(root) == before
 

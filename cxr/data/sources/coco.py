@@ -1,28 +1,23 @@
 """Films listed in a COCO json, or in one a split: boxes as xywh, paths beside the json or in a folder of their own."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
-from cxr.data.sources.boxes import Box, corner_and_size, fit, rounded
+from cxr.data.sources.boxes import Box, corner_and_size, rounded
 from cxr.data.sources.coco_files import Coco, check_annotations, load_coco
 from cxr.data.sources.coco_listings import ANNOTATIONS as ANNOTATIONS
 from cxr.data.sources.coco_listings import Listing, listed, refuse_two_places
-from cxr.data.sources.marks import FilmFile, read_files
+from cxr.data.sources.marks import FilmFile, Marks, fit_marks, marked_film, read_files
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import raise_problems
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import pseudonym
-
-# Of one image: (finding, its x, y, width, height), and the number of the annotation that has it first.
-_Marks = dict[tuple[str, Box], int]
 
 
 def read_coco(
@@ -65,14 +60,18 @@ def read_coco(
     cocos = [(listing, load_coco(listing.table)) for listing in listings]
     refuse_two_places(cocos)
     films = [film for listing, coco in cocos for film in _films(listing, coco, findings, place)]
-    return _with_patients(films, [image.get("patient") is not None for _, coco in cocos for image in coco.images])
+    return without_placeholders(films, [image.get("patient") is not None for _, coco in cocos for image in coco.images])
+
+
+def is_coco(root: Path) -> bool:
+    """Return whether ``root`` is a json, or holds the json of a data set in this format."""
+    return root.is_file() or (root / ANNOTATIONS).is_file()
 
 
 def _paths(listing: Listing, coco: Coco, place: Root) -> dict[str, Path]:
     """Return the path of each image by its ``file_name``."""
     paths = {image["file_name"]: listing.path(image) for image in coco.images}
-    refusals = ((name, place.refusal(path)) for name, path in paths.items())
-    raise_problems(listing.table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
+    place.check_images(listing.table, paths)
     if missing := [path for path in paths.values() if not path.is_file()]:
         raise FileNotFoundError(
             f"{listing.table}: {len(missing)} of {len(paths)} images are missing, first {missing[0]}"
@@ -80,30 +79,29 @@ def _paths(listing: Listing, coco: Coco, place: Root) -> dict[str, Path]:
     return paths
 
 
-def _marks(coco: Coco, categories: Mapping[Any, str]) -> tuple[dict[Any, _Marks], list[str]]:
-    """Return the marks of each image, by its id, and the problems of impossible boxes."""
-    marks: dict[Any, _Marks] = defaultdict(dict)
-    problems = []
+def _marks(coco: Coco, names: Sequence[str]) -> dict[str, Marks]:
+    """Return the marks of each image by its ``file_name``, not checked yet; ``names`` are those of the categories."""
+    findings = {category["id"]: name for category, name in zip(coco.categories, names, strict=True)}
+    marks = {image["file_name"]: Marks() for image in coco.images}
+    of_image = {image["id"]: marks[image["file_name"]] for image in coco.images}
     for number, annotation in enumerate(coco.annotations, start=1):
-        finding = categories[annotation["category_id"]]
+        finding, of_film = findings[annotation["category_id"]], of_image[annotation["image_id"]]
         if finding == NORMAL or annotation.get("iscrowd"):
             continue
         try:
-            box = _checked_box(annotation)
+            of_film.add(finding, _box(annotation["bbox"]), f"annotations, number {number}")
         except ValueError as error:
-            problems.append(f"annotations, number {number} of {finding}: {error}")
-            continue
-        marks[annotation["image_id"]].setdefault((finding, box), number)
-    return marks, problems
+            of_film.problems.append(f"annotations, number {number} of {finding}: {error}")
+    return marks
 
 
-def _checked_box(annotation: Mapping[str, Any]) -> Box:
-    """Return x, y, width and height. Raises ``ValueError`` if they are no box."""
-    if not annotation["bbox"]:
+def _box(given: Sequence[float] | None) -> Box:
+    """Return the corners of x, y, width and height. Raises ``ValueError`` if they are no box."""
+    if not given:
         raise ValueError("has no box, expected [x, y, width, height]; only a film without a finding has none")
-    corner_and_size(annotation["bbox"])
-    x, y, width, height = annotation["bbox"]
-    return x, y, width, height
+    corner_and_size(given)
+    x, y, width, height = rounded(np.array(given, np.float64)).tolist()
+    return x, y, x + width, y + height
 
 
 def _films(listing: Listing, coco: Coco, findings: FindingVocabulary, place: Root) -> list[Film]:
@@ -114,23 +112,13 @@ def _films(listing: Listing, coco: Coco, findings: FindingVocabulary, place: Roo
     table = listing.table
     names = findings.resolve([c["name"] for c in coco.categories], source=f"{table}, categories")
     check_annotations(table, coco)
-    marks, problems = _marks(coco, {c["id"]: name for c, name in zip(coco.categories, names, strict=True)})
+    marks = _marks(coco, names)
     files = read_files(_paths(listing, coco, place))
-    sized = [(image, _with_size(files[image["file_name"]], image)) for image in coco.images]
-    places = [(file, box, number) for image, file in sized for (_, box), number in marks.get(image["id"], {}).items()]
-    given = rounded(np.array([box for _, box, _ in places], np.float64).reshape(-1, 4))
-    fitted, misplaced = fit(
-        np.concatenate([given[:, :2], given[:, :2] + given[:, 2:]], axis=1),
-        np.array([(file.width, file.height) for file, _, _ in places], np.float64).reshape(-1, 2),
-    )
+    sized = {image["file_name"]: _with_size(files[image["file_name"]], image) for image in coco.images}
     raise_problems(table, _other_sizes(coco, marks, files))
-    rows = [f"annotations, number {places[i][2]}: {problem}" for i, problem in misplaced.items()]
-    raise_problems(table, [*problems, *rows])
-    ends = np.cumsum([len(marks.get(image["id"], {})) for image, _ in sized])
-    return [
-        _film(listing, image, file, tuple(finding for finding, _ in marks.get(image["id"], {})), boxes)
-        for (image, file), boxes in zip(sized, np.split(fitted, ends[:-1]), strict=True)
-    ]
+    fit_marks(table, marks.items(), sized)
+    together = zip(coco.images, sized.values(), marks.values(), strict=True)
+    return [_film(listing, image, file, of_film, findings) for image, file, of_film in together]
 
 
 def _with_size(file: FilmFile, image: Mapping[str, Any]) -> FilmFile:
@@ -138,7 +126,7 @@ def _with_size(file: FilmFile, image: Mapping[str, Any]) -> FilmFile:
     return file if file.width else replace(file, width=int(image["width"]), height=int(image["height"]))
 
 
-def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, FilmFile]) -> list[str]:
+def _other_sizes(coco: Coco, marks: Mapping[str, Marks], files: Mapping[str, FilmFile]) -> list[str]:
     """Return a problem for each film with boxes whose size is not that of the JSON, so its boxes fit another picture.
 
     For a film without boxes only the numbers are wrong, and the size in its file is used.
@@ -148,29 +136,18 @@ def _other_sizes(coco: Coco, marks: Mapping[Any, _Marks], files: Mapping[str, Fi
         f"{image['height']} in the json, expected the film that its boxes were drawn on"
         for image in coco.images
         if (file := files[image["file_name"]]).width
-        and marks.get(image["id"])
+        and marks[image["file_name"]].boxes
         and (file.width, file.height) != (image["width"], image["height"])
     ]
 
 
 def _film(
-    listing: Listing, image: Mapping[str, Any], file: FilmFile, marked: tuple[str, ...], boxes: NDArray[np.float32]
+    listing: Listing, image: Mapping[str, Any], file: FilmFile, marks: Marks, findings: FindingVocabulary
 ) -> Film:
     name, study, patient = listing.id(image), image.get("study"), image.get("patient")
-    return Film(
-        path=file.path,
-        id=name,
+    stated = replace(
+        file,
         study=pseudonym(name if study is None else str(study)),
-        patient=(file.patient or pseudonym(name)) if patient is None else pseudonym(str(patient)),
-        boxes=boxes,
-        findings=marked,
-        width=file.width,
-        height=file.height,
-        split=listing.split or image.get("split") or "",
+        patient=file.patient if patient is None else pseudonym(str(patient)),
     )
-
-
-def _with_patients(films: Sequence[Film], stated: Sequence[bool]) -> list[Film]:
-    """Return the films; where the JSON gives no patient, placeholders in headers are replaced by the film's ID."""
-    kept = iter(without_placeholders([film for film, known in zip(films, stated, strict=True) if not known]))
-    return [film if known else next(kept) for film, known in zip(films, stated, strict=True)]
+    return marked_film(stated, name, name, marks, findings, split=listing.split or image.get("split") or "")

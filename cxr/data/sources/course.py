@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from cxr.data.film import Film
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.boxes import Box
-from cxr.data.sources.course_files import CourseError, raise_problems, read_csv, read_mark
+from cxr.data.sources.course_files import read_csv, read_mark
 from cxr.data.sources.course_films import ReadCopy, listed_size, make_film, read_headers, with_boxes
 from cxr.data.sources.course_places import category_folders, find, locate
 from cxr.data.sources.course_test_set import read_course_test, with_truth
 from cxr.data.sources.root import Root
-from cxr.data.sources.tables import shown
+from cxr.data.sources.tables import TableError, raise_problems, shown
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.progress import track
 
@@ -59,13 +59,13 @@ def read_course(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     reading its pixels later raises the error.
 
     Raises ``FileNotFoundError`` without ``train.csv``, ``UnknownLabelError`` for labels outside ``findings``, and
-    ``CourseError`` for missing columns, files and marks, for marks that do not fit their film, for boxes outside of
+    ``TableError`` for missing columns, files and marks, for marks that do not fit their film, for boxes outside of
     their test film, and for files outside the folder of ``train.csv``.
     """
     base = locate(Path(root))
     films = _read_train(base, findings)
     if (base / "test.csv").is_file() and (base / "test_truth.csv").is_file():
-        truth = Root(base).check(base / "test_truth.csv", CourseError)
+        truth = Root(base).check(base / "test_truth.csv")
         films += with_truth(read_course_test(base), truth, findings)
     return without_placeholders(films)
 
@@ -90,9 +90,9 @@ def _read_train(base: Path, findings: FindingVocabulary) -> list[Film]:
 
 
 def _train_rows(place: Root, table: Path, findings: FindingVocabulary) -> list[_Row]:
-    records = read_csv(place.check(table, CourseError), _TRAIN_COLUMNS)
+    records = read_csv(place.check(table), _TRAIN_COLUMNS)
     if not records:
-        raise CourseError(f"{table} has column names and no row, expected a row a film and finding")
+        raise TableError(f"{table} has column names and no row, expected a row a film and finding")
     categories = findings.resolve([r["category"] for r in records.values()], str(table), rows=list(records))
     train = table.parent / "train"
     folders = category_folders(train, findings)
@@ -139,7 +139,7 @@ def _read_marks(
         _, header = headers.get(row.id, (mark, None))
         try:
             rectangles = read_mark(mark, (header.columns, header.rows) if header else None)
-        except CourseError as error:
+        except TableError as error:
             return f"row {row.number}: {error}"
         return rectangles if len(rectangles) else f"row {row.number}: {mark} shows no white rectangle"
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cxr.data.sources.course_files import CourseError
 from cxr.data.sources.root import Root, wrong_name
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
@@ -12,7 +11,7 @@ from cxr.findings import FindingVocabulary, UnknownLabelError
 def locate(root: Path) -> Path:
     """Return the folder with train.csv: ``root`` itself, a folder in it, or the folder above it.
 
-    Raises ``FileNotFoundError`` if there is none or several, and ``CourseError`` if a link leads out of ``root``.
+    Raises ``FileNotFoundError`` if there is none or several, and ``TableError`` if a link leads out of ``root``.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder, expected one that holds train.csv")
@@ -22,7 +21,7 @@ def locate(root: Path) -> Path:
         if len(places) > 1:
             raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in places)}; name one of them")
         if places:
-            return Root(root).check(places[0], CourseError) if folders is below else places[0]
+            return Root(root).check(places[0]) if folders is below else places[0]
     raise FileNotFoundError(f"{root} holds no train.csv, nor does a folder just below or above it")
 
 

@@ -1,18 +1,18 @@
 """Reads the test films of the course layout, with their boxes if ``test_truth.csv`` is beside ``test.csv``."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cxr.data.film import Film
 from cxr.data.sources.boxes import LARGEST_SIDE, Box, corners, fit, number
-from cxr.data.sources.course_files import CourseError, raise_problems, read_csv
+from cxr.data.sources.course_files import read_csv
 from cxr.data.sources.course_films import listed_size, make_film, read_headers, with_boxes
 from cxr.data.sources.course_places import find, locate, path_parts
 from cxr.data.sources.root import Root, wrong_name
-from cxr.data.sources.tables import shown
+from cxr.data.sources.tables import raise_problems, shown
 from cxr.findings import NORMAL, FindingVocabulary
 
 _COLUMNS = ("ID", "Width", "Height", "ImagePath")
@@ -23,7 +23,7 @@ def read_course_test(root: Path | str) -> list[Film]:
     """Return the films of ``test.csv`` in its order, without boxes, ``split="test"``. Raises like ``read_course``."""
     base = locate(Path(root))
     place, table = Root(base), base / "test.csv"
-    records = read_csv(place.check(table, CourseError), _COLUMNS)
+    records = read_csv(place.check(table), _COLUMNS)
     films = [(line, record, find(base / "test", record["ImagePath"])) for line, record in records.items()]
     lost = (
         f"row {line}: ImagePath {shown(record['ImagePath'])} {refusal}"
@@ -42,7 +42,7 @@ def read_course_test(root: Path | str) -> list[Film]:
 def list_course_test(table: Path) -> list[tuple[str, Path]]:
     """Return (ID, file) of each row of ``test.csv``, in its order. It needs only the columns ``ID`` and ``ImagePath``.
 
-    A row whose film is missing keeps its path: reading it later raises the error. Raises ``CourseError`` for missing
+    A row whose film is missing keeps its path: reading it later raises the error. Raises ``TableError`` for missing
     columns, for an ID that is there twice, and for paths that lead out of the table's folder.
     """
     records = read_csv(table, ("ID", "ImagePath"))
@@ -65,7 +65,7 @@ def list_course_test(table: Path) -> list[tuple[str, Path]]:
 def with_truth(films: Sequence[Film], table: Path, findings: FindingVocabulary) -> list[Film]:
     """Return the test films with the boxes of test_truth.csv, whose coordinates are fractions of width and height.
 
-    A row that is there twice counts once. Raises ``UnknownLabelError``, and one ``CourseError`` for all rows of other
+    A row that is there twice counts once. Raises ``UnknownLabelError``, and one ``TableError`` for all rows of other
     films, with impossible boxes, or with boxes that are not on their film.
     """
     records = read_csv(table, _TRUTH_COLUMNS)
@@ -96,7 +96,7 @@ def _with_rows(
 ) -> list[Film]:
     """Return the films with the boxes of their rows, clipped to the film.
 
-    Raises one ``CourseError`` for all rows whose box is not on the film, and for all ``problems``.
+    Raises one ``TableError`` for all rows whose box is not on the film, and for all ``problems``.
     """
     places = [(film, finding, box, line) for film in films for (finding, box), line in rows.get(film.id, {}).items()]
     # A film whose header cannot be read has no size: its fractions are checked on the largest possible film
@@ -115,5 +115,5 @@ def _with_rows(
 def _repeated(records: Mapping[int, Mapping[str, str]]) -> list[str]:
     """Return a problem for each row with the ID of another row."""
     first: dict[str, int] = {}
-    rows: Iterable[tuple[int, int]] = ((n, first.setdefault(record["ID"], n)) for n, record in records.items())
+    rows = ((n, first.setdefault(record["ID"], n)) for n, record in records.items())
     return [f"row {n}: the same ID as row {other}, expected one row a film" for n, other in rows if n != other]

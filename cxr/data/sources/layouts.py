@@ -1,50 +1,38 @@
 """Reads the arguments of command-line tools: a folder in any layout, a vocabulary file, a merge file."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 from cxr.data.film import Film
-from cxr.data.sources.chestxdet import is_chestxdet, read_chestxdet
-from cxr.data.sources.coco import ANNOTATIONS, read_coco
-from cxr.data.sources.course import read_course
 from cxr.data.sources.documents import read_yaml
 from cxr.data.sources.merge import Joined, Source, join
-from cxr.data.sources.nih import is_nih, read_nih
-from cxr.data.sources.rsna import is_rsna, read_rsna
-from cxr.data.sources.vindr import is_vindr, read_vindr
-from cxr.data.sources.yolo import is_yolo, read_yolo, yolo_vocabulary
 from cxr.findings import FindingVocabulary
 from cxr.installation import CONF, shipped
 
 VOCABULARY = CONF / "findings" / "eda.yaml"
 
-_Read = Callable[..., list[Film]]
-
-# (test of a folder, reader, vocabulary); the first test that is true counts. A vocabulary of None means eda's.
-_LAYOUTS: tuple[tuple[Callable[[Path], bool], _Read, str | None], ...] = (
-    (lambda root: root.is_file() or (root / ANNOTATIONS).is_file(), read_coco, None),
-    (is_vindr, read_vindr, "vindr"),
-    (is_nih, read_nih, "nih"),
-    (is_rsna, read_rsna, "rsna"),
-    (is_chestxdet, read_chestxdet, "chestxdet"),
-    (is_yolo, read_yolo, None),
-)
-_READERS = {read.__name__: read for _, read, _ in _LAYOUTS} | {"read_course": read_course}
+_COURSE = "course"  # the layout of a folder that no other module knows
 
 
 def read_films(root: Path, findings: FindingVocabulary) -> list[Film]:
     """Return the films of ``root``. Its files show the layout: a public one, COCO, YOLO, else that of the course."""
-    return _layout(root)[0](root, findings)
+    films: list[Film] = _reader_of(_layout(root))(root, findings)
+    return films
 
 
 def vocabulary_of(root: Path) -> FindingVocabulary:
     """Return the vocabulary for ``root``: that of the public data set, the names in a YOLO data set, else eda's."""
-    _, name = _layout(root)
-    if name is None and root.is_dir() and is_yolo(root):
-        return yolo_vocabulary(root)
-    return read_vocabulary(VOCABULARY if name is None else CONF / "findings" / f"{name}.yaml")
+    name = _layout(root)
+    if of_files := getattr(_layouts().get(name), f"{name}_vocabulary", None):
+        vocabulary: FindingVocabulary = of_files(root)
+        return vocabulary
+    shared = CONF / "findings" / f"{name}.yaml"
+    return read_vocabulary(shared if shared.is_file() else VOCABULARY)
 
 
 def read_vocabulary(path: Path) -> FindingVocabulary:
@@ -85,13 +73,26 @@ def read_merge_file(path: Path, roots: Mapping[str, str], findings: FindingVocab
     return join(Path(fields.get("root") or "."), findings, sources)
 
 
-def _layout(root: Path) -> tuple[_Read, str | None]:
-    matches = ((read, vocabulary) for there, read, vocabulary in _LAYOUTS if there(root))
-    return next(matches, (read_course, None))
+@cache
+def _layouts() -> dict[str, ModuleType]:
+    """Return the modules beside this one that know their layout when they see it: ``NAME`` has ``is_NAME(root)``."""
+    names = [module.name for module in iter_modules([str(Path(__file__).parent)])]
+    modules = {name: import_module(f"{__package__}.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, f"is_{name}")}
 
 
-def _reader(path: Path, name: str, node: Mapping[str, Any]) -> _Read:
+def _layout(root: Path) -> str:
+    return next((name for name, module in _layouts().items() if getattr(module, f"is_{name}")(root)), _COURSE)
+
+
+def _reader_of(layout: str) -> Callable[..., Any]:
+    reader: Callable[..., Any] = getattr(import_module(f"{__package__}.{layout}"), f"read_{layout}")
+    return reader
+
+
+def _reader(path: Path, name: str, node: Mapping[str, Any]) -> Callable[..., Any]:
     target = str(node["_target_"]).rpartition(".")[2]
-    if target not in _READERS:
-        raise ValueError(f"{path}: read.sources.{name}.read is {target}, expected one of {', '.join(_READERS)}")
-    return partial(_READERS[target], **{key: value for key, value in node.items() if key[0] != "_"})
+    readers = {f"read_{layout}": layout for layout in (*_layouts(), _COURSE)}
+    if target not in readers:
+        raise ValueError(f"{path}: read.sources.{name}.read is {target}, expected one of {', '.join(readers)}")
+    return partial(_reader_of(readers[target]), **{key: value for key, value in node.items() if key[0] != "_"})

@@ -38,12 +38,14 @@ class Marks:
     unboxed: set[str] = field(default_factory=set)
     rows: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    _added: set[tuple[str, Box]] = field(default_factory=set, repr=False)  # a damaged table may have 10^5 rows a film
 
     def add(self, finding: str, box: Box | None, row: str) -> None:
         """Add a row of a table. ``box`` is None if the row names a finding without a box."""
         if box is None:
             self.unboxed.add(finding)
-        elif (finding, box) not in self.boxes:
+        elif (finding, box) not in self._added:
+            self._added.add((finding, box))
             self.boxes.append((finding, box))
             self.rows.append(row)
 
@@ -123,8 +125,7 @@ def find_images(root: Root, table: Path, names: Iterable[str], folders: Sequence
     if missing := len(wanted) - len(paths):
         first = next(name for name in wanted if name not in paths)
         _log.warning("%s: %d of %d images are not in %s and left out, first %s", table, missing, len(wanted), looked, first)  # fmt: skip  # noqa: E501
-    refusals = [(path, root.refusal(path)) for path in paths.values()]
-    raise_problems(table, [f"the image {path.name} {refusal}" for path, refusal in refusals if refusal])
+    root.check_images(table, {path.name: path for path in paths.values()})
     return paths
 
 

@@ -34,7 +34,6 @@ from cxr.data.sources.tables import (
     read_rows,
     read_table,
     read_text,
-    resolve,
     shown,
     shown_names,
 )
@@ -121,7 +120,7 @@ def _boxed(table: Path, findings: FindingVocabulary) -> dict[str, Marks]:
         f"row {line}: {len(row)} cells, expected Image Index, Finding Label, x, y, w, h"
         for line, row in rows if len(row) < 6 or any(row[6:]) or not row[0]
     ])  # fmt: skip
-    names = resolve((row[1] for _, row in rows), findings, table, (line for line, _ in rows))
+    names = findings.resolve([row[1] for _, row in rows], str(table), [line for line, _ in rows])
     marks: dict[str, Marks] = defaultdict(Marks)
     for (line, row), name in zip(rows, names, strict=True):
         try:

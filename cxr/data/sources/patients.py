@@ -11,8 +11,6 @@ from cxr.findings import NORMAL, FindingVocabulary
 from cxr.read.dicom import pseudonym
 
 TABLE = "patients.csv"
-
-
 _COLUMNS = ("film", "series", "findings")
 
 

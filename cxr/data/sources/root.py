@@ -1,14 +1,12 @@
 """The folder of a data set. No file outside of it is read, whatever path a table of the data set contains."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from cxr.data.sources.tables import TableError, shown
+from cxr.data.sources.tables import TableError, raise_problems, shown
 
-_LONGEST_NAME, _LONGEST_PATH = (
-    255,
-    4000,
-)  # bytes; the path may be put behind a folder
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000  # bytes; the path may be put behind a folder
 
 
 class Root:
@@ -37,11 +35,16 @@ class Root:
             )
         return f"leads to {real}, outside the data set {self.folder}, expected a file below that folder"
 
-    def check(self, path: Path, error: type[ValueError] = TableError) -> Path:
-        """Return ``path``. Raises ``error`` if it leads out of the folder."""
+    def check(self, path: Path) -> Path:
+        """Return ``path``. Raises ``TableError`` if it leads out of the folder."""
         if refusal := self.refusal(path):
-            raise error(f"{path} {refusal}")
+            raise TableError(f"{path} {refusal}")
         return path
+
+    def check_images(self, table: Path, images: Mapping[str, Path]) -> None:
+        """Raise one ``TableError`` for all images of a table, by their names, that lead out of the folder."""
+        refusals = ((name, self.refusal(path)) for name, path in images.items())
+        raise_problems(table, [f"the image {name} {refusal}" for name, refusal in refusals if refusal])
 
     def below(self, path: Path) -> Path:
         """Return ``path``, which is in the folder, as a path that begins with the folder and contains no ``..``."""

@@ -3,10 +3,8 @@
 import csv
 import io
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from cxr.findings import FindingVocabulary
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -39,11 +37,13 @@ def read_text(table: Path) -> str:
         raise TableError(f"{table} is not UTF-8: {error}") from error
 
 
-def parse_rows(table: Path, text: str, error: type[ValueError] = TableError) -> dict[int, list[str]]:
-    """Return the rows of ``text``, the content of the csv ``table``, as ``read_rows`` does. Raises ``error``."""
+def parse_rows(table: Path, text: str) -> dict[int, list[str]]:
+    """Return the rows of ``text``, the content of the csv ``table``, as ``read_rows`` does. Raises ``TableError``."""
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise error(f"{table}: line {line} holds a NUL byte; expected a csv as text, saved as UTF-8 and not as UTF-16")
+        raise TableError(
+            f"{table}: line {line} holds a NUL byte; expected a csv as text, saved as UTF-8 and not as UTF-16"
+        )
     # strict, because an unclosed quotation mark would turn all following rows into one cell
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[int, list[str]] = {}
@@ -55,7 +55,7 @@ def parse_rows(table: Path, text: str, error: type[ValueError] = TableError) -> 
                 rows[reader.line_num] = values
             begin = reader.line_num + 1
     except csv.Error as problem:
-        raise error(
+        raise TableError(
             f"{table}: row {begin} is not a row of a csv ({problem}); expected closed quotation marks and cells of at "
             f"most {csv.field_size_limit():,} characters"
         ) from problem
@@ -78,40 +78,34 @@ def records_of(
     rows: Mapping[int, Sequence[str]],
     columns: Sequence[str],
     optional: Sequence[str] = (),
-    error: type[ValueError] = TableError,
 ) -> dict[int, dict[str, str]]:
     """Return the records of the rows below the column names, as ``read_table`` does.
 
-    Raises ``error`` for columns that are missing or there twice, and for rows with too few or too many cells: one comma
-    too many shifts all cells after it.
+    Raises ``TableError`` for columns that are missing or there twice, and for rows with too few or too many cells: one
+    comma too many shifts all cells after it.
     """
     header, body = next(iter(rows.values()), []), list(rows.items())[1:]
     if missing := [column for column in columns if column not in header]:
-        raise error(
+        raise TableError(
             f"{table} has no column {', '.join(missing)}; it has {shown_names(header)}, expected {', '.join(columns)}"
         )
     kept = {column: header.index(column) for column in (*columns, *optional) if column in header}
     if double := [column for column in kept if header.count(column) > 1]:
-        raise error(f"{table} has the column {', '.join(double)} twice, expected it once")
+        raise TableError(f"{table} has the column {', '.join(double)} twice, expected it once")
     least = 1 + max(kept[column] for column in columns)
     raise_problems(table, [
         f"row {line}: {len(row)} cells for the {len(header)} columns"
         for line, row in body if len(row) < least or any(row[len(header):])
-    ], error)  # fmt: skip
+    ])  # fmt: skip
     nothing = dict.fromkeys(optional, "")
     return {line: nothing | {name: _cell(row, column) for name, column in kept.items()} for line, row in body}
 
 
-def resolve(labels: Iterable[str], findings: FindingVocabulary, table: Path, lines: Iterable[int]) -> list[str]:
-    """Return the canonical names of the labels of a column. Raises ``UnknownLabelError``, which names the lines."""
-    return findings.resolve(list(labels), str(table), list(lines))
-
-
-def raise_problems(table: Path, problems: Sequence[str], error: type[ValueError] = TableError, most: int = 20) -> None:
-    """Raise one ``error`` for all ``problems`` of a table, if there are any; it shows the first ``most``."""
+def raise_problems(table: Path, problems: Sequence[str], most: int = 20) -> None:
+    """Raise one ``TableError`` for all ``problems`` of a table, if there are any; it shows the first ``most``."""
     if problems:
         more = [f"and {len(problems) - most} more"] if len(problems) > most else []
-        raise error("\n  ".join([f"{table}: {len(problems)} problems", *problems[:most], *more]))
+        raise TableError("\n  ".join([f"{table}: {len(problems)} problems", *problems[:most], *more]))
 
 
 def shown(value: object) -> str:

@@ -30,7 +30,7 @@ from cxr.data.sources.marks import (
 )
 from cxr.data.sources.readers import fuse, unite
 from cxr.data.sources.root import Root
-from cxr.data.sources.tables import raise_problems, read_table, resolve, shown
+from cxr.data.sources.tables import raise_problems, read_table, shown
 from cxr.findings import NORMAL, FindingVocabulary
 
 _COLUMNS = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
@@ -96,7 +96,7 @@ def _tables(base: Path) -> list[tuple[Path, str]]:
 def _marks(place: Root, table: Path, findings: FindingVocabulary) -> dict[str, _Readers]:
     """Return the marks of each reader on each film, not checked yet; they are empty if the reader saw nothing."""
     records = read_table(place.check(table), _COLUMNS, optional=["rad_id"])
-    names = resolve((record["class_name"] for record in records.values()), findings, table, records)
+    names = findings.resolve([record["class_name"] for record in records.values()], str(table), list(records))
     marks: dict[str, _Readers] = defaultdict(lambda: defaultdict(Marks))
     raise_problems(table, _unnamed(records))
     for (line, record), name in zip(records.items(), names, strict=True):

@@ -1,10 +1,7 @@
 """Reads volumes and the findings of each from the table ``studies.csv``."""
 
-from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.root import Root, wrong_name
@@ -15,14 +12,8 @@ from cxr.read.dicom import Header, ReadError, find_dicoms, pseudonym, read_heade
 from cxr.read.tags import open_tags
 
 TABLE = "studies.csv"
-
-
 _COLUMNS = ("series", "findings")
-
-
 _OPTIONAL = ("patient", "split", "series_pseudonym")
-
-
 _SPLITS = {"": "", "train": "", "test": "test"}  # validation studies are drawn from those that are not for testing
 
 
@@ -58,7 +49,7 @@ def read_volume(root: Path | str, findings: FindingVocabulary, stacked: bool = F
         _study(root, row, tuple(name for name in findings_of[number] if name != NORMAL), header, stacked)
         for (number, row), header in zip(rows.items(), headers, strict=True)
     ]
-    return _with_patients(studies, [bool(row["patient"]) for row in rows.values()])
+    return without_placeholders(studies, [bool(row["patient"]) for row in rows.values()])
 
 
 def _rows(table: Path) -> dict[int, dict[str, str]]:
@@ -126,11 +117,3 @@ def _first_header(folder: Path, series: str) -> Header | None:
         except ReadError:
             continue
     return None
-
-
-def _with_patients(studies: Sequence[Study], stated: Iterable[bool]) -> list[Study]:
-    """Return the studies; where the table gives no patient, placeholders for PatientID are replaced, with a warning."""
-    unstated = [study for study, known in zip(studies, stated, strict=True) if not known]
-    # the function only uses id and patient of a film, and a study has both
-    mended = {study.path: study.patient for study in cast(list[Study], without_placeholders(cast(Any, unstated)))}
-    return [replace(study, patient=mended.get(study.path, study.patient)) for study in studies]

@@ -110,9 +110,9 @@ def _images(place: Root, settings: Mapping[str, Any], split: str) -> list[Path]:
             raise FileNotFoundError(f"{root / _SETTINGS}: {split} is {entry!r}, which is not in {base}")
         files = _listed(place, inside[0], base) if inside[0].is_file() else sorted(inside[0].rglob("*"))
         images += [file for file in files if file.suffix.lower() in _IMAGES and not file.name.startswith(".")]
-    refusals = [(image, place.refusal(image)) for image in dict.fromkeys(images) if image.is_file()]
-    raise_problems(root, [f"the image {image} {refusal}" for image, refusal in refusals if refusal])
-    images = [place.below(image) for image, _ in refusals]
+    images = [image for image in dict.fromkeys(images) if image.is_file()]
+    place.check_images(root, {str(image): image for image in images})
+    images = [place.below(image) for image in images]
     if missing := sum(not _label_file(image, root).is_file() for image in images):
         _log.warning("%s: %d of %d images of %s have no txt and are normal.", root, missing, len(images), split)
     return images
