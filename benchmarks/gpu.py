@@ -44,6 +44,8 @@ from cxr.config.chatter import silence_libraries
 from cxr.config.models import builder
 from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.phantom import read_phantom
+from cxr.detect.detector import Detector
+from cxr.detect.foreign import Foreign
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -135,7 +137,8 @@ def trained(loop: Loop, data: FilmDataModule, given: argparse.Namespace) -> tupl
         detector = loop(data, given, ends).to(given.device)
     memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
     seconds = [after - before for before, after in itertools.pairwise(ends)][len(ends) // 10 :]
-    task = DetectionTask(data.findings, lambda _: detector, sgd(given))
+    contender = detector if isinstance(detector, Detector) else Foreign(detector, data.findings.num_classes)
+    task = DetectionTask(data.findings, lambda num_classes: contender, sgd(given))
     (scores,) = quiet_trainer(given).test(task, data.test_dataloader(), verbose=False)
     outcome = Outcome(
         given.batch / statistics.median(seconds),

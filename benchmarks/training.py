@@ -40,6 +40,8 @@ from cxr.config.models import builder
 from cxr.data.film_data import FilmDataModule
 from cxr.data.sources.coco import read_coco
 from cxr.data.sources.phantom import read_phantom
+from cxr.detect.detector import Detector
+from cxr.detect.foreign import Foreign
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.learn import schedules
@@ -196,7 +198,9 @@ def race(data: FilmDataModule, seconds: float, folder: str) -> dict[str, dict[st
                 contender.turn()
     result = {}
     for name, contender in running.items():
-        task = DetectionTask(findings, lambda _, trained=contender.detector: trained, ADAMW)
+        trained = contender.detector
+        detector = trained if isinstance(trained, Detector) else Foreign(trained, findings.num_classes)
+        task = DetectionTask(findings, lambda num_classes, detector=detector: detector, ADAMW)
         (figures,) = trainer(folder).validate(task, test, verbose=False)
         result[name] = {
             "films_per_second": contender.films / contender.spent,

@@ -22,12 +22,15 @@ class Foreign(Detector):
 
     Args:
         network: the detector.
+        num_classes: findings and background.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
         self.network = network
         self.backbone = nn.Identity()
+        self.findings = num_classes - 1
+        self.image_head = None
 
     def pyramid(self, images: Images) -> Pyramid:
         """Return the films alone: the network makes its own canvas."""
@@ -77,7 +80,7 @@ def torchvision_detector(
         std: of each channel, likewise.
     """
     network: Any = builder(num_classes=num_classes)
-    detector = Foreign(network)
+    detector = Foreign(network, num_classes)
     state = read_weights(weights, None, "")
     finish(detector, num_classes, mean, std, image_head=False, checkpoint_backbone=False, state=state, weights=weights)
     if hasattr(network, "transform"):

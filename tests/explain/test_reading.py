@@ -117,7 +117,7 @@ class FromOutside(nn.Module):
 
 
 def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make, two_lesions: Tensor) -> None:
-    film = FilmReading(Foreign(FromOutside(detector_of([[16.0, 16.0, 48.0, 48.0]]))), two_lesions)
+    film = FilmReading(Foreign(FromOutside(detector_of([[16.0, 16.0, 48.0, 48.0]])), 3), two_lesions)
     (bright,) = film.chosen(0.5)
     assert (bright.label, bright.box.tolist()) == (1, [16, 16, 48, 48])
     row, column = divmod(int(DRise(masks=128, cells=8)(film, [bright])[0].argmax()), 128)
@@ -137,7 +137,7 @@ def test_a_film_without_any_candidate_has_nothing_to_explain() -> None:
             }
             return [nothing] * len(images)
 
-    assert FilmReading(Foreign(Blind()), torch.rand(1, 32, 32)).chosen(0.5) == []
+    assert FilmReading(Foreign(Blind(), 3), torch.rand(1, 32, 32)).chosen(0.5) == []
 
 
 def test_the_detectors_own_score_at_a_box(detector_of: Make, two_lesions: Tensor) -> None:
