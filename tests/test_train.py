@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import LEARNING
-from scripts import call, start
+from scripts import LEARNING, call, start
 
 ONE_BATCH = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -12,8 +11,7 @@ from PIL import Image
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import FullRange, Intensity, Percentile
 from cxr.read.show import show_intensity
-
-ROOT = Path(__file__).parents[2]
+from scripts import ROOT
 
 
 def test_three_pictures_with_their_histograms(tmp_path, write_film):

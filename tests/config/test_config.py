@@ -16,8 +16,8 @@ from cxr.config import run_files
 from cxr.config.check import check
 from cxr.config.errors import ConfigError
 from cxr.config.signatures import constant
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
 
