@@ -48,9 +48,8 @@ def test_losses_leave_the_modes_and_statistics_of_validation_alone(detector: For
         before = {name: value.clone() for name, value in detector.eval().state_dict().items()}
         losses = detector.losses(images, targets)
     assert set(losses) == LOSSES
-    assert losses["loss_objectness"] == pytest.approx(
-        math.log(2), abs=0.02
-    )  # one of two, and of four: it knows nothing
+    # untrained, it gives two answers, and four, about the same score
+    assert losses["loss_objectness"] == pytest.approx(math.log(2), abs=0.02)
     assert losses["loss_classifier"] == pytest.approx(math.log(4), abs=0.1)
     assert not any(module.training for module in detector.modules())
     torch.testing.assert_close(detector.state_dict(), before, rtol=0, atol=0)
