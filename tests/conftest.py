@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import call
-
-LEARNING = ("experiment=smoke", "hydra.run.dir=run", "trainer.max_epochs=10", "optimizer=adamw", "optimizer.lr=0.003")
-LEARNING += ("trainer.precision=32-true",)  # as the scripts compute that it is held against
+from scripts import LEARNING, call
 
 
 @pytest.fixture(scope="session")

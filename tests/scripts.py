@@ -17,6 +17,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+LEARNING = ("experiment=smoke", "hydra.run.dir=run", "trainer.max_epochs=10", "optimizer=adamw", "optimizer.lr=0.003")
+LEARNING += ("trainer.precision=32-true",)  # as the scripts compute that it is held against
 
 
 class Job:

@@ -16,8 +16,8 @@ import pytest
 from cxr import installation
 from cxr.__main__ import COMMANDS
 from cxr.installation import CONF
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
 # As the script that pip writes: its own folder is the first on the path, not the current one
 CONSOLE = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import main; main()"

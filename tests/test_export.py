@@ -33,8 +33,8 @@ from cxr.runs import predict as predicting
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.predict_exported import restored
 from cxr.runs.restore import intensity_of_films, load_task
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[1]
 SIDE = 96
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from scripts import ROOT
+
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A room may import from itself and from what stands before it. What every room uses comes first.
 ORDER = ["installation", "files", "findings", "palette", "fonts", "progress"]

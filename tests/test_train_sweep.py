@@ -1,4 +1,4 @@
-"""End to end: sweeps of real training runs. How every launcher stands a kill is told in test_sweeping.py."""
+"""End to end: sweeps of real training runs. How every launcher stands a kill is told in runs/test_sweep.py."""
 
 import csv
 import json

@@ -48,9 +48,11 @@ def test_a_picture_has_air_dark_and_no_name(folder: Path, tmp_path: Path, monkey
 def test_size_format_and_names_are_the_users(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--format", "jpg", "--size", 30, "--keep-names", "--intensity", "log")
     assert run(monkeypatch, folder, tmp_path / "out", *words) == 0
-    picture = cv2.imread(str(tmp_path / "out" / "Chen_Mei" / "a.dcm.jpg"), cv2.IMREAD_UNCHANGED)
-    assert picture.shape == (20, 30)
-    assert (tmp_path / "out" / "Chen_Mei" / "b.jpg").is_file()
+    names = ("a.dcm.jpg", "b.jpg")
+    one, mirrored = (cv2.imread(str(tmp_path / "out" / "Chen_Mei" / name), cv2.IMREAD_UNCHANGED) for name in names)
+    assert one.shape == mirrored.shape == (20, 30)
+    assert (one[0, 0], one[0, -1]) == pytest.approx((255, 0), abs=3)  # JPEG is lossy
+    assert (mirrored[0, 0], mirrored[0, -1]) == pytest.approx((0, 255), abs=3)
 
 
 def test_a_small_film_is_not_enlarged(folder: Path, tmp_path: Path) -> None:

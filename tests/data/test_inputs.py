@@ -27,7 +27,7 @@ def test_the_courses_table_gives_its_ids_in_its_order(course: Path) -> None:
         assert [(film.number, film.id, film.path.name) for film in films] == [
             (1, "T3", "003.dcm"), (2, "T2", "002.dcm"), (3, "T1", "001.dcm"),
         ]  # fmt: skip
-        assert films[0].path.is_file()
+        assert films[0].path == course / "test/image/003.dcm"
         assert str(films[1]) == str(course / "test/image/002.dcm")  # told by whoever reads it, with the others done
 
 

@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
+from PIL import ImageColor
 
 from cxr.data import figures
 from cxr.data.figures import marks_figure
 from cxr.data.sources.course import read_course
+from cxr.data.sources.layouts import vocabulary_of
 from cxr.findings import FindingVocabulary
+from cxr.palette import colour
 from cxr.read.cache import FilmCache
 from cxr.read.intensity import FullRange, Intensity
 
@@ -55,4 +58,10 @@ def test_the_command_line_draws_a_picture(root: Path, tmp_path: Path, monkeypatc
     words = [root, tmp_path / "figure.png", "--language", "zh", "--columns", 2, "--cache", tmp_path / "cache"]
     monkeypatch.setattr(sys, "argv", ["figures", *map(str, words)])
     figures.main()
-    assert cv2.imread(str(tmp_path / "figure.png")).std() > 10
+    picture = cv2.imread(str(tmp_path / "figure.png"))[..., ::-1]
+    assert picture.shape == (990, 576, 3)  # 2 films of 2.4 inches, 3 rows of 2.55 and 0.6, 120 pixels an inch
+    findings = vocabulary_of(root)
+    for row, name in enumerate(("cardiac_hypertrophy", "scoliosis"), start=1):
+        ink = ImageColor.getrgb(colour(findings, name))
+        assert (picture[330 * row : 330 * row + 300] == ink).all(2).any(), name
+        assert not (picture[:300] == ink).all(2).any()  # the row of normal films

@@ -92,13 +92,12 @@ def test_a_map_is_0_to_1_in_the_frame_of_the_film(detector_of: Make, cam: Cam) -
         assert heat.max() in (0, 1)
 
 
-@pytest.mark.parametrize("cam", CAMS, ids=_name)
+@pytest.mark.parametrize("cam", [c for c in CAMS if not isinstance(c, DRise)], ids=_name)
 def test_a_film_without_anything_gives_zeros_and_no_nan(detector_of: Make, cam: Cam) -> None:
+    """Both channels are zero on a grey film, and so is their slope. D-RISE's covers are dark: it sees those."""
     film = FilmReading(detector_of([WHOLE]), torch.full((1, 128, 128), 0.5))
     maps = cam(film, [film.candidates.strongest()])
-    assert torch.isfinite(maps).all()
-    if isinstance(cam, LevelCam):
-        assert not maps.any()  # both channels are zero on a grey film
+    torch.testing.assert_close(maps, torch.zeros(1, 128, 128), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("cam", [c for c in CAMS if isinstance(c, LevelCam)], ids=_name)

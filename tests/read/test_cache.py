@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from cxr.read import cache as cache_module
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow, VoiWindow
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[2]
 RAMP = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
 
 

@@ -119,10 +119,12 @@ def test_percentile_is_not_moved_by_a_few_wild_pixels():
     assert_allclose(wild_picture[10:], calm_picture[10:], atol=0.02)
 
 
-def test_a_constant_film_divides_by_nothing():
-    constant = film(np.full((4, 4), 7))
-    for steps in ([FullRange(), Percentile()], [VoiWindow(), Percentile()], [LogWindow(), Percentile()], [MrZScore()]):
-        assert np.isfinite(Intensity(steps)(constant)).all()
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_constant_film_is_black_and_its_z_score_in_the_middle(photometric):
+    constant = film(np.full((4, 4), 7), photometric)
+    for first in (FullRange(), VoiWindow(), LogWindow()):
+        assert_allclose(Intensity([first, Percentile()])(constant), np.zeros((4, 4)), atol=0)
+    assert_allclose(Intensity([MrZScore()])(constant), np.full((4, 4), 0.5), atol=0)
 
 
 def test_despeckle_takes_dots_and_leaves_everything_else_bit_for_bit():

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -12,8 +11,9 @@ from PIL import Image
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import FullRange, Intensity, Percentile
 from cxr.read.show import show_intensity
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[2]
+SIZE = (1419, 825)  # three columns of 4.3 inches, 7.5 inches high, 110 pixels an inch
 
 
 def test_three_pictures_with_their_histograms(tmp_path, write_film):
@@ -34,14 +34,19 @@ def test_three_pictures_with_their_histograms(tmp_path, write_film):
 
 def test_a_constant_film_is_drawn(tmp_path, write_film):
     show_intensity(write_film(np.full((20, 20), 5)), tmp_path / "out.png")
-    assert (tmp_path / "out.png").stat().st_size > 5000
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == SIZE
+        gray = np.asarray(picture.convert("L"))
+    assert (gray[300, [236, 709, 1182]] == 0).all()  # the middle of each picture: one value is drawn as black
+    assert (gray[300, [2, 472, 945, 1416]] == 255).all()  # the paper between them
 
 
 def test_command_line_writes_the_figure_or_says_why_not(tmp_path, write_film):
     path = write_film(np.arange(400).reshape(20, 20))
     command = [sys.executable, "-W", "error", "-m", "cxr.read.show", path, tmp_path / "out.png"]
     subprocess.run(command, cwd=ROOT, check=True)
-    assert (tmp_path / "out.png").exists()
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == SIZE
     command[-2] = tmp_path / "absent.dcm"
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 1

@@ -15,6 +15,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from scripts import ROOT
+
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
 from cxr.findings import FindingVocabulary
@@ -27,7 +29,6 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_objects import write_objects, write_refusal
 from cxr.report.figures import Marks
 
-ROOT = Path(__file__).parents[2]
 EDA = {
     key: value for key, value in yaml.safe_load((ROOT / "conf/findings/eda.yaml").read_text()).items() if key[0] != "_"
 }

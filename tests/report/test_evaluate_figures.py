@@ -4,18 +4,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from cxr.measure.evaluation import POOLED, Evaluation
+from cxr.palette import GROUND
 from cxr.report import evaluate_figures as figures
 
 
-def test_every_figure_is_drawn(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_every_figure_is_written_in_its_size_on_the_dark_ground(evaluation: Evaluation, tmp_path: Path) -> None:
     paths = figures.evaluation_figures(tmp_path / "figures", {"A": evaluation})
-    assert list(paths) == ["froc", "precision_recall", "roc", "reliability", "confusion", "sizes"]
-    for path in paths.values():
+    sizes = {}
+    for name, path in paths.items():
         with Image.open(path) as picture:
-            assert np.asarray(picture.convert("L")).std() > 3, path
+            sizes[name] = picture.size
+            assert picture.convert("RGB").getpixel((0, 0)) == ImageColor.getrgb(GROUND)
+    one, two = (594, 506), (1188, 506)  # panels of 5.4 × 4.6 inches, 110 pixels an inch
+    assert sizes == {
+        "froc": two, "precision_recall": two, "roc": one, "reliability": one,
+        "confusion": (917, 763), "sizes": one,
+    }  # fmt: skip
+
+
+def test_precision_falls_with_the_false_alarm_between_two_hits(evaluation: Evaluation) -> None:
+    """By falling score: a hit, a false alarm, a hit; three boxes are marked."""
+    pooled, _ = figures.precision_recall_figure({"A": evaluation}).axes
+    np.testing.assert_allclose(pooled.lines[0].get_xydata(), [[1 / 3, 1], [1 / 3, 1 / 2], [2 / 3, 2 / 3]])
+
+
+def test_a_bar_is_the_share_of_the_boxes_of_its_size_that_are_found(evaluation: Evaluation) -> None:
+    """The boxes cover 6 % and 18 % of their films, so they are of one size; one of the three is not found."""
+    (axes,) = figures.sizes_figure({"A": evaluation}).axes
+    bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in axes.patches]
+    assert bars == [(2, pytest.approx(2 / 3))]
+    assert [text.get_text() for text in axes.get_xticklabels()][2] == "5–20 %\n3 boxes"
 
 
 def test_the_froc_marks_the_rates_and_shows_the_findings_that_occur(evaluation: Evaluation) -> None:

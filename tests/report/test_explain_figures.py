@@ -198,7 +198,8 @@ def test_a_note_by_key_is_said_in_the_language_of_the_picture(
 def test_scores_are_plotted_with_baselines_in_grey(
     tmp_path: Path, score_rows: list[ScoreRow], drawn: list[Figure]
 ) -> None:
-    assert score_plot(score_rows, tmp_path / "scores.png").exists()
+    with Image.open(score_plot(score_rows, tmp_path / "scores.png")) as picture:
+        assert picture.size == (1100, 288)  # 10 inches by 1.6 and 0.34 for each of three methods, 110 pixels an inch
     hit, energy = drawn[0].axes
     assert [label.get_text() for label in hit.get_yticklabels()] == ["Box-level map", "EigenCAM", "Random map"]
     dots = [line for line in hit.lines if line.get_marker() == "o"]

@@ -1,11 +1,13 @@
 """Pictures show a reader's boxes solid and detections dashed, in the finding's colour, where they are."""
 
+import io
+
 import numpy as np
 import pytest
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
 from cxr.findings import Finding, FindingVocabulary
-from cxr.palette import colour
+from cxr.palette import GROUND, colour
 from cxr.report.figures import Marks, epoch_curves, film_picture
 
 FINDINGS = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "積液")])
@@ -59,6 +61,15 @@ def test_captions_of_boxes_in_one_corner_do_not_cover_each_other() -> None:
     assert (two[caption] == one[caption]).all()
 
 
-@pytest.mark.parametrize("rows", [[], [{"epoch": 0.0, "train/loss": 1.0}], [{"epoch": 0.0, "val/map_50": 0.5}]])
-def test_curves_of_a_run_cut_short_are_a_picture_too(rows: list[dict[str, float]]) -> None:
-    assert epoch_curves(rows, "val/map_50").startswith(b"\x89PNG")
+@pytest.mark.parametrize(
+    ("rows", "inked"),
+    [([], []), ([{"epoch": 0.0, "train/loss": 1.0}], ["left"]), ([{"epoch": 0.0, "val/map_50": 0.5}], ["right"])],
+)
+def test_curves_of_a_run_cut_short_are_a_picture_too(rows: list[dict[str, float]], inked: list[str]) -> None:
+    """The losses are drawn on the left and the scores on the right, the first of each in the style's first colour."""
+    with Image.open(io.BytesIO(epoch_curves(rows, "val/map_50"))) as picture:
+        assert picture.size == (990, 330)  # 9 × 3 inches, 110 pixels an inch
+        drawn = np.asarray(picture.convert("RGB"))
+    first = (drawn == ImageColor.getrgb("#8dd3c7")).all(2)
+    assert (drawn[0, 0] == ImageColor.getrgb(GROUND)).all()
+    assert [side for side, half in (("left", first[:, :495]), ("right", first[:, 495:])) if half.any()] == inked

@@ -18,9 +18,8 @@ from cxr.data.sources.merge import MappingError, Source, join, read_merge
 from cxr.data.sources.nih import read_nih
 from cxr.data.sources.rsna import read_rsna
 from cxr.findings import FindingVocabulary
-from scripts import call
+from scripts import ROOT, call
 
-ROOT = Path(__file__).parents[3]
 COMMON = FindingVocabulary([{"name": "heart"}, {"name": "opacity"}])
 OWN = FindingVocabulary([{"name": "Cardiomegaly"}, {"name": "Nodule"}, {"name": "Mass"}, {"name": "Hernia"}])
 MAPPING = {"cardiomegaly": "heart", "Nodule": "opacity", "Mass": "opacity"}

@@ -17,9 +17,8 @@ from omegaconf import DictConfig, open_dict
 from cxr.config.errors import ConfigError
 from cxr.runs import precision
 from cxr.runs import train as run
-from scripts import call
+from scripts import ROOT, call
 
-ROOT = Path(__file__).parents[1]
 # What oneDNN says of its instructions, and the seconds of a product in float32 and in bfloat16
 MACHINES = {"avx2": (False, 0.3e-3, 40e-3), "avx512bw": (True, 0.3e-3, 1.4e-3), "amx": (True, 0.3e-3, 0.06e-3)}
 

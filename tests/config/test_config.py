@@ -18,8 +18,8 @@ from cxr.config.check import check
 from cxr.config.entry import not_chosen
 from cxr.config.errors import ConfigError
 from cxr.config.signatures import constant
+from scripts import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
 

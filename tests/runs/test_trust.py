@@ -16,9 +16,8 @@ from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.restore import load_data, load_task, restored_intensity
-from scripts import call
+from scripts import ROOT, call
 
-ROOT = Path(__file__).parents[1]
 SMALL = ("model=fasterrcnn_tiny", "data.size=64", "model.regions.width=16")
 CODE = """
 from os import system

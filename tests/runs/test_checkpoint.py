@@ -28,9 +28,8 @@ from cxr.phantom.films import write_course_layout
 from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.restore import intensity_of_films, load_data, load_study_data, load_study_task, load_task
-from scripts import call
+from scripts import ROOT, call
 
-ROOT = Path(__file__).parents[1]
 FINDINGS = {"findings": [{"name": "nodule"}, {"name": "effusion", "chinese": "肋膜積水"}], "normal": ["none"]}
 STEPS = [{"_target_": "cxr.read.intensity.LogWindow", "scale": 2.5}]
 PHANTOM: dict[str, Any] = {"films": 8, "test_films": 2, "size": 96, "seed": 0, "normal_fraction": 0.25}

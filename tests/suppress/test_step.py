@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxr.phantom.course_layout import write_film
 from cxr.read.cache import FilmCache
 from cxr.read.frame import to_square
 from cxr.read.intensity import Intensity, LogWindow
@@ -69,10 +70,10 @@ def test_a_file_that_changed_under_its_name_is_read_again(tmp_path: Path) -> Non
     assert Suppressed(path)(stripes(), film())[0, 63] == pytest.approx(0.9 - 0.1 * 0.6)
 
 
-def test_films_are_kept_suppressed(tmp_path: Path, write_film: Any) -> None:
-    path = write_film(
-        np.tile(np.repeat([1000, 3000], 8), (16, 1)), BitsStored=12, PhotometricInterpretation="MONOCHROME1"
-    )
+def test_films_are_kept_suppressed(tmp_path: Path) -> None:
+    path = tmp_path / "film.dcm"
+    pixels = np.tile(np.repeat([1000, 3000], 8), (16, 1)).astype(np.uint16)
+    write_film([path], pixels, "patient", "study")
     plain = FilmCache(tmp_path / "cache", Intensity([LogWindow()]), 16).get(path).pixels / 65535
     step = Suppressed(checkpoint(tmp_path / "a.ckpt"))
     less = FilmCache(tmp_path / "cache", Intensity([LogWindow(), step]), 16).get(path).pixels / 65535

@@ -15,8 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from cxr.files import DamagedFileError, check_digest
 from cxr.learn.checkpoint_files import AtomicCheckpointIO, MovedCheckpoints
-
-ROOT = Path(__file__).parents[2]
+from scripts import ROOT
 
 
 def epoch(path: Path) -> int:

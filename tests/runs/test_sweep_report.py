@@ -145,7 +145,7 @@ def test_the_command_needs_no_torch(sweep: Path) -> None:
     script = "import sys; from cxr.runs.sweep_report import main; main(); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script, str(sweep)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (sweep / "index.html").exists()
+    assert "<td>0.850 ± 0.071</td>" in (sweep / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_command_names_the_folder_of_the_users_own_yaml(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 import scripts
 from scripts import ROOT
@@ -296,4 +297,5 @@ def test_jobs_of_a_sweep_hold_their_folders_and_go_on(place: Path) -> None:
     jobs = place / "outputs/sweeps/s"
     for seed in (1, 2):
         assert (jobs / f"seed={seed}/done.txt").exists()
-        assert (jobs / f"seed={seed}/.hydra/config.yaml").exists()
+        config = yaml.safe_load((jobs / f"seed={seed}/.hydra/config.yaml").read_text(encoding="utf-8"))
+        assert (config["seed"], config["name"]) == (seed, "s")

@@ -41,7 +41,7 @@ from cxr.runs.restored_network import model_builder, of_studies
 from cxr.suppress.unet import UNet
 from cxr.volume.task import StudyTask
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 SMALL = [
     *("model=fasterrcnn_tiny", "augment=strong", "data.size=64", "data.batch_size=2", "data.workers=0", "seed=3"),
 ]

@@ -180,11 +180,19 @@ def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path, name: 
         write_course_layout(tmp_path / name, **SETTINGS)
 
 
-def test_a_drawing_killed_before_its_first_film_is_gone_on_with(tmp_path: Path) -> None:
-    (tmp_path / ".phantom.lock").touch()
-    (tmp_path / ".0123abcd.part").write_text("{", encoding="utf-8")
-    write_course_layout(tmp_path, films=1, test_films=1, size=64, workers=1)
-    assert (tmp_path / "phantom.json").is_file()
+def test_a_drawing_killed_before_its_first_film_ends_with_the_files_of_an_undisturbed_one(tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
+    (killed / ".phantom.lock").touch()
+    (killed / ".0123abcd.part").write_text("{", encoding="utf-8")
+    for folder in (killed, whole):
+        write_course_layout(folder, films=1, test_films=1, size=64, workers=1)
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.suffix != ".part"}
+        for folder in (killed, whole)
+    ]
+    assert files[0] == files[1]
+    assert Path("test/image/001.dcm") in files[0]
 
 
 def test_without_hard_links_the_copies_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:

@@ -20,7 +20,7 @@ from cxr.data.sources.course_test_set import read_course_test
 from cxr.data.sources.tables import TableError
 from cxr.findings import FindingVocabulary, UnknownLabelError
 
-SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / ".." / "shared"))
+SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 CHINESE = {"normal": "正常", "cardiac_hypertrophy": "心臟肥大", "scoliosis": "脊椎側彎"}
 ENGLISH = {name: name for name in CHINESE}
 
@@ -261,7 +261,7 @@ def test_a_mark_is_every_white_rectangle_but_not_dirt_or_jpeg_noise(
 def test_real_films_in_the_layout_give_the_boxes_they_were_made_from(tmp_path: Path) -> None:
     tool = [sys.executable, SHARED / "tools/make_course_layout.py", tmp_path]
     subprocess.run([*tool, "--chinese", "--leading-slash", "--per-class", "12", "--test", "8"], check=True)
-    vocabulary = yaml.safe_load((Path(__file__).parents[2] / "conf/findings/eda.yaml").read_text(encoding="utf-8"))
+    vocabulary = yaml.safe_load((Path(__file__).parents[3] / "conf/findings/eda.yaml").read_text(encoding="utf-8"))
     findings = FindingVocabulary(vocabulary["findings"])
     films = read_course(tmp_path, findings)
     truth = {film.id: film for film in read_coco(SHARED / "data/real_cxr", findings)}
