@@ -62,9 +62,9 @@ def _best(figure: Callable[[float], float]) -> float:
 
 def _fused(result: FilmResult, box_weight: float, film_weight: float) -> FilmResult:
     """Return a film's result, whose boxes and whose film speak apart, as ``DetectionTask.detect`` would mix them."""
-    found = {"labels": torch.from_numpy(result.labels), "scores": torch.from_numpy(result.scores)}
+    boxes = {"labels": torch.from_numpy(result.labels), "scores": torch.from_numpy(result.scores)}
     film = torch.tensor([*result.finding_scores.tolist(), result.abnormal]).logit()
-    mixed = with_image_scores(found, len(result.finding_scores), film, box_weight, film_weight)
+    mixed = with_image_scores(boxes, len(result.finding_scores), film, box_weight, film_weight)
     return replace(
         result,
         scores=mixed["scores"].numpy(),

@@ -164,7 +164,7 @@ def _read(weights: str | None, library: Any) -> State | None:
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
-        model, found = network.from_pretrained(
+        model, loading = network.from_pretrained(
             weights, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
@@ -172,7 +172,7 @@ def _read(weights: str | None, library: Any) -> State | None:
     finally:
         if shown:
             bars.enable_progress_bar()
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(loading["missing_keys"]):
         raise WeightsError(f"{weights}: made for another network: {', '.join(missing[:4])} missing")
     state = {}
     for key, value in model.state_dict().items():

@@ -69,7 +69,7 @@ def detect_finite(
     """
     with watched(task.detector) as watch:
         detections = task.detect(images, targets)
-    if watch.finite and all(_finite(own) for own in detections):
+    if watch.finite and all(_finite(detection) for detection in detections):
         return list(detections)
     if len(images) == 1:
         return [None]

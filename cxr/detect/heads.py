@@ -172,8 +172,8 @@ class AnchorHeads(DenseHeads):
 
     @override
     def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
-        found = self.detector.head.regression_head(levels)
-        offsets: Tensor = (found[0] if isinstance(found, tuple) else found)[0]
+        regression = self.detector.head.regression_head(levels)
+        offsets: Tensor = (regression[0] if isinstance(regression, tuple) else regression)[0]
         return self.decode(offsets, self.detector.anchor_generator(images, levels)[0])
 
 
@@ -213,9 +213,9 @@ class SsdHeads(AnchorHeads):
     @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
         head = self.detector.head.classification_head
-        found = head.module_list[number](level)
-        batch, _, height, width = found.shape
-        logits = found.view(batch, -1, head.num_columns, height, width).permute(0, 3, 4, 1, 2)
+        maps = head.module_list[number](level)
+        batch, _, height, width = maps.shape
+        logits = maps.view(batch, -1, head.num_columns, height, width).permute(0, 3, 4, 1, 2)
         logits = logits.reshape(batch, -1, head.num_columns)
         return torch.stack([softmax_log_odds(logits, label) for label in range(head.num_columns)], -1)
 

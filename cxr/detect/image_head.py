@@ -62,7 +62,7 @@ class ImageHead(nn.Module):
 
 
 def with_image_scores(
-    found: Mapping[str, Tensor], findings: int, logits: Tensor | None, box_weight: float, film_weight: float
+    detections: Mapping[str, Tensor], findings: int, logits: Tensor | None, box_weight: float, film_weight: float
 ) -> dict[str, Tensor]:
     """Return one film's detections with ``finding_scores`` [K] and ``abnormal`` [], fused with the image's logits.
 
@@ -70,21 +70,21 @@ def with_image_scores(
     that of its strongest box, of abnormality that of the strongest box of all.
 
     Args:
-        found: boxes [M, 4], labels int64 [M] in 1..K, scores [M].
+        detections: boxes [M, 4], labels int64 [M] in 1..K, scores [M].
         findings: K.
         logits: [K + 1] of ``ImageHead``; None where there is none: the boxes speak alone, 0 where there is no box.
         box_weight: w for the scores of the boxes.
         film_weight: w for the scores of the film.
     """
-    boxes = found["scores"].new_zeros(findings + 1)
-    boxes[:findings].scatter_reduce_(0, found["labels"] - 1, found["scores"], "amax")
+    boxes = detections["scores"].new_zeros(findings + 1)
+    boxes[:findings].scatter_reduce_(0, detections["labels"] - 1, detections["scores"], "amax")
     boxes[findings] = boxes[:findings].max()
     if logits is None:
-        return {**found, "finding_scores": boxes[:findings], "abnormal": boxes[findings]}
+        return {**detections, "finding_scores": boxes[:findings], "abnormal": boxes[findings]}
     film = logits.float().sigmoid()
     fused = boxes.clamp(min=FLOOR) ** (1 - film_weight) * film**film_weight
-    scores = found["scores"] ** (1 - box_weight) * film[found["labels"] - 1] ** box_weight
-    return {**found, "scores": scores, "finding_scores": fused[:findings], "abnormal": fused[findings]}
+    scores = detections["scores"] ** (1 - box_weight) * film[detections["labels"] - 1] ** box_weight
+    return {**detections, "scores": scores, "finding_scores": fused[:findings], "abnormal": fused[findings]}
 
 
 def image_head_for(detector: nn.Module, num_classes: int) -> ImageHead:

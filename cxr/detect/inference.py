@@ -23,8 +23,8 @@ def film_results(task: FilmDetector, dataset: RadiographDataset, batch_size: int
         images, targets = collate([dataset[index] for index in indices])
         here = [{name: value.to(task.device) for name, value in target.items()} for target in targets]
         detections = detect_finite(task, [image.to(task.device) for image in images], here)
-        for index, target, own in zip(indices, targets, detections, strict=True):
-            answer = _not_finite(len(task.findings.names)) if own is None else own
+        for index, target, known in zip(indices, targets, detections, strict=True):
+            answer = _not_finite(len(task.findings.names)) if known is None else known
             yield _result(dataset.films[index], target, answer)
 
 
@@ -38,18 +38,18 @@ def _not_finite(findings: int) -> dict[str, Tensor]:
     }
 
 
-def _result(film: Film, target: dict[str, Tensor], found: dict[str, Tensor]) -> FilmResult:
-    kept = target["labelled"][found["labels"].cpu() - 1]
+def _result(film: Film, target: dict[str, Tensor], answer: dict[str, Tensor]) -> FilmResult:
+    kept = target["labelled"][answer["labels"].cpu() - 1]
     return FilmResult(
         study=film.study,
         patient=film.patient,
         size=(film.height, film.width),
         truth_boxes=film.boxes,
         truth_labels=target["original_labels"].numpy(),
-        boxes=found["boxes"].cpu()[kept].numpy(),
-        labels=found["labels"].cpu()[kept].numpy(),
-        scores=found["scores"].cpu()[kept].numpy(),
-        finding_scores=found["finding_scores"].cpu().numpy(),
-        abnormal=float(found["abnormal"]),
+        boxes=answer["boxes"].cpu()[kept].numpy(),
+        labels=answer["labels"].cpu()[kept].numpy(),
+        scores=answer["scores"].cpu()[kept].numpy(),
+        finding_scores=answer["finding_scores"].cpu().numpy(),
+        abnormal=float(answer["abnormal"]),
         labelled=None if film.labelled is None else target["labelled"].numpy(),
     )

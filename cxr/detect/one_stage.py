@@ -25,7 +25,7 @@ from cxr.detect.anchors import Anchors
 from cxr.detect.backbones import Backbone, FeaturePyramid, fit_channels
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
 from cxr.detect.heads import FcosHeads, Heads, RetinaHeads, SsdHeads
-from cxr.detect.told import told_logits
+from cxr.detect.labelled import labelled_logits
 from cxr.learn.weights import norm_for, read_weights
 
 MOBILENET_LAYERS = 6
@@ -115,7 +115,7 @@ def _read(detector: Any, pyramid: Pyramid, targets: Targets) -> tuple[dict[str, 
     """Return what the head says of each anchor, class scores hidden where a film teaches nothing, and the anchors."""
     maps = list(pyramid.maps.values())
     outputs = detector.head(maps)
-    outputs["cls_logits"] = told_logits(outputs["cls_logits"], targets)
+    outputs["cls_logits"] = labelled_logits(outputs["cls_logits"], targets)
     return outputs, detector.anchor_generator(pyramid.images, maps)
 
 

@@ -16,7 +16,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets
 from cxr.detect.heads import Heads, QueryHeads
-from cxr.detect.told import told_logits
+from cxr.detect.labelled import labelled_logits
 from cxr.detect.transform import in_shares, on_canvas
 
 PRIOR = 0.01  # score of a class before anything is learnt: most queries are no finding (Lin 2017, section 3.3)
@@ -81,8 +81,8 @@ class RTDETR(Detector):
         scores, flat = logits.sigmoid().flatten().topk(min(self.detections_per_img, logits.numel()))
         kept = scores >= self.score_thresh
         scores, flat = scores[kept], flat[kept]
-        found = clip_boxes_to_image(boxes[flat // logits.shape[1]], size)
-        return {"boxes": found, "labels": flat % logits.shape[1] + 1, "scores": scores}
+        within = clip_boxes_to_image(boxes[flat // logits.shape[1]], size)
+        return {"boxes": within, "labels": flat % logits.shape[1] + 1, "scores": scores}
 
 
 def _size(pyramid: Pyramid) -> tuple[int, int]:
@@ -170,16 +170,16 @@ class QueryHead(nn.Module):
         marks = [{"class_labels": t["labels"] - 1, "boxes": in_shares(t["boxes"], size)} for t in targets]
         noisy, meta = self._noise(marks, sum(level.shape[2] * level.shape[3] for level in levels))
         read = self(levels, noisy=noisy)
-        own, moved = _steps(read, targets, 0 if meta is None else meta["dn_num_split"][0])
-        outputs = {**own[-1], "auxiliary_outputs": own[:-1]}
+        clean, moved = _steps(read, targets, 0 if meta is None else meta["dn_num_split"][0])
+        outputs = {**clean[-1], "auxiliary_outputs": clean[:-1]}
         if meta is not None:
             outputs |= {"dn_auxiliary_outputs": moved, "denoising_meta_values": meta}
         with torch.autocast(levels[0].device.type, enabled=False):
-            found: dict[str, Tensor] = criterion.to(levels[0].device)(outputs, marks)
-        losses = {name: found[name] for name in ("loss_vfl", "loss_bbox", "loss_giou")}
-        losses["loss_auxiliary"] = _sum_of(found, "_aux_")
+            every_loss: dict[str, Tensor] = criterion.to(levels[0].device)(outputs, marks)
+        losses = {name: every_loss[name] for name in ("loss_vfl", "loss_bbox", "loss_giou")}
+        losses["loss_auxiliary"] = _sum_of(every_loss, "_aux_")
         # The embedding takes part in every batch, also in one without boxes: several processes wait for its gradient
-        losses["loss_denoising"] = _sum_of(found, "_dn_") + 0 * self.denoising_class_embed.weight.sum()
+        losses["loss_denoising"] = _sum_of(every_loss, "_dn_") + 0 * self.denoising_class_embed.weight.sum()
         return losses
 
     def _noise(
@@ -202,13 +202,13 @@ class QueryHead(nn.Module):
 def _steps(read: Read, targets: Targets, split: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
     """Return what is said after each step: by the queries, the cells first, and by the ``split`` noisy ones."""
     layers = [
-        {"logits": told_logits(logits, targets, background=False), "pred_boxes": boxes}
+        {"logits": labelled_logits(logits, targets, background=False), "pred_boxes": boxes}
         for logits, boxes in zip(read.logits.unbind(1), read.boxes.unbind(1), strict=True)
     ]
-    cells = {"logits": told_logits(read.cell_logits, targets, background=False), "pred_boxes": read.cell_boxes}
-    own = [{name: value[:, split:] for name, value in layer.items()} for layer in layers]
+    cells = {"logits": labelled_logits(read.cell_logits, targets, background=False), "pred_boxes": read.cell_boxes}
+    clean = [{name: value[:, split:] for name, value in layer.items()} for layer in layers]
     moved = [{name: value[:, :split] for name, value in layer.items()} for layer in layers]
-    return [cells, *own], moved
+    return [cells, *clean], moved
 
 
 def _sum_of(losses: Mapping[str, Tensor], part: str) -> Tensor:
@@ -245,8 +245,8 @@ def _at(values: Tensor, cells: Tensor) -> Tensor:
     return values.gather(1, cells[..., None].expand(-1, -1, values.shape[2]))
 
 
-def _behind(noisy: Tensor | None, own: Tensor) -> Tensor:
-    return own if noisy is None else torch.cat([noisy, own], 1)
+def _behind(noisy: Tensor | None, clean: Tensor) -> Tensor:
+    return clean if noisy is None else torch.cat([noisy, clean], 1)
 
 
 def _scores(like: nn.Linear) -> nn.Linear:

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.ops import MultiScaleRoIAlign
 
-from cxr.detect.told import told_logits
+from cxr.detect.labelled import labelled_logits
 from cxr.findings import BACKGROUND
 
 Targets = list[dict[str, Tensor]]
@@ -73,8 +73,8 @@ class RegionHeads(RoIHeads):
         logits, regression = self.box_predictor(self.box_head(self.box_roi_pool(maps, proposals, sizes)))
         _, loss_box = fastrcnn_loss(logits, regression, labels, deltas)
         by_film = zip(logits.split([len(some) for some in labels]), targets, strict=True)
-        told = torch.cat([told_logits(some[None], [target])[0] for some, target in by_film])
-        return {"loss_classifier": self._class_loss(told, torch.cat(labels)), "loss_box_reg": loss_box}
+        visible = torch.cat([labelled_logits(some[None], [target])[0] for some, target in by_film])
+        return {"loss_classifier": self._class_loss(visible, torch.cat(labels)), "loss_box_reg": loss_box}
 
     def boxes(self, maps: dict[str, Tensor], proposals: list[Tensor], sizes: Sizes) -> list[dict[str, Tensor]]:
         """Return {boxes, labels, scores} of each film."""

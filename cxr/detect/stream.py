@@ -91,11 +91,11 @@ def _predict(
     images = [image.to(task.device) for image, _ in samples]
     targets = [{key: value.to(task.device) for key, value in target.items()} for _, target in samples]
     detections = detect_finite(task, images, targets)
-    for (film, decoded), image, own in zip(films, images, detections, strict=True):
-        if own is None:
+    for (film, decoded), image, answer in zip(films, images, detections, strict=True):
+        if answer is None:
             yield film, _not_assessed(film, decoded, NOT_FINITE)
             continue
-        prediction = _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in own.items()})
+        prediction = _plain(task.findings.names, film, decoded, {key: value.cpu() for key, value in answer.items()})
         if look is not None:
             look(prediction, image)
         yield film, prediction
@@ -115,9 +115,9 @@ def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
     }
 
 
-def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, found: dict[str, Tensor]) -> Prediction:
-    order = torch.argsort(found["scores"], descending=True, stable=True)
-    boxes = [[round(side, 2) for side in box] for box in found["boxes"][order].double().tolist()]
+def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, answer: dict[str, Tensor]) -> Prediction:
+    order = torch.argsort(answer["scores"], descending=True, stable=True)
+    boxes = [[round(side, 2) for side in box] for box in answer["boxes"][order].double().tolist()]
     return Prediction(
         number=film.number,
         study=decoded.study,
@@ -125,9 +125,9 @@ def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, found: dict[st
         width=decoded.width,
         height=decoded.height,
         boxes=tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes),
-        findings=tuple(names[label - 1] for label in found["labels"][order].tolist()),
-        scores=tuple(round(score, 6) for score in found["scores"][order].tolist()),
-        finding_scores=dict(zip(names, found["finding_scores"].tolist(), strict=True)),
-        abnormal=float(found["abnormal"]),
+        findings=tuple(names[label - 1] for label in answer["labels"][order].tolist()),
+        scores=tuple(round(score, 6) for score in answer["scores"][order].tolist()),
+        finding_scores=dict(zip(names, answer["finding_scores"].tolist(), strict=True)),
+        abnormal=float(answer["abnormal"]),
         sop_instance=decoded.sop_instance,
     )

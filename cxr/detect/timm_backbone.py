@@ -68,9 +68,11 @@ def timm_backbone(
         WeightsError: not to be had, or weights of another network.
     """
     timm = _timm()
-    own = state is None and weights is not None
+    weighted = state is None and weights is not None
     try:
-        network = timm.create_model(name, pretrained=own and weights == DEFAULT, features_only=True, in_chans=len(mean))
+        network = timm.create_model(
+            name, pretrained=weighted and weights == DEFAULT, features_only=True, in_chans=len(mean)
+        )
     except OSError as error:
         raise WeightsError(f"model.backbone.weights=DEFAULT: could not be fetched ({error})") from error
     except (RuntimeError, AssertionError, AttributeError) as error:
@@ -80,9 +82,9 @@ def timm_backbone(
         ) from error
     body, levels = _body(network, least_stride, name)
     read = None
-    if own and weights is not None and weights != DEFAULT:
+    if weighted and weights is not None and weights != DEFAULT:
         read = {f"network.{key}": value for key, value in _flattened(read_backbone(weights, None), network).items()}
-    _normalise(body, frozen=_brings_statistics(state) or own)
+    _normalise(body, frozen=_brings_statistics(state) or weighted)
     if read is not None and weights is not None:
         load_backbone(body, read, weights)
     return Backbone(body, levels, mean, std)

@@ -21,8 +21,8 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from cxr.detect.detector import Boxes, Detector, Pyramid, Targets, finish
 from cxr.detect.heads import Heads, YoloHeads
+from cxr.detect.labelled import labelled_logits
 from cxr.detect.module_pickle import read_module_state
-from cxr.detect.told import told_logits
 from cxr.learn.weights import State, norm_for, read_weights, renormalised
 
 Size = Literal["n", "s", "m", "l", "x"]
@@ -139,11 +139,11 @@ class YOLOv8(Detector):
         ``first`` is the number of the first level; each has its own layers. A counts the points level by level, row by
         row.
         """
-        found = []
+        predictions = []
         for layers in (self.head.cv2, self.head.cv3):
             maps = [layers[first + i](level) for i, level in enumerate(levels)]
-            found.append(torch.cat([some.flatten(2) for some in maps], 2).transpose(1, 2).float())
-        return found[0], found[1]
+            predictions.append(torch.cat([some.flatten(2) for some in maps], 2).transpose(1, 2).float())
+        return predictions[0], predictions[1]
 
     def boxes_on_canvas(self, offsets: Tensor, levels: Sequence[Tensor]) -> Tensor:
         """Return the boxes [B, A, 4] xyxy in the network frame of distributions [B, A, 4 · 16].
@@ -180,7 +180,7 @@ class YOLOv8(Detector):
         }
         predicted: dict[str, Any] = {
             "boxes": offsets.transpose(1, 2),
-            "scores": told_logits(logits, targets, background=False).transpose(1, 2),
+            "scores": labelled_logits(logits, targets, background=False).transpose(1, 2),
             "feats": [offsets.new_zeros(1, 1, *level.shape[2:]) for level in levels],  # of which it reads the sizes
         }
         with torch.autocast(offsets.device.type, enabled=False):

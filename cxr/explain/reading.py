@@ -104,6 +104,8 @@ def detector_score(detector: nn.Module, box: Tensor, label: int) -> Callable[[Te
 
 @torch.no_grad()
 def _detector_scores(detector: nn.Module, box: Tensor, label: int, films: Tensor) -> Tensor:
-    found: Sequence[dict[str, Tensor]] = detector.eval()(list(films))
-    scores = [(box_iou(box[None], some["boxes"])[0] * some["scores"] * (some["labels"] == label)) for some in found]
+    detections: Sequence[dict[str, Tensor]] = detector.eval()(list(films))
+    scores = [
+        (box_iou(box[None], some["boxes"])[0] * some["scores"] * (some["labels"] == label)) for some in detections
+    ]
     return torch.stack([some.max() if len(some) else some.new_zeros(()) for some in scores])

@@ -64,11 +64,11 @@ def callable_at(checkpoint: Checkpoint, key: str, kind: Any, within: str = _HOUS
     if re.fullmatch(rf"{_NAME}(\.{_NAME})+", target):
         module, _, name = target.rpartition(".")
         trusted = _is_within(module, checkpoint.trust)
-        found = _defined(module, name) if trusted or _is_within(module, (within,)) else None
-        if found is not None and trusted and _is_within(found.__module__, checkpoint.trust):
-            return found
-        if found is not None and not trusted and found.__module__ == module and _gives(found, kind):
-            return found
+        definition = _defined(module, name) if trusted or _is_within(module, (within,)) else None
+        if definition is not None and trusted and _is_within(definition.__module__, checkpoint.trust):
+            return definition
+        if definition is not None and not trusted and definition.__module__ == module and _gives(definition, kind):
+            return definition
     advice = _advice(target, kind)
     raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there{advice}")
 
@@ -132,20 +132,20 @@ def _holds_nodes(value: Any) -> bool:
 def _defined(module: str, name: str) -> Callable[..., Any] | None:
     """Return the function or class of that name in a module, None where there is none."""
     try:
-        found = vars(importlib.import_module(module)).get(name)
+        definition = vars(importlib.import_module(module)).get(name)
     except ModuleNotFoundError:
         return None
-    return found if inspect.isfunction(found) or inspect.isclass(found) else None
+    return definition if inspect.isfunction(definition) or inspect.isclass(definition) else None
 
 
 def _is_within(module: str, packages: collections.abc.Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _gives(found: Callable[..., Any], kind: Any) -> bool:
+def _gives(definition: Callable[..., Any], kind: Any) -> bool:
     """Whether a call of ``found`` gives what an annotation wants."""
     wanted = _returned(kind)
-    given = found if inspect.isclass(found) else get_type_hints(found).get("return")
+    given = definition if inspect.isclass(definition) else get_type_hints(definition).get("return")
     for one in _alternatives(kind if wanted is None else wanted):
         if inspect.isclass(one) and get_origin(one) is None:
             if inspect.isclass(given) and get_origin(given) is None and issubclass(given, one) and one is not object:

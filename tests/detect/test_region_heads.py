@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cxr.config.models import build
-from cxr.detect.told import UNTOLD, told_logits
+from cxr.detect.labelled import UNLABELLED, labelled_logits
 
 ALL = torch.tensor([True, True, True, True])
 NO_SECOND = torch.tensor([True, False, True, False])
@@ -25,7 +25,7 @@ def test_without_settings_it_is_cross_entropy() -> None:
 
 def test_a_focal_loss_by_hand() -> None:
     # p of the true class: .5 (a finding) and .9 (background); two classes, one region bears a finding
-    logits = torch.tensor([[0.0, 0.0, UNTOLD, UNTOLD], [math.log(9), 0.0, UNTOLD, UNTOLD]])
+    logits = torch.tensor([[0.0, 0.0, UNLABELLED, UNLABELLED], [math.log(9), 0.0, UNLABELLED, UNLABELLED]])
     loss = heads(regions__focal_gamma=2)._class_loss(logits, torch.tensor([1, 0]))
     assert loss.item() == pytest.approx(0.5**2 * math.log(2) + 0.1**2 * -math.log(0.9), rel=1e-5)
 
@@ -41,8 +41,8 @@ def test_a_weight_counts_a_region_so_many_times() -> None:
 def test_no_film_teaches_a_class_it_does_not_tell_of() -> None:
     logits = torch.zeros(2, 5, 4, requires_grad=True)
     none = torch.tensor([], dtype=torch.int64)
-    told = told_logits(logits, [{"labelled": ALL, "labels": none}, {"labelled": NO_SECOND, "labels": none}])
-    assert (told[1, :, 2] == UNTOLD).all()
+    told = labelled_logits(logits, [{"labelled": ALL, "labels": none}, {"labelled": NO_SECOND, "labels": none}])
+    assert (told[1, :, 2] == UNLABELLED).all()
     told.sum().backward()
     untaught = torch.zeros(2, 5, 4)
     untaught[1, :, 2] = 1
@@ -50,8 +50,9 @@ def test_no_film_teaches_a_class_it_does_not_tell_of() -> None:
 
 
 def test_a_mark_teaches_whatever_else_was_looked_for() -> None:
-    told = told_logits(torch.zeros(1, 5, 4), [{"labelled": NO_SECOND, "labels": torch.tensor([2])}])
+    told = labelled_logits(torch.zeros(1, 5, 4), [{"labelled": NO_SECOND, "labels": torch.tensor([2])}])
     assert (told == 0).all()
     assert (
-        told_logits(torch.zeros(1, 5, 3), [{"labelled": NO_SECOND, "labels": torch.tensor([1])}], False) == UNTOLD
+        labelled_logits(torch.zeros(1, 5, 3), [{"labelled": NO_SECOND, "labels": torch.tensor([1])}], False)
+        == UNLABELLED
     ).sum() == 5
