@@ -14,8 +14,8 @@ UNLABELLED = -20.0
 def unlabelled(targets: Sequence[Mapping[str, Tensor]], findings: int, device: torch.device) -> Tensor:
     """Return [B, K] bool, class c at c - 1: true for the findings that are unknown on a film.
 
-    A finding is unknown where the target's ``labelled`` [K + 1] is false and the film has no box of it. A target without
-    ``labelled`` has no unknown finding.
+    A finding is unknown where the target's ``labelled`` [K + 1] is false and the film has no box of it. A target
+    without ``labelled`` has no unknown finding.
     """
     rows = torch.zeros(len(targets), findings, dtype=torch.bool, device=device)
     for row, target in zip(rows, targets, strict=True):

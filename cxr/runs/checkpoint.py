@@ -85,8 +85,8 @@ def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
         )
     for name, kinds in _CARD.items():
         if not isinstance(card.get(name), kinds):
-            kind_there, expected = type(card.get(name)).__name__, kinds[0].__name__
-            raise ConfigError(f"{path}: cxr.{name} is {kind_there}, expected {expected}, as train.py writes")
+            given, expected = type(card.get(name)).__name__, kinds[0].__name__
+            raise ConfigError(f"{path}: cxr.{name} is {given}, expected {expected}, as train.py writes")
     for name, value in (card.get("thresholds") or {}).items():  # of a network for studies
         if not isinstance(value, float) or not 0 <= value <= 1:
             raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
@@ -136,9 +136,9 @@ def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
     if wrong := [name for name, value in state.items() if not (isinstance(name, str) and isinstance(value, Tensor))]:
-        kind_there = type(state[wrong[0]]).__name__
+        given = type(state[wrong[0]]).__name__
         raise ConfigError(
-            f"{path}: state_dict.{short(wrong[0])} is {kind_there}, expected the name of a tensor, and a tensor"
+            f"{path}: state_dict.{short(wrong[0])} is {given}, expected the name of a tensor, and a tensor"
         )
     try:
         refuse_not_finite(state)
