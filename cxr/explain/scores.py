@@ -173,10 +173,10 @@ def _rows(
 
     ``value`` of a box, a method and a figure is None where it was not measured.
     """
-    if not columns:
+    boxes = [box for record in records for box in record.boxes]
+    if not columns or not boxes:
         return []
     films = np.array([i for i, record in enumerate(records) for _ in record.boxes])
-    boxes = [box for record in records for box in record.boxes]
     values = np.array([[value(box, *column) for column in columns] for box in boxes], float)  # None becomes NaN
     measured, findings = ~np.isnan(values), sorted({box.finding for box in boxes})
     bears = np.array([[box.finding == name for box in boxes] for name in findings])

@@ -210,8 +210,9 @@ class TestPairedDifference:
         row = paired_difference(records, "gradcam", "random", "hit")
         assert (row.value, row.boxes) == (0.5, 1)
 
-    def test_nothing_to_compare_is_nan(self):
-        row = paired_difference([hits("a", ("heart", 1.0))], "gradcam", "drise", "hit")
+    @pytest.mark.parametrize("films", [[hits("a", ("heart", 1.0))], [film("a")], []])  # the last two have no box
+    def test_nothing_to_compare_is_nan(self, films):
+        row = paired_difference(films, "gradcam", "drise", "hit")
         assert math.isnan(row.value)
         assert row.boxes == 0
 
