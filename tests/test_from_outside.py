@@ -6,10 +6,13 @@ The files are those that docs/extending.md shows: the page is what is tested.
 import csv
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxr.phantom.course_layout import write_film
 from cxr.phantom.films import draw_phantom
@@ -29,6 +32,7 @@ SETTINGS = (
     "data.batch_size=4",
 )
 SETTINGS += ("data.test_fraction=0.2", "data.val_fraction=0.2", "trainer.precision=32-true", "trainer.max_epochs=1")
+TOLD = {"enlarged_heart", "curved_spine"}  # as the stranger's vocabulary names them
 FILES = re.compile(r"```(?:yaml|python)\n# (my_\S+)\n(.*?)```", re.DOTALL)
 
 
@@ -73,10 +77,12 @@ def test_a_backbone_a_data_set_a_vocabulary_and_a_map_of_a_strangers(stranger: P
     assert "data.read._target_ is 'my_hospital.reader.read_mine', which a checkpoint may not call there" in told
     assert "trust=[my_hospital.reader]" in told
     run("evaluate.py", stranger, ckpt, "trust=[my_hospital]", "hydra.run.dir=evaluated")
-    assert set(json.loads((stranger / "evaluated" / "metrics.json").read_text())) > set()
+    with (stranger / "evaluated" / "per_finding.csv").open(encoding="utf-8") as file:
+        assert {row["finding"] for row in csv.DictReader(file)} == {"all", *TOLD}
     run("predict.py", stranger, ckpt, "images=films", "trust=[my_hospital]", "hydra.run.dir=predicted")
     films = [json.loads(line) for line in (stranger / "predicted" / "films.jsonl").read_text().splitlines()]
     assert len(films) == 20
+    assert all(set(film["prediction"]["finding_scores"]) == TOLD for film in films)
     words = (
         "cam=edges",
         "films=2",
@@ -87,6 +93,32 @@ def test_a_backbone_a_data_set_a_vocabulary_and_a_map_of_a_strangers(stranger: P
     )
     run("explain.py", stranger, ckpt, *words)
     assert (stranger / "explained" / "edges.png").is_file()
+    boxes = list(maps_of(stranger / "explained", "edges"))
+    assert any(seen.any() for seen, _ in boxes)
+    for seen, (x0, y0, x1, y1) in boxes:  # the map of Edges is zero outside its box; 3: a film of 128 was read as 96
+        seen[max(int(y0) - 3, 0) : int(y1) + 4, max(int(x0) - 3, 0) : int(x1) + 4] = 0
+        assert not seen.any()
+
+
+def maps_of(folder: Path, cam: str) -> Iterator[tuple[Any, list[float]]]:
+    """Yield each map of a run of explain.py, and its box, both in pixels of the original film."""
+    for record in folder.glob("films/*/film.json"):
+        for box in json.loads(record.read_text(encoding="utf-8"))["boxes"]:
+            with Image.open(record.with_name(box["maps"][cam])) as image:
+                yield np.array(image), box["box"]
+
+
+def test_the_page_says_how_many_lines_each_addition_takes() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    lines = {name: len(text.splitlines()) + 1 for name, text in FILES.findall(page)}  # 1: the name, as a comment
+    table = dict(re.findall(r"^\| a ([^|]+?) \|.*\| ([\d, ]+) \|$", page, re.MULTILINE))
+    assert table["vocabulary"] == f"{lines['my_conf/findings/mine.yaml']}"
+    assert table["data set"] == f"{lines['my_hospital/reader.py']}, {lines['my_conf/data/mine.yaml']}"
+    theirs = table["detector of torchvision, or of your own in its contract"]
+    assert theirs == f"{lines['my_conf/model/theirs.yaml']}"
+    assert table["map of your own"] == f"{lines['my_hospital/maps.py']}, {lines['my_conf/cam/edges.yaml']}"
+    grad_cam = (ROOT / "conf" / "cam" / "layercam.yaml").read_text(encoding="utf-8")
+    assert table["map of the library grad-cam"] == f"{len(grad_cam.splitlines())}"
 
 
 def test_a_detector_in_torchvisions_contract(stranger: Path) -> None:
@@ -95,8 +127,11 @@ def test_a_detector_in_torchvisions_contract(stranger: Path) -> None:
     told = run("predict.py", stranger, ckpt, "images=films", code=2)
     assert "trust=[torchvision.models.detection.faster_rcnn]" in told
     run("predict.py", stranger, ckpt, "images=films", mine, "hydra.run.dir=predicted")
-    assert (stranger / "predicted" / "detections.json").is_file()
+    films = [json.loads(line) for line in (stranger / "predicted" / "films.jsonl").read_text().splitlines()]
+    assert len(films) == 20
+    assert all(set(film["prediction"]["finding_scores"]) == TOLD for film in films)
     run("evaluate.py", stranger, ckpt, mine, "hydra.run.dir=evaluated")
+    assert (stranger / "evaluated" / "per_finding.csv").is_file()
     words = (
         "cam=drise",
         "cam.drise.masks=20",

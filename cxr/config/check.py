@@ -67,7 +67,7 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
         if name not in parameters:
             yield f"{key}.{name}: {target} takes no such argument. {nearest(name, sorted(parameters))}"
         elif _is_plain(node, name) and not parameters[name].accepts(value := node[name]):
-            yield f"{key}.{name} is {value!r}, expected {parameters[name].annotation}"
+            yield f"{key}.{name} is {value!r}, expected {parameters[name].expected}"
     if not node.get("_partial_") and "_args_" not in node:
         for name, parameter in parameters.items():
             if parameter.required and name not in given:

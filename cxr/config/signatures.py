@@ -8,6 +8,7 @@ import ast
 import functools
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,14 +35,32 @@ class Parameter:
     annotation: str
     required: bool
 
+    @property
+    def expected(self) -> str:
+        """What the annotation allows, for messages: the values of ``Literal[...]`` without its name."""
+        return re.sub(r"(?:\w+\.)?Literal\[(.*?)\]", lambda match: match[1].replace(", ", " | "), self.annotation)
+
     def accepts(self, value: Any) -> bool:
         """Return whether a YAML scalar fits the annotation, also True where the annotation does not allow to decide."""
         parts = _alternatives(self.annotation)
+        words = [word for part in parts for word in _words(part)]
+        if any(type(value) is type(word) and value == word for word in words):
+            return True
+        parts = {part for part in parts if not _words(part)}
         if not parts <= _FITS.keys():
             return True
         if isinstance(value, bool):  # in Python True is an int, but in a config it must not be one
             return "bool" in parts
         return isinstance(value, tuple(t for part in parts for t in _FITS[part]))
+
+
+def _words(annotation: str) -> tuple[Any, ...]:
+    """Return the values that ``Literal[...]`` allows, none for another annotation."""
+    node = ast.parse(annotation, mode="eval").body if annotation else None
+    if not isinstance(node, ast.Subscript) or ast.unparse(node.value).rpartition(".")[2] != "Literal":
+        return ()
+    members = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return tuple(one.value for one in members if isinstance(one, ast.Constant))  # others are members of an Enum
 
 
 def _alternatives(annotation: str) -> set[str]:
@@ -145,7 +164,7 @@ def _find(module: str, name: str, depth: int = 8) -> tuple[ast.stmt, str] | None
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 wanted = name if alias.name == "*" else alias.name
-                if name in (wanted, alias.asname):
+                if name == (alias.asname or wanted):
                     definition = _find(_absolute(module, path, node), wanted, depth - 1)
                     if definition is not None or alias.name != "*":
                         return definition

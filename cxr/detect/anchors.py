@@ -31,6 +31,10 @@ class Anchors:
     def __post_init__(self) -> None:
         if self.image_size < 32:
             raise ValueError(f"image_size is {self.image_size}, allowed are 32 pixels and more")
+        if len({len(level) for level in self.sizes}) != 1:
+            raise ValueError(
+                f"anchors.sizes has lists of several lengths ({self.sizes}), expected as many sizes a level"
+            )
         if wrong := [size for level in self.sizes for size in level if not 0 < size <= 2]:
             raise ValueError(f"anchors.sizes holds {wrong}, allowed are fractions of image_size in (0, 2], not pixels")
 

@@ -145,7 +145,7 @@ def resnet50(
     read = None if state is not None or weights is None else read_backbone(weights, published)
     network = torchvision_resnet50(norm_layer=norm_for(state if state is not None else read))
     network.conv1 = fit_channels(network.conv1, len(mean))
-    learning = ["layer4", "layer3", "layer2", "layer1", "conv1"][:trainable_layers]
+    learning = ["layer4", "layer3", "layer2", "layer1", "conv1"][: _stages(trainable_layers, 5)]
     if state is not None or read is not None:
         _learn_only(network, learning + ["bn1"] * (trainable_layers == 5))
     levels = _from(least_stride, {f"layer{i}": Level(2 * 2**i, 128 * 2**i) for i in range(1, 5)}, "resnet50")
@@ -172,9 +172,10 @@ def mobilenet_v3(
         read = _for_frozen_layers(read_backbone(weights, MobileNet_V3_Large_Weights.DEFAULT, "features."))
     network = mobilenet_v3_large(norm_layer=norm_for(state if state is not None else read)).features
     network[0][0] = fit_channels(network[0][0], len(mean))
+    stages = (0, 2, 4, 7, 13, 16, len(network))  # the layers that halve the map, the last, and the end
+    frozen = stages[-1 - _stages(trainable_layers, 6)]
     if state is not None or read is not None:
-        stages = (0, 2, 4, 7, 13, 16)  # the layers that halve the map, and the last
-        _freeze(network[: stages[len(stages) - trainable_layers] if trainable_layers else len(network)])
+        _freeze(network[:frozen])
     every = {"2": Level(4, 24), "4": Level(8, 40), "7": Level(16, 80), "13": Level(32, 160), "16": Level(32, 960)}
     if least_stride < 32:
         del every["13"]
@@ -230,6 +231,13 @@ def _from(least_stride: int, levels: Mapping[str, Level], name: str) -> dict[str
 def _names(levels: Mapping[str, Level]) -> dict[str, str]:
     """Return the name of each layer's map: its number."""
     return {layer: str(i) for i, layer in enumerate(levels)}
+
+
+def _stages(trainable_layers: int, most: int) -> int:
+    """Return ``trainable_layers``. Raises ``ValueError`` for more stages than a network has."""
+    if not 0 <= trainable_layers <= most:
+        raise ValueError(f"model.backbone.trainable_layers is {trainable_layers}, expected 0 to {most}")
+    return trainable_layers
 
 
 def _learn_only(network: nn.Module, layers: Sequence[str]) -> None:

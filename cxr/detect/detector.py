@@ -94,9 +94,9 @@ class Detector(nn.Module, ABC):
     def detect(self, images: Images, pyramid: Pyramid | None = None) -> list[Boxes]:
         """Return what the detector says of each film.
 
-        boxes [M, 4] float32, labels int64 [M] in 1..K and scores [M], the strongest first; of the whole film
+        boxes [M, 4] float32, labels int64 [M] in 1..K and scores [M], in the order of ``boxes``; of the whole film
         finding_scores [K] and abnormal []. All scores are 0..1, and with an image head fused with its own
-        (``with_image_scores``).
+        (``with_image_scores``), which may change their order.
         """
         read = self.pyramid(images) if pyramid is None else pyramid
         logits: list[Tensor | None] = [None] * len(images)

@@ -166,9 +166,10 @@ class DenseHeads(Heads):
 class AnchorHeads(DenseHeads):
     """Those of torchvision: a regression head whose output is decoded against anchors."""
 
-    @abstractmethod
     def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
         """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
+        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
+        return boxes
 
     @override
     def boxes(self, images: ImageList, levels: list[Tensor]) -> Tensor:
@@ -184,11 +185,6 @@ class RetinaHeads(AnchorHeads):
     def level_scores(self, level: Tensor, number: int) -> Tensor:
         logits: Tensor = self.detector.head.classification_head([level])
         return logits
-
-    @override
-    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
-        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
-        return boxes
 
 
 class FcosHeads(AnchorHeads):
@@ -218,11 +214,6 @@ class SsdHeads(AnchorHeads):
         logits = maps.view(batch, -1, head.num_columns, height, width).permute(0, 3, 4, 1, 2)
         logits = logits.reshape(batch, -1, head.num_columns)
         return torch.stack([softmax_log_odds(logits, label) for label in range(head.num_columns)], -1)
-
-    @override
-    def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
-        boxes: Tensor = self.detector.box_coder.decode_single(offsets, anchors)
-        return boxes
 
 
 class YoloHeads(DenseHeads):

@@ -44,6 +44,7 @@ class Checkpoint:
             chose none.
         films: int64 [films], a digest of the pixels of each film, by split (``film_digests``); empty for networks of
             studies.
+        trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
     """
 
     path: Path
@@ -66,7 +67,7 @@ class Checkpoint:
         return size
 
 
-def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkpoint:
     """Return what the checkpoint at ``path`` holds; ``trust`` are modules of the user's own that it may name.
 
     Raises ``ConfigError``: there is no such file, it is no checkpoint or one of another program, it holds code, unpacks
@@ -92,8 +93,9 @@ def read_checkpoint(path: Path | str, trust: Sequence[str] = ()) -> Checkpoint:
             raise ConfigError(f"{path}: cxr.thresholds.{short(name)} is {short(value)}, expected 0 to 1")
     findings, state = _findings(path, card["findings"]), _state(path, content["state_dict"])
     versions = {str(name): str(version) for name, version in card["versions"].items()}
+    modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, tuple(trust))
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, modules)
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out

@@ -73,11 +73,6 @@ def callable_at(checkpoint: Checkpoint, key: str, kind: Any, within: str = _HOUS
     raise wrong(checkpoint, f"{key}._target_ is {short(target)}, which a checkpoint may not call there{advice}")
 
 
-def arguments_of(checkpoint: Checkpoint, key: str, call: Callable[..., Any]) -> dict[str, Any]:
-    """Return the settings of the node at ``key``, which ``call`` takes, those that are nodes rebuilt."""
-    return _arguments(checkpoint, key, call, {}, {})
-
-
 def _arguments(
     checkpoint: Checkpoint, key: str, call: Callable[..., Any], replaced: Mapping[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -143,7 +138,7 @@ def _is_within(module: str, packages: collections.abc.Sequence[str]) -> bool:
 
 
 def _gives(definition: Callable[..., Any], kind: Any) -> bool:
-    """Whether a call of ``found`` gives what an annotation wants."""
+    """Whether a call of ``definition`` gives what an annotation wants."""
     wanted = _returned(kind)
     given = definition if inspect.isclass(definition) else get_type_hints(definition).get("return")
     for one in _alternatives(kind if wanted is None else wanted):
@@ -167,7 +162,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _of_calls(hint: Any) -> Any:
-    """Return an annotation as one that calls are looked at by: a plain value's is wanted of none."""
+    """Return what a call must give for a parameter with this annotation; no call gives a plain value."""
     plain = (Any, str, int, float, bool, object)
     return _Nothing if any(one in plain or get_origin(one) in _CONTAINERS for one in _alternatives(hint)) else hint
 

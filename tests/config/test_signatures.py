@@ -60,6 +60,16 @@ def test_scalars_are_held_against_simple_annotations() -> None:
     assert not sgd["lr"].accepts("fast")
 
 
+def test_a_word_is_held_against_the_words_that_are_allowed() -> None:
+    pyramid, resnet = signature("cxr.detect.backbones.FeaturePyramid"), signature("cxr.detect.backbones.resnet50")
+    assert pyramid is not None
+    assert resnet is not None
+    coarser, version = pyramid["coarser"], resnet["version"]  # Literal["pool", "convolutions"] | None, Literal[1, 2]
+    assert [coarser.accepts(value) for value in ("pool", None, "pools", 1)] == [True, True, False, False]
+    assert [version.accepts(value) for value in (2, 3, "2", True)] == [True, False, False, False]
+    assert coarser.expected == "'pool' | 'convolutions' | None"
+
+
 def test_an_inherited_signature_is_that_of_the_base() -> None:
     code = (
         "import sys; from cxr.config.signatures import signature;"

@@ -66,6 +66,24 @@ def test_a_published_mobilenet_gives_its_maps_with_frozen_statistics(tmp_path: P
     assert learning == {"16"}
 
 
+@pytest.mark.parametrize(("backbone", "most"), [(resnet50, 5), (mobilenet_v3, 6)])
+def test_a_backbone_learns_no_more_stages_than_it_has(backbone: Any, most: int) -> None:
+    for layers in (-1, most + 1):
+        with pytest.raises(ValueError, match=f"trainable_layers is {layers}, expected 0 to {most}"):
+            backbone(trainable_layers=layers)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "published"), [(resnet50, torchvision_resnet50), (mobilenet_v3, mobilenet_v3_large)]
+)
+def test_no_stage_learns_or_all_do(tmp_path: Path, backbone: Any, published: Any) -> None:
+    weights = saved(published(weights=None), tmp_path / "published.pth")
+    none = backbone(weights=weights, trainable_layers=0).body
+    assert not any(parameter.requires_grad for parameter in none.parameters())
+    every = backbone(weights=weights, trainable_layers=5 if backbone is resnet50 else 6).body
+    assert all(parameter.requires_grad for parameter in every.parameters())
+
+
 def test_without_weights_layers_normalise_in_groups_and_all_learn() -> None:
     for built in (resnet50(), mobilenet_v3(), tiny()):
         assert groups_of(built.body)

@@ -43,6 +43,7 @@ def test_anchors_grow_with_the_image(image_size, factor):
     ("wrong", "message"),
     [
         ({"image_size": 31}, "image_size is 31"),
+        ({"sizes": [[0.1, 0.2], [0.5], [0.5]]}, r"anchors\.sizes has lists of several lengths"),
         ({"sizes": [[16], [0.5], [0.5]]}, r"anchors\.sizes holds \[16\]"),
         ({"sizes": [[0.5], [0.0], [0.5]]}, r"anchors\.sizes holds \[0\.0\]"),
         ({"sizes": [[0.5], [0.5], [float("nan")]]}, r"anchors\.sizes holds \[nan\]"),

@@ -132,6 +132,13 @@ def test_a_detector_with_parts_of_the_users_own_comes_back_where_they_are_truste
             load_task(trusting(checkpoint, other))
 
 
+def test_one_module_is_trusted_without_a_list(trained: Any, tmp_path: Path) -> None:
+    trained(model___target_="my_hospital.parts.detector")
+    checkpoint = read_checkpoint(tmp_path / "best.ckpt", "my_hospital")  # as trust=my_hospital gives it
+    assert checkpoint.trust == ("my_hospital",)
+    load_task(checkpoint)
+
+
 def test_an_untrusted_package_is_not_even_imported(trained: Any) -> None:
     _, checkpoint = trained(model___target_="my_hospital.parts.detector")
     with pytest.raises(ConfigError, match=r"type trust=\[my_hospital\.parts\]"):
