@@ -21,7 +21,8 @@ class Augment:
         geometry: transforms that move the film and its boxes, on 16-bit pixels (a third faster than on floats). What
             comes in from outside is filled with the film's own minimum, its air, in each channel: their ``fill`` is set
             for each film.
-        appearance: transforms of grey values, on float32 in 0..1.
+        appearance: transforms of grey values, on float32 in 0..1. They are handed ``boxes`` too, [M, 4] xyxy in pixels
+            of the film, so that what covers a film can spare them.
     """
 
     def __init__(self, geometry: Sequence[A.BasicTransform] = (), appearance: Sequence[A.BasicTransform] = ()) -> None:
@@ -47,7 +48,7 @@ class Augment:
         image = np.multiply(pixels, np.float32(1 / 65535), dtype=np.float32)
         if self._appearance is not None:
             self._appearance.set_random_seed(seed)
-            image = np.clip(self._appearance(image=image)["image"], 0, 1, dtype=np.float32)
+            image = np.clip(self._appearance(image=image, boxes=boxes)["image"], 0, 1, dtype=np.float32)
         return image, boxes, labels
 
 
