@@ -1,8 +1,8 @@
 """What differs between the X-ray machines of hospitals, as albumentations transforms; conf/augment/hospitals.yaml.
 
-albumentations has brightness, noise, blur and resolution. It has none of these four: one contrast for lung and another
-for dense tissue, local contrast by size of structure, collimator blades, letters. All take a film [h, w] or [h, w, C]
-of float32 in 0..1 with air dark, and draw from the generator of the chain in which they stand.
+albumentations has noise, blur and resolution. It has none of these five: a window that starts from the film's range,
+one contrast for lung and another for dense tissue, local contrast by size of structure, collimator blades, letters. All
+take a film [h, w] or [h, w, C] of float32 in 0..1 with air dark, and draw from the generator of their chain.
 
 Blades and letters must not hide what a reader marked. So ``Augment`` hands the film's boxes to them, as ``boxes``.
 """
@@ -19,6 +19,40 @@ from numpy.typing import NDArray
 Picture = NDArray[np.float32]
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _TRIES = 8
+
+
+class Rewindow(A.ImageOnlyTransform):
+    """Shows the film through another window: dim, pale, or saturated, as exposure and export leave it.
+
+    A bright marker that decides the range of an export leaves the chest in its lowest third; a narrow window saturates
+    half of it. A change of brightness by so much of full scale would do little to the one and destroy the other. So
+    what is drawn is where the film's own dark and bright tissue come to lie.
+
+    Args:
+        dark: smallest and largest value that the film's 2nd percentile becomes; below 0 it saturates.
+        bright: the same for its 98th percentile; above 1 it saturates.
+        p: probability.
+    """
+
+    def __init__(
+        self, dark: Sequence[float] = (-0.1, 0.2), bright: Sequence[float] = (0.4, 1.3), p: float = 0.5
+    ) -> None:
+        super().__init__(p=p)
+        if not dark[0] <= dark[1] < bright[0] <= bright[1]:
+            raise ValueError(f"dark is {list(dark)} and bright {list(bright)}, expected two rising ranges, dark below")
+        self.dark, self.bright = tuple(dark), tuple(bright)
+
+    def get_params(self) -> dict[str, Any]:
+        """Return where dark and bright come to lie."""
+        return {"dark": self.py_random.uniform(*self.dark), "bright": self.py_random.uniform(*self.bright)}
+
+    def apply(self, img: Picture, dark: float, bright: float, **params: Any) -> Picture:
+        """Return the film in its new range; a film of one value stays as it is."""
+        low, high = np.percentile(img[::4, ::4], (2, 98))  # every 16th pixel tells as much
+        if not high > low:
+            return img
+        slope = (bright - dark) / (high - low)
+        return np.clip(img * np.float32(slope) + np.float32(dark - low * slope), 0, 1)
 
 
 class TissueGamma(A.ImageOnlyTransform):
@@ -44,8 +78,8 @@ class TissueGamma(A.ImageOnlyTransform):
     def apply(self, img: Picture, dark: float, bright: float, **params: Any) -> Picture:
         """Return the film after both gammas."""
         middle = np.clip(img.mean(axis=(0, 1)), np.float32(0.05), np.float32(0.95))  # of each channel
-        below = middle * np.power(np.clip(img / middle, 0, 1), np.float32(dark))
-        above = (1 - middle) * np.power(np.clip((1 - img) / (1 - middle), 0, 1), np.float32(bright))
+        below = middle * np.asarray(cv2.pow(np.clip(img / middle, 0, 1), dark))
+        above = (1 - middle) * np.asarray(cv2.pow(np.clip((1 - img) / (1 - middle), 0, 1), bright))
         return np.where(img < middle, below, 1 - above).astype(np.float32, copy=False)
 
 

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from cxr.data.augment import Augment
-from cxr.data.machines import Letters, LocalContrast, Shutters, TissueGamma
+from cxr.data.machines import Letters, LocalContrast, Rewindow, Shutters, TissueGamma
 
 BOXES = np.array([[20, 30, 90, 110], [110, 96, 126, 128]], np.float32)  # one inside, one at the lower right corner
 LABELS = np.array([1, 2])
@@ -28,6 +28,14 @@ def test_gammas_of_lung_and_dense_tissue_at_values_known_by_hand() -> None:
     made = TissueGamma().apply(film, dark=2.0, bright=0.5)
     # below: 0.5 · (0.125 / 0.5)² = 0.03125; above: 1 - 0.5 · √(0.125 / 0.5) = 0.75
     assert_allclose(made, [[0, 0.03125, 0.5, 0.75, 1]], atol=1e-6)
+
+
+def test_a_window_starts_from_the_films_own_range() -> None:
+    film = np.tile(np.linspace(0, 0.3, 301, dtype=np.float32), (9, 1))  # 2nd and 98th percentile: 0.006 and 0.294
+    made = Rewindow().apply(film, dark=0.1, bright=0.9)
+    assert_allclose(made[0, [6, 150, 294]], [0.1, 0.5, 0.9], atol=0.01)
+    assert Rewindow().apply(film, dark=-0.2, bright=1.4)[0, [20, 280]].tolist() == [0, 1]  # both ends saturate
+    assert_array_equal(Rewindow().apply(GREY, dark=0.1, bright=0.9), GREY)
 
 
 def test_a_tone_curve_never_falls() -> None:
@@ -63,7 +71,7 @@ def test_no_blade_covers_more_than_a_part_of_a_box(white: float) -> None:
     covered_at_all = 0
     for seed in range(40):
         made = changed(Shutters(depth=0.4, spared=0.1, white=white, p=1), GREY, seed)
-        covered = made != GREY
+        covered = np.abs(made - GREY) > 1e-3
         assert_array_equal(np.unique(made[covered]), [white] if covered.any() else [])
         covered_at_all += covered.sum()
         for x0, y0, x1, y1 in BOXES.astype(int):
@@ -105,10 +113,10 @@ def test_a_text_larger_than_the_film_is_left_out() -> None:
 
 @pytest.mark.parametrize("channels", [2, 3])
 def test_channels_change_alike(channels: int) -> None:
-    one = np.random.default_rng(0).random((64, 48), np.float32)
-    for transform in (TissueGamma(p=1), LocalContrast(p=1), Shutters(p=1), Letters(p=1)):
+    one = np.random.default_rng(0).random((128, 128), np.float32)
+    for transform in (Rewindow(p=1), TissueGamma(p=1), LocalContrast(p=1), Shutters(p=1), Letters(p=1)):
         made = changed(transform, np.dstack([one] * channels), 3)
-        assert made.shape == (64, 48, channels)
+        assert made.shape == (128, 128, channels)
         for channel in range(1, channels):
             assert_allclose(made[..., channel], made[..., 0], atol=1e-6)
 
@@ -116,6 +124,7 @@ def test_channels_change_alike(channels: int) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Rewindow(dark=(0.2, 0.5), bright=(0.4, 1)), "dark is"),
         (lambda: TissueGamma(limit=(0, 1)), "gamma limit is"),
         (lambda: LocalContrast(limit=(2, 1)), "the smaller one first"),
         (lambda: LocalContrast(levels=0), "levels is 0"),
