@@ -51,8 +51,8 @@ class Rewindow(A.ImageOnlyTransform):
         low, high = np.percentile(img[::4, ::4], (2, 98))  # every 16th pixel tells as much
         if not high > low:
             return img
-        slope = (bright - dark) / (high - low)
-        return np.clip(img * np.float32(slope) + np.float32(dark - low * slope), 0, 1)
+        slope = float((bright - dark) / (high - low))
+        return np.asarray(np.clip(img * slope + (dark - low * slope), 0, 1), np.float32)
 
 
 class TissueGamma(A.ImageOnlyTransform):
@@ -80,7 +80,7 @@ class TissueGamma(A.ImageOnlyTransform):
         middle = np.clip(img.mean(axis=(0, 1)), np.float32(0.05), np.float32(0.95))  # of each channel
         below = middle * np.asarray(cv2.pow(np.clip(img / middle, 0, 1), dark))
         above = (1 - middle) * np.asarray(cv2.pow(np.clip((1 - img) / (1 - middle), 0, 1), bright))
-        return np.where(img < middle, below, 1 - above).astype(np.float32, copy=False)
+        return np.asarray(np.where(img < middle, below, 1 - above), np.float32)
 
 
 class LocalContrast(A.ImageOnlyTransform):
@@ -108,14 +108,15 @@ class LocalContrast(A.ImageOnlyTransform):
 
     def apply(self, img: Picture, factors: Sequence[float], **params: Any) -> Picture:
         """Return the film with its bands amplified."""
-        bands, rest = [], img
+        bands: list[Picture] = []
+        rest = img
         for _ in factors:
-            smaller = cv2.pyrDown(rest)
+            smaller = np.asarray(cv2.pyrDown(rest), np.float32)
             bands.append(rest - _enlarged(smaller, rest))
             rest = smaller
         for band, factor in zip(reversed(bands), reversed(factors), strict=True):
             rest = _enlarged(rest, band) + np.float32(factor) * band
-        return np.clip(rest, 0, 1)
+        return np.asarray(np.clip(rest, 0, 1), np.float32)
 
 
 class Shutters(A.ImageOnlyTransform):
@@ -154,7 +155,7 @@ class Shutters(A.ImageOnlyTransform):
         """Return [2, 4], the share of its limit that each blade covers at its two ends, which differ a little."""
         middle = np.array([self.py_random.random() for _ in range(4)])
         tilt = np.array([self.py_random.uniform(-0.3, 0.3) for _ in range(4)])
-        return np.clip([middle - tilt, middle + tilt], 0, 1)
+        return np.asarray(np.clip([middle - tilt, middle + tilt], 0, 1))
 
     def apply(self, img: Picture, blades: Sequence[NDArray[np.int32]], value: float, **params: Any) -> Picture:
         """Return the film with its blades."""
@@ -239,7 +240,7 @@ def _factor(transform: A.BasicTransform, limit: tuple[float, float]) -> float:
 
 
 def _enlarged(smaller: Picture, like: Picture) -> Picture:
-    return np.asarray(cv2.pyrUp(smaller, dstsize=(like.shape[1], like.shape[0])))
+    return np.asarray(cv2.pyrUp(smaller, dstsize=(like.shape[1], like.shape[0])), np.float32)
 
 
 def _reach(boxes: NDArray[np.float32], spared: float, width: int, height: int) -> tuple[Any, Any]:
@@ -271,7 +272,7 @@ def _written(text: str, height: int) -> Picture:
     (wide, high), _ = cv2.getTextSize(text, _FONT, scale, thickness)
     mask = np.zeros((high + 2 * thickness, wide + 2 * thickness), np.uint8)
     cv2.putText(mask, text, (thickness, high + thickness), _FONT, scale, 255, thickness, cv2.LINE_AA)
-    return np.asarray(mask, np.float32) / 255
+    return mask.astype(np.float32) / np.float32(255)
 
 
 def _on_inner_half(place: tuple[int, int, int, int], boxes: NDArray[np.float32]) -> bool:

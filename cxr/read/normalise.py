@@ -56,7 +56,7 @@ class MatchedHistogram(Step):
             return np.zeros_like(values)
         reference = np.array(self.reference)[first]
         reference[-1] = self.reference[-1]  # a white rim of equal pixels is white
-        return np.interp(values, levels, reference).astype(np.float32)
+        return np.asarray(np.interp(values, levels, reference), np.float32)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class BandEnergy(Step):
         for number, band in enumerate(bands, start=1):
             gain = _gain(self.energies[number], band) if number < len(self.energies) else gain
             picture = _enlarged(picture, band) + np.float32(gain) * band
-        return np.clip(picture + np.float32(self.level), 0, 1).reshape(values.shape)
+        return np.asarray(np.clip(picture + np.float32(self.level), 0, 1), np.float32).reshape(values.shape)
 
 
 def _middle(values: Values) -> Values:
@@ -113,7 +113,7 @@ def _bands(slices: Values) -> list[Values]:
     bands: list[Values] = []
     rest = slices
     while max(rest.shape[1:]) >= 16:
-        smaller = np.stack([cv2.pyrDown(np.ascontiguousarray(slice_)) for slice_ in rest])
+        smaller: Values = np.stack([cv2.pyrDown(slice_) for slice_ in rest]).astype(np.float32)
         bands.append(rest - _enlarged(smaller, rest))
         rest = smaller
     return [rest, *reversed(bands)]
@@ -125,6 +125,6 @@ def _enlarged(smaller: Values, like: Values) -> Values:
 
 
 def _gain(energy: float, band: Values) -> float:
-    """Return what a band is multiplied by; one without any structure stays as it is."""
-    present = float(_middle(band).std())
-    return float(np.clip(energy / present, *_GAINS)) if present > 0 else 1.0
+    """Return what a band is multiplied by."""
+    present = max(float(_middle(band).std()), 1e-9)  # a blank film has bands of nothing
+    return float(np.clip(energy / present, *_GAINS))

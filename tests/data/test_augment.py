@@ -102,6 +102,16 @@ def test_a_normal_film_keeps_its_empty_boxes(name: str) -> None:
     assert (labels.shape, labels.dtype) == ((0,), np.int64)
 
 
+@pytest.mark.parametrize("channels", [2, 3])
+def test_windows_of_a_ct_are_augmented_as_one_film(channels: int) -> None:
+    transform, film = augment("hospitals"), lesion((100, 100, 300, 200))
+    box = np.array([[100, 100, 300, 200]], np.float32)
+    for seed in range(6):
+        image, boxes, _ = transform(np.dstack([film] * channels), box, np.array([1]), seed)
+        assert (image.shape, image.dtype) == ((500, 700, channels), np.float32)
+        np.testing.assert_array_equal(boxes, transform(film, box, np.array([1]), seed)[1])
+
+
 def test_a_box_that_leaves_the_frame_goes_with_its_label() -> None:
     shift = albumentations.Affine(translate_px={"x": (200, 200), "y": (0, 0)}, rotate=0, p=1)
     boxes = np.array([[600, 10, 690, 40], [100, 10, 150, 40]], np.float32)

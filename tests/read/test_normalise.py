@@ -62,10 +62,11 @@ def test_air_is_dark_however_the_film_is_stored():
 
 def test_a_black_border_stays_black_and_a_white_one_white():
     film = np.tile(np.linspace(0.2, 0.8, 100), (100, 1))
-    film[:, :40], film[:, 85:] = 0.0, 1.0
+    film[:, :40], film[:, 70:] = 0.0, 1.0
     made = step_of(MatchedHistogram(RAMP), film)
     assert_array_equal(np.unique(made[:, :40]), [0])
-    assert_array_equal(np.unique(made[:, 85:]), [1])
+    assert_array_equal(np.unique(made[:, 70:]), [1])
+    assert made[0, 50] == pytest.approx(0.5, abs=0.02)  # column 50 is the median of the middle, columns 10 to 89
 
 
 def test_few_bright_letters_do_not_darken_the_film():
