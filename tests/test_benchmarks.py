@@ -102,6 +102,33 @@ def test_ratios_are_told_and_seconds_are_not() -> None:
     assert dict(ratios(rows)) == {"ssdlite, onnx · ratio": 1.7}
 
 
+def held_out_set() -> dict[str, list[dict[str, object]]]:
+    """Two sources of four films: A marks hearts and B lungs, and "p0" has a film in either."""
+    images = [{"id": n, "file_name": f"{n}.png", "source": "AB"[n // 4], "patient": f"p{n % 7}"} for n in range(8)]
+    marks = [{"image_id": 0, "category_id": 3}, {"image_id": 5, "category_id": 5}]
+    categories = [{"id": 3, "name": "cardiac_hypertrophy"}, {"id": 5, "name": "lung_field_infiltration"}]
+    return {"images": images, "annotations": marks, "categories": categories}
+
+
+def test_a_finding_is_judged_where_its_source_marks_it() -> None:
+    from benchmarks.held_out_source import films_of, looked_for
+
+    looked = looked_for(held_out_set())
+    assert looked["3.png"] == {"cardiac_hypertrophy"}
+    assert looked["4.png"] == {"lung_field_infiltration"}
+    assert films_of(held_out_set(), "B") == {f"{n}.png" for n in range(4, 8)}
+    assert len(films_of(held_out_set(), "A,B")) == 8
+
+
+def test_folds_hold_each_film_once_and_a_patient_together() -> None:
+    from benchmarks.held_out_source import folds
+
+    first, second = folds(held_out_set(), 2, seed=0)
+    assert (first | second, first & second) == ({f"{n}.png" for n in range(8)}, set())
+    assert abs(len(first) - len(second)) <= 2
+    assert ("0.png" in first) == ("7.png" in first)
+
+
 def test_without_a_gpu_its_benchmark_says_so_and_is_no_failure() -> None:
     import torch
 

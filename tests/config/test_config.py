@@ -64,6 +64,13 @@ BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("chestxdet", "coco"
 BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo")}
 
 
+def test_an_augmentation_that_is_typed_beside_an_experiment_is_the_one_of_its_file() -> None:
+    chosen = composed("augment=hospitals").augment
+    assert len(chosen.appearance) > 0
+    for name in ("course_cpu", "demo"):  # these choose another one
+        assert composed(f"experiment={name}", "augment=hospitals").augment == chosen
+
+
 @pytest.mark.parametrize("choice", [choice for group in GROUPS for choice in options(group)])
 def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, tmp_path: Path) -> None:
     file = tmp_path / "best.ckpt"
