@@ -60,7 +60,7 @@ ARMS = {
 """What is typed beside ``experiment=course_cpu``; the first one chosen is what the others are compared with."""
 
 Coco = Mapping[str, Any]
-Results = dict[str, FilmResult]  # by file name
+Results = dict[str, FilmResult]  # by the id of the image, as text
 
 
 def main() -> None:
@@ -99,12 +99,12 @@ def vocabulary() -> FindingVocabulary:
 
 
 def films_of(coco: Coco, group: str) -> set[str]:
-    """Return the file names of the films of a source, or of several, "A,B"."""
-    return {image["file_name"] for image in coco["images"] if image["source"] in group.split(",")}
+    """Return the ids of the films of a source, or of several, "A,B"."""
+    return {str(image["id"]) for image in coco["images"] if image["source"] in group.split(",")}
 
 
 def folds(coco: Coco, count: int, seed: int) -> list[set[str]]:
-    """Return the file names of each fold: whole patients, and of each source and finding as even a part as can be."""
+    """Return the ids of each fold: whole patients, and of each source and finding as even a part as can be."""
     marked = {annotation["image_id"]: annotation["category_id"] for annotation in coco["annotations"]}
     order = np.random.default_rng(seed).permutation(len(coco["images"]))
     films = [coco["images"][number] for number in order]
@@ -112,20 +112,20 @@ def folds(coco: Coco, count: int, seed: int) -> list[set[str]]:
     of_patient: dict[str, int] = {}
     parts: list[set[str]] = [set() for _ in range(count)]
     for image in films:
-        patient = str(image.get("patient", image["file_name"]))
+        patient = str(image.get("patient", image["id"]))
         part = of_patient.setdefault(patient, len(of_patient) % count)
-        parts[part].add(image["file_name"])
+        parts[part].add(str(image["id"]))
     return parts
 
 
 def looked_for(coco: Coco) -> dict[str, set[str]]:
-    """Return for each film, by file name, the findings that are marked anywhere in its source."""
+    """Return for each film, by id, the findings that are marked anywhere in its source."""
     findings, source_of = vocabulary(), {image["id"]: image["source"] for image in coco["images"]}
     names = {c["id"]: findings.resolve([c["name"]], source=TABLE)[0] for c in coco["categories"]}
     marked: dict[str, set[str]] = defaultdict(set)
     for annotation in coco["annotations"]:
         marked[source_of[annotation["image_id"]]].add(names[annotation["category_id"]])
-    return {image["file_name"]: marked[image["source"]] for image in coco["images"]}
+    return {str(image["id"]): marked[image["source"]] for image in coco["images"]}
 
 
 def detected(
@@ -152,7 +152,7 @@ def split_data(root: Path, out: Path, coco: Coco, plan: str, test: set[str]) -> 
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / image["file_name"], copy)
-    images = [image | {"split": "test" if image["file_name"] in test else "train"} for image in coco["images"]]
+    images = [image | {"split": "test" if str(image["id"]) in test else "train"} for image in coco["images"]]
     table = films / f"{plan}.json"
     write_json(table, {**coco, "images": images})
     return table
@@ -166,7 +166,7 @@ def train(words: Sequence[str], folder: Path) -> None:
 
 
 def test_results(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield file name and result of each test film of a checkpoint's data."""
+    """Yield id and result of each test film of a checkpoint's data."""
     checkpoint = read_checkpoint(path)
     data = load_data(checkpoint)
     data.prepare_data()
