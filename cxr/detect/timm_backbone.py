@@ -58,14 +58,14 @@ def timm_backbone(
         state: weights of a whole detector, or None.
         least_stride: of the finest map.
         name: as in ``timm.list_models()``.
-        weights: "DEFAULT" (timm's, downloaded once), a file with the state dict that timm publishes, or None.
+        weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, or None.
         mean: of each channel of the stem.
         std: of each channel, likewise.
 
     Raises:
         ImportError: timm is not installed; the message has the command to type.
         ValueError: timm has no such network, or it gives no maps.
-        WeightsError: the weights cannot be had, or are of another network.
+        WeightsError: not to be had, or weights of another network.
     """
     timm = _timm()
     weighted = state is None and weights is not None
