@@ -63,7 +63,7 @@ def timm_backbone(
         std: of each channel, likewise.
 
     Raises:
-        ImportError: timm is not installed; the message has the command to type.
+        ImportError: timm is not installed; says what to type.
         ValueError: timm has no such network, or it gives no maps.
         WeightsError: not to be had, or weights of another network.
     """
