@@ -53,12 +53,12 @@ def test_a_misspelt_command_gets_the_nearest(tmp_path: Path) -> None:
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:
-    told = cxr(tmp_path, "--version")
-    assert told.startswith("cxr ")
+    output = cxr(tmp_path, "--version")
+    assert output.startswith("cxr ")
     module = subprocess.run(
         [sys.executable, "-m", "cxr", "--version"], cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True
     )
-    assert module.stdout == told
+    assert module.stdout == output
 
 
 def called(name: str) -> Any:
@@ -118,18 +118,18 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_yaml_of_the_users_own_is_found_and_offered(place: Path) -> None:
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=minne", rc=2)
-    assert "model=minne: there is no such file in conf/model/ or" in told
-    assert "my_conf/model/. Did you mean 'mine'? Known: cnn3d" in told
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=minne", rc=2)
+    assert "model=minne: there is no such file in conf/model/ or" in output
+    assert "my_conf/model/. Did you mean 'mine'? Known: cnn3d" in output
     assert "my_package.detectors.mine" in cxr(place, "train", "--config-dir", "my_conf", "model=mine", "--cfg", "job")
 
 
 def test_a_package_in_the_current_folder_is_found(place: Path) -> None:
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
-    assert "my_package.detectors.mine takes no such argument" in told  # of what fasterrcnn_tiny's YAML brings: read
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "my_package.detectors.mine takes no such argument" in output  # of what fasterrcnn_tiny's YAML brings: read
     (place / "my_package" / "detectors.py").write_text("def mine(num_classes, **settings): ...\n")
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
-    assert "the config has a problem" in told  # data.root alone
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "the config has a problem" in output  # data.root alone
 
 
 def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["ckpt=/nowhere.ckpt"], "there is no such file"),
         ([f"{CKPT},/nowhere.ckpt"], "there is no such file"),
@@ -153,7 +153,7 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
         ([], "ckpt"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("evaluate.py", place, *words, code=2)
-    assert told in " ".join(out.split())
+    assert message in " ".join(out.split())
     assert "Traceback" not in out

@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     deadline = time.monotonic() + 200
     while len(records := list(place.glob("outputs/explain/*/films/*/film.json"))) < 2:
         assert time.monotonic() < deadline
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     job.wait()
@@ -113,7 +113,7 @@ def test_a_map_from_outside_is_a_yaml_for_the_librarys_and_a_class_more_for_ones
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["ckpt=/nowhere.ckpt"], "there is no such file"),
         ([CKPT, "cam=gradcamm"], "Did you mean 'gradcam'"),
@@ -125,7 +125,7 @@ def test_a_map_from_outside_is_a_yaml_for_the_librarys_and_a_class_more_for_ones
         ([], "ckpt has no value yet"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("explain.py", place, *words, code=2)
-    assert told in out
+    assert message in out
     assert "Traceback" not in out

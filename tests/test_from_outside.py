@@ -73,9 +73,9 @@ def test_a_backbone_a_data_set_a_vocabulary_and_a_map_of_a_strangers(stranger: P
     result = json.loads((stranger / "run" / "result.json").read_text())
     assert result["status"] == "completed"
     ckpt = "ckpt=run/checkpoints/best.ckpt"
-    told = run("evaluate.py", stranger, ckpt, code=2)
-    assert "data.read._target_ is 'my_hospital.reader.read_mine', which a checkpoint may not call there" in told
-    assert "trust=[my_hospital.reader]" in told
+    output = run("evaluate.py", stranger, ckpt, code=2)
+    assert "data.read._target_ is 'my_hospital.reader.read_mine', which a checkpoint may not call there" in output
+    assert "trust=[my_hospital.reader]" in output
     run("evaluate.py", stranger, ckpt, "trust=[my_hospital]", "hydra.run.dir=evaluated")
     with (stranger / "evaluated" / "per_finding.csv").open(encoding="utf-8") as file:
         assert {row["finding"] for row in csv.DictReader(file)} == {"all", *TOLD}
@@ -124,8 +124,8 @@ def test_the_page_says_how_many_lines_each_addition_takes() -> None:
 def test_a_detector_in_torchvisions_contract(stranger: Path) -> None:
     run("train.py", stranger, *SETTINGS, "model=theirs", "hydra.run.dir=run")
     ckpt, mine = "ckpt=run/checkpoints/best.ckpt", "trust=[my_hospital,torchvision.models.detection]"
-    told = run("predict.py", stranger, ckpt, "images=films", code=2)
-    assert "trust=[torchvision.models.detection.faster_rcnn]" in told
+    output = run("predict.py", stranger, ckpt, "images=films", code=2)
+    assert "trust=[torchvision.models.detection.faster_rcnn]" in output
     run("predict.py", stranger, ckpt, "images=films", mine, "hydra.run.dir=predicted")
     films = [json.loads(line) for line in (stranger / "predicted" / "films.jsonl").read_text().splitlines()]
     assert len(films) == 20

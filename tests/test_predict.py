@@ -38,8 +38,8 @@ def test_the_submission_scores_as_the_run_itself_did(place: Path) -> None:
     assert tested > 0
     assert ap50(place / "course/submission.csv", truth) == pytest.approx(tested, abs=1e-3)
     ids = [row["ID"] for row in rows(course(place))]
-    said = [row["ID"] for row in rows(place / "course/submission.csv")]
-    assert sorted(said, key=ids.index) == said
+    named = [row["ID"] for row in rows(place / "course/submission.csv")]
+    assert sorted(named, key=ids.index) == named
     assert len(rows(place / "course/films.csv")) == len(ids)
     assert not any(film_id in (place / "course" / name).read_text(encoding="utf-8")
                    for name in ("detections.csv", "detections.json", "images.json", "films.csv", "films.jsonl")
@@ -132,11 +132,11 @@ def test_a_detector_that_computes_nan_clears_nobody(place: Path) -> None:
     result = json.loads((place / "overflow/result.json").read_text(encoding="utf-8"))
     assert (result["films"], result["failed"]) == (0, len(table))
     assert "is not finite" in out
-    told = call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated", code=2)
-    assert "no film has a finite result" in told
+    output = call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated", code=2)
+    assert "no film has a finite result" in output
     words = ("ckpt=overflow.ckpt", f"images={films}", "films=2", "hydra.run.dir=explained")
-    told = call("explain.py", place, *words)
-    assert "is not finite" in told
+    output = call("explain.py", place, *words)
+    assert "is not finite" in output
     assert len(json.loads((place / "explained/result.json").read_text(encoding="utf-8"))["failed"]) == 2
 
 
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     while not journals or len(journals[0].read_bytes().splitlines()) < 20:
         journals = list(place.glob("outputs/predict/*/films.jsonl"))
         assert time.monotonic() < deadline
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     job.wait()
@@ -222,7 +222,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["images=data"], "ckpt has no value yet"),
         ([CKPT], "images has no value yet"),
@@ -233,7 +233,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
         ([CKPT, "images=data", "treshold=0.5"], "Did you mean 'threshold'"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("predict.py", place, *words, code=2)
-    assert told in out
+    assert message in out
     assert "Traceback" not in out

@@ -62,7 +62,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_an_undisturbed_one(place: Pa
     job = start("train.py", place, *words, "experiment=smoke")
     deadline = time.monotonic() + 120
     while not list((place / "outputs" / "killed").glob("*/checkpoints/last.ckpt")):
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.3)  # into the next epoch

@@ -37,7 +37,7 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
         within = {path.parent.parent.name for path in sweep.glob("*/checkpoints/last.ckpt")} - ended.keys()
         if ended and within:
             break
-        assert process.poll() is None, process.said()
+        assert process.poll() is None, process.printed()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -46,8 +46,8 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
 
     out = train(place, *words)
     assert "3 completed" in out
-    told = "".join(out.split())  # a path is broken over lines
-    assert any(re.search(rf"resuming\S*{re.escape(name)}", told) for name in within)
+    printed = "".join(out.split())  # a path is broken over lines
+    assert any(re.search(rf"resuming\S*{re.escape(name)}", printed) for name in within)
     assert len(list(sweep.glob("*/result.json"))) == 3
     for name, written in ended.items():
         assert (sweep / name / "result.json").stat().st_mtime_ns == written

@@ -176,9 +176,9 @@ def test_jobs_of_a_sweep_know_the_users_own_yaml_and_code(run: Path, environment
     mine = ("--config-dir", "my_conf", "model=mine", "experiment=smoke")
     for launcher in ("cores", "local"):
         words = (*mine, f"hydra/launcher={launcher}", f"name={launcher}", "seed=0")
-        told = call(environment / "cxr", "train", "-m", *words, cwd=place)
-        assert "1 jobs, 1 completed" in told
-        assert f"cxr train --config-dir {place / 'my_conf'} model=mine experiment=smoke" in told
+        output = call(environment / "cxr", "train", "-m", *words, cwd=place)
+        assert "1 jobs, 1 completed" in output
+        assert f"cxr train --config-dir {place / 'my_conf'} model=mine experiment=smoke" in output
         (job,) = (place / "outputs" / "sweeps" / launcher).glob("model=mine*")
         config = json.loads((job / "command.json").read_text(encoding="utf-8"))["config"]
         assert config["model"]["_target_"] == "my_package.detectors.mine"

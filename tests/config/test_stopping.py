@@ -84,28 +84,28 @@ def test_work_on_films_ends_at_once(tmp_path: Path, body: str, sign: str, signum
     out = ended(process)
     assert process.returncode == 128 + signum
     (run,) = (tmp_path / "outputs/stopped").iterdir()
-    told = f"stopped before the first epoch was whole: nothing is kept but films drawn or decoded, and the same command begins anew in {run}"  # noqa: E501
-    assert out.splitlines()[-1] == told
+    message = f"stopped before the first epoch was whole: nothing is kept but films drawn or decoded, and the same command begins anew in {run}"  # noqa: E501
+    assert out.splitlines()[-1] == message
     assert not list(tmp_path.rglob(".*.part"))
     assert not [path for path in (tmp_path / "drawn").rglob(".*") if path.name != ".phantom.lock"]
     assert not (run / "failed.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("kept", "told"),
+    ("kept", "message"),
     [
         ("checkpoints/last.ckpt", "stopped; the same command goes on from the last whole epoch in {run}"),
         ("films.jsonl", "stopped; the same command goes on with what is not done yet in {run}"),
         ("result.json", "stopped; the run in {run} had ended before"),
     ],
 )
-def test_what_is_told_is_what_is_kept(tmp_path: Path, kept: str, told: str) -> None:
+def test_what_is_told_is_what_is_kept(tmp_path: Path, kept: str, message: str) -> None:
     body = f"(path / {kept!r}).parent.mkdir(exist_ok=True); (path / {kept!r}).touch(); time.sleep(60)"
     process = started(tmp_path, body)
     wait_for(tmp_path, f"outputs/stopped/*/{kept}")
     process.send_signal(signal.SIGTERM)
     (run,) = (tmp_path / "outputs/stopped").iterdir()
-    assert ended(process) == told.format(run=run) + "\n"
+    assert ended(process) == message.format(run=run) + "\n"
     assert process.returncode == 143
 
 

@@ -305,8 +305,8 @@ def test_a_film_is_read_from_its_copy_where_the_first_file_is_broken(
     whole, broken = films[0].path, films[0].path.with_name("broken.dcm")
     # the header is whole, as whoever reads headers only believes; the pixels are cut off
     broken.write_bytes(whole.read_bytes()[:-1000])
-    found = [replace(films[0], path=broken, copies=(whole,)), *films[1:]]
-    module = ready(make(read=lambda root, findings: found, on_unreadable=on_unreadable, val_fraction=0.3))
+    listed = [replace(films[0], path=broken, copies=(whole,)), *films[1:]]
+    module = ready(make(read=lambda root, findings: listed, on_unreadable=on_unreadable, val_fraction=0.3))
     (film,) = [film for some in module.films.values() for film in some if film.id == "0"]
     assert (film.path, film.copies) == (whole, (broken,))
     assert "0 of 3 films cannot be read, 1 files" in caplog.text

@@ -85,8 +85,8 @@ def test_a_backbone_half_frozen_learns_the_same_and_its_statistics_stand_still(n
 def test_no_backbone_has_a_layer_whose_second_run_differs_or_leaves_a_trace(name):
     # What gradient checkpointing stands on here; FrozenBatchNorm2d holds constants
     changing = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    found = [type(module) for module in build(name, 4).backbone.modules() if isinstance(module, changing)]
-    assert not found
+    kinds = [type(module) for module in build(name, 4).backbone.modules() if isinstance(module, changing)]
+    assert not kinds
     assert not issubclass(FrozenBatchNorm2d, changing)
 
 

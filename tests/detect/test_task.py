@@ -80,10 +80,10 @@ def fit(task, films, folder, resume=None, **settings):
 class Stub(Detector):
     """A detector that answers what it is told to."""
 
-    def __init__(self, num_classes, losses=None, found=None):
+    def __init__(self, num_classes, losses=None, detections=None):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
-        self.given, self.found = losses, found
+        self.given, self.detections = losses, detections
         self.backbone = nn.Identity()
         finish(self, num_classes, [0.0], [1.0], False, False, None, None)
 
@@ -91,7 +91,7 @@ class Stub(Detector):
         return {name: value * self.weight for name, value in self.given.items()}
 
     def boxes_of(self, pyramid):
-        return [self.found for _ in pyramid.films]
+        return [self.detections for _ in pyramid.films]
 
 
 pytestmark = [  # Lightning's own: it lags behind torch, advises workers for films in memory, and sees last.ckpt
@@ -276,12 +276,12 @@ def test_what_is_frozen_after_training_is_chosen_in_eval_mode(make_task, films, 
 
 
 def test_detections_come_in_original_pixels_inside_the_film(make_task):
-    found = {
+    detections = {
         "boxes": torch.tensor([[10.0, 10.0, 20.0, 40.0], [-1.0, 0.0, 50.0, 70.0], [0.0, 0.0, 9.0, 9.0]]),
         "labels": torch.tensor([2, 1, 0]),
         "scores": torch.tensor([0.9, 0.8, 0.7], dtype=torch.bfloat16),
     }
-    task = make_task(partial(Stub, found=found))
+    task = make_task(partial(Stub, detections=detections))
     target = {"scale": torch.tensor([0.5, 0.25]), "size": torch.tensor([240, 90])}
     (detection,) = task.detect([torch.zeros(1, 60, 45)], [target])
     # x ÷ 0.5, y ÷ 0.25, clipped to 90 × 240; what a single-stage detector calls background (0) is no finding
@@ -296,8 +296,8 @@ def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
     target["scale"] = torch.tensor([0.5, 0.25])
     target["size"] = torch.tensor([256, 128])
     target["original_boxes"] = torch.tensor([[16.0, 32.0, 80.0, 192.0]])
-    found = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.tensor([0.9])}
-    task = make_task(partial(Stub, found=found))
+    answer = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.tensor([0.9])}
+    task = make_task(partial(Stub, answer=answer))
     seen = []
     update = task._metrics.update
     task._metrics.update = lambda detections, targets: (seen.append((detections, targets)), update(detections, targets))
@@ -315,8 +315,8 @@ def test_a_finding_too_small_for_the_image_counts_as_missed(make_task, film, tmp
     target |= {"scale": torch.tensor([256 / 2500] * 2), "size": torch.tensor([2500, 2500])}
     target |= {"original_boxes": torch.tensor([[900.0, 900.0, 906.0, 1300.0]]), "original_labels": torch.tensor([1])}
     large = film(1, (256, 256), [[8.0, 8.0, 40.0, 48.0]])
-    found = {"boxes": large[1]["boxes"], "labels": large[1]["labels"], "scores": torch.tensor([0.9])}
-    task = make_task(partial(Stub, found=found))
+    detections = {"boxes": large[1]["boxes"], "labels": large[1]["labels"], "scores": torch.tensor([0.9])}
+    task = make_task(partial(Stub, detections=detections))
     task.validation_losses = lambda batch, i: {"loss_box": torch.tensor(1.0)}
     tested = trainer(tmp_path)
     tested.validate(task, DataLoader(Films([large, (image, target)]), 1, collate_fn=collate), verbose=False)

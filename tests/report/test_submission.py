@@ -17,16 +17,21 @@ from cxr.report.submission import write_coco, write_detections, write_films, wri
 FINDINGS = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "積液")])
 
 
-def said(number: int, boxes: list[tuple[str, float, tuple[float, float, float, float]]], abnormal: float) -> Prediction:
-    scores = {name: max([score for said, score, _ in boxes if said == name], default=0.0) for name in FINDINGS.names}
+def prediction(
+    number: int, boxes: list[tuple[str, float, tuple[float, float, float, float]]], abnormal: float
+) -> Prediction:
+    scores = {
+        name: max([score for prediction, score, _ in boxes if prediction == name], default=0.0)
+        for name in FINDINGS.names
+    }
     names, strengths, corners = zip(*boxes, strict=True) if boxes else ((), (), ())
     return Prediction(number, f"p{number}", f"q{number}", 400, 200, corners, names, strengths, scores, abnormal)
 
 
 FILMS = [
-    said(1, [("effusion", 0.9, (100.0, 50.0, 300.0, 100.0)), ("nodule", 0.01, (0.0, 0.0, 400.0, 200.0))], 0.9),
-    said(2, [], 0.25),
-    said(3, [("nodule", 0.5, (10.0, 20.0, 11.5, 40.0))], 0.5),
+    prediction(1, [("effusion", 0.9, (100.0, 50.0, 300.0, 100.0)), ("nodule", 0.01, (0.0, 0.0, 400.0, 200.0))], 0.9),
+    prediction(2, [], 0.25),
+    prediction(3, [("nodule", 0.5, (10.0, 20.0, 11.5, 40.0))], 0.5),
 ]
 DONE = [Done(film.number, film.study, film) for film in FILMS]
 FOOT = Reason("other_part", "BodyPartExamined is FOOT, not the chest")
@@ -129,7 +134,7 @@ def test_tables_name_films_by_path_where_that_is_asked_for(tmp_path: Path) -> No
 
 def test_scores_have_six_digits_in_every_table(tmp_path: Path) -> None:
     long = 0.0010000000474974513
-    film = said(1, [("nodule", long, (0.0, 0.0, 4.0, 2.0))], long)
+    film = prediction(1, [("nodule", long, (0.0, 0.0, 4.0, 2.0))], long)
     write_films(tmp_path / "films.csv", [Done(1, "p1", film)], FINDINGS, 0.5)
     write_detections(tmp_path / "detections.csv", [film], 0.5)
     write_submission(tmp_path / "submission.csv", [film], {1: "T"})

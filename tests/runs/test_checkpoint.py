@@ -48,10 +48,10 @@ def network() -> DetectionTask:
 def point() -> dict[str, Any]:
     """Return an operating point, chosen on two films."""
     boxes, labels, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
-    box, said = np.ones((1, 4), np.float32), np.array([0.5, 0], np.float32)
+    box, finding_scores = np.ones((1, 4), np.float32), np.array([0.5, 0], np.float32)
     films = [
-        FilmResult("a", "a", (8, 8), box, np.array([1]), boxes, labels, scores, said, 0.75),
-        FilmResult("b", "b", (8, 8), boxes, labels, boxes, labels, scores, said, 0.25),
+        FilmResult("a", "a", (8, 8), box, np.array([1]), boxes, labels, scores, finding_scores, 0.75),
+        FilmResult("b", "b", (8, 8), boxes, labels, boxes, labels, scores, finding_scores, 0.25),
     ]
     return choose_operating_point(films, samples=2).as_dict()
 
@@ -258,7 +258,7 @@ HOSTILE: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "no task": (lambda: without("config.task"), r"task\._target_ is None, expected str"),
     "no name": (lambda: without("config.name"), "name is None, expected str"),
     "half a point": (lambda: without("operating_point.films"), r"operating_point does not fit .* it has the fields"),
-    **{name: (functools.partial(with_value, key, value), told) for name, (key, value, told) in DAMAGED.items()},
+    **{name: (functools.partial(with_value, key, value), message) for name, (key, value, message) in DAMAGED.items()},
 }
 
 
@@ -341,8 +341,8 @@ def test_a_run_folder_given_as_a_checkpoint_is_told_what_to_type(tmp_path: Path,
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
     images = ["images=."] if script == "predict" else []
-    told = refused(script, tmp_path, "ckpt=run", *images)
-    assert "ckpt=run: a folder, expected a checkpoint of train.py: type ckpt=run/checkpoints/best.ckpt" in told
+    message = refused(script, tmp_path, "ckpt=run", *images)
+    assert "ckpt=run: a folder, expected a checkpoint of train.py: type ckpt=run/checkpoints/best.ckpt" in message
 
 
 @pytest.mark.slow
@@ -355,9 +355,9 @@ def test_every_script_says_what_is_wrong_with_a_checkpoint(tmp_path: Path, scrip
         (with_value("config.data.size", -5), "data.size is -5, expected 32 to 8192 pixels"),
     ):
         torch.save(whole, tmp_path / "hostile.ckpt")
-        told = call(f"{script}.py", tmp_path, "ckpt=hostile.ckpt", *images, code=2)
-        assert message in told
-        assert "Traceback" not in told
+        output = call(f"{script}.py", tmp_path, "ckpt=hostile.ckpt", *images, code=2)
+        assert message in output
+        assert "Traceback" not in output
     assert not list(tmp_path.rglob("films.csv"))
 
 

@@ -218,9 +218,9 @@ def test_a_run_goes_from_a_machine_with_bfloat16_to_one_without_and_back(place: 
     avx2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert "trainer.precision is bf16-mixed: products in bfloat16 are" in train("with", 1)
     assert "trainer.precision is 32-true: this processor has no bfloat16 instructions" in train("without", 1, **avx2)
-    told = train("with", 2, **avx2)
-    assert "WARNING trainer.precision is bf16-mixed, as this run was begun, the slower one here" in told
-    assert "type trainer.precision=32-true" in told
+    output = train("with", 2, **avx2)
+    assert "WARNING trainer.precision is bf16-mixed, as this run was begun, the slower one here" in output
+    assert "type trainer.precision=32-true" in output
     assert "trainer.precision is 32-true, as this run was begun, the slower one here" in train("without", 2)
     for folder, used in (("with", "bf16-mixed"), ("without", "32-true")):
         last = torch.load(place / folder / "checkpoints" / "last.ckpt", weights_only=True)

@@ -259,12 +259,12 @@ def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "advice"),
+    ("message", "advice"),
     [
         ("In 'hydra/launcher/cores': Could not load 'hydra/launcher/joblib'.", "hydra/launcher=cores needs .*joblib"),
         ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm needs .*submitit"),
         ("Error locating target 'cxr.runs.search.Study', set env var", "a study needs pip install .*optuna"),
     ],
 )
-def test_an_extra_that_is_missing_is_named(told: str, advice: str) -> None:
-    assert re.match(f".*{advice}", explain(RuntimeError(told)))
+def test_an_extra_that_is_missing_is_named(message: str, advice: str) -> None:
+    assert re.match(f".*{advice}", explain(RuntimeError(message)))
