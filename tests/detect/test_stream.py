@@ -134,9 +134,8 @@ def test_it_says_what_the_task_says_of_the_films_of_a_data_set(
     assert predicted[1].scores[0] == pytest.approx(float(detected["scores"][best]), abs=1e-6)
     assert list(predicted[1].scores) == sorted(predicted[1].scores, reverse=True)
     assert list(predicted[1].finding_scores) == list(vocabulary.names)
-    assert predicted[1].abnormal == pytest.approx(
-        float(detected["abnormal"]), abs=1e-6
-    )  # other threads, another last bit
+    # within other threads another last bit may stand
+    assert predicted[1].abnormal == pytest.approx(float(detected["abnormal"]), abs=1e-6)
 
 
 def test_batches_side_by_side_do_not_hear_of_one_another(folder: Path, vocabulary: FindingVocabulary) -> None:

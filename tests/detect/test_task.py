@@ -297,7 +297,7 @@ def test_figures_are_measured_in_original_pixels(make_task, film, tmp_path):
     target["size"] = torch.tensor([256, 128])
     target["original_boxes"] = torch.tensor([[16.0, 32.0, 80.0, 192.0]])
     answer = {"boxes": target["boxes"], "labels": target["labels"], "scores": torch.tensor([0.9])}
-    task = make_task(partial(Stub, answer=answer))
+    task = make_task(partial(Stub, detections=answer))
     seen = []
     update = task._metrics.update
     task._metrics.update = lambda detections, targets: (seen.append((detections, targets)), update(detections, targets))

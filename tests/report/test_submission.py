@@ -20,10 +20,7 @@ FINDINGS = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "
 def prediction(
     number: int, boxes: list[tuple[str, float, tuple[float, float, float, float]]], abnormal: float
 ) -> Prediction:
-    scores = {
-        name: max([score for prediction, score, _ in boxes if prediction == name], default=0.0)
-        for name in FINDINGS.names
-    }
+    scores = {name: max([score for other, score, _ in boxes if other == name], default=0.0) for name in FINDINGS.names}
     names, strengths, corners = zip(*boxes, strict=True) if boxes else ((), (), ())
     return Prediction(number, f"p{number}", f"q{number}", 400, 200, corners, names, strengths, scores, abnormal)
 
