@@ -9,14 +9,13 @@ from typing import Any
 import hydra
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.restore import load_data, load_task, restored_intensity
-from scripts import ROOT, call
+from scripts import call
 
 SMALL = ("model=fasterrcnn_tiny", "data.size=64", "model.regions.width=16")
 CODE = """
@@ -56,11 +55,7 @@ def read(root, findings, films=0):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def configs() -> Iterator[None]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+pytestmark = pytest.mark.usefixtures("configs")
 
 
 @pytest.fixture(autouse=True)
