@@ -91,13 +91,6 @@ def detector(choice: tuple[str, str | None]) -> Any:
     return small(*choice)
 
 
-@pytest.fixture
-def batch(film: Any) -> Any:
-    """Two sizes, a normal film, and a box on the border."""
-    films = [film(0, (70, 50), [[0.0, 0.0, 50.0, 70.0], [5.0, 8.0, 20.0, 60.0]]), film(1, (40, 96), [])]
-    return [image for image, _ in films], [target for _, target in films]
-
-
 def test_every_part_learns_from_two_sizes_with_a_normal_film_among_them(choice: Any, detector: Any, batch: Any) -> None:
     detector.train().zero_grad()
     losses = detector.losses(*batch)

@@ -26,13 +26,6 @@ def detector():
     return yolov8(4, score_thresh=0.0)
 
 
-@pytest.fixture
-def batch(film):
-    """Two sizes, a normal film, and a box on the border."""
-    films = [film(0, (70, 50), [[0.0, 0.0, 50.0, 70.0], [5.0, 8.0, 20.0, 60.0]]), film(1, (40, 96), [])]
-    return [image for image, _ in films], [target for _, target in films]
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Ultralytics' own model of 80 classes with numbers like trained ones, and its file: a pickled module in halves."""
