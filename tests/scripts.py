@@ -1,10 +1,11 @@
-"""What the tests call the scripts with.
+"""What the tests call the scripts with, and read their tables with.
 
 A script imports for 5 s before it works. So the scripts are not begun anew but forked from a process that has imported
 everything (``warm_process.py``): each is a process of its own all the same, with its exit code, signals and output.
 """
 
 import atexit
+import csv
 import functools
 import json
 import os
@@ -101,3 +102,8 @@ def call(script: str, place: Path, *words: str, code: int = 0, before: str = "",
     job = start(script, place, *words, before=before, **environment)
     assert job.wait() == code, job.printed()
     return job.printed()
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a csv file, each a dict from its headings."""
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))

@@ -1,6 +1,5 @@
 """Training in two processes: what they find is what one process finds, and a kill costs nothing."""
 
-import csv
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from torch import Tensor, distributed, multiprocessing
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import FindingVocabulary
-from scripts import ROOT, Job, call, start
+from scripts import ROOT, Job, call, start, table
 
 LEARNING = ("trainer.max_epochs=3", "optimizer=adamw", "optimizer.lr=0.003")
 SMOKE = ["experiment=smoke", "data.val_fraction=0.2"]  # five films validate: the sixth of two processes is the first
@@ -127,8 +126,7 @@ def test_two_processes_leave_what_one_leaves(place: Path) -> None:
     assert out.count("Decoding films") == out.count("Drawing phantom films") == out.count("epoch 1 of 3 ") == 1
     assert "a step takes 8 films (4 × 2 devices × 1 accumulated batches)" in out
     assert len(list((place / ".cache" / "films").rglob("*.npy"))) == 32
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
     assert len(json.loads((run / "provenance.json").read_text(encoding="utf-8"))) == 1
     assert "operating_point" in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]
 

@@ -1,7 +1,6 @@
 """End to end: export.py on a checkpoint, and predict.py with what it leaves; a network that differs is refused."""
 
 import copy
-import csv
 import importlib.util
 import json
 import os
@@ -33,7 +32,7 @@ from cxr.runs import predict as predicting
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.predict_exported import restored
 from cxr.runs.restore import intensity_of_films, load_task
-from scripts import ROOT
+from scripts import ROOT, table
 
 SIDE = 96
 
@@ -115,21 +114,17 @@ def call(script: str, place: Path, *words: str, code: int = 0) -> str:
     return done.stdout
 
 
-def rows(table: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
-
-
 def assert_same_tables(one: Path, other: Path) -> None:
     """The tables of two runs name the same films, findings and boxes; rows of equal scores may have changed places."""
-    for first, second in zip(rows(one / "films.csv"), rows(other / "films.csv"), strict=True):
+    for first, second in zip(table(one / "films.csv"), table(other / "films.csv"), strict=True):
         assert [first[name] for name in ("study", "assessed", "reason")] == [
             second[name] for name in ("study", "assessed", "reason")
         ]
         if first["assessed"] == "yes":
             assert float(first["abnormal"]) == pytest.approx(float(second["abnormal"]), abs=1e-4)
-    left = rows(other / "detections.csv")
+    left = table(other / "detections.csv")
     sides = ("xmin", "ymin", "xmax", "ymax")
-    right = rows(one / "detections.csv")
+    right = table(one / "detections.csv")
     assert len(right) == len(left) > 50
 
     def apart(row: dict[str, str], like: dict[str, str]) -> float:

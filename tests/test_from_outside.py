@@ -16,7 +16,7 @@ from PIL import Image
 
 from cxr.phantom.course_layout import write_film
 from cxr.phantom.films import draw_phantom
-from scripts import ROOT, call
+from scripts import ROOT, call, table
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +77,7 @@ def test_a_backbone_a_data_set_a_vocabulary_and_a_map_of_a_strangers(stranger: P
     assert "data.read._target_ is 'my_hospital.reader.read_mine', which a checkpoint may not call there" in output
     assert "trust=[my_hospital.reader]" in output
     run("evaluate.py", stranger, ckpt, "trust=[my_hospital]", "hydra.run.dir=evaluated")
-    with (stranger / "evaluated" / "per_finding.csv").open(encoding="utf-8") as file:
-        assert {row["finding"] for row in csv.DictReader(file)} == {"all", *TOLD}
+    assert {row["finding"] for row in table(stranger / "evaluated" / "per_finding.csv")} == {"all", *TOLD}
     run("predict.py", stranger, ckpt, "images=films", "trust=[my_hospital]", "hydra.run.dir=predicted")
     films = [json.loads(line) for line in (stranger / "predicted" / "films.jsonl").read_text().splitlines()]
     assert len(films) == 20

@@ -1,6 +1,5 @@
 """End to end: the commands a user types, on phantom films small enough for seconds."""
 
-import csv
 import json
 import signal
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import LEARNING, call, start
+from scripts import LEARNING, call, start, table
 
 ONE_BATCH = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 
@@ -33,8 +32,7 @@ def test_a_run_leaves_what_the_architecture_promises(place: Path) -> None:
     assert result(run)["status"] == "completed"
     assert result(run)["monitor"] == "val/map_50"
     assert "experiment=smoke" in result(run)["overrides"]  # type: ignore[operator]
-    with (run / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(run / "metrics.csv")
     assert [row["epoch"] for row in rows] == [f"{epoch}.0" for epoch in range(10)]
     for loss in ("loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"):
         assert float(rows[0][f"train/{loss}"]) > 0
@@ -74,8 +72,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_an_undisturbed_one(place: Pa
     assert "resuming" in out
     assert "training: epochs 1 to" not in out
     assert [p.name for p in (place / "outputs" / "killed").iterdir()] == [run.name]
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
 
     train(place, "hydra.run.dir=undisturbed", *words)
     ours, theirs = weights(run), weights(place / "undisturbed")

@@ -1,6 +1,5 @@
 """End to end: runs whose disk was full, whose files were damaged, or whose folder moved, end as undisturbed ones."""
 
-import csv
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import call, start
+from scripts import call, start, table
 
 FEW = ["+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
 SMOKE = ["experiment=smoke", *FEW, "optimizer=adamw", "optimizer.lr=0.002", "name=resumed"]
@@ -50,8 +49,7 @@ def same_as_whole(place: Path, run: Path) -> None:
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
     results = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (run, place / "whole")]
     assert results[0] == results[1]
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
 
 
 def flip(path: Path) -> None:

@@ -23,11 +23,6 @@ Film = tuple[Tensor, dict[str, Tensor]]
 
 
 @pytest.fixture
-def vocabulary() -> FindingVocabulary:
-    return FindingVocabulary([{"name": "heart"}, {"name": "spine"}, {"name": "cap"}])
-
-
-@pytest.fixture
 def film() -> Callable[..., Film]:
     """Make a film: noise, a bright rectangle in every box, and a target as the data set gives it (2 × downscaled)."""
 

@@ -6,15 +6,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from cxr.detect.candidates import Candidate
 from cxr.detect.prediction import Box, Prediction
 from cxr.explain.cam import BoxCam, Cam
 from cxr.explain.maps import MapMaker
-from cxr.explain.reading import FilmReading
 from cxr.findings import Finding, FindingVocabulary
 from cxr.read.dicom import ReadError
 
@@ -64,15 +61,10 @@ def test_a_box_the_detector_does_not_see_gets_no_map_of_another(maker: MapMaker,
     assert str(error).startswith("film 7: no maps can be made of it: the detector no longer sees the dark")
 
 
-class Broken(Cam):
-    """A method whose evidence holds a NaN."""
-
-    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
-        return torch.full((len(candidates), *film.size), float("nan"))
-
-
-def test_a_map_that_is_not_finite_is_told_and_not_stored_as_a_number(maker: MapMaker, two_lesions: Tensor) -> None:
-    maker.methods = {"broken": Broken()}
+def test_a_map_that_is_not_finite_is_told_and_not_stored_as_a_number(
+    maker: MapMaker, broken: Cam, two_lesions: Tensor
+) -> None:
+    maker.methods = {"broken": broken}
     maker(prediction([DARK], ["dark"], [0.6]), two_lesions)
     error = maker.take(7)
     assert isinstance(error, ReadError)

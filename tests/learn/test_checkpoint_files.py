@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -59,18 +60,10 @@ def test_what_was_damaged_since_it_was_written_does_not_pass_for_whole_as_the_on
 
 @pytest.mark.parametrize("moves", range(7))
 def test_a_kill_between_any_two_steps_leaves_a_whole_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+    tmp_path: Path, kill_after: Callable[[int], None], moves: int
 ) -> None:
     saved(tmp_path, 0, 1)
-    replace, left = Path.replace, [moves]
-
-    def killed(self: Path, target: Path) -> Path:
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", killed)
+    kill_after(moves)
     try:
         saved(tmp_path, 2)
     except KeyboardInterrupt:

@@ -10,10 +10,6 @@ from cxr.measure.intervals import clopper_pearson
 from cxr.measure.operating_point import OperatingPoint, choose_operating_point, screen
 
 
-def random_scores(rng, count, shift, digits=2):
-    return np.round(1 / (1 + np.exp(-rng.normal(shift, 1, count))), digits)
-
-
 def test_368_abnormal_patients_without_a_miss_make_99_percent_sure_and_367_do_not(films):
     normal = np.linspace(0, 0.5, 50)
     sure, unsure = (choose_operating_point(films(np.linspace(0.3, 0.9, n), normal), samples=20) for n in (368, 367))
@@ -26,7 +22,7 @@ def test_368_abnormal_patients_without_a_miss_make_99_percent_sure_and_367_do_no
 
 
 @pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
-def test_the_threshold_is_the_highest_that_is_sure_enough(films, wanted):
+def test_the_threshold_is_the_highest_that_is_sure_enough(films, wanted, random_scores):
     rng = np.random.default_rng(4)
     abnormal = random_scores(rng, 200, 1)
     point = choose_operating_point(films(abnormal, random_scores(rng, 100, 0)), wanted, samples=20)

@@ -17,10 +17,6 @@ from cxr.measure.screening import (
 )
 
 
-def random_scores(rng, count, shift, digits=2):
-    return np.round(1 / (1 + np.exp(-rng.normal(shift, 1, count))), digits)
-
-
 def test_the_area_counts_a_tie_for_half(films):
     # .8 beats both; .4 ties with .4 and beats .1
     assert roc_auc(films([0.8, 0.4], [0.4, 0.1])).value == 3.5 / 4
@@ -49,7 +45,7 @@ def test_a_finding_is_asked_of_its_own_scores(result):
     assert (math.isnan(absent.value), absent.reason) == (True, "needs films with and films without it")
 
 
-def test_area_and_average_precision_agree_with_scikit_learn(films):
+def test_area_and_average_precision_agree_with_scikit_learn(films, random_scores):
     sklearn = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     abnormal, normal = random_scores(rng, 60, 0.7), random_scores(rng, 90, 0)
@@ -129,7 +125,7 @@ def test_a_score_that_is_no_number_is_refused_with_its_study(films):
 
 
 @pytest.mark.parametrize("figure", [RocAuc, ImageAveragePrecision, lambda data: Rates(data, 0.5)])
-def test_a_film_that_counts_thrice_is_as_three_films(films, figure):
+def test_a_film_that_counts_thrice_is_as_three_films(films, figure, random_scores):
     rng = np.random.default_rng(3)
     data = films(random_scores(rng, 10, 0.5, 1), random_scores(rng, 10, 0, 1))
     for seed in range(5):

@@ -1,6 +1,5 @@
 """The page and the tables of an evaluation: one file, pseudonyms only, and the figures known by hand."""
 
-import csv
 import json
 import re
 from dataclasses import replace
@@ -21,6 +20,7 @@ from cxr.measure.seen import FROZEN, seen
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
 from cxr.report.page import NotShown
+from scripts import table
 
 FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
 LEFT_OUT = NotShown(["file 1: <pixels>"], ["p7: not finite"])
@@ -118,15 +118,13 @@ def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
     assert metrics["findings"]["nodule"]["ap50"]["value"] == pytest.approx(1.0)
     assert metrics["findings"]["finding_3"]["ap50"]["value"] is None
     assert metrics["image"]["roc_auc"]["value"] == 0.75
-    with (tmp_path / "froc.csv").open(encoding="utf-8") as file:
-        froc = {(row["finding"], float(row["rate"])): row for row in csv.DictReader(file)}
+    froc = {(row["finding"], float(row["rate"])): row for row in table(tmp_path / "froc.csv")}
     assert len(froc) == 8 * 7
     point = froc[POOLED, 0.25]
     assert float(point["sensitivity"]) == pytest.approx(2 / 3)
     assert float(point["threshold"]) == evaluation.per_finding[POOLED].points[1].threshold  # not rounded
     assert float(point["false_positives_per_normal_film"]) == 0.5
-    with (tmp_path / "per_finding.csv").open(encoding="utf-8") as file:
-        assert [row["finding"] for row in csv.DictReader(file)] == [POOLED, *evaluation.names]
+    assert [row["finding"] for row in table(tmp_path / "per_finding.csv")] == [POOLED, *evaluation.names]
     screening: Any = json.loads((tmp_path / "screening.json").read_text(encoding="utf-8"))["A"]
     assert screening["wrongly_cleared"] == ["p1"]
     assert screening["from"] == FROZEN

@@ -1,6 +1,5 @@
 """A checkpoint of phantoms draws none by itself: they are read where they are, and drawn where the user says so."""
 
-import csv
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from cxr.phantom.drawn_set import PhantomError
 from cxr.phantom.thorax import FINDINGS as DRAWN_SERIES
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.restore import load_data
-from scripts import ROOT
+from scripts import ROOT, table
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -51,7 +50,7 @@ def test_the_user_may_have_them_drawn(tmp_path: Path, monkeypatch: Any, content:
     torch.save(content | {"state_dict": {}}, "a.ckpt")
     checkpoint = with_all_findings(tmp_path / "a.ckpt")
     load_data(checkpoint, {"read": {"draw": True}}).prepare_data()
-    rows = csv.DictReader((tmp_path / "phantoms" / "train.csv").read_text(encoding="utf-8").splitlines())
+    rows = table(tmp_path / "phantoms" / "train.csv")
     assert len({row["ID"] for row in rows}) == 8  # as many as the checkpoint's config says
     assert len(list((tmp_path / "phantoms" / "test").rglob("*.dcm"))) == 2
 

@@ -5,7 +5,6 @@ a sweep takes a second. One sweep trains on a cluster; those of test_train_sweep
 test_wheel.py with the other launchers.
 """
 
-import csv
 import json
 import os
 import re
@@ -21,7 +20,7 @@ import pytest
 from cxr.config import run_files
 from cxr.config.errors import explain
 from cxr.read.workers import usable_cores
-from scripts import ROOT, call
+from scripts import ROOT, call, table
 
 STAND_IN = """
 import json, os, signal, sys, time
@@ -207,8 +206,10 @@ def test_a_named_sweep_runs_its_combinations_in_its_own_folder(place: Path) -> N
     sweep(place, "sweep=lr_epochs")
     assert len(results(place, "lr_epochs")) == 6
     assert "optimizer.lr=0.0005,trainer.max_epochs=12" in results(place, "lr_epochs")
-    with (place / "outputs" / "sweeps" / "lr_epochs" / "sweep.csv").open(newline="", encoding="utf-8") as file:
-        tried = {(row["optimizer.lr"], row["trainer.max_epochs"]) for row in csv.DictReader(file)}
+    tried = {
+        (row["optimizer.lr"], row["trainer.max_epochs"])
+        for row in table(place / "outputs" / "sweeps" / "lr_epochs" / "sweep.csv")
+    }
     assert tried == {(lr, epochs) for lr in ("0.0005", "0.0015", "0.005") for epochs in ("6", "12")}
 
 

@@ -1,6 +1,5 @@
 """``cxr sweep``: jobs read from their folders, one that is broken among them, to a table and a page."""
 
-import csv
 import json
 import math
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from cxr.runs.sweep_report import job_status, main, print_report, read_jobs, write_report
+from scripts import table
 
 
 def write(path: Path, content: Any) -> None:
@@ -75,8 +75,7 @@ def test_looking_leaves_a_job_alone(sweep: Path) -> None:
 
 def test_the_csv_has_a_row_a_job(sweep: Path) -> None:
     write_report(sweep)
-    with (sweep / "sweep.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(sweep / "sweep.csv")
     assert len(rows) == 10
     assert rows[0] == {
         "folder": "optimizer.lr=0.1,trainer.max_epochs=4,seed=1", "status": "completed", "score": "0.9", "epochs": "2",
