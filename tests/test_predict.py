@@ -108,7 +108,10 @@ def test_tables_name_films_by_path_and_what_is_no_chest_film_is_not_assessed(pla
         assert {row["image"] for row in table(run / "detections.csv")} <= {"chest.dcm"}
         (run / "result.json").unlink()
     foot = films["foot.dcm"]["study"]
-    assert (run / "pictures" / f"{foot}.png").exists()
+    with Image.open(run / "pictures" / f"{foot}.png") as picture:
+        shown = np.asarray(picture)[-film.Rows :].astype(int)  # below the strip with the words of the refusal
+    assert shown.any()
+    assert np.ptp(shown, axis=2).max() == 0  # grey: no box is drawn on it
     if extra:
         assert {path.name for path in (run / "dicom").glob(f"{foot}*")} == {f"{foot}-sr.dcm", f"{foot}-sc.dcm"}
 

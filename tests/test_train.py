@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scripts import LEARNING, call, start, table
 
@@ -34,11 +35,14 @@ def test_a_run_leaves_what_the_architecture_promises(place: Path) -> None:
     assert "experiment=smoke" in result(run)["overrides"]  # type: ignore[operator]
     rows = table(run / "metrics.csv")
     assert [row["epoch"] for row in rows] == [f"{epoch}.0" for epoch in range(10)]
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
     for loss in ("loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"):
-        assert float(rows[0][f"train/{loss}"]) > 0
-        assert float(rows[0][f"val/{loss}"]) > 0
-    assert list((run / "tensorboard").glob("events.*"))
-    assert "data:image/jpeg" in (run / "index.html").read_text(encoding="utf-8")
+        for name in (f"train/{loss}", f"val/{loss}"):
+            values = [float(row[name]) for row in rows]
+            assert values == pytest.approx([point.value for point in curves.Scalars(name)], rel=1e-5)
+    assert float(rows[9]["train/loss"]) < float(rows[0]["train/loss"])
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 8  # a picture of each test film
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     assert provenance[0]["seed"] == 0
     assert provenance[0]["films"]["test"] == 8
@@ -102,4 +106,6 @@ def test_a_multirun_runs_every_combination(place: Path) -> None:
 def test_the_default_detector_starts_to_train(place: Path) -> None:
     few = ("data.batch_size=2", "data.size=64", *ONE_BATCH)
     train(place, "model=fasterrcnn", "optimizer.lr=0.005", "hydra.run.dir=resnet", *few)
-    assert (place / "resnet" / "result.json").exists()
+    assert result(place / "resnet")["status"] == "completed"
+    state = weights(place / "resnet")  # what a ResNet-50 has at its end, and no other backbone of conf/
+    assert state["detector.backbone.body.layer4.2.conv3.weight"].shape == (2048, 512, 1, 1)

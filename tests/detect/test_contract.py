@@ -95,7 +95,7 @@ def test_every_part_learns_from_two_sizes_with_a_normal_film_among_them(choice: 
     detector.train().zero_grad()
     losses = detector.losses(*batch)
     assert set(losses) == LOSSES[family(choice[0])] | {"loss_image"}
-    assert all(loss.isfinite() for loss in losses.values())
+    assert all(0 < loss < torch.inf for loss in losses.values())  # of a detector that has learnt nothing yet
     sum(losses.values()).backward()
     assert [name for name, p in detector.named_parameters() if p.requires_grad and p.grad is None] == []
 
