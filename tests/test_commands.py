@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cxr import installation
-from cxr.__main__ import COMMANDS
+from cxr.__main__ import COMMANDS, main
 from cxr.installation import CONF
 from scripts import ROOT
 
@@ -79,8 +79,15 @@ def test_a_script_is_the_same_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*COMMANDS} - {*SCRIPTS}))
-def test_help_of_a_tool_calls_it_as_it_was_called(name: str, tmp_path: Path) -> None:
-    assert cxr(tmp_path, name, "--help").startswith(f"usage: cxr {name} ")
+def test_help_of_a_tool_calls_it_as_it_was_called(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cxr", name, "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the current folder is added
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: cxr {name} ")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -74,19 +74,19 @@ def test_bfloat16_computes_the_maps_and_leaves_the_weights_in_float32(make_task,
 
 
 def test_a_run_cut_in_two_ends_with_the_weights_of_an_undisturbed_one(make_task, films, tmp_path, fit):
-    settings = {"scheduler": partial(schedules.multistep, milestones=[1, 3], gamma=0.3, warmup_steps=2), "seed": 5}
+    settings = {"scheduler": partial(schedules.multistep, milestones=[1, 2], gamma=0.3, warmup_steps=2), "seed": 5}
 
     def run(folder, epochs, resume=None):
         last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         fit(make_task(**settings), films, folder, resume, epochs=epochs, callbacks=[last], gradient_clip_val=10.0)
         return torch.load(folder / "last.ckpt", weights_only=True)
 
-    whole = run(tmp_path / "whole", 4)
-    run(tmp_path / "cut", 2)
+    whole = run(tmp_path / "whole", 3)
+    run(tmp_path / "cut", 1)
     torch.rand(5)  # another process: its random numbers stand elsewhere
-    cut = run(tmp_path / "cut", 4, resume=tmp_path / "cut" / "last.ckpt")
+    cut = run(tmp_path / "cut", 3, resume=tmp_path / "cut" / "last.ckpt")
     assert whole["epoch"] == cut["epoch"]
-    assert whole["global_step"] == cut["global_step"] == 12
+    assert whole["global_step"] == cut["global_step"] == 9
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         torch.testing.assert_close(cut[part], whole[part], rtol=0, atol=0)
     start = make_task(**settings).state_dict()
