@@ -2,8 +2,6 @@
 
 import copy
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts import ROOT, call
-
-
-def refused(script: str, place: Path, *words: str) -> str:
-    """Return what a script says, in ``place``, that ends in a refusal."""
-    command = [sys.executable, str(ROOT / f"{script}.py"), *words]
-    ended = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 2, ended.stderr
-    return ended.stderr
+from scripts import call
 
 
 @pytest.mark.parametrize("script", ["predict", "evaluate", "explain"])
@@ -27,7 +17,7 @@ def test_a_run_folder_given_as_a_checkpoint_is_told_what_to_type(tmp_path: Path,
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
     images = ["images=."] if script == "predict" else []
-    message = refused(script, tmp_path, "ckpt=run", *images)
+    message = call(f"{script}.py", tmp_path, "ckpt=run", *images, code=2)
     assert "ckpt=run: a folder, expected a checkpoint of train.py: type ckpt=run/checkpoints/best.ckpt" in message
 
 
