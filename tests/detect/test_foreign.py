@@ -33,7 +33,8 @@ def test_boxes_come_back_in_the_frame_of_the_film(detector: Foreign, film: Any) 
     with torch.no_grad():
         (answer,) = detector.eval().detect([image])
     sides = answer["boxes"].T
-    assert (sides[:2].min(), sides[2].max(), sides[3].max()) == (0, 50, 70)  # cut at the film, not at its canvas
+    assert (sides[:2].min(), sides[2].max() <= 50, sides[3].max() <= 70) == (0, True, True)
+    assert (sides[2].max(), sides[3].max()) == pytest.approx((50, 70), abs=1)  # up to the film's border, not the canvas'
     assert set(answer["labels"].tolist()) <= {1, 2, 3}
     assert answer["finding_scores"].shape == (3,)
     assert answer["abnormal"] == answer["scores"].max()

@@ -81,8 +81,8 @@ def test_tensorboard_gets_the_first_films_of_validation_and_no_more(tmp_path: Pa
     assert [name for name, _ in sent] == ["validation/0", "validation/1", "validation/2"]
     assert [picture.shape for _, picture in sent] == [(960, 480, 3), (240, 480, 3), (960, 480, 3)]
     heart = ImageColor.getrgb(colour(TASK.findings, "heart"))
-    # the marked box stands at 2..12 px of an image that is shown 16 times as large, 8 times where it is broad
-    assert tuple(sent[0][1][32, 100]) == tuple(sent[0][1][100, 32]) == tuple(sent[1][1][16, 60]) == heart
+    # the marked box stands at 2..12 px of images that are shown 16 times as large, and a broad one 8 times
+    assert tuple(sent[0][1][32, 100]) == tuple(sent[0][1][192, 100]) == tuple(sent[1][1][96, 60]) == heart
 
 
 def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
