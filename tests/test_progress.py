@@ -1,8 +1,5 @@
 """Where the program is, told on a terminal and in a log file."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from cxr import progress
+from scripts import call
 
 
 class Clock:
@@ -135,21 +133,15 @@ def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
 
 
 def test_a_script_that_says_nothing_else_says_that_it_is_at_work(tmp_path: Path) -> None:
-    script = (
-        "import sys, time\n"
+    (tmp_path / "predict.py").write_text(
+        "import time\n"
         "from cxr import progress\n"
         "from cxr.config.entry import entry\n"
         "progress.EVERY_S, progress._POLL_S = 0.05, 0.01\n"
-        "sys.argv = ['predict.py', 'ckpt=a', 'images=b']\n"
-        "entry('predict')(lambda cfg: time.sleep(2))()\n"
+        "entry('predict')(lambda cfg: time.sleep(1))()\n"
     )
-    silent = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "predict.py is at work, 0 s" in silent.stderr
-    assert silent.stdout == ""  # which keeps the results
-    other = {**os.environ, "RANK": "1"}  # another process of the same run
-    silent = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60, env=other
-    )
-    assert silent.stderr == ""
+    words = (str(tmp_path / "predict.py"), tmp_path, "ckpt=a", "images=b")
+    apart = "import os; os.dup2(os.open('stdout', os.O_CREAT | os.O_WRONLY), 1)"
+    assert "predict.py is at work, 0 s" in call(*words, before=apart)
+    assert (tmp_path / "stdout").read_bytes() == b""  # which keeps the results
+    assert call(*words, RANK="1") == ""  # another process of the same run

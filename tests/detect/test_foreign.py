@@ -34,7 +34,7 @@ def test_boxes_come_back_in_the_frame_of_the_film(detector: Foreign, film: Any) 
         (answer,) = detector.eval().detect([image])
     sides = answer["boxes"].T
     assert (sides[:2].min(), sides[2].max() <= 50, sides[3].max() <= 70) == (0, True, True)
-    assert (sides[2].max(), sides[3].max()) == pytest.approx((50, 70), abs=1)  # up to the film's border, not the canvas'
+    assert (sides[2].max(), sides[3].max()) == pytest.approx((50, 70), abs=1)  # to the film's border, not the canvas'
     assert set(answer["labels"].tolist()) <= {1, 2, 3}
     assert answer["finding_scores"].shape == (3,)
     assert answer["abnormal"] == answer["scores"].max()
