@@ -64,6 +64,11 @@ class Film:
         """Whether the film is known to bear no finding: all were looked for, and none is marked."""
         return not self.findings and self.labelled is None
 
+    @property
+    def unmarked(self) -> bool:
+        """Whether nobody looked for any finding on the film."""
+        return not self.findings and self.labelled is not None and not self.labelled
+
     def tells_of(self, finding: str) -> bool:
         """Whether the film's readers looked for ``finding``; a mark tells, whatever else was looked for."""
         return self.labelled is None or finding in self.labelled or finding in self.findings
