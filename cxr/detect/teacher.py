@@ -88,7 +88,7 @@ class TeacherTask(DetectionTask):
         losses = super().losses(marked)
         images, targets = self._marked_by_teacher(unmarked) if self.current_epoch >= self.begins_at else ([], [])
         boxes = sum(len(target["labels"]) for target in targets) / max(len(unmarked[0]), 1)
-        self.log("train/sure_boxes", boxes, on_step=False, on_epoch=True, batch_size=1)
+        self.log("train/sure_boxes", boxes, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         taught = self.detector.losses(images, targets) if images else {}
         zero = next(iter(losses.values())).new_zeros(())
         return losses | {f"{name}_unmarked": self.weight * taught.get(name, zero) for name in losses}
