@@ -76,7 +76,7 @@ def test_films_of_held_patients_and_copies_of_marked_films_are_left_out(
     unmarked = [film for film in data.films["train"] if film.unmarked]
     assert len(unmarked) == 8  # six of training patients and two new
     assert not {film.patient for film in unmarked} & held
-    assert not any(film.normal or film.tells_of("scoliosis") for film in unmarked)
+    assert not any(film.normal or film.looked_for("scoliosis") for film in unmarked)
     assert (
         "7 of 15 unmarked films are left out: 6 are of patients who validate or test, 1 are marked films" in caplog.text
     )
