@@ -159,6 +159,11 @@ _NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.
 def _looked(member: int, view: View, answer: Boxes, size: tuple[int, int]) -> _Look:
     boxes = clip_boxes_to_image(view.boxes_on_film(answer["boxes"].float(), size), size)
     inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # of a turned film a box may lie outside
-    columns = (boxes[inside], answer["labels"][inside], answer["scores"][inside].float())
-    numbers = (column.cpu().numpy() for column in columns)
-    return _Look(member, *numbers, answer["finding_scores"].float().cpu(), answer["abnormal"].float().cpu())
+    return _Look(
+        member,
+        boxes[inside].cpu().numpy(),
+        answer["labels"][inside].cpu().numpy(),
+        answer["scores"][inside].float().cpu().numpy(),
+        answer["finding_scores"].float().cpu(),
+        answer["abnormal"].float().cpu(),
+    )

@@ -50,11 +50,11 @@ class EnsembleReading:
 
     def chosen(self, threshold: float | Mapping[int, float], most: int = 3) -> list[Candidate]:
         """Return what is to be explained, as ``FilmReading.chosen`` does, of the fused boxes."""
-        rows = strongest(self.detections, threshold)
+        rows = list(strongest(self.detections, threshold))
         if not rows and len(self.detections["scores"]):
             rows = [int(self.detections["scores"].argmax())]
-        found = [self._fused(row) for row in rows]
-        return sorted(found, key=lambda box: -box.score)[:most]
+        boxes: list[Candidate] = [self._fused(row) for row in rows]
+        return sorted(boxes, key=lambda box: -box.score)[:most]
 
     def maps(self, cam: Method, chosen: Sequence[Candidate]) -> Tensor:
         """Return the map of each fused box by a method, [M, h, w] of 0..1: the mean of the members' maps."""

@@ -160,10 +160,11 @@ def compare(
     """Return by how much the second detector exceeds the first in the leading figures, the same patients drawn."""
     films = [[_restricted(result, labels) for result in results] for results in (first, second)]
     known = [with_known_truth(results) for results in (first, second)]
-    return {
-        name: paired_bootstrap(*(known if name == "roc_auc" else films), figure, settings.samples, settings.seed)[0]
-        for name, figure in leading_figures(labels, settings.rule).items()
-    }
+    differences = {}
+    for name, figure in leading_figures(labels, settings.rule).items():
+        a, b = known if name == "roc_auc" else films
+        differences[name] = paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
+    return differences
 
 
 def by_fold(evaluation: Evaluation, folds: Sequence[Sequence[int]], rule: Rule) -> list[FoldFigures]:

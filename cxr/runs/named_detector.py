@@ -214,18 +214,23 @@ def _views(views: int | Sequence[Mapping[str, Any]]) -> tuple[View, ...]:
 
 def _refuse_unlike(members: Sequence[Checkpoint]) -> None:
     """Raise ``ConfigError`` unless all members know the same findings and read the same films."""
-    first = members[0]
+    first = _reads(members[0])
     for member in members:
         if of_studies(member):
             raise ConfigError(f"{member.path}: of a network for whole studies; only detectors answer together")
-        for what, value in (
-            ("findings", lambda one: one.findings.names),
-            ("data.size", lambda one: one.size),
-            ("data.intensity", lambda one: entry_at(one, "data.intensity", dict)),
-            ("kind of films", lambda one: one.kind),
-        ):
-            if value(member) != value(first):
+        for what, value in _reads(member).items():
+            if value != first[what]:
                 raise ConfigError(
-                    f"{first.path} and {member.path} cannot answer as one detector: their {what} differ,"
-                    f" {value(first)} and {value(member)}"
+                    f"{members[0].path} and {member.path} cannot answer as one detector: their {what} differ,"
+                    f" {first[what]} and {value}"
                 )
+
+
+def _reads(member: Checkpoint) -> dict[str, Any]:
+    """Return what a detector knows and which films it reads, by name."""
+    return {
+        "findings": member.findings.names,
+        "data.size": member.size,
+        "data.intensity": entry_at(member, "data.intensity", dict),
+        "kinds of films": member.kind,
+    }
