@@ -214,10 +214,10 @@ def _views(views: int | Sequence[Mapping[str, Any]]) -> tuple[View, ...]:
 
 def _refuse_unlike(members: Sequence[Checkpoint]) -> None:
     """Raise ``ConfigError`` unless all members know the same findings and read the same films."""
+    if studies := [member.path for member in members if of_studies(member)]:
+        raise ConfigError(f"{studies[0]}: of a network for whole studies; only detectors answer together")
     first = _reads(members[0])
-    for member in members:
-        if of_studies(member):
-            raise ConfigError(f"{member.path}: of a network for whole studies; only detectors answer together")
+    for member in members[1:]:
         for what, value in _reads(member).items():
             if value != first[what]:
                 raise ConfigError(
