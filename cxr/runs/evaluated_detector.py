@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
@@ -81,7 +81,9 @@ class Measured:
 def measured(name: str, ckpt: str | Sequence[str], cfg: DictConfig) -> Measured:
     """Return the detector that ``ckpt`` names, with the films it is measured on. Raises ``ConfigError``."""
     out_of_fold = cfg.split == OUT_OF_FOLD
-    named = named_detector(ckpt, cfg.trust, cfg.members, cfg.views, fresh=out_of_fold)
+    alone = isinstance(cfg.ckpt, ListConfig) and isinstance(ckpt, str) and not Path(ckpt).is_dir()
+    members = None if alone else cfg.members  # of a checkpoint that an ensemble is compared with there is one
+    named = named_detector(ckpt, cfg.trust, members, cfg.views, fresh=out_of_fold)
     if lacking := [member.path for member in named.members if not member.films]:
         raise ConfigError(f"{lacking[0]}: cxr.films is missing, expected a digest of each film, as train.py writes")
     if out_of_fold:
