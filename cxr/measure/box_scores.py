@@ -43,14 +43,15 @@ class ScoreCurve:
 
 
 def score_curve(results: Sequence[FilmResult], label: int) -> ScoreCurve | None:
-    """Return the curve of a finding's boxes; None where none of them is right, or none is wrong: nothing to learn from.
+    """Return the curve of a finding's boxes; None where there are none.
 
-    The likelihood is Platt's: a right box counts as (n + 1) / (n + 2) right of n, so that a few boxes without an error
-    do not become certainties.
+    The likelihood is Platt's: of n right boxes each counts as (n + 1) / (n + 2) right, of n wrong ones as 1 / (n + 2).
+    So a few boxes without an error do not become certainties, and a finding that was detected n times and never right
+    has the probability 1 / (n + 2).
     """
     scores, right = scored_boxes(results, label)
     counts = int(right.sum()), int((~right).sum())
-    if not all(counts):
+    if not len(scores):
         return None
     wanted = np.where(right, (counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2))
     odds = _log_odds(scores)

@@ -28,7 +28,7 @@ class Frozen:
         point: of screening.
         thresholds: finding → the calibrated score from which up its boxes are shown; a finding that nobody marked is
             missing.
-        curves: finding → what makes a probability of a box's score; a finding without right or wrong boxes is missing.
+        curves: finding → what makes a probability of a box's score; a finding that was never detected is missing.
     """
 
     point: OperatingPoint

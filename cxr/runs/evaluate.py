@@ -189,7 +189,8 @@ def _warnings(parts: Parts) -> list[str]:
             f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named below."
         )
     for model in parts.models:
-        which = f"checkpoint {model.name}" if len(parts.models) > 1 else "this checkpoint"
+        kind = "checkpoint" if model.named.single else "ensemble"
+        which = f"{kind} {model.name}" if len(parts.models) > 1 else f"this {kind}"
         lines += [*model.seen.warnings(which), *_warnings_of_point(model, which)]
     return lines
 

@@ -49,10 +49,12 @@ def test_even_a_finding_whose_scores_say_nothing_keeps_its_order(result: Make) -
     assert 0 < curve.slope < 0.05
 
 
-def test_nothing_is_learnt_from_boxes_that_are_all_right_or_all_wrong(result: Make) -> None:
-    assert score_curve(films(result, (0.9, 5, 0)), 1) is None
-    assert score_curve(films(result, (0.9, 0, 5)), 1) is None
-    assert score_curve(films(result, (0.9, 5, 5)), 2) is None
+def test_a_few_boxes_without_an_error_are_no_certainty_and_no_boxes_teach_nothing(result: Make) -> None:
+    for films_, share in ((films(result, (0.9, 5, 0)), 6 / 7), (films(result, (0.9, 0, 5)), 1 / 7)):
+        curve = score_curve(films_, 1)
+        assert curve is not None
+        assert curve(films_[0].scores)[0] == pytest.approx(share, abs=0.01)
+    assert score_curve(films_, 2) is None
 
 
 def test_boxes_are_shown_from_the_score_of_the_highest_f1(result: Make) -> None:
