@@ -20,6 +20,7 @@ from cxr.measure.results import FilmResult
 Scores = NDArray[np.float32]
 
 _LEAST_SLOPE = 1e-2  # a curve rises, so that boxes of one finding keep their order
+_ENOUGH = 10  # right boxes of a finding, and wrong ones, for a curve of its own
 _FARTHEST = 1e-6  # from 0 and 1: the log-odds of a score are finite
 
 
@@ -42,26 +43,21 @@ class ScoreCurve:
         return np.asarray(expit(self.slope * _log_odds(scores) + self.offset), np.float32)
 
 
-def score_curve(results: Sequence[FilmResult], label: int) -> ScoreCurve | None:
-    """Return the curve of a finding's boxes; None where there are none.
+def score_curves(results: Sequence[FilmResult], labels: Sequence[int]) -> dict[int, ScoreCurve]:
+    """Return the curve of each class; none where no box of all is right, or none is wrong: nothing to learn from.
 
-    The likelihood is Platt's: of n right boxes each counts as (n + 1) / (n + 2) right, of n wrong ones as 1 / (n + 2).
-    So a few boxes without an error do not become certainties, and a finding that was detected n times and never right
-    has the probability 1 / (n + 2).
+    A finding with fewer than ten right or ten wrong boxes has the curve of all findings together: its own would follow
+    from chance.
     """
-    scores, right = scored_boxes(results, label)
-    counts = int(right.sum()), int((~right).sum())
-    if not len(scores):
-        return None
-    wanted = np.where(right, (counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2))
-    odds = _log_odds(scores)
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        line = parameters[0] * odds + parameters[1]
-        return float(np.mean(np.logaddexp(0, line) - wanted * line))
-
-    fitted = minimize(loss, (1.0, 0.0), bounds=((_LEAST_SLOPE, None), (None, None)), method="L-BFGS-B")
-    return ScoreCurve(float(fitted.x[0]), float(fitted.x[1]))
+    scores, right = scored_boxes(results)
+    if right.all() or not right.any():
+        return {}
+    together, curves = _fitted(scores, right), {}
+    for label in labels:
+        scores, right = scored_boxes(results, label)
+        enough = min(right.sum(), (~right).sum()) >= _ENOUGH
+        curves[label] = _fitted(scores, right) if enough else together
+    return curves
 
 
 def least_shown(results: Sequence[FilmResult], label: int) -> float | None:
@@ -98,6 +94,20 @@ def scored_boxes(results: Sequence[FilmResult], label: int | None = None) -> tup
         scores.append(result.scores[chosen])
         right.append(hits[chosen])
     return np.concatenate(scores), np.concatenate(right)
+
+
+def _fitted(scores: Scores, right: NDArray[np.bool_]) -> ScoreCurve:
+    """Return the likeliest curve of boxes. Of n right ones each counts as (n + 1) / (n + 2) right, as Platt has it."""
+    counts = int(right.sum()), int((~right).sum())
+    wanted = np.where(right, (counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2))
+    odds = _log_odds(scores)
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        line = parameters[0] * odds + parameters[1]
+        return float(np.mean(np.logaddexp(0, line) - wanted * line))
+
+    fitted = minimize(loss, (1.0, 0.0), bounds=((_LEAST_SLOPE, None), (None, None)), method="L-BFGS-B")
+    return ScoreCurve(float(fitted.x[0]), float(fitted.x[1]))
 
 
 def _log_odds(scores: Scores) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ class Frozen:
         point: of screening.
         thresholds: finding → the calibrated score from which up its boxes are shown; a finding that nobody marked is
             missing.
-        curves: finding → what makes a probability of a box's score; a finding that was never detected is missing.
+        curves: finding → what makes a probability of a box's score; none where no box is right, or all are.
     """
 
     point: OperatingPoint

@@ -15,7 +15,7 @@ from cxr.data.film import Film
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
 from cxr.detect.inference import film_results
-from cxr.measure.box_scores import least_shown, score_curve
+from cxr.measure.box_scores import least_shown, score_curves
 from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult, with_calibrated_scores, with_known_truth
 from cxr.progress import track
@@ -89,12 +89,12 @@ def chosen_on(results: Sequence[FilmResult], findings: Sequence[str], sensitivit
 
     ``findings`` are the detector's, in the order of their classes.
     """
-    every = {name: score_curve(results, label) for label, name in enumerate(findings, start=1)}
-    curves = {name: curve for name, curve in every.items() if curve is not None}
-    calibrated = with_calibrated_scores(results, {findings.index(name) + 1: curve for name, curve in curves.items()})
+    curves = score_curves(results, range(1, 1 + len(findings)))
+    calibrated = with_calibrated_scores(results, curves)
     shown = {name: least_shown(calibrated, label) for label, name in enumerate(findings, start=1)}
     point = choose_operating_point(with_known_truth(results), sensitivity, split="out-of-fold")
-    return Frozen(point, {name: score for name, score in shown.items() if score is not None}, curves)
+    thresholds = {name: score for name, score in shown.items() if score is not None}
+    return Frozen(point, thresholds, {findings[label - 1]: curve for label, curve in curves.items()})
 
 
 def _refuse_no_folds(named: NamedDetector) -> None:

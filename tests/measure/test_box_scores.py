@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from cxr.measure.average_precision import average_precision
-from cxr.measure.box_scores import ScoreCurve, box_calibration_error, least_shown, score_curve
+from cxr.measure.box_scores import ScoreCurve, box_calibration_error, least_shown, score_curves
 from cxr.measure.results import FilmResult, with_calibrated_scores
 
 HERE, THERE = (0, 0, 100, 100), (500, 500, 700, 700)
@@ -23,9 +24,7 @@ def films(result: Make, *groups: tuple[float, int, int]) -> list[FilmResult]:
 
 def test_a_curve_turns_a_score_into_the_share_of_boxes_that_are_right(result: Make) -> None:
     overconfident = films(result, (0.9, 60, 60), (0.3, 15, 135))
-    curve = score_curve(overconfident, 1)
-    assert curve is not None
-    calibrated = with_calibrated_scores(overconfident, {1: curve})
+    calibrated = with_calibrated_scores(overconfident, score_curves(overconfident, [1]))
     assert calibrated[0].scores[0] == pytest.approx(0.5, abs=0.01)  # 60 of 120
     assert calibrated[-1].scores[0] == pytest.approx(0.1, abs=0.01)  # 15 of 150
     assert box_calibration_error(overconfident) > 0.25
@@ -34,8 +33,7 @@ def test_a_curve_turns_a_score_into_the_share_of_boxes_that_are_right(result: Ma
 
 def test_average_precision_of_a_finding_does_not_move(random_films: Callable[..., list[FilmResult]]) -> None:
     results = random_films(40)
-    curves = {label: score_curve(results, label) for label in (1, 2, 3)}
-    calibrated = with_calibrated_scores(results, {label: curve for label, curve in curves.items() if curve is not None})
+    calibrated = with_calibrated_scores(results, score_curves(results, [1, 2, 3]))
     assert [r.scores.tolist() for r in results] != [r.scores.tolist() for r in calibrated]
     for label in (1, 2, 3):
         before, after = (average_precision(some, [label], samples=2).value for some in (results, calibrated))
@@ -44,17 +42,22 @@ def test_average_precision_of_a_finding_does_not_move(random_films: Callable[...
 
 def test_even_a_finding_whose_scores_say_nothing_keeps_its_order(result: Make) -> None:
     upside_down = films(result, (0.9, 10, 90), (0.1, 90, 10))
-    curve = score_curve(upside_down, 1)
-    assert curve is not None
-    assert 0 < curve.slope < 0.05
+    assert 0 < score_curves(upside_down, [1])[1].slope < 0.05
 
 
-def test_a_few_boxes_without_an_error_are_no_certainty_and_no_boxes_teach_nothing(result: Make) -> None:
-    for films_, share in ((films(result, (0.9, 5, 0)), 6 / 7), (films(result, (0.9, 0, 5)), 1 / 7)):
-        curve = score_curve(films_, 1)
-        assert curve is not None
-        assert curve(films_[0].scores)[0] == pytest.approx(share, abs=0.01)
-    assert score_curve(films_, 2) is None
+def test_a_finding_of_few_boxes_has_the_curve_of_all(result: Make) -> None:
+    rare = [result([], [(THERE, 2, 0.6)])]  # by itself it would be wrong with certainty
+    common = films(result, (0.9, 60, 60), (0.3, 15, 135))
+    curves = score_curves([*common, *rare], [1, 2])
+    assert curves[1] == score_curves(common, [1])[1]
+    assert curves[2] != curves[1]
+    assert curves[2](np.array([0.9], np.float32))[0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_nothing_is_learnt_from_boxes_that_are_all_right_or_all_wrong(result: Make) -> None:
+    assert score_curves(films(result, (0.9, 15, 0)), [1]) == {}
+    assert score_curves(films(result, (0.9, 0, 15)), [1]) == {}
+    assert score_curves([], [1]) == {}
 
 
 def test_boxes_are_shown_from_the_score_of_the_highest_f1(result: Make) -> None:
