@@ -1,6 +1,5 @@
 """End to end: a sweep over folds that evaluate.py, predict.py and explain.py take for one detector."""
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts import call
+from scripts import call, table
 
 pytestmark = pytest.mark.slow
 
@@ -21,11 +20,6 @@ TRAIN += ("optimizer=adamw", "optimizer.lr=0.003", "trainer.precision=32-true")
 
 def load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +78,17 @@ def test_predictions_clear_films_by_that_point_and_say_how_far_the_members_disag
     images = "images=data/phantom_smoke/test/image"
     call("predict.py", folds, f"ckpt={SWEEP}", images, "views=1", "pictures=true", "hydra.run.dir=predicted")
     threshold = load(folds / SWEEP / "ensemble.json")["chosen"][0]["operating_point"]["threshold"]
-    films = rows(folds / "predicted" / "films.csv")
+    films = table(folds / "predicted" / "films.csv")
     assert len(films) == 8
     for film in films:
         assert film["cleared"] == ("yes" if float(film["abnormal"]) < threshold else "no")
-    boxes = rows(folds / "predicted" / "detections.csv")
+    boxes = table(folds / "predicted" / "detections.csv")
     assert boxes
     assert all(0 <= float(box["disagreement"]) <= 1 for box in boxes)
     assert {"disagreement"} <= set(load(folds / "predicted" / "detections.json")[0])
     out = call("predict.py", folds, f"ckpt={SWEEP}", images, "views=2", "hydra.run.dir=more_views")
     assert "no operating point was chosen for these views" in " ".join(out.split())
-    assert {film["cleared"] for film in rows(folds / "more_views" / "films.csv")} == {""}
+    assert {film["cleared"] for film in table(folds / "more_views" / "films.csv")} == {""}
 
 
 def test_explanations_are_the_means_of_the_members(folds: Path) -> None:
