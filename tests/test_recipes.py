@@ -1,0 +1,45 @@
+"""Recipes that begin from weights start with a file of them, and say so where they cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
+
+from scripts import call
+
+FEW = ("data=phantom", "data.root=data/phantom_smoke", "data.read.films=24", "data.read.test_films=8")
+FEW += ("data.read.size=256", "data.batch_size=1", "trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1")
+FEW += tuple(f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test"))
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with the layers of COCO's weights, as torchvision publishes them, of random numbers."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "coco.pth"
+    torch.save(fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict(), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("size", [64, 1024])
+def test_the_course_starts_from_coco_weights_in_a_file(place: Path, coco: str, size: int) -> None:
+    words = ("experiment=course", f"model.weights={coco}", f"data.size={size}", "callbacks.page.films=1")
+    printed = call("train.py", place, *words, *FEW, f"hydra.run.dir=course{size}")
+    result = json.loads((place / f"course{size}" / "result.json").read_text(encoding="utf-8"))
+    assert result["status"] == "completed"
+    assert "all loaded but for heads of another shape" in printed
+    best = torch.load(place / f"course{size}" / "checkpoints" / "best.ckpt", weights_only=True)
+    rates = [group["lr"] for group in best["optimizer_states"][0]["param_groups"]]
+    assert len(rates) == 4  # the heads, and the three stages that learn
+    assert best["cxr"]["config"]["data"]["size"] == size
+
+
+def test_a_backbone_that_an_optimizer_does_not_find_is_told_before_films_are_read(place: Path, tmp_path: Path) -> None:
+    words = ("data=course", f"data.root={tmp_path}", "model=fasterrcnn_tiny", "optimizer=adamw_by_depth")
+    printed = call("train.py", place, *words, "optimizer.part=detector.neck", "hydra.run.dir=neck", code=2)
+    assert "optimizer: part is detector.neck, which has no parameters that learn; expected one of" in printed
+    assert "detector.backbone.body, detector.backbone.fpn, detector.rpn.head" in printed
