@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from scripts import call
+from scripts import ROOT, call
 
 FEW = ("data=phantom", "data.root=data/phantom_smoke", "data.read.films=24", "data.read.test_films=8")
 FEW += ("data.read.size=256", "data.batch_size=1", "trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=1")
@@ -25,17 +27,33 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("size", [64, 1024])
-def test_the_course_starts_from_coco_weights_in_a_file(place: Path, coco: str, size: int) -> None:
-    words = ("experiment=course", f"model.weights={coco}", f"data.size={size}", "callbacks.page.films=1")
-    printed = call("train.py", place, *words, *FEW, f"hydra.run.dir=course{size}")
-    result = json.loads((place / f"course{size}" / "result.json").read_text(encoding="utf-8"))
+def test_the_course_starts_from_coco_weights_in_a_file(place: Path, coco: str) -> None:
+    words = ("experiment=course", f"model.weights={coco}", "data.size=64", "callbacks.page.films=1")
+    printed = call("train.py", place, *words, *FEW, "hydra.run.dir=course")
+    result = json.loads((place / "course" / "result.json").read_text(encoding="utf-8"))
     assert result["status"] == "completed"
     assert "all loaded but for heads of another shape" in printed
-    best = torch.load(place / f"course{size}" / "checkpoints" / "best.ckpt", weights_only=True)
+    best = torch.load(place / "course" / "checkpoints" / "best.ckpt", weights_only=True)
     rates = [group["lr"] for group in best["optimizer_states"][0]["param_groups"]]
     assert len(rates) == 4  # the heads, and the three stages that learn
-    assert best["cxr"]["config"]["data"]["size"] == size
+
+
+def test_the_course_takes_a_step_at_1024_pixels(coco: str, tmp_path: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        words = ["data=course", f"data.root={tmp_path}", "experiment=course", f"model.weights={coco}"]
+        cfg = compose("train", [*words, "run_dir=outputs/x"])
+    assert (cfg.data.size, cfg.data.folds) == (1024, 5)
+    task = instantiate(cfg.task, _convert_="all").train()
+    optimizer = task.optimizer(task.learning_parameters())
+    before = {name: value.clone() for name, value in task.named_parameters()}
+    boxes = torch.tensor([[100.0, 200.0, 700.0, 900.0]])
+    film = torch.rand(1, 1024, 832), {"boxes": boxes, "labels": torch.tensor([3])}
+    losses = task.detector.losses([film[0]], [film[1]])
+    torch.stack(list(losses.values())).sum().backward()
+    optimizer.step()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    moved = {name for name, value in task.named_parameters() if not value.equal(before[name])}
+    assert moved == {name for name, value in task.named_parameters() if value.requires_grad}
 
 
 def test_a_backbone_that_an_optimizer_does_not_find_is_told_before_films_are_read(place: Path, tmp_path: Path) -> None:
