@@ -118,9 +118,10 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         check_name(OmegaConf.select(cfg, "name", default=""))
     except ConfigError as error:
         yield str(error)
-    images = OmegaConf.select(cfg, "images")
-    if images is not None and not Path(images).exists():
-        yield f"images={images}: there is no such file or folder"
+    for key in ("images", "data.unmarked"):
+        films = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if films is not None and not Path(films).exists():
+            yield f"{key}={films}: there is no such file or folder"
     for key in ("model.weights", "model.film_weights", "model.volume_weights", "ckpt"):
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():

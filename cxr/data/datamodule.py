@@ -44,7 +44,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     """Items read, decoded once into a cache, split by patient, and served in batches.
 
     A data module of one kind of item says what the data set lists (``listed``), which of it can be read (``decode``),
-    how one item's pixels are told from another's (``digest``), and what its samples are (``dataset``).
+    how one item's pixels are distinguished from another's (``digest``), and what its samples are (``dataset``).
 
     Where a trainer has several processes, each is served its ``share`` of the items: in training of one shuffled order,
     in validation and test of the split's own order. In these the last items may come in two processes.
@@ -131,6 +131,10 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
         """Return how often each training item is shown an epoch; ``None``: once."""
         return None
 
+    def apart(self) -> Sequence[bool] | None:
+        """Return which training items are spread evenly among the others; ``None``: none."""
+        return None
+
     @property
     def kind(self) -> str | None:
         """What the films are, all of them, where they are single films (``Preprocessing.kind``)."""
@@ -164,7 +168,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches of augmented items in a new order each epoch; a last batch that is not full is left out."""
         length = len(self.films["train"])
-        sampler = EpochSampler(length, self.seed, *self._place(), repeats=self.repeats())
+        sampler = EpochSampler(length, self.seed, *self._place(), repeats=self.repeats(), apart=self.apart())
         return self._loader("train", sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -177,7 +181,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
 
     @cached_property
     def readable(self) -> list[AnyItem]:
-        """The items that can be read. What cannot is told, and stands in ``unreadable``."""
+        """The items that can be read. Others are reported, and stand in ``unreadable``."""
         listed = self.listed()
         if not listed:
             raise ValueError(f"{self.root}: the data set has no {self.noun[1]}")
