@@ -67,7 +67,7 @@ BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo")}
 def test_an_augmentation_that_is_typed_beside_an_experiment_is_the_one_of_its_file() -> None:
     chosen = composed("augment=hospitals").augment
     assert len(chosen.appearance) > 0
-    for name in ("course_cpu", "demo"):  # these choose another one
+    for name in ("course", "course_cpu", "course_imagenet", "demo"):  # these choose another one
         assert composed(f"experiment={name}", "augment=hospitals").augment == chosen
 
 
