@@ -107,9 +107,7 @@ class Views:
             return None
         return np.stack([first[kept], second[kept]])[:, : self.places].astype(np.float32)
 
-    def _view(
-        self, film: NDArray[np.uint16], frame: NDArray[np.float64], side: int, seed: int
-    ) -> NDArray[np.float32]:
+    def _view(self, film: NDArray[np.uint16], frame: NDArray[np.float64], side: int, seed: int) -> NDArray[np.float32]:
         air = film.min(axis=(0, 1)).astype(float)
         moved = frame.copy()
         moved[:, 2] += frame[:, :2].sum(1) / 2 - 0.5  # OpenCV's pixel 0 lies at 0, and spans -0.5..0.5

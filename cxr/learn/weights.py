@@ -171,7 +171,9 @@ def load_pyramid(fpn: nn.Module, read: State | None) -> None:
     if all(name in state and state[name].shape == value.shape for name, value in expected.items()):
         fpn.load_state_dict({name: state[name] for name in expected})
     else:
-        log.warning("model.backbone.weights: its pyramid is of another shape than this detector's, which starts at random")
+        log.warning(
+            "model.backbone.weights: its pyramid is of another shape than the detector's, which starts at random"
+        )
 
 
 def _download(default: WeightsEnum | None, setting: str = "model.weights") -> State:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cxr.data.film_digests import film_digests
 from cxr.data.unmarked import UnmarkedDataModule
 from cxr.detect.detector import name_of
 from cxr.files import write_json
@@ -18,7 +20,8 @@ class BackboneFile(Callback):
     """After the test, write the weights of the best epoch to ``path``, and their card beside it as ``.json``.
 
     The file is plain data: ``torch.load(weights_only=True)`` gives {"state_dict": {"pyramid.…": tensor}, "cxr": card}.
-    The card names no patient, file or folder.
+    The card names no patient, file or folder. Under ``seen`` the first file holds a digest of each film's pixels, by
+    which a training knows its test films again (``cxr.runs.pretrained_films``).
     """
 
     def __init__(self, path: str) -> None:
@@ -32,7 +35,9 @@ class BackboneFile(Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         card = card_of(data, pl_module.card, figures)
         state = {f"pyramid.{name}": value.cpu() for name, value in pl_module.pyramid.state_dict().items()}
-        AtomicCheckpointIO().save_checkpoint({"state_dict": state, "cxr": card}, self.path)
+        films = [film for some in data.films.values() for film in some]
+        seen = torch.from_numpy(film_digests(films, data.cache))
+        AtomicCheckpointIO().save_checkpoint({"state_dict": state, "cxr": {**card, "seen": seen}}, self.path)
         write_json(self.path.with_suffix(".json"), card)
         trainer.print(f"for a detector: model.backbone.weights={self.path}")
 

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-
 _HIDDEN, _WIDTH = 256, 128  # features of a head; the paper's 8192 are for batches of 512 films
 TERMS = ("invariance", "variance", "covariance")
 _WEIGHTS = {"invariance": 25.0, "variance": 25.0, "covariance": 1.0}  # of the paper

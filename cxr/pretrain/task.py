@@ -156,7 +156,7 @@ class PretrainingTask(Training):
         self._probed = dict(checkpoint["probe"])
 
     def _maps(self, films: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the backbone's coarsest map of a batch, and the levels of its pyramid that have weights of their own."""
+        """Return the backbone's coarsest map of a batch, and the levels of its pyramid that have their own weights."""
         maps = self.pyramid.body(self.transform(films)[0].tensors)
         *_, coarsest = maps.values()
         return coarsest, [level for name, level in self.pyramid.fpn(maps).items() if name != _POOL]
@@ -183,7 +183,9 @@ class PretrainingTask(Training):
             train, val = (self._probed_films(data, split) for split in ("train", "val"))
             areas = probe(train, val)
             if not areas:
-                raise ValueError("data.marked: no finding is on some and not on all of its training and validation films")
+                raise ValueError(
+                    "data.marked: no finding is on some, but not all, of its training and validation films"
+                )
             self._probed = {"probe_auc": fmean(areas.values()), **{f"probe_auc/{k}": v for k, v in areas.items()}}
         return dict(self._probed)
 
@@ -193,7 +195,6 @@ class PretrainingTask(Training):
         features = [self.features([image.to(self.device) for image in images]).cpu() for images, _ in loader]
         shown: Sequence[Film] = films.films
         return torch.cat(features), labels(shown, data.marked.findings.names if data.marked else [])
-
 
 
 def _collapse(features: Tensor) -> dict[str, float]:

@@ -74,7 +74,9 @@ class NeighboursPage(Callback):
         )
 
 
-def nearest(features: Tensor, patients: Sequence[str], shown: Sequence[int], count: int) -> list[list[tuple[int, float]]]:
+def nearest(
+    features: Tensor, patients: Sequence[str], shown: Sequence[int], count: int
+) -> list[list[tuple[int, float]]]:
     """Return for each film of ``shown`` up to ``count`` others by falling similarity: (index, cosine of the angle).
 
     Features [n, D] are taken as differences from the mean film, and films of the same patient are left out.
