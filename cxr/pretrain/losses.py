@@ -40,10 +40,20 @@ def at_places(maps: Tensor, places: Tensor) -> Tensor:
     return sampled[..., 0].transpose(1, 2)
 
 
-def head(channels: int) -> nn.Module:
-    """Return a head of three layers on [..., channels], whose features [..., 128] are what the losses compare.
+def head_of_films(channels: int) -> nn.Module:
+    """Return a head of three layers on [B, channels], whose features [B, 128] are what the losses of films compare.
 
-    It is that of VICRegL for places, with LayerNorm: it does the same for one film as for many.
+    BatchNorm stands between its layers. Means over whole films are so alike that without it hundreds of steps go by
+    until the features of two films differ.
+    """
+    made: nn.Module = _lightly("models.modules.heads").VICRegProjectionHead(channels, _HIDDEN, _WIDTH)
+    return made
+
+
+def head_of_places(channels: int) -> nn.Module:
+    """Return a head of three layers on [..., channels] with features [..., 128] for the losses of places.
+
+    LayerNorm stands between its layers: places of one film are not independent of one another.
     """
     made: nn.Module = _lightly("models.modules.heads").VicRegLLocalProjectionHead(channels, _HIDDEN, _WIDTH)
     return made

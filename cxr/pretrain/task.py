@@ -17,7 +17,7 @@ from cxr.data.unmarked import UnmarkedDataModule
 from cxr.detect.backbones import FeaturePyramid
 from cxr.detect.detector import Detector
 from cxr.learn.training import Training
-from cxr.pretrain.losses import TERMS, at_places, head, vicreg
+from cxr.pretrain.losses import TERMS, at_places, head_of_films, head_of_places, vicreg
 from cxr.pretrain.probe import effective_rank, labels, probe, spread
 
 _POOL = "pool"  # the level that repeats every second cell of the one before
@@ -84,8 +84,8 @@ class PretrainingTask(Training):
             )
         self.pyramid: FeaturePyramid = detector.backbone
         self.transform = detector.transform
-        self.global_head = head(self.pyramid.body_channels)  # heads are thrown away afterwards
-        self.local_head = head(self.pyramid.out_channels)  # one for all levels, as a detector's heads are
+        self.global_head = head_of_films(self.pyramid.body_channels)  # heads are thrown away afterwards
+        self.local_head = head_of_places(self.pyramid.out_channels)  # one for all levels, as a detector's heads are
         self.to(memory_format=torch.channels_last)
         self.local = local
         self.probe_every = probe_every
