@@ -21,8 +21,10 @@ from cxr.data.patients import without_placeholders
 from cxr.data.views import Views
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
+from cxr.read.files import first_bytes
 from cxr.read.frame import to_longest_side
 from cxr.read.freed_memory import keep_freed_memory
+from cxr.read.picture import is_picture
 from cxr.read.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -78,7 +80,9 @@ class _Held:
 
 
 class UnmarkedDataModule(DataModule[Film]):
-    """All films below a folder, DICOM and pictures, without boxes; ``ViewDataset`` says what a sample is.
+    """All films below a folder without boxes; ``ViewDataset`` says what a sample is.
+
+    Films are DICOM files, or pictures where there is no DICOM file. Of several copies of a film one is taken.
 
     There is no test set: what was learnt is judged by the detectors that start from it. A test of the trainer measures
     the validation films.
@@ -133,6 +137,7 @@ class UnmarkedDataModule(DataModule[Film]):
     def listed(self) -> list[Film]:
         """Return the films below the folder whose headers can be read, of the modalities that are wanted."""
         films, self._unopened = read_folder(self.root)
+        films = self._without_pictures(films)
         return of_one_kind(without_placeholders(films), self._modality_and_kind, self.modality, self.root)
 
     def decode(self, items: list[Film]) -> Decoded[Film]:
@@ -141,7 +146,7 @@ class UnmarkedDataModule(DataModule[Film]):
         allowed = [film for film in items if film.patient not in held.patients]
         failures = self.cache.fill([film.path for film in allowed])
         readable = [film for film in allowed if film.path not in failures]
-        kept = [film for film in readable if self.cache.get(film.path).digest not in held.digests]
+        kept = [film for film in readable if self.digest(film) not in held.digests]
         self.left_out = len(items) - len(allowed) + len(readable) - len(kept)
         if self.left_out:
             _log.warning(
@@ -151,8 +156,11 @@ class UnmarkedDataModule(DataModule[Film]):
             )  # fmt: skip
         if items and not kept and not failures:
             raise ValueError(f"{self.root}: no film is left: all are of patients that validate or test the marked set")
+        once = list({self.digest(film): film for film in reversed(kept)}.values())[::-1]  # the first of its copies
+        if len(once) < len(kept):
+            _log.info("%d of %d films are copies of others and are taken once", len(kept) - len(once), len(kept))
         errors = sorted([*self._unopened, *failures.items()])
-        return Decoded(kept, errors, len(errors))
+        return Decoded(once, errors, len(errors))
 
     def digest(self, item: Film) -> str:
         """Return the digest of the film's pixels."""
@@ -177,6 +185,14 @@ class UnmarkedDataModule(DataModule[Film]):
         if self.marked is None:
             raise ValueError("data.marked is null: there are no marked films to probe")
         return RadiographDataset(self.marked.films[split], self.marked.findings, self.cache, self.size)
+
+    def _without_pictures(self, films: list[Film]) -> list[Film]:
+        """Return the DICOM files where there are any: pictures beside them are marks, thumbnails or figures."""
+        dicom = [film for film in films if not is_picture(first_bytes(film.path))]
+        if not dicom or len(dicom) == len(films):
+            return films
+        _log.warning("%d pictures are left out, as they lie beside DICOM files", len(films) - len(dicom))
+        return dicom
 
     def _held(self) -> _Held:
         """Return who validates and tests the marked set.

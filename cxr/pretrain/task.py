@@ -46,8 +46,8 @@ class PretrainingTask(Training):
 
     The figures are those of the features that ``features`` gives: ``spread`` and ``rank`` tell whether they have
     collapsed; ``probe_auc`` and ``probe_auc/<finding>`` are what a linear classifier reads from them, where the data
-    name marked films; ``score`` is ``probe_auc``, or without marked films the validation loss times -1. If several
-    processes share the films, spread and rank are means over them.
+    name marked films; ``score`` is the validation loss times -1. Of several processes that share the films, the mean is
+    logged.
 
     Args:
         model: builds the detector, called with ``num_classes``. Its backbone must be a ``FeaturePyramid``; its heads
@@ -129,11 +129,11 @@ class PretrainingTask(Training):
         loss = sum(value * films for value, films in sums) / sum(films for _, films in sums)
         figures = {name: self._mean(value) for name, value in _collapse(features).items()}
         figures |= self._probe()
-        return {**figures, "score": figures.get("probe_auc", -self._mean(loss))}
+        return {**figures, "score": -self._mean(loss)}
 
     def monitors(self) -> tuple[str, ...]:
-        """Return the name of the figure that rises as the backbone gets better."""
-        return ("score",)
+        """Return the names of the figures that rise as the backbone gets better."""
+        return ("score", "probe_auc")
 
     def table(self, metrics: Mapping[str, float], items: Sequence[Any]) -> Table:
         """Return the figures of the best epoch for the terminal."""

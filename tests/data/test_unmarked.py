@@ -8,6 +8,7 @@ import albumentations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import grid_sample
 
 from cxr.data.augment import Augment
@@ -75,8 +76,8 @@ def test_views_without_a_place_in_common_are_refused(settings: dict[str, Any]) -
 
 @pytest.fixture
 def folder(tmp_path: Path, write_film: Callable[..., Path]) -> Path:
-    """Twelve films of twelve patients; ``again.dcm`` is another film of patient 0, ``copy.dcm`` has the pixels of 1."""
-    for number in range(12):
+    """Nine films of nine patients; ``again.dcm`` is another film of patient 0, ``copy.dcm`` has the pixels of 1."""
+    for number in range(9):
         write_film(tmp_path / "films" / f"{number}.dcm", pixels(number), patient=f"patient {number}")
     write_film(tmp_path / "films" / "again.dcm", pixels(50), patient="patient 0")
     write_film(tmp_path / "films" / "copy.dcm", pixels(1), patient="a stranger")
@@ -116,7 +117,7 @@ def names(data: UnmarkedDataModule) -> set[str]:
 
 def test_without_marked_films_all_films_of_the_folder_are_learnt_from(folder: Path) -> None:
     data = unmarked(folder)
-    assert names(data) == {*(f"{i}.dcm" for i in range(12)), "again.dcm", "copy.dcm"}
+    assert names(data) == {*(f"{i}.dcm" for i in range(9)), "again.dcm"}  # copy.dcm is 1.dcm once more
     assert data.left_out == 0
     assert len(data.films["val"]) >= 1
     sample = data.dataset("train")[0]
@@ -127,14 +128,21 @@ def test_without_marked_films_all_films_of_the_folder_are_learnt_from(folder: Pa
     assert whole[:, :, 52:].max() == 0  # 51 of 64 columns are film: it is 80 high and 64 wide
 
 
+def test_pictures_beside_dicom_files_are_marks_and_no_films(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("4.dcm.jpg", "mark.png"):
+        Image.fromarray(np.zeros((80, 64), np.uint8)).save(folder / name)
+    assert names(unmarked(folder)) == {*(f"{i}.dcm" for i in range(9)), "again.dcm"}
+    assert "2 pictures are left out" in caplog.text
+
+
 def test_films_of_test_and_validation_patients_are_left_out_by_pseudonym_and_by_pixels(
     folder: Path, findings: FindingVocabulary, caplog: pytest.LogCaptureFixture
 ) -> None:
-    splits = {0: "test", 1: "val", **dict.fromkeys(range(2, 8), "train")}
+    splits = {0: "test", 1: "val", **dict.fromkeys(range(2, 6), "train")}
     data = unmarked(folder, marked=marked(folder, findings, splits))
-    assert names(data) == {f"{i}.dcm" for i in range(2, 12)}  # 0 and again: patient 0; 1: patient 1; copy: its pixels
+    assert names(data) == {f"{i}.dcm" for i in range(2, 9)}  # 0 and again: patient 0; 1: patient 1; copy: its pixels
     assert data.left_out == 4
-    assert "4 of 14 films are left out" in caplog.text
+    assert "4 of 11 films are left out" in caplog.text
     assert "3 by the pseudonyms of their patients, 1 more by their pixels" in caplog.text
     assert "patient 0" not in caplog.text
 
@@ -144,7 +152,7 @@ def test_an_id_that_training_films_share_with_test_films_is_a_placeholder(
 ) -> None:
     for number, patient in ((20, "anonymous"), (21, "anonymous"), (22, "anonymous")):
         write_film(folder / f"{number}.dcm", pixels(number), patient=patient)
-    splits = {20: "test", 21: "train", **dict.fromkeys(range(2, 8), "train"), 3: "val"}
+    splits = {20: "test", 21: "train", **dict.fromkeys(range(2, 6), "train"), 3: "val"}
     data = unmarked(folder, marked=marked(folder, findings, splits))
     assert "22.dcm" in names(data)  # nothing is known of who it shows
     assert "20.dcm" not in names(data)  # the test film itself, by its pixels
@@ -155,12 +163,12 @@ def test_a_marked_set_that_tests_on_every_film_leaves_nothing_and_says_so(
 ) -> None:
     for name in ("again.dcm", "copy.dcm"):
         (folder / name).unlink()
-    splits = {**dict.fromkeys(range(12), "test"), 11: "train", 10: "val"}
-    (folder / "11.dcm").rename(folder.parent / "11.dcm")
+    splits = {**dict.fromkeys(range(9), "test"), 8: "train", 7: "val"}
+    (folder / "8.dcm").rename(folder.parent / "8.dcm")
     everyone = marked(folder, findings, splits)
     everyone.read = lambda root, findings: [  # the only training film lies elsewhere
         Film(p, p.stem, p.stem, p.stem, np.zeros((0, 4), np.float32), (), 64, 80, splits[int(p.stem)])
-        for p in [*sorted(root.glob("*.dcm")), root.parent / "11.dcm"]
+        for p in [*sorted(root.glob("*.dcm")), root.parent / "8.dcm"]
     ]
     with pytest.raises(ValueError, match="no film is left"):
         unmarked(folder, marked=everyone)
