@@ -19,10 +19,16 @@ MARKED += ("data.marked.read.test_films=8", "data.marked.read.size=256")
 PRETRAIN = ("experiment=pretrain", "data.root=data/phantom_smoke", *MARKED, *SMALL, "trainer.max_epochs=2")
 
 
-def test_a_detector_learns_from_a_pretrained_backbone_and_is_evaluated(place: Path) -> None:
+@pytest.fixture(scope="module")
+def pretrained(place: Path) -> Path:
+    """The folder of an undisturbed pretraining, in ``place``."""
     printed = call("train.py", place, *PRETRAIN, "hydra.run.dir=pretrained")
     assert "films are left out" in printed
-    folder = place / "pretrained"
+    return place / "pretrained"
+
+
+def test_a_detector_learns_from_a_pretrained_backbone_and_is_evaluated(place: Path, pretrained: Path) -> None:
+    folder = pretrained
     card = json.loads((folder / "backbone.json").read_text(encoding="utf-8"))
     assert (card["size"], card["epochs"], card["kind"]) == (64, 2, "radiograph")
     assert card["left_out"] >= 8  # the test films and those that validate
@@ -39,12 +45,12 @@ def test_a_detector_learns_from_a_pretrained_backbone_and_is_evaluated(place: Pa
     state = read_state(place / "detector" / "checkpoints" / "best.ckpt")
     for name, value in read_state(folder / "backbone.pth").items():
         torch.testing.assert_close(state[name.replace("pyramid.", "detector.backbone.")], value, rtol=0, atol=1e-6)
-    (folder / "backbone.pth").unlink()  # a checkpoint holds its weights itself
+    (folder / "backbone.pth").rename(folder / "moved.pth")  # a checkpoint holds its weights itself
     call("evaluate.py", place, "ckpt=detector/checkpoints/best.ckpt", "hydra.run.dir=evaluated", "samples=10")
     assert (place / "evaluated" / "metrics.json").exists()
 
 
-def test_a_killed_pretraining_ends_with_the_same_weights(place: Path) -> None:
+def test_a_killed_pretraining_ends_with_the_same_weights(place: Path, pretrained: Path) -> None:
     job = start("train.py", place, *PRETRAIN, "hydra.run.dir=killed")
     deadline = time.monotonic() + 120
     while not (place / "killed" / "checkpoints" / "last.ckpt").exists():
@@ -54,6 +60,6 @@ def test_a_killed_pretraining_ends_with_the_same_weights(place: Path) -> None:
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert "resuming" in call("train.py", place, *PRETRAIN, "hydra.run.dir=killed")
-    ours, theirs = (torch.load(place / name / "checkpoints" / "last.ckpt") for name in ("killed", "pretrained"))
+    ours, theirs = (torch.load(run / "checkpoints" / "last.ckpt") for run in (place / "killed", pretrained))
     torch.testing.assert_close(ours["state_dict"], theirs["state_dict"], rtol=0, atol=0)
     assert ours["probe"] == theirs["probe"]
