@@ -52,7 +52,6 @@ def card_of(data: UnmarkedDataModule, task_card: Mapping[str, Any], figures: Map
     """
     films = [film for some in data.films.values() for film in some]
     config = task_card["config"]
-    views = data.views
     return {
         "films": {split: len(some) for split, some in data.films.items() if split != "test"},
         "patients": len({film.patient for film in films}),
@@ -62,8 +61,7 @@ def card_of(data: UnmarkedDataModule, task_card: Mapping[str, Any], figures: Map
         "modalities": sorted({data.cache.modality(film.path)[0] for film in films}),
         "size": data.size,
         "intensity": data.cache.intensity.fingerprint(),
-        "views": {"pixels": views.pixels(data.size), "crop": list(views.crop), "rotate": views.rotate}
-        | {"places": views.places, "appearance": config["data"]["views"]["augment"]["appearance"]},
+        "views": {**config["data"]["views"], "pixels": data.views.pixels(data.size)},
         "model": name_of(config["model"]),
         "epochs": config["trainer"]["max_epochs"],
         "batch_size": data.batch_size,
