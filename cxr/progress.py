@@ -1,8 +1,8 @@
 """How far a long piece of work is: a bar on a terminal; elsewhere (a log file, CI, SLURM) a line at least every 30 s.
 
-Pieces of work may be nested: elsewhere than on a terminal the innermost one is told. All of it goes to standard error,
-so that standard output keeps the results. Of several processes of one run the first one tells of what each does; what
-one of them does for all, as drawing films, is told by that one.
+Pieces of work may be nested: where there is no terminal, only the innermost one is reported. All of it goes to standard
+error, so that standard output keeps the results. Of several processes of one run the first one reports the work that
+all do. Work that one of them does for all, such as drawing films, is reported by that one.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Work:
         total: its items; None where they are not known, or where it is one.
         done: items that are done.
         unit: what an item is called, where the words do not say it.
-        detail: what else is to be said now: losses, the time left of what this is a part of.
+        detail: more to show now, such as losses, or the time left for the whole that this work is a part of.
     """
 
     what: str
@@ -134,11 +134,11 @@ def _clock() -> float:
 
 
 class _Voice:
-    """What is being done in this process, and how it is said."""
+    """The work of this process, and how its progress is shown."""
 
     def __init__(self) -> None:
         self._works: list[Work] = []
-        self._last = 0.0  # when something was said
+        self._last = 0.0  # when progress was last shown
         self._terminal = False
         self._bars: Progress | None = None
         self._speaker: threading.Thread | None = None
@@ -182,7 +182,7 @@ class _Voice:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def tick(self) -> None:
-        """Say how far the innermost work is where nothing was said for long."""
+        """Show how far the innermost work is where nothing was shown for long."""
         works = self._works[-1:]  # a copy: the main thread may end it now
         if works and _clock() - self._last >= EVERY_S:
             self.say(works[0].line())

@@ -23,7 +23,7 @@ class SweepError(RuntimeError):
 
 
 def reason(error: BaseException) -> str:
-    """Return one line that tells a user why a run ended with ``error``."""
+    """Return one line for the user with the reason why a run ended with ``error``."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return (

@@ -1,4 +1,4 @@
-"""Studies → samples of a network: a cube, turned a little in training, and which findings it bears."""
+"""Studies → samples of a network: a cube, turned a little in training, and its findings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ class VolumeDataset(Dataset[Sample]):
     A sample is a dict of
 
     - ``volume``: float32 [C, size, size, size] in 0..1 to head, back and left, air dark
-    - ``labels``: float32 [K], 1 for each finding it bears
+    - ``labels``: float32 [K], 1 for each finding of the study
     - ``item``: int64, index into ``studies``
     """
 

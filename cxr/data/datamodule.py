@@ -44,7 +44,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     """Items read, decoded once into a cache, split by patient, and served in batches.
 
     A data module of one kind of item says what the data set lists (``listed``), which of it can be read (``decode``),
-    how one item's pixels are told from another's (``digest``), and what its samples are (``dataset``).
+    how one item's pixels are distinguished from another's (``digest``), and what its samples are (``dataset``).
 
     Where a trainer has several processes, each is served its ``share`` of the items: in training of one shuffled order,
     in validation and test of the split's own order. In these the last items may come in two processes.
@@ -177,7 +177,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
 
     @cached_property
     def readable(self) -> list[AnyItem]:
-        """The items that can be read. What cannot is told, and stands in ``unreadable``."""
+        """The items that can be read. Others are reported, and stand in ``unreadable``."""
         listed = self.listed()
         if not listed:
             raise ValueError(f"{self.root}: the data set has no {self.noun[1]}")

@@ -53,7 +53,7 @@ class RadiographDataset(Dataset[Sample]):
         self.films = list(films)
         self.labels = [np.array([findings.index(name) for name in film.findings], np.int64) for film in films]
         self.labelled = [
-            torch.tensor([*(film.tells_of(name) for name in findings.names), film.labelled is None]) for film in films
+            torch.tensor([*(film.looked_for(name) for name in findings.names), film.labelled is None]) for film in films
         ]
         self.cache = cache
         self.size = size

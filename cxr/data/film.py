@@ -32,7 +32,7 @@ class Film:
         split: "train", "val" or "test" where the data set itself gives the film to one, else "".
         copies: other files that hold the same film (the course has one for each finding).
         rater: who marked the boxes, where the data set says so.
-        readings: what each of several readers marked, where the data set tells; ``boxes`` is what was made of them.
+        readings: the marks of each reader, where the data set has them; ``boxes`` are made from these.
         source: the data set the film is from, where several are joined.
         labelled: the findings that its readers looked for and boxed. Of any other finding the film says nothing: it is
             no negative for it. None: all there are, so that a film without boxes is normal.
@@ -61,9 +61,9 @@ class Film:
 
     @property
     def normal(self) -> bool:
-        """Whether the film is known to bear no finding: all were looked for, and none is marked."""
+        """Whether the film is known to have no finding: all were looked for, and none is marked."""
         return not self.findings and self.labelled is None
 
-    def tells_of(self, finding: str) -> bool:
-        """Whether the film's readers looked for ``finding``; a mark tells, whatever else was looked for."""
+    def looked_for(self, finding: str) -> bool:
+        """Whether the film's readers looked for ``finding``; they did where they marked it."""
         return self.labelled is None or finding in self.labelled or finding in self.findings

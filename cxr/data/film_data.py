@@ -22,7 +22,7 @@ _LEAST_SIZE = 32  # px: one cell of the coarsest feature map, with stride 32
 class FilmDataModule(DataModule[Film]):
     """Films of a data set; ``films`` has them by split, and ``RadiographDataset`` says what a sample is.
 
-    A target's ``film`` tells that two samples are the same film, where several processes are served one twice.
+    A target's ``film`` is the same for two samples of one film, which several processes may be served.
 
     Args:
         root: where the data set is, given to ``read``.

@@ -10,7 +10,7 @@ from cxr.read.cache import FilmCache
 
 
 def film_digests(films: Iterable[Film], cache: FilmCache) -> NDArray[np.int64]:
-    """Return 64 bits a film of the hash of its stored pixels at full size, sorted: their order tells nothing.
+    """Return 64 bits a film of the hash of its stored pixels at full size, sorted, so that their order shows nothing.
 
     Equal for copies of one film in other files or encodings, whatever the working size and the intensity. Among 100,000
     different films the chance that any two share a digest is below one in a thousand million.

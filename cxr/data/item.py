@@ -20,7 +20,7 @@ class Item(Protocol):
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Canonical names of what it bears."""
+        """Canonical names of its findings."""
 
     @property
     def split(self) -> str:
@@ -28,7 +28,7 @@ class Item(Protocol):
 
     @property
     def normal(self) -> bool:
-        """Whether it is known to bear no finding."""
+        """Whether it is known to have no finding."""
 
 
 AnyItem = TypeVar("AnyItem", bound=Item)

@@ -158,7 +158,7 @@ class LayeredDataModule(DataModule[LayeredPatient]):
     def fingerprint(self) -> str:
         """Return 16 hex digits that change with the patients, their split and how films are drawn."""
         digest = blake2b(f"{super().fingerprint()} {self.size} {self.intensity.fingerprint()}".encode(), digest_size=8)
-        for value in self.dataset("train")[0].values():  # one film tells how they are drawn
+        for value in self.dataset("train")[0].values():  # one film shows how they are drawn
             digest.update(value.numpy().tobytes())
         return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""A data set holds films, or series, of one kind: which are left out, and what is said where several kinds are mixed.
+"""A data set holds films, or series, of one kind: which are left out, and the error where several kinds are mixed.
 
 A detector that is trained on CT slices and radiographs together learns to distinguish them, and mixes up what the
 readers of the two have marked.
@@ -32,7 +32,7 @@ def of_one_kind(
         items: films or series of the data set.
         tell: item → its Modality and its kind; None where the header cannot be read, and "" where there is no kind.
         modality: values of Modality, "" for items without one, pictures among them; None wants all.
-        root: the data set's folder, for what is said of it.
+        root: the data set's folder, for messages.
 
     Raises ``ValueError`` where no item is wanted, and where those that are are of several kinds.
     """

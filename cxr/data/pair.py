@@ -32,5 +32,5 @@ class Patient:
 
     @property
     def normal(self) -> bool:
-        """Whether the patient bears no finding."""
+        """Whether the patient has no finding."""
         return not self.findings

@@ -95,7 +95,7 @@ class PatientDataset(Dataset[dict[str, Tensor]]):
 class PairDataModule(DataModule[Patient]):
     """Patients of a data set; ``films`` has them by split, and ``PatientDataset`` says what a sample is.
 
-    A film or a series that cannot be read counts as missing and is told of; a patient with neither is left out.
+    A film or a series that cannot be read counts as missing and is reported. A patient with neither is left out.
 
     Args:
         root: where the data set is, given to ``read``.

@@ -24,7 +24,7 @@ def without_placeholders(films: Sequence[AnyTaken], stated: Sequence[bool] | Non
     """Return the films; a film with a placeholder for PatientID gets its own ID as the patient, with a warning.
 
     An ID that all films share is a placeholder even for few films, because they could not be split otherwise.
-    ``stated`` tells of each film whether its data set states the patient, who is then kept; None: of no film.
+    ``stated`` holds for each film whether its data set names the patient, who is then kept; None: for no film.
     """
     known = stated or [False] * len(films)
     unstated = [film.patient for film, kept in zip(films, known, strict=True) if not kept]

@@ -73,7 +73,7 @@ class SeriesDataModule(DataModule[Study]):
     def listed(self) -> list[Study]:
         """Return the series of the data set, of one modality."""
         studies = self.read(self.root, self.findings)
-        # a folder without a modality holds nothing readable, which is told when it is read
+        # a folder without a modality holds nothing readable, which is reported when it is read
         return of_one_kind(studies, lambda study: (study.modality or None, study.modality), self.modality, self.root)
 
     def decode(self, items: list[Study]) -> Decoded[Study]:

@@ -78,7 +78,7 @@ def _entangled(finding: str, counts: Mapping[str, SourceCount]) -> str:
 
 
 def _count(films: Sequence[Film], finding: str) -> SourceCount:
-    labelled = [film for film in films if film.tells_of(finding) or finding in film.findings]
+    labelled = [film for film in films if film.looked_for(finding) or finding in film.findings]
     positive = [film for film in labelled if finding in film.findings]
     return SourceCount(len(labelled), len(positive), sum(film.findings.count(finding) for film in positive))
 

@@ -31,7 +31,7 @@ class Study:
 
     @property
     def normal(self) -> bool:
-        """Whether the volume bears none of the findings."""
+        """Whether the volume has none of the findings."""
         return not self.findings
 
     def __str__(self) -> str:

@@ -1,5 +1,5 @@
-"""Where and how large the boxes are that a detector begins with."""
-# torchvision types a part of itself
+"""Anchors: the boxes that a detector begins with, their places and sizes."""
+# torchvision types only a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Sequence
@@ -15,13 +15,12 @@ class Anchors:
     """The anchors of each cell of a pyramid.
 
     Args:
-        image_size: longest side in pixels of the films the data set gives, at least 32. It scales the anchors and
-            nothing else.
+        image_size: longest side in pixels of the data set's films, at least 32. It scales the anchors and nothing else.
         sizes: sides (square root of the area) as fractions of ``image_size``, in (0, 2]: a list for each level of the
-            pyramid. Fractions, because a finding fills the same part of a film at any size.
+            pyramid. They are fractions because a finding fills the same part of a film at any size.
         ratios: height / width. Findings go from flat apical caps (0.2) to tall spines (5).
 
-    Raises ``ValueError`` for sizes that are none, and for a film that is too small.
+    Raises ``ValueError`` for invalid sizes, and for a film that is too small.
     """
 
     image_size: int
@@ -44,7 +43,7 @@ class Anchors:
         return len(self.sizes[0]) * len(self.ratios)
 
     def generator(self, levels: Sequence[Level]) -> AnchorGenerator:
-        """Return torchvision's generator for a pyramid. Raises ``ValueError`` where ``sizes`` fit another one."""
+        """Return torchvision's generator for a pyramid. Raises ``ValueError`` where ``sizes`` do not fit it."""
         if len(self.sizes) != len(levels):
             strides = ", ".join(str(level.stride) for level in levels)
             raise ValueError(

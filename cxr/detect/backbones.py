@@ -1,18 +1,18 @@
-"""Backbones: networks that turn a canvas into maps, each of another stride; and the pyramid that joins their maps.
+"""Backbones: networks that turn a canvas into maps of several strides; and the pyramid that joins these maps.
 
-A builder here is a node of a config (conf/model/backbone/). A detector calls it with ``least_stride``, that of the
-finest map it reads, and ``state``, the weights of a whole detector where there are some; it returns a ``Backbone``. Its
-own arguments are
+A builder here is a node of a config (conf/model/backbone/) and returns a ``Backbone``. A detector calls it with
+``least_stride``, the stride of the finest map it reads, and ``state``, the weights of a whole detector or None. The
+config sets its other arguments:
 
     weights: of the backbone alone: "DEFAULT" (learnt on ImageNet, downloaded once), a file, or None. A file holds the
-        state dict that the library publishes, a checkpoint of this project, whose detector's backbone is taken, or what
-        ``task=pretrain`` leaves, whose pyramid is taken along where it has the detector's shapes.
+        state dict that the library publishes, a checkpoint of this project, of which the backbone is taken, or what
+        ``task=pretrain`` leaves, of which the pyramid is taken too where it has the detector's shapes.
     trainable_layers: stages that learn, counted from the last. Without weights all of them do.
-    mean, std: of each channel of the stem, for films in 0..1. Their number is that of the channels: a film of one is
-        repeated for a stem of three.
+    mean, std: one number for each channel of the stem, for films in 0..1. A film of one channel is repeated for a stem
+        of three.
 
-Normalisation follows the weights: statistics that come with them are frozen, as films come a few to a batch; where
-there are none, layers normalise in groups (``norm_for``).
+Normalisation follows the weights. Statistics that come with weights are frozen, because a batch holds few films.
+Without weights, layers normalise in groups (``norm_for``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Level(NamedTuple):
-    """A map of a backbone or a pyramid: canvas pixels a cell, and its channels."""
+    """A map of a backbone or a pyramid: its stride in canvas pixels, and its channels."""
 
     stride: int
     channels: int
@@ -47,7 +47,7 @@ class Backbone:
 
     Args:
         body: canvas [B, C, H, W] → {"0": map, "1": map, …}, finest first.
-        levels: of these maps.
+        levels: stride and channels of each of these maps.
         mean: of each channel of the canvas.
         std: of each channel, likewise.
         read: what the file of its weights holds (``read_backbone``); None where it was not filled from a file.
@@ -67,10 +67,10 @@ class FeaturePyramid(nn.Module):
         backbone: builder of the backbone.
         state: weights of a whole detector, or None.
         least_stride: of the finest map.
-        channels: of every map.
+        channels: number of channels of every map.
         coarser: "pool" adds a level that takes every second cell of the last; "convolutions" two levels, strides 64 and
             128, made by convolutions; None adds nothing.
-        normalised: whether the pyramid's own convolutions are normalised (arXiv 2111.11429).
+        normalised: whether the convolutions of the pyramid are normalised (arXiv 2111.11429).
 
     Attributes:
         levels: of its maps.
@@ -107,7 +107,7 @@ class FeaturePyramid(nn.Module):
 
     @property
     def pooled(self) -> tuple[Level, ...]:
-        """The levels that regions are pooled from: those of the backbone, without the coarser ones."""
+        """The levels that regions are pooled from: those of the backbone, without the added coarser ones."""
         return self.levels[: self.joined]
 
     def forward(self, canvas: Tensor) -> dict[str, Tensor]:
@@ -190,7 +190,7 @@ def mobilenet_v3(
 
 
 def fit_channels(stem: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Return a network's first convolution for so many channels, with its own weights where it has as many already."""
+    """Return a network's first convolution for so many channels: itself where it has as many already."""
     if stem.in_channels == channels:
         return stem
     size: Any = stem.kernel_size
@@ -200,9 +200,10 @@ def fit_channels(stem: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def _for_frozen_layers(state: State) -> State:
-    """Return weights of MobileNet for frozen layers, which add 1e-5 to a variance.
+    """Return weights of MobileNet's classifier for the frozen layers of a detector.
 
-    The classifier that torchvision publishes adds 1e-3. Only it counts batches; detectors add 1e-5.
+    The classifier that torchvision publishes adds 1e-3 to a variance, the frozen layers add 1e-5. Only the classifier's
+    weights have a count of batches, so that shows whose weights they are.
     """
     if not any(name.endswith("num_batches_tracked") for name in state):
         return state
@@ -223,7 +224,7 @@ def _filled(
 
 
 def _from(least_stride: int, levels: Mapping[str, Level], name: str) -> dict[str, Level]:
-    """Return the levels of at least a stride. Raises ``ValueError`` where there are none."""
+    """Return the levels whose stride is ``least_stride`` or more. Raises ``ValueError`` where there are none."""
     kept = {layer: level for layer, level in levels.items() if level.stride >= least_stride}
     if not kept:
         strides = ", ".join(str(level.stride) for level in levels.values())

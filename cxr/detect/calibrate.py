@@ -1,4 +1,4 @@
-"""What is chosen on validation films after training, and frozen: fusion with the image head, operating point."""
+"""Chooses the fusion with the image head and the operating point on validation films; both are then frozen."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -28,13 +28,13 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: float = 0.99) -> OperatingPoint:
     """Choose the weights of the task's image head, where it has one, and return the operating point of screening.
 
-    The weight of the boxes is that of the highest average precision, that of the film of the highest area under the ROC
-    curve of abnormality; of equal ones the smallest. The operating point is chosen with both in place.
+    The weight for boxes is the one with the highest average precision. The weight for films is the one with the highest
+    area under the ROC curve of abnormality. Of equal weights the smallest is taken. The operating point is chosen last.
     """
     head = task.image_head
     if head is not None:
-        head.box_weight.fill_(0)  # the boxes as they are
-        head.film_weight.fill_(1)  # and the film by itself: all mixtures follow from one pass
+        head.box_weight.fill_(0)  # detect then returns the scores of the boxes alone
+        head.film_weight.fill_(1)  # and the image head's score alone: all mixtures follow from this one pass
         apart = _finite(track(film_results(task, validation), "choosing the mixture", len(validation)))
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
         known = with_known_truth(apart)
@@ -42,12 +42,12 @@ def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: fl
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
     detected = track(film_results(task, validation), "calibrating", len(validation))
-    results = _finite(detected)  # to the bit as detect gives them
+    results = _finite(detected)  # to the bit as detect returns them
     return choose_operating_point(with_known_truth(results), sensitivity)
 
 
 def _finite(results: Iterable[FilmResult]) -> list[FilmResult]:
-    """Return the films that the detector has an answer for; a threshold is not chosen on the others."""
+    """Return the films whose scores are finite; no threshold is chosen on the others."""
     every = list(results)
     kept = [result for result in every if result.finite]
     if len(kept) < len(every):
@@ -56,12 +56,12 @@ def _finite(results: Iterable[FilmResult]) -> list[FilmResult]:
 
 
 def _best(figure: Callable[[float], float]) -> float:
-    known = {share: value for share in WEIGHTS if not isnan(value := figure(share))}  # NaN: only one kind of film
+    known = {share: value for share in WEIGHTS if not isnan(value := figure(share))}  # NaN: all films are of one kind
     return max(known, key=lambda share: (known[share], -share), default=0.0)
 
 
 def _fused(result: FilmResult, box_weight: float, film_weight: float) -> FilmResult:
-    """Return a film's result, whose boxes and whose film speak apart, as ``DetectionTask.detect`` would mix them."""
+    """Return a film's result, its separate scores of boxes and film fused as ``DetectionTask.detect`` does it."""
     boxes = {"labels": torch.from_numpy(result.labels), "scores": torch.from_numpy(result.scores)}
     film = torch.tensor([*result.finding_scores.tolist(), result.abnormal]).logit()
     mixed = with_image_scores(boxes, len(result.finding_scores), film, box_weight, film_weight)

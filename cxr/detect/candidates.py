@@ -1,4 +1,4 @@
-"""Boxes before suppression, and where each was read."""
+"""Boxes before suppression, and the place of the pyramid that each was read from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cxr.findings import BACKGROUND
 
 @dataclass(frozen=True)
 class Candidate:
-    """A box before suppression, and where it was read.
+    """A box before suppression, and the place it was read from.
 
     Args:
         label: class 1..K.
@@ -52,7 +52,7 @@ class Candidates:
         )
 
     def strongest(self) -> Candidate:
-        """Return the box with the highest score of any finding, detected or not."""
+        """Return the box with the highest score of any finding, also where it is too weak to be detected."""
         scores = self.scores.clone()
         scores[:, BACKGROUND] = -1
         row, label = divmod(int(scores.argmax()), scores.shape[1])

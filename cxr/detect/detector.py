@@ -1,11 +1,11 @@
-"""What every detector here is: the contract that training, prediction, explanation and export hold.
+"""The contract of every detector: training, prediction, explanation and export use this class alone.
 
 Images are a list of [C, h, w] float in 0..1 of any sizes, air dark. Boxes are absolute xyxy in the frame of their
 image, on the way in and on the way out. Nothing is resized, and only the canvas normalises (``PadAndNormalize``).
 
 A target's ``labelled``, bool [K + 1], says which findings the readers of its film looked for, class c at c - 1. A film
-teaches nothing of the others: no loss of a class sees them. What proposes regions knows no classes, and takes what is
-unmarked for background.
+teaches nothing of the others: the losses of classes leave them out. The network that proposes regions knows no classes
+and takes all that is unmarked for background.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ class Pyramid:
     """A batch of films as the backbone sees them.
 
     Args:
-        films: the films as they came, [C, h, w] each.
+        films: the films of the batch as the data set gives them, [C, h, w] each.
         images: the same on one canvas, ``tensors`` [B, C, H, W], padded and normalised; each film in the upper left.
         maps: of the backbone by name, finest first, [B, channels, h', w'] each.
     """
@@ -45,17 +45,17 @@ class Pyramid:
 
 
 class Detector(nn.Module, ABC):
-    """A network that finds boxes, whatever its kind; what it does does not depend on who holds it.
+    """A network that finds the boxes of findings on films.
 
-    Whether a film's losses or its boxes are computed is decided by the method that is called, and by no flag. The mode
-    of the module (``train``, ``eval``) decides about the canvas alone.
+    The method that is called decides whether losses or boxes are computed. The mode of the module (``train``, ``eval``)
+    only decides how large the canvas is.
 
     Attributes:
         transform: puts films on a canvas.
         backbone: gives the maps of a canvas, by name.
         image_head: a classifier of the whole film on these maps; None where there is none.
-        findings: K, how many classes there are beside the background.
-        score_thresh: detections below it are dropped. Low, because AP and FROC read the tail.
+        findings: K, the number of classes without the background.
+        score_thresh: detections below it are dropped. It is low, because AP and FROC count weak detections too.
         detections_per_img: the best so many of a film are kept.
     """
 
@@ -69,7 +69,7 @@ class Detector(nn.Module, ABC):
     findings: int
 
     def pyramid(self, images: Images) -> Pyramid:
-        """Return the maps of films; in train mode on the smallest canvas that holds them, else on a square one."""
+        """Return the maps of films. In train mode the canvas is the smallest that holds them, else a square."""
         canvas = self.transform(list(images))[0]
         return Pyramid(images, canvas, self.backbone(canvas.tensors))
 
@@ -80,9 +80,9 @@ class Detector(nn.Module, ABC):
             images: B films.
             targets: of each {boxes [N, 4] float, labels int64 [N] in 1..K, labelled bool [K + 1]}; N may be 0, and
                 ``labelled`` may be missing: then the readers looked for every finding.
-            pyramid: what ``pyramid`` has given for these films, where it is there already.
+            pyramid: the result of ``pyramid`` for these films, if it was computed already.
 
-        Raises ``ValueError`` for boxes that are none.
+        Raises ``ValueError`` for invalid boxes.
         """
         _refuse_no_boxes(targets)
         read = self.pyramid(images) if pyramid is None else pyramid
@@ -92,11 +92,11 @@ class Detector(nn.Module, ABC):
         return losses
 
     def detect(self, images: Images, pyramid: Pyramid | None = None) -> list[Boxes]:
-        """Return what the detector says of each film.
+        """Return the detections and the scores of each film.
 
         boxes [M, 4] float32, labels int64 [M] in 1..K and scores [M], in the order of ``boxes``; of the whole film
-        finding_scores [K] and abnormal []. All scores are 0..1, and with an image head fused with its own
-        (``with_image_scores``), which may change their order.
+        finding_scores [K] and abnormal []. All scores are 0..1. With an image head they are fused with its
+        scores (``with_image_scores``), which may change their order.
         """
         read = self.pyramid(images) if pyramid is None else pyramid
         logits: list[Tensor | None] = [None] * len(images)
@@ -119,7 +119,7 @@ class Detector(nn.Module, ABC):
         return self.boxes(images) if targets is None else self.losses(images, targets)
 
     def heads(self) -> Heads | None:
-        """Return what stands behind the pyramid, for maps of what a box was read from; None where that is not known."""
+        """Return the heads behind the pyramid, which level maps need; None where they are not known."""
         return None
 
     @abstractmethod
@@ -128,7 +128,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
-        """Return boxes [M, 4], labels int64 [M] and scores [M] of each film; class 0 may be among the labels."""
+        """Return boxes [M, 4], labels int64 [M] and scores [M] of each film; some may have label 0."""
 
 
 def finish(
@@ -141,17 +141,17 @@ def finish(
     state: State | None,
     weights: str | None,
 ) -> None:
-    """Give a detector that has its layers what all have: canvas, image head, and weights.
+    """Add what all detectors have to one that has its layers: canvas, image head and weights.
 
     Args:
         detector: with its backbone and heads.
         num_classes: findings and background.
         mean: of each channel of the stem.
         std: of each channel, likewise.
-        image_head: whether it has one.
+        image_head: whether the detector gets an image head.
         checkpoint_backbone: whether the stages of the backbone are computed again in the backward pass.
-        state: weights of the whole detector; None: it keeps its random numbers, and what its backbone has read.
-        weights: where they come from, for messages.
+        state: weights of the whole detector; None: layers keep their random numbers, the backbone its weights.
+        weights: the name of these weights, for messages.
     """
     detector.findings = num_classes - 1
     detector.transform = PadAndNormalize(mean, std)
@@ -163,12 +163,12 @@ def finish(
 
 
 def name_of(model: Mapping[str, Any]) -> str:
-    """Return what a config's ``model`` is called on pages: its builder, and in brackets what it is built on."""
+    """Return the name of a config's ``model`` on pages: its builder, and in brackets its backbone."""
 
     def last(node: Mapping[str, Any]) -> str:
         return str(node.get("name") or node.get("_target_", "").rpartition(".")[2])
 
-    part = model.get("backbone") or model.get("builder")  # of a detector of another package
+    part = model.get("backbone") or model.get("builder")  # a detector of another package has a builder
     return f"{last(model)} ({last(part)})" if isinstance(part, Mapping) else last(model)
 
 
@@ -184,7 +184,7 @@ def _refuse_no_boxes(targets: Targets) -> None:
 
 
 def _without_background(boxes: Boxes) -> Boxes:
-    """Return a film's boxes in float32, without those that a single-stage detector calls background."""
+    """Return a film's boxes in float32, without those that a single-stage detector labels as background."""
     kept = boxes["labels"] != BACKGROUND
     numbers = {name: boxes[name][kept].float() for name in ("boxes", "scores")}
     return {**numbers, "labels": boxes["labels"][kept]}

@@ -1,7 +1,7 @@
-"""RT-DETR in torchvision's contract: a detector of queries, without anchors and without suppression.
+"""RT-DETR: a detector of queries, without anchors and without suppression.
 
-Its layers and losses are transformers' (``RTDetrV2``, Apache-2.0), an extra of its own and imported in the builder
-only; ``cxr.detect.queries`` joins them.
+Its layers and losses are those of the package transformers (``RTDetrV2``, Apache-2.0). It is the extra ``detr`` and is
+imported in the builder only. ``cxr.detect.queries`` joins the layers.
 """
 
 import importlib
@@ -54,7 +54,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """Of the published models r18 and r50, and one that learns from random numbers on two cores."""
 
-# What transformers calls its layers, and what they are called here
+# Names of layers in transformers, and their names here
 NAMES = {
     "model.backbone.model.": "backbone.body.",
     "model.encoder_input_proj.": "backbone.projections.",
@@ -90,7 +90,7 @@ def rtdetr(
         mean: of each channel of the stem. Published weights want films in 0..1 as they are. Where these weights have a
             stem of three channels and ``mean`` has one, the three are added up, as if the film were repeated.
         std: of each channel, likewise.
-        queries: boxes a film that are refined; more than a film has findings, by far.
+        queries: boxes of a film that are refined, many more than a film has findings.
         denoising: marked boxes, moved at random, that the decoder learns to move back in training (DINO, Zhang 2022);
             0: none.
         score_thresh: detections below are dropped.
@@ -98,8 +98,8 @@ def rtdetr(
         image_head: a classifier of the whole film beside the boxes (``cxr.detect.image_head``).
 
     Raises:
-        ImportError: transformers is not installed; says what to type.
-        WeightsError: not weights of this size.
+        ImportError: transformers is not installed; the message has the command to type.
+        WeightsError: the weights are of another size.
     """
     if size not in get_args(Size):
         raise ValueError(f"model.size is {size!r}, expected one of {', '.join(get_args(Size))}")
@@ -145,10 +145,10 @@ def _config(library: Any, size: Size, findings: int, channels: int, queries: int
 
 
 def _start_anew(network: nn.Module) -> None:
-    """Give convolutions and linear layers torch's own random numbers.
+    """Give convolutions and linear layers torch's random numbers.
 
-    transformers' are made to be overwritten by weights: normal with a standard deviation of 0.01, whatever the width.
-    The sampling offsets of the decoder (``encoder_attn``) start on a star around the box, and stay so.
+    transformers' numbers have a standard deviation of 0.01 for any width, as they are to be overwritten by weights.
+    The sampling offsets of the decoder (``encoder_attn``) start on a star around the box and are not changed.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and ".encoder_attn." not in f".{name}.":
@@ -156,7 +156,7 @@ def _start_anew(network: nn.Module) -> None:
 
 
 def _read(weights: str | None, library: Any) -> State | None:
-    """Return the state dict that ``weights`` names, with the names that layers have here."""
+    """Return the state dict of the file ``weights``, with the names of layers in this project."""
     if weights is None or not Path(weights).is_dir():
         return read_weights(weights, None)
     network = library.RTDetrV2ForObjectDetection
@@ -177,6 +177,6 @@ def _read(weights: str | None, library: Any) -> State | None:
     state = {}
     for key, value in model.state_dict().items():
         theirs = next((name for name in NAMES if key.startswith(name)), None)
-        if theirs is not None:  # what has no such name (class_embed, bbox_embed) is the decoder's once more
+        if theirs is not None:  # layers without such a name (class_embed, bbox_embed) repeat those of the decoder
             state[NAMES[theirs] + key.removeprefix(theirs)] = value
     return state

@@ -1,5 +1,5 @@
-"""Faster R-CNN (Ren 2015): a network proposes regions, and a head says of each what it is and where it ends."""
-# torchvision types a part of itself
+"""Faster R-CNN (Ren 2015): a network proposes regions, and a head finds the class and the borders of each."""
+# torchvision types only a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
 from collections.abc import Callable
@@ -31,9 +31,9 @@ class Proposals:
     """How regions are proposed.
 
     Args:
-        batch_size: anchors a film that the losses are computed on.
-        pre_nms_top_n: proposals a level that are kept before suppression.
-        post_nms_top_n: proposals a film that are kept after it.
+        batch_size: anchors of a film that the losses are computed on.
+        pre_nms_top_n: proposals of a level that are kept before suppression.
+        post_nms_top_n: proposals of a film that are kept after it.
         depth: convolutions in front of the scores.
     """
 
@@ -45,11 +45,11 @@ class Proposals:
 
 @dataclass(frozen=True)
 class Regions:
-    """What is made of a region.
+    """How regions are classified.
 
     Args:
-        batch_size: regions a film that the losses are computed on; torchvision's 512 is waste for a handful of
-            findings, and most of the time.
+        batch_size: regions of a film that the losses are computed on. torchvision's 512 take most of the time and are
+            too many for a few findings.
         pool: "torchvision", or "separable": the same numbers, faster on small maps (``SeparableRoIAlign``).
         head: "linear", two layers (Ren 2015), or "convolutions", four of them and a layer, normalised
             (arXiv 2111.11429).
@@ -65,12 +65,12 @@ class Regions:
 
 
 class FasterRCNN(Detector):
-    """A pyramid, proposals and regions. Its layers carry torchvision's names, so that its weights fit.
+    """A detector of a pyramid, proposals and regions. Its layers have torchvision's names, so that its weights fit.
 
     Args:
         backbone: gives the pyramid.
         rpn: proposes regions.
-        roi_heads: judge them.
+        roi_heads: classify the regions.
     """
 
     fresh: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.", "rpn.head.cls_logits.", "rpn.head.bbox_pred.")
@@ -92,7 +92,7 @@ class FasterRCNN(Detector):
         return int(self.roi_heads.detections_per_img)
 
     def heads(self) -> Heads:
-        """Return what stands behind the pyramid."""
+        """Return the heads behind the pyramid."""
         return PooledHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ class FasterRCNN(Detector):
 
 
 class ProposalNetwork(RegionProposalNetwork):
-    """torchvision's, which computes losses where there are targets, whatever its mode."""
+    """torchvision's proposal network, but targets and not the mode decide whether losses are computed."""
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], targets: Targets | None = None
@@ -150,9 +150,9 @@ def faster_rcnn(
         num_classes: findings and background.
         backbone: builder of the backbone (``cxr.detect.backbones``).
         pyramid: joins the backbone's maps.
-        anchors: where proposals begin.
+        anchors: the boxes that proposals begin with.
         proposals: how regions are proposed.
-        regions: what is made of them.
+        regions: how regions are classified.
         weights: of the whole detector: "DEFAULT", a .pth or .ckpt, or None.
         published: what "DEFAULT" means: the name of COCO weights of torchvision for these parts, or None.
         score_thresh: detections below are dropped.
@@ -176,7 +176,7 @@ def faster_rcnn(
 def _proposal_network(pyramid: FeaturePyramid, anchors: Anchors, proposals: Proposals) -> ProposalNetwork:
     head = RPNHead(pyramid.out_channels, anchors.per_cell, conv_depth=proposals.depth)
     top_n = [{"training": n, "testing": n} for n in (proposals.pre_nms_top_n, proposals.post_nms_top_n)]
-    thresholds = {"fg_iou_thresh": 0.7, "bg_iou_thresh": 0.3, "nms_thresh": 0.7}  # of the paper
+    thresholds = {"fg_iou_thresh": 0.7, "bg_iou_thresh": 0.3, "nms_thresh": 0.7}  # the values of the paper
     return ProposalNetwork(
         anchors.generator(pyramid.levels),
         head,

@@ -1,4 +1,4 @@
-"""What calibration, evaluation and prediction hold: something that finds boxes on films."""
+"""The interface that calibration, evaluation and prediction use: something that finds boxes on films."""
 
 from typing import Protocol
 
@@ -20,15 +20,15 @@ class FilmDetector(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where images are to lie."""
+        """The device that images must be on."""
 
     @property
     def detector(self) -> nn.Module:
-        """The layers, for who watches what they compute; none where they cannot be seen."""
+        """The layers, for code that checks what they compute; None where they are not accessible."""
 
     @property
     def image_head(self) -> ImageHead | None:
         """The classifier of whole films whose share in the scores is chosen after training, where there is one."""
 
     def detect(self, images: list[Tensor], targets: Boxes) -> Boxes:
-        """Return what is found on each film, see ``DetectionTask.detect``."""
+        """Return the detections of each film; see ``DetectionTask.detect``."""

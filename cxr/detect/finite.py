@@ -1,8 +1,8 @@
 """Whether all that a detector computed of a film is finite: a NaN in its layers looks like a film without findings.
 
-Torchvision keeps the boxes whose score lies above a threshold. NaN lies above nothing, so a network that computes NaN
-gives no box, the score 0, and a film that would be put aside as normal. The answer alone therefore does not tell: what
-the layers computed is looked at, too.
+torchvision keeps the boxes whose score is above a threshold. NaN is above nothing. So a network that computes NaN gives
+no box and the score 0, and its film would be put aside as normal. The boxes alone do not show that, so the outputs of
+the layers are checked too.
 """
 
 import threading
@@ -19,11 +19,11 @@ Detections = dict[str, Tensor]
 
 
 class NotFiniteError(ValueError):
-    """A detector computed NaN or infinity of a film, or a map of it holds some."""
+    """The error of a film for which a detector computed NaN or infinity, or whose map has some."""
 
 
 class Watch:
-    """What the layers of a detector gave while they were watched."""
+    """A check of what the layers of a detector computed while they were watched."""
 
     def __init__(self) -> None:
         self._checks: list[Tensor] = []
@@ -34,16 +34,16 @@ class Watch:
         return all(bool(check) for check in self._checks)
 
     def look_at(self, output: Any) -> None:
-        """Check what a layer gave; read later, so that a GPU is not waited for at each layer."""
+        """Check the output of a layer. The result is read later, so that no layer waits for the GPU."""
         self._checks += [torch.isfinite(values).all() for values in _tensors(output)]
 
 
 @contextmanager
 def watched(detector: nn.Module) -> Iterator[Watch]:
-    """Watch what the backbone and the layers behind it give to calls from this thread.
+    """Watch the outputs of the backbone and the layers behind it, in calls from this thread.
 
-    NaN within the backbone reaches its output. Behind it boxes are chosen, which may drop NaN: each layer with weights
-    of its own is watched.
+    NaN inside the backbone reaches its output. Behind the backbone boxes are chosen, which may drop NaN. So there each
+    layer that has weights is watched.
     """
     watch, thread = Watch(), threading.get_ident()
 
@@ -62,10 +62,10 @@ def watched(detector: nn.Module) -> Iterator[Watch]:
 def detect_finite(
     task: FilmDetector, images: list[Tensor], targets: list[dict[str, Tensor]]
 ) -> list[Detections | None]:
-    """Return what ``task.detect`` says of each film; None for a film of which anything computed is not finite.
+    """Return what ``task.detect`` returns for each film; None for a film of which any output is not finite.
 
-    Where a batch holds such a film, each of its films is looked at alone: layers behind the backbone do not tell which
-    film of a batch they saw.
+    Where a batch holds such a film, its films are detected one by one: the output of a layer behind the backbone does
+    not show which film it belongs to.
     """
     with watched(task.detector) as watch:
         detections = task.detect(images, targets)
@@ -85,7 +85,7 @@ def _layers(detector: nn.Module) -> Iterable[nn.Module]:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """Yield the tensors of numbers in what a layer gave, however it is nested."""
+    """Yield the floating-point tensors in the output of a layer, however nested."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output

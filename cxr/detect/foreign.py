@@ -1,4 +1,4 @@
-"""Detectors of others in torchvision's contract, held as every detector here is."""
+"""Detectors of other packages in torchvision's contract, made into a ``Detector``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ class Foreign(Detector):
     """A detector of another package.
 
     In train mode it takes images and targets and returns a dict of losses; in eval mode it takes images and returns a
-    list of boxes, labels and scores: torchvision's contract. Its ``transform``, where it has one, is replaced by ours,
-    so that films are not resized unseen. What stands behind its maps is not known here: it has no image head, and of
-    the maps of explain.py those that ask from outside (``cam=drise``).
+    list of boxes, labels and scores: torchvision's contract. Its ``transform``, if it has one, is replaced by ours, so
+    that films are not resized unseen. Its heads are not known here. So it has no image head, and explain.py can only
+    make maps from outside (``cam=drise``).
 
     Args:
         network: the detector.
@@ -40,7 +40,7 @@ class Foreign(Detector):
         """Return the network's losses.
 
         Raises ``ValueError`` for a film whose readers did not look for every finding: the network's losses would take
-        what they did not look for as absent.
+        those findings as absent.
         """
         for target in targets:
             if "labelled" in target and not bool(target["labelled"].all()):
@@ -73,9 +73,9 @@ def torchvision_detector(
 
     Args:
         num_classes: findings and background.
-        builder: of torchvision or of your own, such as torchvision.models.detection.fasterrcnn_resnet50_fpn; a number
-            of classes given by position would be taken for its weights.
-        weights: of the whole detector: a .pth or .ckpt, or None. The builder's own arguments may name others.
+        builder: of torchvision or of your own, such as torchvision.models.detection.fasterrcnn_resnet50_fpn. It
+            gets the number of classes by keyword: by position it would be taken for weights.
+        weights: of the whole detector: a .pth or .ckpt, or None. The builder's arguments may name weights, too.
         mean: of each channel, for films in 0..1.
         std: of each channel, likewise.
     """
@@ -93,7 +93,7 @@ def _choosing_losses(network: nn.Module) -> Iterator[None]:
     """Let a network in eval mode take the branch that computes losses, while its layers stay in eval mode.
 
     torchvision's detectors choose by the ``training`` flag of the modules that hold others. Only those are flipped:
-    norm and dropout layers hold none, so batch statistics are neither used nor updated.
+    norm and dropout layers hold no others, so batch statistics are neither used nor updated.
     """
     if network.training:
         yield

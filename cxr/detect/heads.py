@@ -1,9 +1,9 @@
-"""What stands behind a detector's feature pyramid: a score as a function of the cells it was read from.
+"""The heads behind a detector's feature pyramid: a score as a function of the cells it was read from.
 
-In torchvision's detectors a box has one pyramid level. A region of Faster R-CNN is pooled from the level of its size;
-an anchor or a point of RetinaNet, FCOS, SSD and YOLOv8 stands on its own level. Proposals are detached, so the score of
+In torchvision's detectors a box has one pyramid level. A region of Faster R-CNN is pooled from the level of its size.
+An anchor or a point of RetinaNet, FCOS, SSD and YOLOv8 stands on one level. Proposals are detached, so the score of
 a box is a function of that level alone: ``Heads.log_odds``. A query of RT-DETR begins at a cell of one level, and then
-looks at all: its score is taken as a function of the level it began at, the others as they are on the film.
+looks at all. Its score is taken as a function of the level it began at; the other levels are held fixed.
 """
 
 from abc import ABC, abstractmethod
@@ -19,12 +19,12 @@ from typing_extensions import override
 from cxr.detect.candidates import Candidate, Candidates
 from cxr.detect.transform import on_canvas
 
-DENSE = 16  # points along each side of a bin that tell which cells it covers
+DENSE = 16  # sampling points along each side of a bin, to find the cells that it covers
 EPSILON = 1e-7  # scores are kept this far from 0 and 1, where their log-odds are infinite in float32
 
 
 class Heads(ABC):
-    """What stands behind the pyramid of a detector in eval mode."""
+    """The heads behind the pyramid of a detector in eval mode."""
 
     @abstractmethod
     def candidates(self, images: ImageList, pyramid: dict[str, Tensor]) -> Candidates:
@@ -32,21 +32,21 @@ class Heads(ABC):
 
     @abstractmethod
     def log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return [B]: ln(s / (1 - s)) of the score s of a candidate, were ``level`` [B, C, h, w] its pyramid level.
+        """Return ln(s / (1 - s)) [B] of a candidate's score s, with ``level`` [B, C, h, w] as its pyramid level.
 
-        Differentiable, with the box's region or anchor held fixed. The score itself saturates, and so would its
-        gradient and its drops; its log-odds do not. They hold the finding against all other classes, so that evidence
+        It is differentiable, and the box's region or anchor is held fixed. The score itself saturates, and with it its
+        gradient and its drops. Its log-odds do not. They compare the finding with all other classes, so that evidence
         for another finding at the same place counts against this one.
         """
 
     def log_odds_of(self, pyramid: Mapping[str, Tensor], candidate: Candidate) -> Tensor:
-        """Return what ``log_odds`` does, [B], of a whole pyramid [B, C, h, w] of other films."""
+        """Return the log-odds [B] as ``log_odds`` does, from all levels [B, C, h, w] of other films' pyramid."""
         return self.log_odds(list(pyramid.values())[candidate.level], candidate)
 
     def even_log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return what ``log_odds`` does, with a gradient that treats all cells of a pooled bin alike.
+        """Return the log-odds as ``log_odds`` does, with a gradient that is the same for all cells of a pooled bin.
 
-        Heads that pool nothing have only their own gradient.
+        Heads that do not pool return ``log_odds`` unchanged.
         """
         return self.log_odds(level, candidate)
 
@@ -60,10 +60,10 @@ class Heads(ABC):
     def reach(self, level: Tensor, candidate: Candidate) -> Tensor:
         """Return how much of each cell of ``level`` [1, C, h, w] goes into a candidate's score, [h, w] in 0..1.
 
-        A cell at 0 could hold anything: the score would be the same. A classifier averages over the whole of its last
-        layer, so that every cell counts alike; a detector's head does not, and a map that forgets it shows cells the
-        detector never looked at for this box. Where a head pools nothing, what counts is how strongly the score hangs
-        on a cell: its convolutions or its attention decide.
+        Where the reach of a cell is 0, the cell could hold anything and the score would be the same. A classifier
+        averages over the whole of its last layer, so every cell counts alike. A detector's head does not. A map that
+        ignores this shows cells that the detector never looked at for this box. Where a head does not pool, the reach
+        is the size of the score's gradient at a cell.
         """
         size = self.gradient(level, candidate).abs().sum(0)
         return size / size.max().clamp(min=torch.finfo(size.dtype).tiny)
@@ -90,10 +90,10 @@ class PooledHeads(Heads):
 
     @override
     def even_log_odds(self, level: Tensor, candidate: Candidate) -> Tensor:
-        """Return the log-odds [B] of the region's 7 × 7 bins, each bin's gradient laid out evenly over its cells.
+        """Return the log-odds [B] of the region's 7 × 7 bins, each bin's gradient spread evenly over its cells.
 
         RoIAlign reads a bin at 2 × 2 points. Whether a cell lies at one of them or between two is chance, and shows as
-        a lattice on large boxes. So the values are those of the 2 × 2 points, and the gradient goes on from the bins
+        a lattice on large boxes. So the values are those of the 2 × 2 points, but the gradient passes from the bins
         through a pooling that reads all cells.
         """
         even = self.pool(level, candidate, samples=DENSE)
@@ -111,7 +111,7 @@ class PooledHeads(Heads):
     def pool(self, level: Tensor, candidate: Candidate, samples: int | None = None) -> Tensor:
         """Return the candidate's region [B, C, 7, 7] pooled from ``level`` [B, C, h, w].
 
-        Each bin is read at ``samples`` × ``samples`` points, None for as many as the detector takes.
+        Each bin is read at ``samples`` × ``samples`` points; None means as many as the detector takes.
         """
         pool = self.heads.box_roi_pool
         batch = torch.arange(len(level), device=level.device, dtype=level.dtype)[:, None]
@@ -126,13 +126,13 @@ class PooledHeads(Heads):
         return pooled
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the class scores before the softmax, [B, K + 1], of what the box head gives."""
+        """Return the class scores before the softmax, [B, K + 1], from the output of the box head."""
         scores: Tensor = self.heads.box_predictor.cls_score(hidden.flatten(1))
         return scores
 
 
 class DenseHeads(Heads):
-    """What RetinaNet, FCOS, SSD and YOLOv8 share: each cell of each level holds some anchors or points."""
+    """The heads of RetinaNet, FCOS, SSD and YOLOv8: each cell of each level has some anchors or points."""
 
     def __init__(self, detector: Any) -> None:
         self.detector = detector
@@ -164,7 +164,7 @@ class DenseHeads(Heads):
 
 
 class AnchorHeads(DenseHeads):
-    """Those of torchvision: a regression head whose output is decoded against anchors."""
+    """Heads of torchvision with anchors: the output of a regression head is decoded against them."""
 
     def decode(self, offsets: Tensor, anchors: Tensor) -> Tensor:
         """Return boxes [A, 4] of the regression's output [A, 4] and the anchors [A, 4]."""
@@ -179,7 +179,7 @@ class AnchorHeads(DenseHeads):
 
 
 class RetinaHeads(AnchorHeads):
-    """RetinaNet: a sigmoid a class."""
+    """RetinaNet: a sigmoid for each class."""
 
     @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
@@ -204,7 +204,7 @@ class FcosHeads(AnchorHeads):
 
 
 class SsdHeads(AnchorHeads):
-    """SSD: a softmax over the classes, with a convolution of its own for each level."""
+    """SSD: a softmax over the classes; each level has its own convolution."""
 
     @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
@@ -217,7 +217,7 @@ class SsdHeads(AnchorHeads):
 
 
 class YoloHeads(DenseHeads):
-    """YOLOv8: a sigmoid a class, none for background."""
+    """YOLOv8: a sigmoid for each class but the background."""
 
     @override
     def level_scores(self, level: Tensor, number: int) -> Tensor:
@@ -234,7 +234,7 @@ class YoloHeads(DenseHeads):
 class QueryHeads(Heads):
     """RT-DETR: queries that begin at the cells with the highest scores and look around on all levels.
 
-    Which cells they begin at is held fixed, as torchvision's proposals are.
+    The cells they begin at are held fixed, as torchvision's proposals are.
     """
 
     def __init__(self, detector: Any) -> None:
@@ -266,7 +266,7 @@ class QueryHeads(Heads):
 
     def _log_odds(self, levels: Sequence[Tensor], candidate: Candidate) -> Tensor:
         cells = self.cells.clone()
-        if not (cells == candidate.place).any():  # a candidate of the same film, but of other weights
+        if not (cells == candidate.place).any():  # the candidate is of the same film, but of other weights
             cells[0, -1] = candidate.place
         query = int((cells[0] == candidate.place).long().argmax())
         logits: Tensor = self.head(levels, cells.expand(len(levels[0]), -1)).logits
@@ -280,5 +280,5 @@ def softmax_log_odds(logits: Tensor, label: int) -> Tensor:
 
 
 def _with_background(logits: Tensor) -> Tensor:
-    """Return logits [..., K + 1] of sigmoid classes [..., K]; class 0 is never found."""
+    """Return logits [..., K + 1] of sigmoid classes [..., K]; class 0 has a probability of 0."""
     return torch.cat([torch.full_like(logits[..., :1], -torch.inf), logits], -1)

@@ -1,4 +1,4 @@
-"""A classifier of the whole film on the detector's own features, beside its boxes."""
+"""A classifier of the whole film on the detector's features, beside its boxes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,26 +6,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-FLOOR = 1e-3  # score of a finding that no box names: a product with 0 would silence the classifier
+FLOOR = 1e-3  # score of a finding without a box: with 0 the product would be 0 whatever the classifier says
 
 
 class ImageHead(nn.Module):
-    """Says how surely a film bears each finding, and any at all, without saying where.
+    """Scores how sure it is that a film has each finding, and any finding at all, without a place.
 
-    A box head sees one region; what sets a normal film apart is often the film as a whole. A classifier beside the
-    detector helped in every setting of the hospital's own study (Diagnostics 2024, 14, 2636) and in the first places of
-    VinBigData. Mean and maximum of each level of the pyramid, two linear layers.
+    A box head sees one region, but a normal film is often recognised by the film as a whole. A classifier beside the
+    detector helped in every setting of the hospital's study (Diagnostics 2024, 14, 2636), and the first places of
+    VinBigData had one. This one takes mean and maximum of each level of the pyramid through two linear layers.
 
     Args:
-        channels: of each level of the pyramid.
+        channels: number of channels of each level of the pyramid.
         findings: K.
-        width: of the hidden layer.
+        width: number of units of the hidden layer.
 
     Attributes:
         box_weight: share of the whole film's score in that of a box, 0..1.
-        film_weight: the same in the scores of the film. Both are 0 while the detector trains: boxes stand alone, and
-            gain by learning the film beside them. They are chosen on validation films afterwards and kept with the
-            weights.
+        film_weight: its share in the scores of the film. Both are 0 while the detector trains. Afterwards they are
+            chosen on validation films and kept with the weights.
     """
 
     box_weight: Tensor
@@ -40,16 +39,17 @@ class ImageHead(nn.Module):
         self.register_buffer("film_weight", torch.tensor(0.0))
 
     def forward(self, pyramid: Mapping[str, Tensor]) -> Tensor:
-        """Return logits [B, K + 1] of a batch's pyramid: each finding in the order of its class, and any at last."""
+        """Return logits [B, K + 1] of a batch's pyramid: each finding in the order of classes, last any finding."""
         levels = [level.float() for level in pyramid.values()]
         pooled = [pool(level) for level in levels for pool in (_mean, _maximum)]
         logits: Tensor = self.layers(torch.cat(pooled, 1))
         return logits
 
     def loss(self, pyramid: Mapping[str, Tensor], targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Return the mean binary cross-entropy over films, findings and any, of what is known of each film.
+        """Return the mean binary cross-entropy over films and logits, without those that are unknown on a film.
 
-        Of a target's ``labelled``, bool [K + 1], false entries are not known; any finding is known where one is marked.
+        A logit is unknown where the target's ``labelled``, bool [K + 1], is false. That of any finding is known where
+        one is marked.
         """
         logits = self(pyramid)
         present, known = torch.zeros_like(logits), torch.ones_like(logits)
@@ -67,12 +67,13 @@ def with_image_scores(
     """Return one film's detections with ``finding_scores`` [K] and ``abnormal`` [], fused with the image's logits.
 
     A score s of the boxes and a probability p of the whole film become s^(1-w) · p^w. The boxes' score of a finding is
-    that of its strongest box, of abnormality that of the strongest box of all.
+    that of its strongest box. Their score of abnormality is that of the strongest box of all.
 
     Args:
         detections: boxes [M, 4], labels int64 [M] in 1..K, scores [M].
         findings: K.
-        logits: [K + 1] of ``ImageHead``; None where there is none: the boxes speak alone, 0 where there is no box.
+        logits: [K + 1] of ``ImageHead``; None without an image head: the scores are then those of the boxes,
+            0 where there is no box.
         box_weight: w for the scores of the boxes.
         film_weight: w for the scores of the film.
     """
@@ -88,7 +89,7 @@ def with_image_scores(
 
 
 def image_head_for(detector: nn.Module, num_classes: int) -> ImageHead:
-    """Return an image head of the right size for a detector with a ``transform`` and a ``backbone``."""
+    """Return an image head that fits a detector with a ``transform`` and a ``backbone``."""
     backbone, transform = detector.get_submodule("backbone"), detector.get_submodule("transform")
     training = backbone.training
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A detector run over the films of a data set, outside of training."""
+"""Runs a detector over the films of a data set, outside of training."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,9 @@ from cxr.measure.results import FilmResult
 
 
 def film_results(task: FilmDetector, dataset: RadiographDataset, batch_size: int = 8) -> Iterator[FilmResult]:
-    """Yield what ``task`` says of each film of ``dataset``, in order, on the device the task is on, and in eval mode.
+    """Yield the result of ``task`` for each film of ``dataset``, in order, on the task's device and in eval mode.
 
-    A film of which the detector computes NaN or infinity has no boxes and NaN for its scores: ``FilmResult.finite``.
+    Where the detector computes NaN or infinity, the film has no boxes and its scores are NaN (``FilmResult.finite``).
     """
     task.detector.eval()
     for start in range(0, len(dataset), batch_size):

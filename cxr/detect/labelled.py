@@ -26,7 +26,7 @@ def unlabelled(targets: Sequence[Mapping[str, Tensor]], findings: int, device: t
 
 
 def labelled_logits(logits: Tensor, targets: Sequence[Mapping[str, Tensor]], background: bool = True) -> Tensor:
-    """Return the logits [B, A, K + 1] ([B, A, K] without ``background``), those of unknown findings ``UNLABELLED``."""
+    """Return the logits [B, A, K + 1] ([B, A, K] without ``background``), with ``UNLABELLED`` for unknown findings."""
     hidden = unlabelled(targets, logits.shape[-1] - background, logits.device)
     if background:
         hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)

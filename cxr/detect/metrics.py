@@ -20,18 +20,18 @@ class DetectionMetrics:
     """Collects detections and true boxes film by film, and computes the figures of all films from them.
 
     Average precision is torchmetrics', as fast as validation after each epoch needs it; ``cxr.measure`` computes the
-    same with intervals. It is the mean over the findings that have true boxes, and says nothing of false alarms below
-    the last true box's score, on normal films above all; so those are counted apart, and sensitivity is told at a
-    number of them.
+    same with intervals. It is the mean over the findings that have true boxes. It does not show false alarms that score
+    below the last true box, above all those on normal films. So these are counted apart, and the sensitivity at one
+    false positive a film is a figure of its own.
 
-    Where several processes share the films (``torch.distributed``), ``compute`` brings together the films of all of
-    them, not figures: a film counts once, however many processes had it, and the figures are those of one process that
-    had all films.
+    Where several processes share the films (``torch.distributed``), ``compute`` collects the films of all processes,
+    not their figures. A film counts once, however many processes had it. So the figures are those of one process with
+    all films.
 
     Args:
-        findings: gives the figures their names.
+        findings: vocabulary, for the names of the figures.
         alarm_threshold: a detection on a normal film counts as a false alarm from this score on.
-        max_detections: so many detections a film and finding, the best ones, enter AP and AR.
+        max_detections: the number of detections of a film and finding, the best ones, that enter AP and AR.
     """
 
     def __init__(self, findings: FindingVocabulary, alarm_threshold: float = 0.5, max_detections: int = 100) -> None:
@@ -41,13 +41,13 @@ class DetectionMetrics:
         self._films: dict[int, FilmResult] = {}
 
     def update(self, detections: Boxes, targets: Boxes) -> None:
-        """Take in films: detections as ``DetectionTask.detect`` gives them, targets {boxes [N, 4], labels, film}.
+        """Add films: detections as ``DetectionTask.detect`` returns them, and targets {boxes [N, 4], labels, film}.
 
         Boxes are xyxy in original pixels, so that COCO's small, medium and large mean the same on every film. ``film``,
-        int64 [], tells films apart: one that comes again is left out. A target may hold ``labelled``, bool [K + 1]: a
-        finding that the film's readers did not look for is neither found nor a false alarm there, and a film without
-        boxes is normal only where the last of them says so. A film with an answer that is not finite counts as one on
-        which nothing was detected.
+        int64 [], identifies a film: one that comes again is left out. A target may hold ``labelled``, bool [K + 1]: a
+        detection of a finding that the film's readers did not look for counts neither way. A film without boxes is
+        normal only where the last entry is true. A film with scores that are not finite counts as one
+        without detections.
         """
         for detection, target in zip(detections, targets, strict=True):
             self._films.setdefault(int(target["film"]), _result(detection, target))
@@ -75,10 +75,10 @@ class DetectionMetrics:
         average = MeanAveragePrecision(
             backend="faster_coco_eval",
             extended_summary=True,
-            iou_thresholds=list(COCO_IOUS),  # torchmetrics' own are float32: 0.6 is not 0.6, and a
+            iou_thresholds=list(COCO_IOUS),  # torchmetrics' defaults are float32: 0.6 is not 0.6, and a
             rec_thresholds=RECALLS.tolist(),  # recall of 12/20 misses a point that COCO counts
             max_detection_thresholds=[1, 10, self.max_detections],
-            sync_on_compute=False,  # the films of all processes are here already, each once
+            sync_on_compute=False,  # the films of all processes were collected already, each once
         )
         average.warn_on_many_detections = False
         tensor = torch.from_numpy
@@ -112,7 +112,7 @@ class DetectionMetrics:
 
 
 def _of_all_processes(films: dict[int, FilmResult]) -> dict[int, FilmResult]:
-    """Return the films of all processes; of one that several had, what the first of them said."""
+    """Return the films of all processes; a film that several had is taken from the first of them."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return films
     shares: list[dict[int, FilmResult]] = [{} for _ in range(distributed.get_world_size())]
@@ -140,5 +140,5 @@ def _result(detection: dict[str, Tensor], target: dict[str, Tensor]) -> FilmResu
 
 
 def _or_nan(figure: Tensor) -> float:
-    """Return COCO's -1, "no true boxes", as NaN: it would pass for a bad score and pull down every mean."""
+    """Return NaN for COCO's -1, "no true boxes", which would look like a bad score and lower every mean."""
     return float("nan") if figure < 0 else float(torch.as_tensor(figure))

@@ -1,7 +1,7 @@
-"""The numbers of a whole pickled module, read without running anything that the file names.
+"""Reads the numbers of a pickled module without running anything that the file names.
 
-ultralytics writes its weights as pickled modules. To unpickle one is to call whatever the file says. Here an ``Opaque``
-stands for every object but tensors and plain data, and keeps what the object was filled with.
+ultralytics writes its weights as pickled modules. Unpickling calls whatever the file names. Here an ``Opaque`` stands
+for every object but tensors and plain data, and keeps what the object was filled with.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def read_module_state(path: str) -> State:
     The averaged module (``ema``) is taken where there is one, as ultralytics does.
 
     Raises:
-        WeightsError: no such file, or no module of ultralytics in it.
+        WeightsError: there is no such file, or it holds no module of ultralytics.
     """
     if not Path(path).is_file():
         raise WeightsError(f"model.weights={path}: no such file; expected null, a .pt, a .pth or a .ckpt")
@@ -48,7 +48,7 @@ def _numbers(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def _part(module: object, name: str) -> dict[str, object]:
-    """Return a mapping of a module's attributes; an empty one where it has none of the name."""
+    """Return the mapping that a module has under an attribute; an empty one where it has no such attribute."""
     state = module.state if isinstance(module, Opaque) else None
     part = state.get(name) if isinstance(state, dict) else None
     return part if isinstance(part, dict) else {}

@@ -1,5 +1,5 @@
-"""torchvision's single-stage detectors: every cell of a pyramid says what is there."""
-# torchvision types a part of itself, and its classes have another forward and transform than ours beside them
+"""torchvision's single-stage detectors: every cell of a pyramid is classified."""
+# torchvision types only a part of itself, and its classes have another forward and transform than ours
 # mypy: disable-error-code="no-untyped-call, misc"
 
 from collections.abc import Callable, Sequence
@@ -33,13 +33,13 @@ _FRESH = ("head.classification_head.", "head.regression_head.")
 
 
 class DenseDetector(Detector):
-    """What RetinaNet and FCOS share: a head that reads each level, and anchors on its cells."""
+    """The part that RetinaNet and FCOS share: a head that reads each level, and anchors on its cells."""
 
     fresh: ClassVar[tuple[str, ...]] = _FRESH
 
     def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
         """Return the boxes of each film."""
-        parts: Any = self  # torchvision's class is the other base of whoever inherits this
+        parts: Any = self  # subclasses inherit from a class of torchvision, too
         maps = list(pyramid.maps.values())
         outputs, anchors = parts.head(maps), parts.anchor_generator(pyramid.images, maps)
         cells = [level.shape[2] * level.shape[3] for level in maps]
@@ -66,7 +66,7 @@ class Retina(DenseDetector, RetinaNet):
 
 
 class Fcos(DenseDetector, FCOS):
-    """FCOS (Tian 2019): no anchors, so no sizes and ratios to choose."""
+    """FCOS (Tian 2019): it has no anchors, so there are no sizes and ratios to choose."""
 
     def heads(self) -> Heads:
         """Return what stands behind the pyramid."""
@@ -104,7 +104,7 @@ class Ssd(Detector, SSD):
         return boxes
 
     def _matched(self, anchors: Tensor, boxes: Tensor) -> Tensor:
-        """Return int64 [A]: which of a film's boxes an anchor is to find, -1 for none."""
+        """Return the index int64 [A] of the film's box that each anchor learns, -1 for none."""
         if not len(boxes):
             return anchors.new_full((len(anchors),), -1, dtype=torch.int64)
         matched: Tensor = self.proposal_matcher(box_iou(boxes, anchors))
@@ -112,7 +112,7 @@ class Ssd(Detector, SSD):
 
 
 def _read(detector: Any, pyramid: Pyramid, targets: Targets) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Return what the head says of each anchor, class scores hidden where a film teaches nothing, and the anchors."""
+    """Return the head's output for each anchor, and the anchors. Class scores of unknown findings are hidden."""
     maps = list(pyramid.maps.values())
     outputs = detector.head(maps)
     outputs["cls_logits"] = labelled_logits(outputs["cls_logits"], targets)
@@ -191,8 +191,9 @@ def ssdlite(
 ) -> Ssd:
     """Return an SSDlite with a MobileNetV3-Large (Sandler 2018, Howard 2019) that resizes no film to 320 × 320.
 
-    Its maps are not a pyramid, and its backbone is its own. Its anchors are fractions (0.2 to 0.95) of the padded film,
-    so they fit a film of any size. Each of its ``anchor_ratios`` stands for itself and its inverse; 1 is always there.
+    Its maps are not a pyramid, and its backbone cannot be exchanged. Its anchors are fractions (0.2 to 0.95) of the
+    padded film, so they fit a film of any size. Each of its ``anchor_ratios`` stands for itself and its inverse; 1 is
+    always there.
 
     Args:
         num_classes: findings and background.
@@ -210,7 +211,7 @@ def ssdlite(
     norm = norm_for(state)
     network = mobilenet_v3_large(norm_layer=norm, reduced_tail=True)
     network.features[0][0] = fit_channels(network.features[0][0], len(mean))
-    # private, seen in torchvision 0.21 to 0.29: there is no public way to the layers that SSDlite reads
+    # private, as in torchvision 0.21 to 0.29: there is no public way to the layers that SSDlite reads
     backbone = _mobilenet_extractor(network, trainable_layers if state else MOBILENET_LAYERS, norm)
     anchors = DefaultBoxGenerator([list(anchor_ratios)] * 6, min_ratio=0.2, max_ratio=0.95)
     channels = [672, 480, 512, 256, 256, 128]
@@ -225,6 +226,6 @@ def ssdlite(
         detections_per_img=detections_per_img,
         topk_candidates=300,
     )
-    overwrite_eps(detector, 0.001)  # of the normalisation the COCO weights were trained with; touches frozen ones only
+    overwrite_eps(detector, 0.001)  # as the COCO weights were trained with; changes frozen layers only
     finish(detector, num_classes, mean, std, image_head, checkpoint_backbone, state, weights)
     return detector

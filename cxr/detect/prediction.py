@@ -1,4 +1,4 @@
-"""What is kept of a film that a detector has looked at. Imports no torch: it goes to processes that draw."""
+"""The detections of one film in plain Python. Imports no torch, as processes that draw pictures use it."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,17 +10,17 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says of one film, in plain Python; boxes are rounded to 0.01 px and their scores to 1e-6.
+    """The detections and scores of one film; boxes are rounded to 0.01 px and their scores to 1e-6.
 
     Args:
-        number: of its ``Input``.
+        number: that of its ``Input``.
         study, patient: pseudonyms.
         width, height: of the original film, pixels.
         boxes: xyxy in original pixels, the strongest first.
         findings: the canonical name of each.
-        scores: 0..1 of each. All that the detector gives, however weak: precision and FROC need them.
-        finding_scores: canonical name → 0..1, how surely the film bears the finding anywhere.
-        abnormal: 0..1, how surely it bears any; to the last bit, as it is held against the operating point.
+        scores: 0..1 of each, however weak: average precision and FROC need all of them.
+        finding_scores: canonical name → 0..1, how sure the detector is that the film has the finding anywhere.
+        abnormal: 0..1, the same for any finding; not rounded, as it is compared with the operating point.
         sop_instance: SOPInstanceUID, for the key of a prediction; no journal or table holds it.
     """
 
@@ -43,7 +43,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class NotAssessed:
-    """A film of which a detector says nothing: it may not speak of it, or its answer is not finite.
+    """A film that is not assessed: it is no film for this detector, or its scores are not finite.
 
     Such a film is neither abnormal nor normal, and never put aside. The fields beside ``reason`` are those of
     ``Prediction``.
@@ -59,16 +59,15 @@ class NotAssessed:
 
 
 def printed_threshold(threshold: float) -> float:
-    """Return the operating point with six digits, rounded up, as it is printed beside scores of ``six_digits``."""
+    """Return the operating point with six digits, rounded up, to be printed beside scores of ``six_digits``."""
     return math.ceil(round(threshold * 1e6, 3)) / 1e6
 
 
 def six_digits(score: float, threshold: float | None = None) -> float:
     """Return a score for tables, with six digits behind the point.
 
-    Whether a film is cleared is told from its exact score and the exact threshold. Two numbers that are rounded each
-    for itself could say otherwise, so the score is kept on its side of the printed threshold: it is off by less than
-    2e-6.
+    Whether a film is cleared follows from its exact score and the exact threshold. Two rounded numbers could contradict
+    that. So the printed score stays on its side of the printed threshold, and is off by less than 2e-6.
     """
     shown = round(score, 6)
     if threshold is None:

@@ -1,7 +1,7 @@
 """The network of RT-DETR, opened between the pyramid and the queries.
 
-The layers and the losses are transformers'. The way through them is written out here, so that a map can be made of
-what a query read, as of a region of torchvision's detectors, and so that what decodes boxes computes in float32.
+The layers and the losses are transformers'. The way through them is written out here for two reasons: maps can show
+what a query read, as for a region of torchvision's detectors, and boxes are decoded in float32.
 """
 
 import copy
@@ -19,17 +19,17 @@ from cxr.detect.heads import Heads, QueryHeads
 from cxr.detect.labelled import labelled_logits
 from cxr.detect.transform import in_shares, on_canvas
 
-PRIOR = 0.01  # score of a class before anything is learnt: most queries are no finding (Lin 2017, section 3.3)
+PRIOR = 0.01  # score of a class before training, low because most queries are no finding (Lin 2017, section 3.3)
 CELL = 0.05  # side of the box a query of the finest level begins with, in shares of the canvas; doubles a level
-BORDER = 0.01  # cells whose centre is closer to the canvas's border begin no query of their own
+BORDER = 0.01  # cells whose centre is closer to the canvas's border begin no query
 
 
-class Read(NamedTuple):
-    """What the decoder says of B films.
+class DecoderOutput(NamedTuple):
+    """The output of the decoder for B films.
 
     ``logits`` [B, layers, Q, K] and ``boxes`` [B, layers, Q, 4] (cxcywh in shares of the canvas) after each layer,
-    ``cells`` int64 [B, Q]: the cell of the flattened pyramid that a query began at, and ``cell_logits``, ``cell_boxes``
-    [B, Q, …]: what was said there already.
+    ``cells`` int64 [B, Q]: the cell of the flattened pyramid that a query began at. ``cell_logits``, ``cell_boxes``
+    [B, Q, …]: class scores and box of that cell, before the decoder.
     """
 
     logits: Tensor
@@ -63,11 +63,11 @@ class RTDETR(Detector):
         self.detections_per_img = detections_per_img
 
     def heads(self) -> Heads:
-        """Return what stands behind the pyramid."""
+        """Return the heads behind the pyramid."""
         return QueryHeads(self)
 
     def losses_of(self, pyramid: Pyramid, targets: Targets) -> dict[str, Tensor]:
-        """Return what ``QueryHead.losses`` does."""
+        """Return the losses of ``QueryHead.losses``."""
         return self.head.losses(list(pyramid.maps.values()), targets, _size(pyramid))
 
     def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
@@ -109,7 +109,7 @@ class HybridPyramid(nn.Module):
 class QueryHead(nn.Module):
     """The cells that look most like a finding become queries, and the decoder refines their boxes (section 4.3).
 
-    Computes in float32: boxes pass through the logarithm of their odds, which bfloat16 is too coarse for.
+    It computes in float32: boxes pass through the logarithm of their odds, for which bfloat16 is too coarse.
     """
 
     def __init__(self, network: Any) -> None:
@@ -127,14 +127,14 @@ class QueryHead(nn.Module):
 
     def forward(
         self, levels: Sequence[Tensor], cells: Tensor | None = None, noisy: Sequence[Tensor | None] = (None,) * 3
-    ) -> Read:
-        """Return what the decoder says of a pyramid.
+    ) -> DecoderOutput:
+        """Return the decoder's output for a pyramid.
 
         Args:
             levels: [B, C, h, w] each, finest first.
-            cells: int64 [B, Q], where the queries are to begin; None: where the scores are highest.
-            noisy: of ``_noise``: content [B, N, C] and log-odds of boxes [B, N, 4] of queries that stand before the
-                others, and who may see whom.
+            cells: int64 [B, Q], the cells where queries begin; None: those with the highest scores.
+            noisy: from ``_noise``: content [B, N, C] and log-odds of boxes [B, N, 4] of queries that stand before the
+                others, and a mask of which queries see each other.
         """
         with torch.autocast(levels[0].device.type, enabled=False):
             maps = [project(level.float()) for project, level in zip(self.decoder_input_proj, levels, strict=True)]
@@ -147,7 +147,7 @@ class QueryHead(nn.Module):
                 strongest = scores.detach().amax(2)
                 cells = strongest.topk(_at_most(self.config.num_queries, strongest), 1).indices
             logits, places, queries = (_at(some, cells) for some in (scores, offsets, content))
-            if self.training:  # the decoder's losses are not to move where queries begin
+            if self.training:  # the decoder's losses must not change the boxes that queries begin with
                 queries = queries.detach()
             decoded = self.decoder(
                 inputs_embeds=_behind(noisy[0], queries),
@@ -158,7 +158,7 @@ class QueryHead(nn.Module):
                 spatial_shapes_list=shapes,
             )
         every = decoded.intermediate_logits, decoded.intermediate_reference_points
-        return Read(*every, cells, logits, places.sigmoid())
+        return DecoderOutput(*every, cells, logits, places.sigmoid())
 
     def losses(self, levels: Sequence[Tensor], targets: Targets, size: tuple[int, int]) -> dict[str, Tensor]:
         """Return transformers' losses (Zhao 2024, eq. 2), each a mean over the batch's marked boxes.
@@ -178,14 +178,14 @@ class QueryHead(nn.Module):
             every_loss: dict[str, Tensor] = criterion.to(levels[0].device)(outputs, marks)
         losses = {name: every_loss[name] for name in ("loss_vfl", "loss_bbox", "loss_giou")}
         losses["loss_auxiliary"] = _sum_of(every_loss, "_aux_")
-        # The embedding takes part in every batch, also in one without boxes: several processes wait for its gradient
+        # The embedding has a gradient in every batch, also in one without boxes: other processes wait for it
         losses["loss_denoising"] = _sum_of(every_loss, "_dn_") + 0 * self.denoising_class_embed.weight.sum()
         return losses
 
     def _noise(
         self, marks: list[dict[str, Tensor]], cells: int
     ) -> tuple[Sequence[Tensor | None], dict[str, Any] | None]:
-        """Return the queries of moved boxes, and which boxes they are; nothing where no film has a box."""
+        """Return the queries of moved boxes, and the indices of these boxes; None where no film has a box."""
         library = importlib.import_module("transformers.models.rt_detr_v2.modeling_rt_detr_v2")
         *noisy, meta = library.get_contrastive_denoising_training_group(
             targets=marks,
@@ -199,8 +199,10 @@ class QueryHead(nn.Module):
         return noisy, meta
 
 
-def _steps(read: Read, targets: Targets, split: int) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """Return what is said after each step: by the queries, the cells first, and by the ``split`` noisy ones."""
+def _steps(
+    read: DecoderOutput, targets: Targets, split: int
+) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
+    """Return the output after each step: of the queries, beginning with the cells, and of the ``split`` noisy ones."""
     layers = [
         {"logits": labelled_logits(logits, targets, background=False), "pred_boxes": boxes}
         for logits, boxes in zip(read.logits.unbind(1), read.boxes.unbind(1), strict=True)
@@ -219,12 +221,12 @@ def _sum_of(losses: Mapping[str, Tensor], part: str) -> Tensor:
 def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the log-odds [A, 4] of the box that a query of each cell begins with, and 1.0 or 0.0 [A, 1].
 
-    0 stands for a cell too close to the border to begin one, as RT-DETR has it.
+    0.0 stands for a cell that is too close to the border to begin a query, as in RT-DETR.
     """
     boxes = []
     for level, (height, width) in enumerate(shapes):
         y, x = ((torch.arange(side, device=device) + 0.5) / side for side in (height, width))
-        rows, columns = torch.meshgrid(y, x, indexing="ij")  # which ONNX can be told of; cartesian_prod it cannot
+        rows, columns = torch.meshgrid(y, x, indexing="ij")  # ONNX has it, but not cartesian_prod
         centres = torch.stack([columns, rows], 2).view(-1, 2)
         boxes.append(torch.cat([centres, torch.full_like(centres, CELL * 2**level)], 1))
     every = torch.cat(boxes)
@@ -233,7 +235,7 @@ def _cell_boxes(shapes: Sequence[tuple[int, int]], device: torch.device) -> tupl
 
 
 def _at_most(count: int, values: Tensor) -> Any:
-    """Return ``count``, or N of values [B, N] where that is less: a trace takes Python's ``min`` for a constant."""
+    """Return ``count``, or N of values [B, N] if that is less. In a trace, Python's ``min`` would become a constant."""
     jit: Any = torch.jit
     if not jit.is_tracing():
         return min(count, values.shape[1])
@@ -241,7 +243,7 @@ def _at_most(count: int, values: Tensor) -> Any:
 
 
 def _at(values: Tensor, cells: Tensor) -> Tensor:
-    """Return [B, Q, ...] of values [B, A, ...]."""
+    """Return the values [B, Q, ...] at the indices [B, Q] of values [B, A, ...]."""
     return values.gather(1, cells[..., None].expand(-1, -1, values.shape[2]))
 
 
@@ -256,7 +258,7 @@ def _scores(like: nn.Linear) -> nn.Linear:
 
 
 def _offsets(like: Any) -> nn.Module:
-    """Return a head of boxes like ``like`` that moves none before it has learnt."""
+    """Return a head of boxes of the shape of ``like``, which moves no box before training."""
     offsets = copy.deepcopy(like)
     for layer in offsets.layers:
         layer.reset_parameters()

@@ -1,13 +1,12 @@
 """Gradient checkpointing: a backbone that computes its stages a second time instead of keeping what is inside them.
 
-Backpropagation needs the output of every layer. Nearly half of what a training step at 1024 px takes is spent on those
-inside a ResNet's stages (``benchmarks/memory.py``). Here only what passes from one stage to the next is kept, and a
-stage is run again when its gradient is due (Chen 2016, arXiv 1604.06174). Weights keep their names, losses and
-gradients their values: the backbones of this project normalise with GroupNorm or frozen statistics and drop nothing at
-random, so a second run is the same as the first and leaves nothing behind. In eval mode and without gradients nothing
-is run twice.
+Backpropagation needs the output of every layer. Nearly half of the memory of a training step at 1024 px holds the
+outputs inside a ResNet's stages (``benchmarks/memory.py``). Here only what passes from one stage to the next is kept.
+A stage is run again when its gradient is computed (Chen 2016, arXiv 1604.06174). Weights keep their names, losses and
+gradients their values. The backbones of this project have GroupNorm or frozen statistics and no dropout, so a second
+run gives the same as the first and changes no state. In eval mode and without gradients nothing is run twice.
 """
-# torchvision types a part of itself
+# torchvision types only a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
 from collections import OrderedDict
@@ -25,7 +24,7 @@ from typing_extensions import override
 def recompute_stages(backbone: nn.Module) -> None:
     """Make the backbone of a detector recompute its stages in the backward pass of training.
 
-    Raises ``ValueError`` for one whose stages are not known here.
+    Raises ``ValueError`` for a backbone whose stages are not known here.
     """
     body: Any = getattr(backbone, "body", None)
     if isinstance(backbone, SSDLiteFeatureExtractorMobileNet):
@@ -33,14 +32,14 @@ def recompute_stages(backbone: nn.Module) -> None:
         backbone.extra = nn.ModuleList(map(_sequential, backbone.extra.children()))
     elif isinstance(body, IntermediateLayerGetter):  # of a ResNet, a MobileNet or the tiny network
         backbone.body = RecomputedBody(body, body.return_layers)
-    elif hasattr(body, "set_grad_checkpointing"):  # timm's have a way of their own
+    elif hasattr(body, "set_grad_checkpointing"):  # timm's networks recompute in their own way
         body.set_grad_checkpointing(True)
     else:
         raise ValueError("model.checkpoint_backbone: the stages of this backbone are not known; type false")
 
 
 class RecomputedSequential(nn.Sequential):
-    """Stages in a row; what is inside each is computed again in the backward pass."""
+    """Stages in a row; the outputs inside each are computed again in the backward pass."""
 
     @override
     def forward(self, batch: Tensor) -> Tensor:
@@ -50,7 +49,7 @@ class RecomputedSequential(nn.Sequential):
 
 
 class RecomputedBody(IntermediateLayerGetter):
-    """The stages whose maps a feature pyramid reads; what is inside each is computed again in the backward pass."""
+    """The stages whose maps a feature pyramid reads; outputs inside each are computed again in the backward pass."""
 
     @override
     def forward(self, batch: Tensor) -> "OrderedDict[str, Tensor]":
@@ -58,8 +57,8 @@ class RecomputedBody(IntermediateLayerGetter):
         stage: list[nn.Module] = []
         for name, layer in self.items():
             stage.append(layer)
-            # A ResNet's stem is four bare layers. They go with the stage behind them: the activation overwrites its
-            # input, so that it could not be run again from there.
+            # A ResNet's stem is four bare layers. They are run again with the stage behind them, because the
+            # activation overwrites its input.
             if next(layer.children(), None) is None:
                 continue
             batch = _recomputed(stage, batch, self.training)

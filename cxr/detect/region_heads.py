@@ -1,5 +1,5 @@
 """torchvision's box head with a loss for rare findings and for films whose readers did not look for every finding."""
-# torchvision types a part of itself
+# torchvision types only a part of itself
 # mypy: disable-error-code="no-untyped-call"
 
 import torch
@@ -16,19 +16,18 @@ Sizes = list[tuple[int, int]]
 
 
 class RegionHeads(RoIHeads):
-    """The box head of Faster R-CNN, with other losses of the class of a region.
+    """The box head of Faster R-CNN, with other losses for the class of a region.
 
     Args:
         num_classes: findings + background.
-        pool: cuts regions out of the pyramid.
-        head: makes a vector of a region.
-        predictor: gives the scores and the box of a vector.
-        batch_size: regions a film that the losses are computed on, a quarter of them with a finding where there are so
-            many.
+        pool: pools regions from the pyramid.
+        head: turns a pooled region into a vector.
+        predictor: turns a vector into scores and a box.
+        batch_size: regions of a film that the losses are computed on, at most a quarter of them with a finding.
         score_thresh: detections below are dropped.
         detections_per_img: the best so many are kept.
-        focal_gamma: the focal loss's exponent (Lin 2017, over a softmax): regions already told apart count less by
-            (1 - p)^gamma, and the sum is over the regions that bear a finding. None: cross-entropy, as in the paper.
+        focal_gamma: exponent of the focal loss (Lin 2017, over a softmax). A region whose true class has probability p
+            counts (1 - p)^gamma times, and the sum is divided by the regions with a finding. None: cross-entropy.
 
     Attributes:
         class_weights: [K + 1], how much a region counts by its true class; 1 each unless the task sets them.
@@ -53,7 +52,7 @@ class RegionHeads(RoIHeads):
             pool,
             head,
             predictor,
-            fg_iou_thresh=0.5,  # this and what follows as in the paper
+            fg_iou_thresh=0.5,  # this and the next values are those of the paper
             bg_iou_thresh=0.5,
             batch_size_per_image=batch_size,
             positive_fraction=0.25,

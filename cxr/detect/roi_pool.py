@@ -1,4 +1,4 @@
-"""RoIAlign as two batched matrix products: the same numbers as torchvision's, in a fraction of its time on CPU."""
+"""RoIAlign as two batched matrix products: the same numbers as torchvision's, in a fraction of the time on a CPU."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -12,13 +12,13 @@ from torchvision.ops.poolers import initLevelMapper
 
 
 class SeparableRoIAlign(MultiScaleRoIAlign):
-    """Drop-in for ``MultiScaleRoIAlign`` on small maps.
+    """Replaces ``MultiScaleRoIAlign`` on small maps.
 
     The bilinear weights of a bin are a product of weights along y and along x, so pooling all regions of a film is
-    ``Wy · F · Wxᵀ``. torchvision's backward scatters serially on CPU and was 40 % of a training step; a matrix product
-    also repeats itself exactly on GPU, where the scatter does not. Every region is pooled from one level of the pyramid
-    (eq. 1 of the FPN paper). A product costs the whole map for each region, so this is dearer than torchvision on large
-    maps.
+    ``Wy · F · Wxᵀ``. torchvision's backward scatters serially on a CPU and was 40 % of a training step. On a GPU a
+    matrix product also gives the same numbers each time, which the scatter does not. Every region is pooled from one
+    level of the pyramid (eq. 1 of the FPN paper). A product reads the whole map for each region, so on large maps this
+    is slower than torchvision.
 
     Args:
         strides: input pixels a cell, one for each of the maps "0", "1", … (powers of two, ascending).
@@ -49,8 +49,8 @@ class SeparableRoIAlign(MultiScaleRoIAlign):
 def region_pool(strides: Sequence[int]) -> MultiScaleRoIAlign:
     """Return torchvision's pool of 7 × 7 bins for the maps "0", "1", … of these strides, in input pixels a cell.
 
-    Left alone, it takes the strides from the sizes of the first films it sees and keeps them. That is wrong where such
-    a film is more than 1.4 times as wide as high, because its maps are those of a square canvas.
+    torchvision's pool takes the strides from the sizes of the first films it sees and keeps them. That is wrong where
+    such a film is more than 1.4 times as wide as high, because its maps are those of a square canvas.
     """
     pool = MultiScaleRoIAlign([str(i) for i in range(len(strides))], output_size=7, sampling_ratio=2)
     _tell_strides(pool, strides)
@@ -58,14 +58,14 @@ def region_pool(strides: Sequence[int]) -> MultiScaleRoIAlign:
 
 
 def _tell_strides(pool: Any, strides: Sequence[int]) -> None:
-    """Fill torchvision's own fields for what it finds out on its first call, so that it finds out nothing."""
+    """Set the fields that torchvision's pool would otherwise fill on its first call."""
     first, last = (stride.bit_length() - 1 for stride in (strides[0], strides[-1]))
     pool.scales = [1 / stride for stride in strides]
     pool.map_levels = initLevelMapper(first, last, pool.canonical_scale, pool.canonical_level)
 
 
 def _starts(boxes: list[Tensor]) -> list[int]:
-    """Return at which row the regions of each film begin where those of all films stand in one tensor."""
+    """Return the row at which the regions of each film begin in one tensor of all films' regions."""
     return list(accumulate((len(regions) for regions in boxes[:-1]), initial=0))
 
 
@@ -82,10 +82,10 @@ def _pool(feature: Tensor, regions: Tensor, bins: int, samples: int) -> Tensor:
 
 
 def bin_weights(start: Tensor, end: Tensor, cells: int, bins: int, samples: int) -> Tensor:
-    """Return [B, R, bins, cells]: what each cell along one side gives to each bin of the regions ``start``..``end``.
+    """Return [B, R, bins, cells]: the weight of each cell along one side in each bin of the regions ``start``..``end``.
 
-    As torchvision's kernel has it (aligned=False): a region is at least one cell wide, samples up to one cell outside
-    take the border's value, those farther out are zero.
+    As in torchvision's kernel (aligned=False), a region is at least one cell wide. Samples up to one cell outside take
+    the border's value, those farther out are zero.
     """
     length = (end - start).clamp(min=1.0)
     fractions = (torch.arange(bins * samples, device=start.device, dtype=start.dtype) + 0.5) / (bins * samples)

@@ -1,4 +1,4 @@
-"""Films from files to detections, one after another: decoding, inference and writing overlap, and no film is kept."""
+"""Runs a detector over files, one after another: decoding, inference and writing overlap, and no film is kept."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,25 +20,25 @@ from cxr.read.workers import ahead, streamed
 Look = Callable[[Prediction, Tensor], None]
 Outcome = Prediction | NotAssessed | ReadError
 
-SIDE_BY_SIDE = 4  # batches in the detector at once; Python itself runs one thread at a time and has its share in each
+SIDE_BY_SIDE = 4  # batches in the detector at once; the part of a batch in Python itself runs in one thread at a time
 
 
 def predict_films(
     task: FilmDetector, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
 ) -> Iterator[tuple[Input, Outcome]]:
-    """Yield each film with what the detector says of it, or why it says nothing, in the order they are done.
+    """Yield each film with its prediction, or the reason why it has none, in the order they are done.
 
-    A film that cannot be read has its ``ReadError``. One that the detector may not speak of (``ChestFilms``), or of
-    which it computes NaN or infinity, is ``NotAssessed``.
+    A film that cannot be read has its ``ReadError``. One that is no film for this detector (``ChestFilms``), or for
+    which the detector computes NaN or infinity, is ``NotAssessed``.
 
-    ``workers`` processes decode at most a few batches ahead of the detector, and the detector a few ahead of whoever
-    consumes: at no time are more films in memory, however many there are. What is said of a film does not depend on the
-    others. On a CPU several batches are in the detector at once, each on its share of the cores:
-    threads that need not wait for one another do 1.4 to 1.7 times as much (two cores, ``fasterrcnn_tiny``).
+    ``workers`` processes decode at most a few batches ahead of the detector. The detector is at most a few batches
+    ahead of the caller. So memory does not grow with the number of films. The prediction of a film does not depend on
+    the others. On a CPU several batches are in the detector at once, each on its share of the cores. Threads that need
+    not wait for one another do 1.4 to 1.7 times as much (two cores, ``fasterrcnn_tiny``).
 
-    ``look``, if given, is called in the detector's thread, of which there is then one, with each film's prediction and
-    its image [1, h, w] float32 in 0..1 on the detector's device, before the film is yielded; then one film waits at
-    most, so that what ``look`` keeps of them is not much.
+    ``look``, if given, is called for each film before it is yielded, with its prediction and its image [1, h, w]
+    float32 in 0..1 on the detector's device. It is called in the detector's thread. There is then only one such thread,
+    and at most one film waits, so that ``look`` need not keep many.
     """
     task.detector.eval()
     threads = torch.get_num_threads()
@@ -48,11 +48,11 @@ def predict_films(
     try:
         yield from ahead(*detecting, limit=1 if look else 4 * batch)
     finally:
-        torch.set_num_threads(threads)  # partly the process's, not the thread's
+        torch.set_num_threads(threads)  # this setting belongs partly to the process, not to the thread
 
 
 class _Batches:
-    """What is decoded, in lists of up to ``size``, for threads that share it."""
+    """Decoded films in lists of up to ``size``, for threads that share them."""
 
     def __init__(self, decoded: Iterator[tuple[Input, Decoded | Refused | ReadError]], size: int) -> None:
         self._decoded, self._size = decoded, size

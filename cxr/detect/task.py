@@ -35,20 +35,20 @@ class DetectionTask(Training):
     where it is too small for the image, labelled bool [K + 1] = which findings the readers looked for and whether no
     box means a normal film, film [] = its index in its split}. M = 0 is a film without marks.
 
-    Logged are, beside what ``Training`` logs, all figures of ``DetectionMetrics``, measured in original pixels against
-    all that the readers marked.
+    Beside what ``Training`` logs, all figures of ``DetectionMetrics`` are logged. They are measured in original pixels
+    against all that the readers marked.
 
-    Several processes, each with its share of the films, log the figures of one process that had all films: exact, as
-    every film is brought together and counted once. Their losses are means over what the processes saw: of validation
-    the few films that two of them had count twice, and regions are sampled by other random numbers.
+    Several processes, each with its share of the films, log exactly the figures of one process with all films: their
+    results are collected and each film counts once. Their losses are means over what the processes saw. In validation
+    the few films that two processes had count twice there, and regions are sampled by other random numbers.
 
     Args:
         findings: the vocabulary behind the class indices.
-        model: called with ``num_classes`` (background counts), gives the detector.
+        model: called with ``num_classes`` (with background), returns the detector.
         optimizer, scheduler, seed, card, lr_scaling, reference_batch: see ``Training``.
-        class_weights: how much a region counts in the box head's class loss by its finding, {finding: weight}, 1 where
-            it names none; "balanced": the square root of how much rarer a finding is in training than the commonest;
-            None: all alike. For Faster R-CNN.
+        class_weights: weight of a region in the box head's class loss, by its finding: {finding: weight}, 1 for those
+            that it does not name. "balanced": √(boxes of the commonest finding / boxes of this one) in training. None:
+            1 for all. For Faster R-CNN only.
         frozen: parts of the detector that do not learn, by name: ["backbone", "rpn"].
     """
 
@@ -80,31 +80,31 @@ class DetectionTask(Training):
         for part in self.frozen:
             part.requires_grad_(False)
         if class_weights is not None:
-            self._regions()  # that there are any is told before hours of reading
+            self._regions()  # raises now, before hours of reading, where the detector has none
         self._metrics = DetectionMetrics(findings)
 
     def on_fit_start(self) -> None:
-        """Set the weights of the classes, which may follow from the training films."""
+        """Set the weights of the classes, which may depend on the training films."""
         if self.class_weights is not None:
             films: Sequence[Film] = self.trainer.datamodule.films["train"]  # type: ignore[attr-defined]
             weights = class_weights(films, self.findings, self.class_weights)
             self._regions().class_weights.copy_(torch.tensor(weights))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Keep the statistics of frozen parts; an epoch's start is not told to a run resumed within it."""
+        """Keep the statistics of frozen parts. Each batch, as a run resumed within an epoch has no start of it."""
         for part in self.frozen:
             part.eval()
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the detector's own dict of losses, and ``loss_image`` where it has an image head."""
+        """Return the detector's dict of losses, and ``loss_image`` where it has an image head."""
         images, targets = batch
         return dict(self.detector.losses(images, targets, self._pyramid(images)))
 
     def measure(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """Take the detections of a batch into the figures and return them, as ``detect`` does."""
+        """Add the detections of a batch to the figures, and return them as ``detect`` does."""
         images, targets = batch
         detections = self.detect(images, targets)
-        # Not the boxes of the image: what is under a pixel there was dropped, and would not count as missed
+        # Original boxes: those of the image lack boxes below a pixel, which would then not count as missed
         truth = [{"boxes": t["original_boxes"], "labels": t["original_labels"], **_known(t)} for t in targets]
         self._metrics.update(detections, truth)
         return detections
@@ -116,7 +116,7 @@ class DetectionTask(Training):
         return figures
 
     def monitors(self) -> tuple[str, ...]:
-        """Return the names of the figures that may choose the best epoch."""
+        """Return the names of the figures by which the best epoch may be chosen."""
         means = ("map", "map_50", "map_75", "mar_100", "sensitivity@1fp", "image_auc")
         return (*means, *(f"{figure}/{name}" for figure in ("ap", "ap50", "ar") for name in self.findings.names))
 
@@ -139,12 +139,12 @@ class DetectionTask(Training):
         return table
 
     def calibrate(self, validation: Any) -> dict[str, Any]:
-        """Choose how the image head's scores are fused, and return the ``operating_point`` of screening."""
+        """Choose the weights of the image head's scores, and return the ``operating_point`` of screening."""
         return {"operating_point": calibrate(self, validation).as_dict()}
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Let losses and detections of one batch share its pyramid: the most expensive part is computed once."""
+        """Within this context, losses and detections of one batch share its pyramid, the most expensive part."""
         self._measured = {}
         try:
             yield
@@ -153,20 +153,20 @@ class DetectionTask(Training):
 
     @torch.no_grad()
     def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """Return for each film what the detector says of it.
+        """Return the detections and the scores of each film.
 
         boxes [M, 4] float32 xyxy in original pixels, labels int64 [M], scores float32 [M]; and of the whole film
         finding_scores float32 [K] and abnormal float32 [], all 0..1 (``Detector.detect``).
 
         Args:
             images: B tensors [C, h, w] float in 0..1.
-            targets: of which only ``scale`` and ``size`` are read.
+            targets: only their ``scale`` and ``size`` are read.
         """
         detections = self.detector.detect(images, self._pyramid(images))
         return [in_original(of_film, target) for of_film, target in zip(detections, targets, strict=True)]
 
     def _pyramid(self, images: list[Tensor]) -> Pyramid | None:
-        """Return the pyramid of a batch that is being measured, which is computed once; else None."""
+        """Return the shared pyramid of a batch that is being measured; None elsewhere."""
         if self._measured is None:
             return None
         if id(images) not in self._measured:
@@ -204,7 +204,7 @@ def class_weights(
 
 
 def _known(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what the figures must know of a film beside its boxes."""
+    """Return the entries of a target that the figures need beside the boxes."""
     return {name: target[name] for name in ("film", "labelled") if name in target}
 
 

@@ -21,11 +21,11 @@ _NO_PACKAGE = (
 
 
 class TimmBody(nn.Module):
-    """A network of timm as a body: its maps from the finest that is asked for.
+    """A network of timm as a body: its maps, from the finest that the detector reads.
 
     Args:
         network: made with ``features_only=True``.
-        maps: the numbers of the maps that are given.
+        maps: the numbers of the maps that are returned.
     """
 
     def __init__(self, network: nn.Module, maps: Sequence[int]) -> None:
@@ -39,7 +39,7 @@ class TimmBody(nn.Module):
         return {str(i): maps[number] for i, number in enumerate(self.maps)}
 
     def set_grad_checkpointing(self, enable: bool) -> None:
-        """Compute the stages again in the backward pass, as timm does it."""
+        """Compute the stages again in the backward pass, in timm's way."""
         self.network.set_grad_checkpointing(enable)
 
 
@@ -52,12 +52,12 @@ def timm_backbone(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Backbone:
-    """Return a network of timm, any of those that give maps; see ``cxr.detect.backbones``.
+    """Return any network of timm that gives maps; see ``cxr.detect.backbones``.
 
     Args:
         state: weights of a whole detector, or None.
         least_stride: of the finest map.
-        name: as ``timm.list_models()`` has it.
+        name: as in ``timm.list_models()``.
         weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, a file of
             this project (``cxr.detect.backbones``), or None.
         mean: of each channel of the stem.
@@ -110,7 +110,7 @@ def efficientnet_lite0(
     body, levels = _body(network, least_stride, _LITE0)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
     shipped = [value for key, value in read_backbone(str(_shipped()), None).items() if "num_batches" not in key]
-    # the package names its layers otherwise; their order is that of timm's, up to the last block
+    # the package has other names for layers, but in timm's order up to the last block
     read = dict(zip((f"network.{name}" for name in names), shipped, strict=False))
     _normalise(body, frozen=True)
     load_backbone(body, read, IMAGENET)
@@ -137,7 +137,7 @@ def _shipped() -> Path:
 
 
 def _body(network: Any, least_stride: int, name: str) -> tuple[TimmBody, tuple[Level, ...]]:
-    """Return the body with the maps of at least a stride, and their levels."""
+    """Return the body with the maps whose stride is ``least_stride`` or more, and their levels."""
     strides, channels = network.feature_info.reduction(), network.feature_info.channels()
     maps = [number for number, stride in enumerate(strides) if stride >= least_stride]
     if not maps:

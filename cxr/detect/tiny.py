@@ -11,11 +11,10 @@ from cxr.learn.weights import group_norm
 class TinyBody(nn.Sequential):
     """A stem and four stages of two 3×3 convolutions with GroupNorm, which learns from a batch of any size.
 
-    The stages carry ResNet's names (``layer4``), so that whoever looks for a target layer finds it where the larger
-    networks have it.
+    The stages have ResNet's names (``layer4``), as in the larger networks.
 
     Args:
-        in_channels: of the images.
+        in_channels: channels of the images.
         channels: of the stem (stride 2) and the stages (strides 4, 8, 16, 32).
     """
 

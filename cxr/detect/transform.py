@@ -1,4 +1,4 @@
-"""What a detector does to its images before the network: pad and normalise, nothing else."""
+"""Prepares the images of a detector: pads and normalises them, and nothing else."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ STRIDE = 32  # the coarsest stride a backbone here halves its way down to
 
 
 class PadAndNormalize(nn.Module):
-    """Stands where torchvision's detectors resize to 800 px and apply ImageNet statistics unseen; resizes nothing.
+    """Replaces torchvision's transform, which resizes films to 800 px unseen; this one resizes nothing.
 
     Films of one batch share a canvas. It is filled with 0, which is air in our films, *before* normalisation, so that
     the padding looks like the air around a patient. In training it is as small as the batch allows: the largest height
     and width, each rounded up to a multiple of 32. In eval mode it is square. All films have the same longest side, so
-    that each lies on the same canvas whatever films are beside it: how far a film's border lies from the canvas's
-    changes what the network makes of the border. The square is also what training showed most, for a batch that holds
-    an upright and a broad film has it.
+    each lies on the same canvas whatever films are beside it. That matters because the distance from a film's border to
+    the canvas's border changes the network's output there. Training batches are mostly square too, as any with an
+    upright and a broad film is.
 
     Args:
-        mean, std: one number a channel of the network's stem. A film has one channel; it is repeated for a stem of
-            three (pretrained on colour photographs). A CT in C windows has C and wants a stem of C.
+        mean, std: one number for each channel of the network's stem. A film of one channel is repeated for a stem of
+            three (pretrained on colour photographs). A CT in C windows needs a stem of C channels.
     """
 
     mean: Tensor
@@ -38,7 +38,7 @@ class PadAndNormalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: list[Tensor], targets: Targets | None = None) -> tuple[ImageList, Targets | None]:
-        """Return the batch [B, C, H, W] with the films' own sizes, and the targets as they came.
+        """Return the batch [B, C, H, W] with the sizes of the films, and the targets unchanged.
 
         Args:
             images: B tensors [1 or C, h, w] float in 0..1, of any sizes.
@@ -59,12 +59,12 @@ class PadAndNormalize(nn.Module):
         return ImageList(batch.contiguous(memory_format=torch.channels_last), sizes), targets
 
     def postprocess(self, detections: Targets, image_sizes: object, original_sizes: object) -> Targets:
-        """Return the detections as they are: nothing was resized, so the boxes are in the input frame already."""
+        """Return the detections unchanged: nothing was resized, so the boxes are in the input frame already."""
         return detections
 
 
 def _misfit(image: Tensor, channels: int) -> str:
-    """Say what is wrong with an image, and what to type."""
+    """Return what is wrong with an image, and what to type."""
     expected = f"an image has shape {tuple(image.shape)}, expected [{'1 or ' if channels > 1 else ''}{channels}, h, w]"
     if image.ndim != 3:
         return expected

@@ -1,7 +1,8 @@
-"""YOLOv8 in torchvision's contract.
+"""YOLOv8 as a ``Detector``.
 
-Network, assignment and losses are ultralytics' own; here is what joins them to films, and the decoding of boxes. The
-package is AGPL-3.0, an extra of its own and imported in the builder only: without ``model=yolov8`` nothing of it runs.
+Network, assignment and losses are those of the package ultralytics. This file joins them to films and decodes boxes.
+The package is AGPL-3.0. It is the extra ``yolo`` and is imported in the builder only: without ``model=yolov8`` nothing
+of it runs.
 """
 
 import importlib
@@ -28,11 +29,11 @@ from cxr.learn.weights import State, norm_for, read_weights, renormalised
 Size = Literal["n", "s", "m", "l", "x"]
 
 STRIDES = (8, 16, 32)
-BINS = 16  # of the distribution over a side's distance from the point, in strides (reg_max)
-GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # ultralytics' own, as are these of the three losses
+BINS = 16  # bins of the distribution of a side's distance from the point, in strides (reg_max)
+GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # ultralytics' weights of the three losses
 DETECT = 22  # the last layer of yolov8.yaml: the head
 LEVELS = (15, 18, 21)  # the layers that the head reads
-CANDIDATES = 1000  # boxes a film that go into suppression
+CANDIDATES = 1000  # boxes of a film that go into suppression
 
 MISSING = (
     "model=yolov8 needs ultralytics: pip install 'cxr[yolo]'. Its licence is AGPL-3.0, not this project's: whoever"
@@ -72,8 +73,8 @@ def yolov8(
         image_head: a classifier of the whole film beside the boxes (``cxr.detect.image_head``).
 
     Raises:
-        ImportError: ultralytics is not installed; says what to type, and the licence.
-        WeightsError: not a file of weights of this size.
+        ImportError: ultralytics is not installed; the message has the command to type, and the licence.
+        WeightsError: the file does not hold weights of this size.
     """
     if size not in get_args(Size):
         raise ValueError(f"model.size is {size!r}, expected one of {', '.join(get_args(Size))}")
@@ -92,7 +93,7 @@ class YOLOv8(Detector):
 
     Args:
         layers: all layers of ultralytics' network but the last.
-        head: the last, ``Detect``.
+        head: the last layer, ``Detect``.
         score_thresh: detections below are dropped.
         nms_thresh: of two boxes of one finding with a larger IoU the weaker is dropped.
         detections_per_img: the best so many are kept.
@@ -117,7 +118,7 @@ class YOLOv8(Detector):
         self.detections_per_img = detections_per_img
 
     def heads(self) -> Heads:
-        """Return what stands behind the pyramid."""
+        """Return the heads behind the pyramid."""
         return YoloHeads(self)
 
     def boxes_of(self, pyramid: Pyramid) -> list[Boxes]:
@@ -167,7 +168,7 @@ class YOLOv8(Detector):
 
         ultralytics multiplies them by the number of films. Here they are not: a larger batch has no larger losses.
         """
-        from ultralytics.utils.loss import v8DetectionLoss  # imported by the builder before
+        from ultralytics.utils.loss import v8DetectionLoss  # the builder has imported the package already
 
         height, width = (side * STRIDES[0] for side in levels[0].shape[2:])
         scale = offsets.new_tensor([width, height, width, height])
@@ -181,7 +182,7 @@ class YOLOv8(Detector):
         predicted: dict[str, Any] = {
             "boxes": offsets.transpose(1, 2),
             "scores": labelled_logits(logits, targets, background=False).transpose(1, 2),
-            "feats": [offsets.new_zeros(1, 1, *level.shape[2:]) for level in levels],  # of which it reads the sizes
+            "feats": [offsets.new_zeros(1, 1, *level.shape[2:]) for level in levels],  # the loss reads only their sizes
         }
         with torch.autocast(offsets.device.type, enabled=False):
             total, _ = v8DetectionLoss(self._as_ultralytics()).loss(predicted, batch)
@@ -189,7 +190,7 @@ class YOLOv8(Detector):
         return {"loss_box": box, "loss_cls": cls, "loss_dfl": dfl}
 
     def _as_ultralytics(self) -> Any:
-        """Return what ultralytics' loss reads of its own model."""
+        """Return the attributes that ultralytics' loss reads from its model."""
         return SimpleNamespace(parameters=self.parameters, args=SimpleNamespace(**GAINS), model=[self.head])
 
 
@@ -214,7 +215,7 @@ class YoloPyramid(nn.Module):
 
 
 def _points(levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the centres [A, 2] x, y of all cells, in strides, and the strides [A, 1]."""
+    """Return the centres [A, 2] x, y of all cells, in strides, and the stride [A, 1] of each."""
     points, strides = [], []
     for level, stride in zip(levels, STRIDES, strict=True):
         y, x = (torch.arange(side, device=level.device) + 0.5 for side in level.shape[2:])
@@ -225,7 +226,7 @@ def _points(levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _read(weights: str | None) -> State | None:
-    """Return the state dict that ``weights`` names, with the names that layers have here."""
+    """Return the state dict of the file ``weights``, with the names of layers in this project."""
     if weights is None or not weights.endswith(".pt"):
         return read_weights(weights, None)
     names = {f"model.{DETECT}.": "head.", "model.": "backbone.body."}
@@ -239,8 +240,8 @@ def _read(weights: str | None) -> State | None:
 def _network(size: Size, findings: int, channels: int, state: State | None) -> nn.Sequential:
     """Return ultralytics' layers with random numbers.
 
-    The hidden width of the class branch follows from the number of classes a network was made for. Weights keep
-    theirs, so that only the very last convolutions start anew.
+    The hidden width of the class branch follows from the number of classes a network was made for. With weights, it is
+    that of the weights, so that only the very last convolutions start anew.
     """
     tasks, detect = (importlib.import_module(f"ultralytics.nn.{name}") for name in ("tasks", "modules.head"))
     width = None if state is None else state.get("head.cv3.0.0.conv.weight")
@@ -260,11 +261,11 @@ def _network(size: Size, findings: int, channels: int, state: State | None) -> n
 
 @contextmanager
 def _ultralytics() -> Iterator[None]:
-    """Import ultralytics without what it does to its surroundings, and keep it silent.
+    """Import ultralytics without its side effects, and keep it silent.
 
     On import it looks for the internet and writes a settings file, stops OpenCV's threads, replaces ``torch.save`` and
-    sets the environment, print options and warning filters. It finds itself offline here, its settings in a folder that
-    goes, and all else is put back.
+    sets the environment, print options and warning filters. Here it is offline, its settings are in a folder that is
+    deleted, and all else is put back.
     """
     save, threads, filters = torch.save, cv2.getNumThreads(), warnings.filters[:]
     environment, printing = dict(os.environ), np.get_printoptions()

@@ -35,7 +35,7 @@ class AblationCam(LevelCam):
     of ablated levels. Every channel is ablated.
 
     Args:
-        value: what an ablated channel is set to. "mean", of the channel over the film: it then tells nothing about the
+        value: what an ablated channel is set to. "mean", of the channel over the film: it then says nothing about the
             place. "zero" is what the paper does behind a ReLU; in a pyramid, whose channels have any offset, zero is a
             statement like any other. "low" is grad-cam's (1e7 below the minimum): the head never saw anything like it.
         batch_size: ablated levels at once, where the heads must run again.

@@ -107,7 +107,7 @@ def baseline_maps(shape: tuple[int, int], box: Box, study: str, seed: int = 0) -
     centre: a Gaussian on the film's centre, its standard deviation a quarter of each side. Most findings lie there.
 
     own_box: the detector's box, filled. Its hit is the share of it inside the true boxes. A map that does not beat it
-    tells no more than the box did.
+    shows no more than the box did.
 
     Args:
         shape: H, W.
@@ -179,11 +179,11 @@ def _rows(
     films = np.array([i for i, record in enumerate(records) for _ in record.boxes])
     values = np.array([[value(box, *column) for column in columns] for box in boxes], float)  # None becomes NaN
     measured, findings = ~np.isnan(values), sorted({box.finding for box in boxes})
-    bears = np.array([[box.finding == name for box in boxes] for name in findings])
+    has_finding = np.array([[box.finding == name for box in boxes] for name in findings])
 
     def means(times: Values) -> Values:
         """The means of each column over findings, then of each finding: [1 + findings, columns]."""
-        counted = bears * times[films]
+        counted = has_finding * times[films]
         single = _mean(counted @ np.where(measured, values, 0), counted @ measured)
         known = ~np.isnan(single)
         return np.vstack([_mean(np.where(known, single, 0).sum(0), known.sum(0)), single])
@@ -192,7 +192,7 @@ def _rows(
     drawn = bootstrap(means, patients.tolist(), samples, seed)
     rows = []
     for column, (method, figure) in enumerate(columns):
-        for i, (name, of_finding) in enumerate(zip((ALL, *findings), (bears.any(0), *bears), strict=True)):
+        for i, (name, of_finding) in enumerate(zip((ALL, *findings), (has_finding.any(0), *has_finding), strict=True)):
             here = np.flatnonzero(of_finding & measured[:, column])
             if here.size:
                 count = len(set(patients[films[here]]))

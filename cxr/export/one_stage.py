@@ -11,7 +11,7 @@ from torchvision.models.detection.ssd import SSD
 from cxr.detect.queries import RTDETR
 from cxr.detect.yolo import CANDIDATES, YOLOv8
 from cxr.export.anchors import decoded, grid_of_cells
-from cxr.export.suppression import ABSENT, Found, best, clipped, rows, suppressed
+from cxr.export.suppression import ABSENT, Detections, best, clipped, rows, suppressed
 
 
 class Retina(nn.Module):
@@ -21,7 +21,7 @@ class Retina(nn.Module):
         super().__init__()
         self.detector: Any = detector
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Detections:
         """Return what ``TwoStage`` returns."""
         cells = self.detector.anchor_generator.cell_anchors
         levels = [self._level(level, cell, side) for level, cell in zip(pyramid.values(), cells, strict=True)]
@@ -34,7 +34,7 @@ class Retina(nn.Module):
         """Outputs a cell and anchor, background among them."""
         return int(self.detector.head.classification_head.num_classes)
 
-    def _level(self, level: Tensor, cell: Tensor, side: Any) -> Found:
+    def _level(self, level: Tensor, cell: Tensor, side: Any) -> Detections:
         read = self.detector.head([level])
         scores, places = _thresholded(self._scores(read).flatten(1), self.detector)
         anchors = torch.div(places, self.classes, rounding_mode="floor")
@@ -71,7 +71,7 @@ class Ssd(nn.Module):
         super().__init__()
         self.detector: Any = detector
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Detections:
         """Return what ``TwoStage`` returns."""
         levels, detector = list(pyramid.values()), self.detector
         read = detector.head(levels)  # cls_logits [B, A, K + 1], bbox_regression [B, A, 4]
@@ -107,7 +107,7 @@ class Yolo(nn.Module):
         super().__init__()
         self.detector: Any = detector
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Detections:
         """Return what ``TwoStage`` returns."""
         levels = list(pyramid.values())
         offsets, logits = self.detector.predictions(levels)
@@ -127,7 +127,7 @@ class Queries(nn.Module):
         super().__init__()
         self.detector: Any = detector
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Detections:
         """Return what ``TwoStage`` returns."""
         read = self.detector.head(list(pyramid.values()))
         logits = read.logits[:, -1]

@@ -71,7 +71,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": str(max(callers, threads)),
         }
         self._models: dict[Shape | None, Any] = {}
-        self._lock, self._own = threading.Lock(), threading.local()
+        self._lock, self._of_thread = threading.Lock(), threading.local()
 
     def __call__(self, films: NDArray[np.float32], sizes: NDArray[np.int64]) -> Outputs:
         """Return the network's outputs by name."""
@@ -86,7 +86,7 @@ class OpenVino:
 
     def _request(self, shape: Shape | None) -> Any:
         """Return this thread's request to the network that is compiled for ``shape``; None means for any shape."""
-        requests: dict[Shape | None, Any] = self._own.__dict__.setdefault("requests", {})
+        requests: dict[Shape | None, Any] = self._of_thread.__dict__.setdefault("requests", {})
         if shape not in requests:
             with self._lock:
                 if shape not in self._models:

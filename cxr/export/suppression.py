@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Found = tuple[Tensor, Tensor, Tensor, list[Tensor]]
+Detections = tuple[Tensor, Tensor, Tensor, list[Tensor]]
 """Boxes [B, D, 4], labels [B, D] and scores [B, D] of a batch, and the output of the layers [B, …] behind them."""
 
 ABSENT = -1.0

@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.roi_pool import bin_weights
 from cxr.export.anchors import decoded, grid_of_cells
-from cxr.export.suppression import ABSENT, Found, best, clipped, rows, suppressed
+from cxr.export.suppression import ABSENT, Detections, best, clipped, rows, suppressed
 
 _SMALLEST_PROPOSAL = 1e-3  # px; torchvision drops thinner ones, of proposals and of detections
 _SMALLEST_BOX = 1e-2
@@ -32,7 +32,7 @@ class TwoStage(nn.Module):
         self.heads: Any = detector.roi_heads
         self.pool: RegionPool = _pooling(detector, side)
 
-    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Found:
+    def forward(self, pyramid: Mapping[str, Tensor], sizes: Tensor, side: Any) -> Detections:
         """Return boxes [B, D, 4], labels int64 [B, D] and scores [B, D] of a batch's pyramid, the strongest first.
 
         Behind them stands what the layers computed for each film, from which these were chosen.

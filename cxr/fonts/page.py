@@ -18,7 +18,7 @@ Further back in the list, Chromium draws the first Chinese words of a page as bo
 _CJK = 0x2E80  # where the Chinese blocks begin; every browser has a font for what lies before them
 
 
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every table it cuts, and a run's log would show it
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table it cuts, which a run's log would show
 
 
 def font_face(body: str) -> str:

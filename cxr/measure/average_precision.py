@@ -27,7 +27,7 @@ class AveragePrecision:
     """Average precision of one finding, a value for each IoU, as a function of how often each film counts.
 
     NaN where no film that counts has a true box of the finding: in a data set in which nobody marked it, and in a
-    resample without the patients who bear it. Such a resample has no part in the finding's interval.
+    resample without the patients who have it. Such a resample has no part in the finding's interval.
     """
 
     def __init__(self, results: Sequence[FilmResult], label: int, ious: Sequence[Rule | float] = (0.5,)) -> None:

@@ -42,7 +42,7 @@ class FindingFigures:
     """Figures of one finding, or of all pooled.
 
     Args:
-        boxes, films, patients: that bear it.
+        boxes, films, patients: those with the finding.
         all_films: that were looked at.
         curve: the whole FROC.
         points: of it, one for each of ``FP_RATES``.
@@ -76,7 +76,7 @@ class Evaluation:
     Args:
         findings: vocabulary of the detector.
         names: of the findings evaluated, in class order.
-        results: films in order; true boxes and detections of ``names`` only. A film that bears other findings alone
+        results: films in order; true boxes and detections of ``names`` only. A film that has other findings alone
             has no true boxes here.
         films, normal, patients: counts of what was looked at; normal are films on which nothing at all is marked.
         threshold: of the pooled FROC at ``WORKING_RATE``; ``confusion`` and ``sizes`` use it.

@@ -14,7 +14,7 @@ from cxr.measure.matching import Rule, match
 from cxr.measure.results import FilmResult
 
 FP_RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-"""False positives a film at which sensitivity is told (LUNA16)."""
+"""False positives a film at which sensitivity is given (LUNA16)."""
 
 
 @dataclass(frozen=True)

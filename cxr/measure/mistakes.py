@@ -34,12 +34,12 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Stratum:
-    """True boxes of a size: how many there are, and how many of them a detection from a threshold up finds."""
+    """True boxes of a size: how many there are, and how many of them are hit by a detection from a threshold up."""
 
     low: float
     high: float
     boxes: int
-    found: int
+    hits: int
 
 
 def confusion(results: Sequence[FilmResult], labels: Sequence[int], rule: Rule, threshold: float) -> NDArray[np.int64]:

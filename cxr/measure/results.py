@@ -1,4 +1,4 @@
-"""What a detector said of one film beside what a reader marked on it: what every clinical figure is computed from."""
+"""Detections of one film beside the marks of its readers: every clinical figure is computed from these."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class FilmResult:
         boxes: [M, 4] float32 xyxy in original pixels, of the detector, in any order.
         labels: [M] int64 in 1..K.
         scores: [M] float32 in 0..1.
-        finding_scores: [K] float32 in 0..1, how surely the film bears each finding anywhere.
-        abnormal: 0..1, how surely it bears any.
+        finding_scores: [K] float32 in 0..1, how sure it is that the film has each finding anywhere.
+        abnormal: 0..1, how sure it is that the film has any.
         labelled: [K + 1] bool, for class c at c - 1 whether the readers looked for it (what was detected of others is
             left out), and at last whether a film without boxes is normal; None: all of it.
     """
@@ -48,8 +48,8 @@ class FilmResult:
         """Whether readers looked for everything and marked nothing."""
         return len(self.truth_labels) == 0 and (self.labelled is None or bool(self.labelled[-1]))
 
-    def tells(self, label: int | None) -> bool:
-        """Whether the readers say if the film bears the finding of ``label``; with None, if it bears any."""
+    def truth_known(self, label: int | None) -> bool:
+        """Whether it is known if the film has the finding of ``label``; with None, if it has any."""
         if label is None:
             return self.normal or len(self.truth_labels) > 0
         # labels beyond the detector's own are findings of the data that were looked for
@@ -57,5 +57,5 @@ class FilmResult:
 
 
 def with_known_truth(results: Sequence[FilmResult], label: int | None = None) -> list[FilmResult]:
-    """Return the films whose readers say if they bear the finding of ``label``; with None, if they bear any."""
-    return [result for result in results if result.tells(label)]
+    """Return the films of which it is known if they have the finding of ``label``; with None, if they have any."""
+    return [result for result in results if result.truth_known(label)]

@@ -15,7 +15,7 @@ from cxr.measure.intervals import Estimate, Values, estimates, last_of_ties
 from cxr.measure.results import FilmResult
 
 PREVALENCES = (0.01, 0.1, 0.3)
-"""Share of abnormal films at which NPV is told: a healthy public, an outpatient clinic, a ward."""
+"""Share of abnormal films at which NPV is given: a healthy public, an outpatient clinic, a ward."""
 
 
 @dataclass(frozen=True, eq=False)

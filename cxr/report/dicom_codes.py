@@ -57,7 +57,7 @@ def finding_code(name: str) -> CodedConcept:
 
 
 def finding_site(name: str) -> CodedConcept | None:
-    """Return the code of the organ that bears a finding; None for a finding that is not in the table."""
+    """Return the code of the organ that has a finding; None for a finding that is not in the table."""
     site = _SITES.get(name)
     return None if site is None else CodedConcept.from_code(site)
 

@@ -59,7 +59,7 @@ def write_objects(
     Args:
         film: the DICOM file that was read.
         marks: the detections to show, boxes in its pixels.
-        abnormal: 0..1, how surely the film bears any finding.
+        abnormal: 0..1, how sure it is that the film has any finding.
         picture: [h, w, 3] RGB, the film with the boxes burnt in.
         algorithm: the detector behind the detections.
         findings: the vocabulary behind the names.
@@ -95,7 +95,7 @@ def write_refusal(film: Path, reason: Reason, picture: NDArray[np.uint8], algori
 
 def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
     """Write what each maker makes of the film's header, under its kind."""
-    logging.getLogger("highdicom").setLevel(logging.WARNING)  # at INFO it tells each film's SOPInstanceUID
+    logging.getLogger("highdicom").setLevel(logging.WARNING)  # at INFO it logs each film's SOPInstanceUID
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom and highdicom quote names and dates that they find odd
         source = _read_source(film)

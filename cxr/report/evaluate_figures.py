@@ -140,9 +140,9 @@ def sizes_figure(evaluations: Evaluations, language: str = "en") -> Figure:
             if not stratum.boxes:
                 continue
             at = x + (i - (len(evaluations) - 1) / 2) * width
-            value = stratum.found / stratum.boxes
+            value = stratum.hits / stratum.boxes
             axes.bar([at], [value], width * 0.92, color=ink, alpha=0.85)
-            axes.plot([at, at], clopper_pearson(stratum.found, stratum.boxes), color=INK, linewidth=1.5)
+            axes.plot([at, at], clopper_pearson(stratum.hits, stratum.boxes), color=INK, linewidth=1.5)
     ticks = [f"{100 * s.low:g}–{100 * s.high:g} %\n" + say["boxes"].format(boxes=s.boxes) for s in strata]
     axes.set_xticks(range(len(strata)), ticks)
     axes.set(xlabel=say["box_area"], ylabel=say["sensitivity"], xlim=(-0.6, len(strata) - 0.4))

@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Chip:
-    """A few words below a film, with a square in the colour of the finding they speak of; "" for no square."""
+    """A few words below a film, with a square in the colour of their finding; "" for no square."""
 
     text: str
     colour: str = ""
@@ -58,7 +58,7 @@ class Card:
 
 @dataclass(frozen=True)
 class NotShown:
-    """A line for each film without maps or figures: it cannot be read, it failed, or the detector may not speak of it.
+    """A line for each film without maps or figures: it cannot be read, it failed, or it is no film for the detector.
 
     Lines name films by pseudonyms and numbers.
     """

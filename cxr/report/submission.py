@@ -63,8 +63,8 @@ def write_detections(
 ) -> None:
     """Write a row a box: pseudonym, finding, score, corners in original pixels, and scores of the whole film.
 
-    ``finding_score`` and ``abnormal`` are the film's: how surely it bears that finding, and any. ``threshold`` is that
-    of screening, see ``six_digits``. With ``images`` the first column is ``image``.
+    ``finding_score`` and ``abnormal`` are the film's: how sure the detector is of that finding, and of any.
+    ``threshold`` is that of screening, see ``six_digits``. With ``images`` the first column is ``image``.
     """
     columns = ["study", "finding", "score", "xmin", "ymin", "xmax", "ymax", "finding_score", "abnormal"]
     with _written(path) as file:
@@ -86,7 +86,7 @@ def write_films(
 ) -> None:
     """Write a row a film that was given: pseudonyms, size, how surely it is abnormal, and by which finding.
 
-    ``assessed`` is yes, or no with the ``reason``: the film could not be read, the detector may not speak of it, or its
+    ``assessed`` is yes, or no with the ``reason``: the film could not be read, it is no film for the detector, or its
     answer is not finite. Such a film has no scores and is never cleared. ``cleared`` is yes where ``abnormal`` lies
     below ``threshold``, the operating point of screening, else no; empty without one. It follows from the exact score,
     and the score that is shown never says otherwise (``six_digits``).

@@ -15,7 +15,7 @@ from cxr.report.plots import ACCENT, panels
 from cxr.report.sweep_jobs import Job, Sweep, number, short, shown
 
 _LOG_FROM = 20  # times the smallest value: where a swept value is drawn on a logarithmic axis
-_NAMED = 10  # arms that have a colour and a name beside the learning curves; more cannot be told apart
+_NAMED = 10  # arms that have a colour and a name beside the learning curves; more are hard to distinguish
 _PLATE = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5, "alpha": 0.8}  # behind a letter on a line
 
 

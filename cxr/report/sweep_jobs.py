@@ -16,7 +16,7 @@ Status = Literal["completed", "pruned", "failed", "running", "interrupted", "dam
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep, as its folder tells it.
+    """One job of a sweep, read from its folder.
 
     Args:
         folder: of the job.

@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class LeftOut:
-    """Films without maps: files that cannot be read, films that failed, and those the detector may not speak of.
+    """Films without maps: files that cannot be read, films that failed, and those that are no films for the detector.
 
     Pages and ``result.json`` name a film by its study's pseudonym, or a file by its number; only the terminal of
     whoever named the folder shows paths.
@@ -216,7 +216,7 @@ def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, 
 
 
 def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
-    """Return the first films of the user's folder that the detector may speak of, and what is left out."""
+    """Return the first films of the user's folder that the detector may assess, and those that are left out."""
     films, failures = read_folder(Path(cfg.images))
     left_out, rule = LeftOut(), ChestFilms(checkpoint.size, checkpoint.kind)
     chosen: list[Film] = []
@@ -268,7 +268,7 @@ def _about(parts: Parts) -> dict[str, str]:
 
 
 def _test_scores(checkpoint: Path) -> str:
-    """Return the test figures of the run that a checkpoint lies in, "" where it lies in none that tells them."""
+    """Return the test figures of the run that a checkpoint lies in, "" where there are none."""
     try:
         metrics = read_mapping(checkpoint.absolute().parent.parent / run_files.RESULT, "metrics")["metrics"]
         figures = {name: metrics.get(key) for name, key in (("AP50", "test/map_50"), ("AP", "test/map"))}

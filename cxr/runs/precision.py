@@ -109,7 +109,7 @@ def tell(used: str, resumed: bool) -> None:
 
 
 def _precision_of(begun: Path) -> str | None:
-    """Return what a run was begun with; None where it tells nothing: whoever holds its folder says what is wrong."""
+    """Return the precision a run was begun with; None where its files do not say: its folder then raises the error."""
     try:
         return str(read_mapping(begun)["config"]["trainer"]["precision"])
     except (OSError, DamagedFileError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""A run that is a trial of a study tells it of every epoch, and ends early where the study says so."""
+"""A run that is a trial of a search reports every epoch to it, and ends early where the search decides so."""
 
 import warnings
 from pathlib import Path

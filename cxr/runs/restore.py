@@ -78,7 +78,7 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
     try:
         if "_target_" in chosen:
             return _chosen_data(checkpoint, chosen)
-        return _own_data(checkpoint, chosen)
+        return _checkpoints_data(checkpoint, chosen)
     except (TypeError, ValueError, OSError) as error:
         raise error if isinstance(error, ConfigError) else ConfigError(f"data: {first_words(error)}") from error
 
@@ -145,7 +145,7 @@ def same_films(checkpoint: Checkpoint, data: FilmDataModule) -> bool:
     return data.fingerprint() == checkpoint.fingerprint
 
 
-def _own_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> FilmDataModule:
+def _checkpoints_data(checkpoint: Checkpoint, given: Mapping[str, Any]) -> FilmDataModule:
     trained = entry_at(checkpoint, "data", dict)
     if other := [key for key in (*_OF_THE_DETECTOR, "augment") if given.get(key) not in (None, trained.get(key))]:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """What every restored network shares: its builder with the checkpoint's arguments and weights, and what is refused.
 
-A builder is given what a file from anywhere says. So its arguments are checked before, whatever it raises is told as a
+A builder is given what a file from anywhere says. So its arguments are checked before, any error it raises becomes a
 problem with the checkpoint, and calibrations are looked at when they are loaded.
 """
 
@@ -19,7 +19,7 @@ from cxr.runs.rebuild import callable_at, rebuilt
 STUDY_TASK = r"cxr\.volume\.task\.StudyTask"
 """What a checkpoint of a classifier of studies names as its task."""
 
-_MOST_LETTERS = 2000  # of an error told on: torch lists every layer that does not fit
+_MOST_LETTERS = 2000  # of an error that is passed on: torch lists every layer that does not fit
 
 _Task = TypeVar("_Task", bound=torch.nn.Module)
 
@@ -49,7 +49,7 @@ def model_builder(checkpoint: Checkpoint, kind: Any, within: str) -> Callable[..
 def filled(checkpoint: Checkpoint, build: Callable[[], _Task]) -> _Task:
     """Return a task with the checkpoint's weights. Raises ``ConfigError`` where they do not fit, or extras are missing.
 
-    Whatever a builder raises is told so: it is given what a file from anywhere says.
+    Any error of a builder becomes this one, because its arguments come from a file from anywhere.
     """
     try:
         task = build()

@@ -1,8 +1,8 @@
 """An Optuna study whose trials are training runs: which values come next, and what became of those before.
 
 The plugin that Hydra has for Optuna is bound to Optuna 2.10, whose SQLite storage needs SQLAlchemy 1 and an alembic of
-2023, and whose trials a kill leaves unfinished for ever. This asks and tells a current Optuna instead; its storage says
-what goes on after a kill.
+2023, and whose trials a kill leaves unfinished for ever. This uses ``ask`` and ``tell`` of a current Optuna instead.
+Its storage holds what is needed to go on after a kill.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Many runs of train.py: which are left, running them on a launcher, and telling what became of them.
+"""Many runs of train.py: finds those that are left, runs them on a launcher, and reports their results.
 
 A job's folder says what became of it, whoever ran it: ``result.json``, ``failed.json``, or neither where it was cut
 off. So a sweep needs no memory of its own, and the same command goes on after a kill.
@@ -221,7 +221,7 @@ def _run(given: Given, jobs: Sequence[Job]) -> None:
             if len(batch) == 1:
                 _note_death(batch[0], error)
             else:
-                batches.extendleft([job] for job in reversed(cut_off))  # alone, each tells for itself
+                batches.extendleft([job] for job in reversed(cut_off))  # each alone, so that it shows which one fails
         begun += len(batch)
 
 
@@ -252,7 +252,7 @@ def _side_by_side(given: Given) -> int:
 
 
 def _threads(given: Given, jobs: int) -> list[str]:
-    """Return the override that gives each of ``jobs`` at once its share of the cores, unless the user has told it."""
+    """Return the override that gives each of ``jobs`` at once its share of the cores, unless the user typed it."""
     launcher = given.config.hydra.launcher
     at_once = {"JoblibLauncher": launcher.get("n_jobs"), "LocalLauncher": jobs}.get(
         launcher._target_.rpartition(".")[2]

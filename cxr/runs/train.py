@@ -70,7 +70,7 @@ class Parts:
 def opened(cfg: DictConfig) -> Iterator[TrainingFolder]:
     """Hold the run folder of ``cfg``; refuse one that another run holds or that has other settings.
 
-    The first of a run's processes does so for all; the others say nothing but errors, as it has said it already.
+    The first of a run's processes does so for all; the others log errors only.
     """
     first = run_files.rank() == 0
     if not first:

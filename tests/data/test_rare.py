@@ -74,7 +74,7 @@ def test_a_film_that_told_of_one_finding_tells_of_none_when_it_is_held_back() ->
 
 def test_a_mark_tells_whatever_else_was_looked_for() -> None:
     marked = film(0, "bone", labelled=frozenset({"heart"}))
-    assert [marked.tells_of(name) for name in VOCABULARY.names] == [True, False, True]
+    assert [marked.looked_for(name) for name in VOCABULARY.names] == [True, False, True]
     assert not marked.normal
 
 

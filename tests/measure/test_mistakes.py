@@ -69,7 +69,7 @@ def test_sizes_are_shares_of_the_film() -> None:
         (HEART, (0, 0, 100, 100)),  # the whole film
     ]
     strata = by_size([film(truth, [(AORTA, 0.9, (20, 0, 30, 10)), (HEART, 0.4, (0, 0, 100, 100))])], "iou50", 0.5)
-    assert [(s.boxes, s.found) for s in strata] == [(1, 0), (1, 1), (0, 0), (1, 0)]
+    assert [(s.boxes, s.hits) for s in strata] == [(1, 0), (1, 1), (0, 0), (1, 0)]
 
 
 def test_the_worst_come_first() -> None:

@@ -145,7 +145,7 @@ def test_normal_nih_films_are_as_many_as_asked_for_and_always_the_same(published
 def test_nih_tells_nothing_of_a_finding_that_it_has_no_boxes_of(published: Any, tmp_path: Path) -> None:
     wider = FindingVocabulary([*NIH.findings, {"name": "hernia"}])
     films = read_nih(published.nih(tmp_path), wider)
-    assert not any(film.tells_of("hernia") or film.normal for film in films)
+    assert not any(film.looked_for("hernia") or film.normal for film in films)
 
 
 # RSNA
@@ -159,7 +159,7 @@ def test_the_three_classes_of_rsna(published: Any, tmp_path: Path) -> None:
     other = films["u3"]
     assert not other.normal
     assert not other.findings
-    assert other.tells_of("lung_opacity")  # known to have none
+    assert other.looked_for("lung_opacity")  # known to have none
 
 
 def test_rsna_films_have_the_patients_of_chestxray14_where_the_mapping_is(published: Any, tmp_path: Path) -> None:
