@@ -43,7 +43,7 @@ def effective_rank(features: Tensor) -> float:
 def labels(films: Sequence[Film], findings: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Return for each finding, and for ``ABNORMAL``, 0 or 1 for every film, and NaN where its readers did not look."""
     columns = {
-        name: np.array([float(name in film.findings) if film.tells_of(name) else np.nan for film in films])
+        name: np.array([float(name in film.findings) if film.looked_for(name) else np.nan for film in films])
         for name in findings
     }
     known = [1.0 if film.findings else 0.0 if film.normal else np.nan for film in films]
