@@ -13,11 +13,14 @@ import torch
 from cxr.config.errors import ConfigError
 from cxr.config.models import build, builder
 from cxr.data.film import Film
+from cxr.findings import Finding, FindingVocabulary
 from cxr.learn.weights import read_backbone
 from cxr.pretrain.losses import at_places, vicreg
 from cxr.pretrain.probe import ABNORMAL, effective_rank, labels, probe, spread
 from cxr.pretrain.task import PretrainingTask
 from cxr.report.neighbours_page import nearest
+from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.restore import load_task
 
 Adam = partial(torch.optim.Adam, lr=0.001)
 
@@ -203,3 +206,11 @@ def test_test_films_that_the_backbone_has_seen_are_refused(tmp_path: Path, monke
     data.films = {"test": [8]}
     pretrained_films.refuse_pretrained_films(config, data)
     pretrained_films.refuse_pretrained_films({"model": {"backbone": {"weights": "imagenet"}}}, data)
+
+
+def test_a_checkpoint_of_pretraining_is_no_detector_and_says_what_it_is_for() -> None:
+    findings = FindingVocabulary([Finding("scoliosis", "脊椎側彎")])
+    config = {"task": {"_target_": f"{PretrainingTask.__module__}.{PretrainingTask.__name__}"}}
+    checkpoint = Checkpoint(Path("best.ckpt"), config, findings, "", {}, {})
+    with pytest.raises(ConfigError, match=r"of a pretraining, not of a detector; .*model.backbone.weights=best.ckpt"):
+        load_task(checkpoint)
