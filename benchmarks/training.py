@@ -140,7 +140,7 @@ class PlainLoopBeside(L.Callback):
         self.plain.append(self.mark - start)
 
 
-def films_of(root: Path | None, folder: Path) -> FilmDataModule:
+def films_of(root: Path | None, folder: Path, size: int = SIZE, val_fraction: float = 0.0) -> FilmDataModule:
     """Return the films of a COCO table, or drawn ones where there is none, ready to be taken."""
     if root is None:
         recipe = yaml.safe_load((ROOT / "conf" / "findings" / "eda.yaml").read_text(encoding="utf-8"))
@@ -150,18 +150,18 @@ def films_of(root: Path | None, folder: Path) -> FilmDataModule:
         table = json.loads((root / "annotations.coco.json").read_text(encoding="utf-8"))
         findings = FindingVocabulary([{"name": category["name"]} for category in table["categories"]])
         steps, read = Intensity([VoiWindow()]), read_coco
-    shares = {"val_fraction": 0.0, "test_fraction": 0.25}
-    data = FilmDataModule(root or folder / "drawn", read, findings, steps, size=SIZE, cache=folder / "films", **shares)
+    shares = {"val_fraction": val_fraction, "test_fraction": 0.25}
+    data = FilmDataModule(root or folder / "drawn", read, findings, steps, size=size, cache=folder / "films", **shares)
     data.prepare_data()
     data.setup()
     return data
 
 
-def loader(data: FilmDataModule, split: str, shuffle: bool = False) -> DataLoader[Any]:
+def loader(data: FilmDataModule, split: str, shuffle: bool = False, batch: int = BATCH) -> DataLoader[Any]:
     """Films that lie in memory, so that reading them costs nobody anything."""
     dataset = data.dataset(split)
     films = [dataset[i] for i in range(len(dataset))]
-    return DataLoader(films, BATCH, shuffle, collate_fn=lambda batch: tuple(map(list, zip(*batch, strict=True))))
+    return DataLoader(films, batch, shuffle, collate_fn=lambda rows: tuple(map(list, zip(*rows, strict=True))))
 
 
 def forever(films: DataLoader[Any]) -> Iterator[Batch]:

@@ -1,10 +1,12 @@
-"""A detector that all end-to-end tests share: its training is done once."""
+"""What tests of several rooms share: a detector trained once, a kill between two files, and a vocabulary."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cxr.findings import FindingVocabulary
 from scripts import LEARNING, call
 
 
@@ -21,3 +23,26 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of ``learned`` to stand in, for the tests of one file."""
     return Path(shutil.copytree(learned, tmp_path_factory.mktemp("place"), dirs_exist_ok=True))
+
+
+@pytest.fixture
+def vocabulary() -> FindingVocabulary:
+    return FindingVocabulary([{"name": "heart"}, {"name": "spine"}, {"name": "cap"}])
+
+
+@pytest.fixture
+def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let so many files be moved into place; the next move raises ``KeyboardInterrupt``, as a kill would end it."""
+
+    def arm(moves: int) -> None:
+        replace, left = Path.replace, [moves]
+
+        def killed(self: Path, target: Path) -> Path:
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", killed)
+
+    return arm

@@ -79,16 +79,16 @@ def read(path: Path) -> Outcome:
         _read_here(path, sender)
     os.close(sender)
     ready, _, _ = select.select([receiver], [], [], PATIENCE)
-    told = os.read(receiver, 65536) if ready else b""
+    answer = os.read(receiver, 65536) if ready else b""
     os.close(receiver)
     if not ready:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not ready:
         return Outcome("break", f"is not done after {PATIENCE:g} s")
-    if not told:
+    if not answer:
         return Outcome("break", f"the process died (status {status})")
-    outcome = Outcome(**json.loads(told))
+    outcome = Outcome(**json.loads(answer))
     if outcome.seconds > SECONDS:
         return Outcome("break", f"takes {outcome.seconds:.1f} s, expected at most {SECONDS:g}", outcome.seconds)
     return outcome
@@ -143,8 +143,8 @@ def _refusal(path: Path, message: str, peak: int) -> Outcome:
     reason = message.removeprefix(f"{path}: ")
     if reason == message:
         return Outcome("break", f"the error does not name the file: {message}"[:300])
-    if told := [secret for secret in SECRETS if secret in reason]:
-        return Outcome("break", f"the error tells {told[0]}: {reason}"[:300])
+    if leaked := [secret for secret in SECRETS if secret in reason]:
+        return Outcome("break", f"the error tells {leaked[0]}: {reason}"[:300])
     if peak > 2 * SLACK:
         return Outcome("break", f"a refusal took {peak:,} bytes: {reason}"[:300], peak=peak)
     if "None" in reason:

@@ -28,8 +28,8 @@ def bbox(row: dict[str, str]) -> list[float]:
 def ap50(submission: Path, truth: Path) -> float:
     """Mean AP at IoU 0.5 over the findings of ``truth``, whose normal films have a row ``normal`` or none."""
     marked = [row for row in rows(truth) if row["category"] != "normal"]
-    said = rows(submission)
-    images = {name: n for n, name in enumerate(dict.fromkeys(row["ID"] for row in [*rows(truth), *said]), 1)}
+    detections = rows(submission)
+    images = {name: n for n, name in enumerate(dict.fromkeys(row["ID"] for row in [*rows(truth), *detections]), 1)}
     classes = {name: n for n, name in enumerate(sorted({row["category"] for row in marked}), 1)}
     boxes = [{"image_id": images[r["ID"]], "category_id": classes[r["category"]], "bbox": bbox(r)} for r in marked]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -45,7 +45,7 @@ def ap50(submission: Path, truth: Path) -> float:
         coco.createIndex()
         results = coco.loadRes([
             {"image_id": images[r["ID"]], "category_id": classes[r["category"]], "bbox": bbox(r),
-             "score": float(r["score"])} for r in said if r["category"] in classes
+             "score": float(r["score"])} for r in detections if r["category"] in classes
         ])  # fmt: skip
         scoring = COCOeval(coco, results, "bbox")
         scoring.evaluate()

@@ -1,10 +1,11 @@
-"""What the tests call the scripts with.
+"""What the tests call the scripts with, and read their tables with.
 
 A script imports for 5 s before it works. So the scripts are not begun anew but forked from a process that has imported
 everything (``warm_process.py``): each is a process of its own all the same, with its exit code, signals and output.
 """
 
 import atexit
+import csv
 import functools
 import json
 import os
@@ -40,10 +41,10 @@ class Job:
         if code is None:
             self.send_signal(signal.SIGKILL)
             self._ended_within(timeout)
-            raise TimeoutError(f"still at work after {timeout} s; it said:\n{self.said()}")
+            raise TimeoutError(f"still at work after {timeout} s; it said:\n{self.printed()}")
         return code
 
-    def said(self) -> str:
+    def printed(self) -> str:
         """Return what the script has printed so far, on both of its outputs."""
         return os.pread(self._output, 1 << 28, 0).decode(errors="replace")
 
@@ -62,7 +63,7 @@ class Job:
         """Return what the warm process says next of this job: its number, and then its exit code."""
         answer = self._answers.recv(100)
         if not answer:
-            raise RuntimeError(f"the process that watches the script has ended; the script said:\n{self.said()}")
+            raise RuntimeError(f"the process that watches the script has ended; the script said:\n{self.printed()}")
         return int(answer)
 
     def __del__(self) -> None:
@@ -99,5 +100,10 @@ def start(script: str, place: Path, *words: str, before: str = "", **environment
 def call(script: str, place: Path, *words: str, code: int = 0, before: str = "", **environment: str) -> str:
     """Return what a script prints that has to end with this exit code."""
     job = start(script, place, *words, before=before, **environment)
-    assert job.wait() == code, job.said()
-    return job.said()
+    assert job.wait() == code, job.printed()
+    return job.printed()
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a csv file, each a dict from its headings."""
+    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))

@@ -8,15 +8,16 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cxr import installation
-from cxr.__main__ import COMMANDS
+from cxr.__main__ import COMMANDS, main
 from cxr.installation import CONF
-from scripts import ROOT
+from scripts import ROOT, call
 
 SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
 # As the script that pip writes: its own folder is the first on the path, not the current one
@@ -24,13 +25,16 @@ CONSOLE = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import ma
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}  # this checkout, whichever is installed
 
 
-def cxr(place: Path, *words: str, rc: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", CONSOLE, *words],
-        cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == rc, done.stdout
-    return done.stdout
+@pytest.fixture(scope="module")
+def cxr(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Call ``cxr words`` in a folder, and return what it prints."""
+    console = tmp_path_factory.mktemp("bin") / "cxr"
+    console.write_text(CONSOLE)
+
+    def run(place: Path, *words: str, rc: int = 0) -> str:
+        return call(str(console), place, *words, code=rc)
+
+    return run
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])
@@ -48,17 +52,17 @@ def test_help_names_every_command_and_imports_nothing_heavy(words: list[str], tm
     assert [line.split()[0] for line in text if line.startswith("  ") and not line.startswith("  cxr")] == [*COMMANDS]
 
 
-def test_a_misspelt_command_gets_the_nearest(tmp_path: Path) -> None:
+def test_a_misspelt_command_gets_the_nearest(cxr: Callable[..., str], tmp_path: Path) -> None:
     assert "cxr trian: there is no such command. Did you mean 'train'?" in cxr(tmp_path, "trian", rc=2)
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
-    told = cxr(tmp_path, "--version")
-    assert told.startswith("cxr ")
+def test_the_version_is_told(cxr: Callable[..., str], tmp_path: Path) -> None:
+    output = cxr(tmp_path, "--version")
+    assert output.startswith("cxr ")
     module = subprocess.run(
         [sys.executable, "-m", "cxr", "--version"], cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True
     )
-    assert module.stdout == told
+    assert module.stdout == output
 
 
 def called(name: str) -> Any:
@@ -79,23 +83,27 @@ def test_a_script_is_the_same_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*COMMANDS} - {*SCRIPTS}))
-def test_help_of_a_tool_calls_it_as_it_was_called(name: str, tmp_path: Path) -> None:
-    assert cxr(tmp_path, name, "--help").startswith(f"usage: cxr {name} ")
+def test_help_of_a_tool_calls_it_as_it_was_called(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cxr", name, "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the current folder is added
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: cxr {name} ")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_help_of_a_script_calls_it_as_it_was_called(name: str, tmp_path: Path) -> None:
+def test_help_of_a_script_calls_it_as_it_was_called(cxr: Callable[..., str], name: str, tmp_path: Path) -> None:
     text = cxr(tmp_path, name, "--help")
     assert f"  cxr {name} " in text
     assert "python" not in text
-    script = subprocess.run(
-        [sys.executable, str(ROOT / f"{name}.py"), "--help"],
-        cwd=tmp_path, env=HERE, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert script.stdout == re.sub(rf"cxr ({'|'.join(SCRIPTS)})", r"python \1.py", text)
+    script = call(f"{name}.py", tmp_path, "--help")
+    assert script == re.sub(rf"cxr ({'|'.join(SCRIPTS)})", r"python \1.py", text)
 
 
-def test_evaluate_takes_two_checkpoints(tmp_path: Path) -> None:
+def test_evaluate_takes_two_checkpoints(cxr: Callable[..., str], tmp_path: Path) -> None:
     for name in ("a.ckpt", "b.ckpt"):
         (tmp_path / name).touch()
     assert "a.ckpt" in cxr(tmp_path, "evaluate", "ckpt=a.ckpt,b.ckpt", "--cfg", "job")
@@ -117,25 +125,28 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_yaml_of_the_users_own_is_found_and_offered(place: Path) -> None:
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=minne", rc=2)
-    assert "model=minne: there is no such file in conf/model/ or" in told
-    assert "my_conf/model/. Did you mean 'mine'? Known: cnn3d" in told
+def test_yaml_of_the_users_own_is_found_and_offered(cxr: Callable[..., str], place: Path) -> None:
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=minne", rc=2)
+    assert "model=minne: there is no such file in conf/model/ or" in output
+    assert "my_conf/model/. Did you mean 'mine'? Known: cnn3d" in output
     assert "my_package.detectors.mine" in cxr(place, "train", "--config-dir", "my_conf", "model=mine", "--cfg", "job")
 
 
-def test_a_package_in_the_current_folder_is_found(place: Path) -> None:
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
-    assert "my_package.detectors.mine takes no such argument" in told  # of what fasterrcnn_tiny's YAML brings: read
+def test_a_package_in_the_current_folder_is_found(cxr: Callable[..., str], place: Path) -> None:
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "my_package.detectors.mine takes no such argument" in output  # of what fasterrcnn_tiny's YAML brings: read
     (place / "my_package" / "detectors.py").write_text("def mine(num_classes, **settings): ...\n")
-    told = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
-    assert "the config has a problem" in told  # data.root alone
+    output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
+    assert "the config has a problem" in output  # data.root alone
 
 
 def test_a_file_of_the_current_folder_takes_no_librarys_place(tmp_path: Path) -> None:
     """A folder of films from elsewhere may hold anything; ``python -m`` would run it."""
     (tmp_path / "yaml.py").write_text("raise SystemExit('not the real one')")
-    assert cxr(tmp_path, "audit", "--help").startswith("usage")
+    done = subprocess.run(
+        [sys.executable, "-c", CONSOLE, "audit", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage")
 
 
 # --- where the program stands ---

@@ -1,6 +1,5 @@
 """Training in two processes: what they find is what one process finds, and a kill costs nothing."""
 
-import csv
 import json
 import os
 import signal
@@ -19,7 +18,7 @@ from torch import Tensor, distributed, multiprocessing
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.metrics import DetectionMetrics
 from cxr.findings import FindingVocabulary
-from scripts import ROOT, Job, call, start
+from scripts import ROOT, Job, call, start, table
 
 LEARNING = ("trainer.max_epochs=3", "optimizer=adamw", "optimizer.lr=0.003")
 SMOKE = ["experiment=smoke", "data.val_fraction=0.2"]  # five films validate: the sixth of two processes is the first
@@ -33,9 +32,9 @@ def films(count: int) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         corners = rng.uniform(0, 400, (0 if index % 3 == 2 else 2, 2))
         boxes = np.concatenate([corners, corners + 150], 1)
         labels = torch.arange(len(boxes)) % 2 + 1
-        found = np.concatenate([boxes + rng.normal(0, 15, boxes.shape), np.array([[0.5, 0.5, 90.0, 80.0]])])
-        scores = torch.from_numpy(rng.uniform(0, 1, len(found)).astype(np.float32))
-        boxes_found = {"boxes": tensor(found), "labels": torch.cat([labels, torch.ones(1).long()]), "scores": scores}
+        places = np.concatenate([boxes + rng.normal(0, 15, boxes.shape), np.array([[0.5, 0.5, 90.0, 80.0]])])
+        scores = torch.from_numpy(rng.uniform(0, 1, len(places)).astype(np.float32))
+        boxes_found = {"boxes": tensor(places), "labels": torch.cat([labels, torch.ones(1).long()]), "scores": scores}
         detection = with_image_scores(boxes_found, 2, None, 0.0, 0.0)
         made.append((detection, {"boxes": tensor(boxes), "labels": labels, "film": torch.tensor(index)}))
     return made
@@ -50,7 +49,7 @@ def figures(chosen: list[int]) -> dict[str, float]:
     metrics = DetectionMetrics(FindingVocabulary([{"name": "heart"}, {"name": "spine"}]))
     for begin in range(0, len(chosen), 2):
         batch = [films(7)[index] for index in chosen[begin : begin + 2]]
-        metrics.update([found for found, _ in batch], [true for _, true in batch])
+        metrics.update([detections for detections, _ in batch], [true for _, true in batch])
     return metrics.compute()
 
 
@@ -98,18 +97,18 @@ def start_two(place: Path, *words: str) -> list[Job]:
     """Begin two processes with what torchrun tells those that it begins."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    told = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
-        start("train.py", place, *SMOKE, "trainer=ddp_cpu", *words, **told, RANK=rank, LOCAL_RANK=rank)
+        start("train.py", place, *SMOKE, "trainer=ddp_cpu", *words, **environment, RANK=rank, LOCAL_RANK=rank)
         for rank in ("0", "1")
     ]
 
 
 def train_two(place: Path, *words: str) -> str:
     jobs = start_two(place, *words)
-    assert [job.wait() for job in jobs] == [0, 0], [job.said() for job in jobs]
-    return "".join(job.said() for job in jobs)
+    assert [job.wait() for job in jobs] == [0, 0], [job.printed() for job in jobs]
+    return "".join(job.printed() for job in jobs)
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -127,8 +126,7 @@ def test_two_processes_leave_what_one_leaves(place: Path) -> None:
     assert out.count("Decoding films") == out.count("Drawing phantom films") == out.count("epoch 1 of 3 ") == 1
     assert "a step takes 8 films (4 × 2 devices × 1 accumulated batches)" in out
     assert len(list((place / ".cache" / "films").rglob("*.npy"))) == 32
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
     assert len(json.loads((run / "provenance.json").read_text(encoding="utf-8"))) == 1
     assert "operating_point" in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["cxr"]
 
@@ -152,7 +150,7 @@ def test_two_killed_processes_end_with_the_weights_of_undisturbed_ones(place: Pa
     jobs = start_two(place, "hydra.run.dir=killed", *LEARNING)
     deadline = time.monotonic() + 120
     while not (run / "checkpoints" / "last.ckpt").exists():
-        assert {job.poll() for job in jobs} == {None}, [job.said() for job in jobs]
+        assert {job.poll() for job in jobs} == {None}, [job.printed() for job in jobs]
         assert time.monotonic() < deadline
         time.sleep(0.02)
     for job in jobs:
@@ -182,5 +180,5 @@ def test_what_one_process_refuses_leaves_none_waiting(place: Path) -> None:
 def test_a_loss_that_is_lost_in_one_process_ends_both_in_words(place: Path) -> None:
     jobs = start_two(place, "hydra.run.dir=lost", "optimizer.lr=1e30", "trainer.max_epochs=3")
     assert 0 not in [job.wait(60) for job in jobs]
-    out = "".join(job.said() for job in jobs)
+    out = "".join(job.printed() for job in jobs)
     assert out.count("NonFiniteLossError: the loss is not finite") == 2

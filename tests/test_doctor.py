@@ -138,8 +138,8 @@ def test_the_precision_that_a_training_would_have_is_told(
 ) -> None:
     monkeypatch.setattr(precision, "bfloat16", lambda: probe)
     monkeypatch.setattr(machine, "bfloat16", lambda: probe)
-    (told,) = [check.result for check in machine.processor() if check.name == "bfloat16"]
-    assert told.endswith(words)
+    (result,) = [check.result for check in machine.processor() if check.name == "bfloat16"]
+    assert result.endswith(words)
 
 
 def test_a_machine_with_a_gpu_says_which_and_how_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:

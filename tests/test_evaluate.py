@@ -1,6 +1,5 @@
 """End to end: evaluate.py on the detector that all end-to-end tests share."""
 
-import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from scripts import call
+from scripts import call, table
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +33,7 @@ def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) ->
     assert {p.stem for p in (run / "figures").iterdir()} == {
         "froc", "precision_recall", "roc", "reliability", "confusion", "sizes",
     }  # fmt: skip
-    with (run / "per_finding.csv").open(encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == 8
+    assert len(table(run / "per_finding.csv")) == 8
     kept, whole = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
     out = call("evaluate.py", place, CKPT, FEW, "language=zh", "hydra.run.dir=whole")
     assert '<html lang="zh-Hant">' in (run / "index.html").read_text(encoding="utf-8")
@@ -140,7 +138,7 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["ckpt=/nowhere.ckpt"], "there is no such file"),
         ([f"{CKPT},/nowhere.ckpt"], "there is no such file"),
@@ -153,7 +151,7 @@ def test_a_broken_film_is_named_and_the_others_are_evaluated(place: Path) -> Non
         ([], "ckpt"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("evaluate.py", place, *words, code=2)
-    assert told in " ".join(out.split())
+    assert message in " ".join(out.split())
     assert "Traceback" not in out

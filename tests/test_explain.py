@@ -6,9 +6,11 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from scripts import call, start
+from scripts import call, start, table
 
 pytestmark = pytest.mark.slow
 
@@ -23,17 +25,32 @@ def test_a_run_leaves_a_page_pictures_and_scores(place: Path) -> None:
     films = sorted((run / "films").iterdir())
     assert len(films) == 2
     methods = {"box", "gradcam", "ablationcam", "eigencam", "saliency"}
-    for method in methods:
-        assert (run / f"{method}.png").stat().st_size > 10_000
-        assert all((film / f"figure-{method}.png").stat().st_size > 10_000 for film in films)
+    assert len({(run / f"{method}.png").read_bytes() for method in methods}) == 5  # no two methods show the same
+    figures = {(film / f"figure-{method}.png").read_bytes() for film in films for method in methods}
+    assert len(figures) == 10  # nor do two films
+    for film in films:
+        assert_maps_explain_boxes(film)
     page = (run / "index.html").read_text(encoding="utf-8")
     assert all(film.name in page for film in films)
     assert "http" not in page
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert (result["status"], result["films"], result["unreadable"]) == ("completed", 2, [])
     assert set(json.loads((run / "sanity.json").read_text(encoding="utf-8"))) == methods
-    assert (run / "cam_scores.csv").read_text(encoding="utf-8").startswith("finding,method,figure,value,low,high")
+    scored = {row["method"] for row in table(run / "cam_scores.csv")}
+    assert scored - {"random", "centre", "own_box"} == methods
     assert "index.html" in out
+
+
+def assert_maps_explain_boxes(film: Path) -> None:
+    """Each box has maps as large as the film, and a box-level map like no other box."""
+    record = json.loads((film / "film.json").read_text(encoding="utf-8"))
+    seen = []
+    for box in record["boxes"]:
+        maps = {method: np.asarray(Image.open(film / name)) for method, name in box["maps"].items()}
+        assert {heat.shape for heat in maps.values()} == {(record["height"], record["width"])}
+        assert all(maps[method].any() for method in ("box", "eigencam"))  # Grad-CAM's may be zero
+        seen.append(maps["box"].tobytes())
+    assert len(set(seen)) == len(seen) > 0
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
@@ -42,7 +59,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     deadline = time.monotonic() + 200
     while len(records := list(place.glob("outputs/explain/*/films/*/film.json"))) < 2:
         assert time.monotonic() < deadline
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     job.wait()
@@ -106,14 +123,16 @@ def test_a_map_from_outside_is_a_yaml_for_the_librarys_and_a_class_more_for_ones
         boxes = json.loads(film.read_text(encoding="utf-8"))["boxes"]
         assert boxes
         assert all(box["maps"].keys() == {"fem", "spread"} and box["notes"] == {"fem": "blind"} for box in boxes)
-        assert all((film.parent / name).exists() for box in boxes for name in box["maps"].values())
-    assert (run / "fem.png").exists()
-    assert (run / "spread.png").exists()
+        for box in boxes:
+            fem, spread = (np.asarray(Image.open(film.with_name(box["maps"][name]))) for name in ("fem", "spread"))
+            assert fem.shape == spread.shape
+            assert (fem != spread).any()
+    assert (run / "fem.png").read_bytes() != (run / "spread.png").read_bytes()
     assert json.loads((run / "sanity.json").read_text(encoding="utf-8")).keys() == {"fem", "spread"}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["ckpt=/nowhere.ckpt"], "there is no such file"),
         ([CKPT, "cam=gradcamm"], "Did you mean 'gradcam'"),
@@ -125,7 +144,7 @@ def test_a_map_from_outside_is_a_yaml_for_the_librarys_and_a_class_more_for_ones
         ([], "ckpt has no value yet"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("explain.py", place, *words, code=2)
-    assert told in out
+    assert message in out
     assert "Traceback" not in out

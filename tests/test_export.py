@@ -1,7 +1,6 @@
 """End to end: export.py on a checkpoint, and predict.py with what it leaves; a network that differs is refused."""
 
 import copy
-import csv
 import importlib.util
 import json
 import os
@@ -33,7 +32,7 @@ from cxr.runs import predict as predicting
 from cxr.runs.checkpoint import read_checkpoint
 from cxr.runs.predict_exported import restored
 from cxr.runs.restore import intensity_of_films, load_task
-from scripts import ROOT
+from scripts import ROOT, table
 
 SIDE = 96
 
@@ -115,22 +114,18 @@ def call(script: str, place: Path, *words: str, code: int = 0) -> str:
     return done.stdout
 
 
-def rows(table: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
-
-
 def assert_same_tables(one: Path, other: Path) -> None:
     """The tables of two runs name the same films, findings and boxes; rows of equal scores may have changed places."""
-    for first, second in zip(rows(one / "films.csv"), rows(other / "films.csv"), strict=True):
+    for first, second in zip(table(one / "films.csv"), table(other / "films.csv"), strict=True):
         assert [first[name] for name in ("study", "assessed", "reason")] == [
             second[name] for name in ("study", "assessed", "reason")
         ]
         if first["assessed"] == "yes":
             assert float(first["abnormal"]) == pytest.approx(float(second["abnormal"]), abs=1e-4)
-    left = rows(other / "detections.csv")
+    left = table(other / "detections.csv")
     sides = ("xmin", "ymin", "xmax", "ymax")
-    found = rows(one / "detections.csv")
-    assert len(found) == len(left) > 50
+    right = table(one / "detections.csv")
+    assert len(right) == len(left) > 50
 
     def apart(row: dict[str, str], like: dict[str, str]) -> float:
         if (row["study"], row["finding"]) != (like["study"], like["finding"]):
@@ -138,7 +133,7 @@ def assert_same_tables(one: Path, other: Path) -> None:
         boxes = max(abs(float(row[side]) - float(like[side])) for side in sides)
         return max(boxes / 0.3, abs(float(row["score"]) - float(like["score"])) / 1e-4)  # 0.1 px at the network's size
 
-    for row in found:
+    for row in right:
         distances = [apart(row, like) for like in left]
         assert min(distances) <= 1
         left.pop(int(np.argmin(distances)))
@@ -182,28 +177,28 @@ def test_what_is_exported_streams_as_the_detector_does(
     pytest.importorskip("onnxruntime", reason="extra export")
     monkeypatch.setattr(exporting, "FILMS", 4)
     exporting.export(parts_of(ckpt, "onnx"), tmp_path)
-    said = []
+    outcomes = []
     for place, runtime in ((ckpt, "eager"), (tmp_path, "onnx")):
         checkpoint, _, task = restored(str(place), runtime, batch=2)
         decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
-        found = predict_films(task, read_inputs(films), decode, batch=2, workers=1)
-        said.append({film.path.name: outcome for film, outcome in found})
-    for name, own in said[0].items():
-        other = said[1][name]
-        if isinstance(own, NotAssessed):  # too few pixels
+        stream = predict_films(task, read_inputs(films), decode, batch=2, workers=1)
+        outcomes.append({film.path.name: outcome for film, outcome in stream})
+    for name, one in outcomes[0].items():
+        other = outcomes[1][name]
+        if isinstance(one, NotAssessed):  # too few pixels
             assert isinstance(other, NotAssessed)
             continue
-        assert isinstance(own, Prediction)
+        assert isinstance(one, Prediction)
         assert isinstance(other, Prediction)
-        assert other.finding_scores == pytest.approx(own.finding_scores, abs=1e-4)
-        assert other.abnormal == pytest.approx(own.abnormal, abs=1e-4)
-        assert len(other.boxes) == len(own.boxes) > 10
-        assert other.scores == pytest.approx(own.scores, abs=1e-4)
-    assert sum(isinstance(outcome, Prediction) for outcome in said[0].values()) == 5
+        assert other.finding_scores == pytest.approx(one.finding_scores, abs=1e-4)
+        assert other.abnormal == pytest.approx(one.abnormal, abs=1e-4)
+        assert len(other.boxes) == len(one.boxes) > 10
+        assert other.scores == pytest.approx(one.scores, abs=1e-4)
+    assert sum(isinstance(outcome, Prediction) for outcome in outcomes[0].values()) == 5
 
 
 @pytest.mark.parametrize(
-    ("script", "words", "told"),
+    ("script", "words", "message"),
     [
         (exporting, ["to=tensorrt"], "to is 'tensorrt', expected one of onnx, openvino, torch"),
         (predicting, ["images=films", "runtime=tensorrt"], "runtime is 'tensorrt', expected one of eager"),
@@ -214,13 +209,13 @@ def test_what_is_exported_streams_as_the_detector_does(
         ),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_read(script: Any, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told_before_anything_is_read(script: Any, words: list[str], message: str) -> None:
     if "dicom=true" in words:
         pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
     cfg = composed(script.__name__.removeprefix("cxr.runs."), "ckpt=nowhere.ckpt", *words)
     with pytest.raises(ConfigError) as error, script.opened(cfg):
         pass
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_missing_package_is_told_with_what_to_type(
@@ -228,8 +223,8 @@ def test_a_missing_package_is_told_with_what_to_type(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     cfg = composed("export", f"ckpt={ckpt}", "to=openvino")
-    told = "needs onnx and openvino: pip install 'cxr[export]'"
-    with pytest.raises(ConfigError, match=re.escape(f"to=openvino {told}")), exporting.opened(cfg):
+    message = "needs onnx and openvino: pip install 'cxr[export]'"
+    with pytest.raises(ConfigError, match=re.escape(f"to=openvino {message}")), exporting.opened(cfg):
         pass
     with pytest.raises(ConfigError, match=re.escape("runtime=onnx needs onnxruntime: pip install 'cxr[export]'")):
         restored(str(tmp_path), "onnx", batch=8)

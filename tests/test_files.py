@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,19 +101,11 @@ def test_b2sum_checks_what_is_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moves", range(4))
 def test_a_kill_between_any_two_steps_leaves_a_file_and_a_digest_that_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+    tmp_path: Path, kill_after: Callable[[int], None], moves: int
 ) -> None:
     path = tmp_path / "last.ckpt"
     placed(path, b"before")
-    replace, left = Path.replace, [moves]
-
-    def killed(self: Path, target: Path) -> Path:
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", killed)
+    kill_after(moves)
     try:
         placed(path, b"after")
     except KeyboardInterrupt:

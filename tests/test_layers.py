@@ -42,14 +42,14 @@ def rooms_used(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
-    own = room(path)
-    if own == "__init__":
+    place = room(path)
+    if place == "__init__":
         assert not imported(path)
         return
-    assert own in ORDER, f"{own} has no place in the house"
-    wrong = rooms_used(path) - set(ORDER[: ORDER.index(own) + 1])
-    wrong |= {other for pair in BESIDE if own in pair for other in pair if other != own} & rooms_used(path)
-    assert not wrong, f"{own} imports {sorted(wrong)}"
+    assert place in ORDER, f"{place} has no place in the house"
+    wrong = rooms_used(path) - set(ORDER[: ORDER.index(place) + 1])
+    wrong |= {other for pair in BESIDE if place in pair for other in pair if other != place} & rooms_used(path)
+    assert not wrong, f"{place} imports {sorted(wrong)}"
 
 
 def test_nothing_is_loose_but_what_every_room_uses() -> None:

@@ -53,7 +53,7 @@ def plant(path: Path, **changes: str) -> None:
 def named(run: Path) -> dict[str, list[str]]:
     """Return the files of a run that hold a planted word, or have one in their own name, and which."""
     typed = {"command.json", "key.csv"}
-    found = {}
+    planted = {}
     for path in sorted(run.rglob("*")):
         below = path.relative_to(run)
         words = [word for word in PLANTED if word in str(below)]
@@ -61,8 +61,8 @@ def named(run: Path) -> dict[str, list[str]]:
             content = path.read_bytes() if path.parent.name != "dicom" else b""
             words += [word for word in PLANTED for text in (word, json.dumps(word)[1:-1]) if text.encode() in content]
         if words:
-            found[str(below)] = words
-    return found
+            planted[str(below)] = words
+    return planted
 
 
 def test_a_prediction_names_nobody(place: Path) -> None:

@@ -1,6 +1,5 @@
 """End to end: predict.py on the detector that all end-to-end tests share."""
 
-import csv
 import importlib.util
 import json
 import shutil
@@ -15,16 +14,12 @@ from PIL import Image
 from pydicom import dcmread
 
 from score_submission import ap50
-from scripts import call, start
+from scripts import call, start, table
 
 pytestmark = pytest.mark.slow
 
 
 CKPT = "ckpt=run/checkpoints/best.ckpt"
-
-
-def rows(table: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(table.read_text(encoding="utf-8-sig").splitlines()))
 
 
 def course(place: Path) -> Path:
@@ -37,10 +32,10 @@ def test_the_submission_scores_as_the_run_itself_did(place: Path) -> None:
     tested = json.loads((place / "run/result.json").read_text(encoding="utf-8"))["metrics"]["test/map_50"]
     assert tested > 0
     assert ap50(place / "course/submission.csv", truth) == pytest.approx(tested, abs=1e-3)
-    ids = [row["ID"] for row in rows(course(place))]
-    said = [row["ID"] for row in rows(place / "course/submission.csv")]
-    assert sorted(said, key=ids.index) == said
-    assert len(rows(place / "course/films.csv")) == len(ids)
+    ids = [row["ID"] for row in table(course(place))]
+    named = [row["ID"] for row in table(place / "course/submission.csv")]
+    assert sorted(named, key=ids.index) == named
+    assert len(table(place / "course/films.csv")) == len(ids)
     assert not any(film_id in (place / "course" / name).read_text(encoding="utf-8")
                    for name in ("detections.csv", "detections.json", "images.json", "films.csv", "films.jsonl")
                    for film_id in ids)  # fmt: skip
@@ -61,16 +56,16 @@ def test_a_folder_with_bad_films_gives_pictures_objects_and_reasons(place: Path)
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert (result["films"], result["failed"], len(result["problems"])) == (3, 1, 1)
     assert not (run / "submission.csv").exists()
-    (failed,) = [row for row in rows(run / "films.csv") if row["assessed"] == "no"]
+    (failed,) = [row for row in table(run / "films.csv") if row["assessed"] == "no"]
     assert (failed["cleared"], failed["study"]) == ("no", "")
-    studies = {row["study"] for row in rows(run / "films.csv")} - {""}
+    studies = {row["study"] for row in table(run / "films.csv")} - {""}
     assert {path.stem for path in (run / "pictures").iterdir()} == studies
     if extra:
         assert {path.name for path in (run / "dicom").iterdir()} == {
             f"{study}-{kind}.dcm" for study in studies for kind in ("sr", "pr", "sc")
         }
     patients = {str(dcmread(film).PatientID) for film in films}
-    key = rows(run / "key.csv")
+    key = table(run / "key.csv")
     given = ("Chen 1", "Lin Yu-Ting 0", "Lin Yu-Ting 1", "Lin Yu-Ting 2")
     assert [row["path"] for row in key] == [f"some/{name}.dcm" for name in given]
     assert {row["SOPInstanceUID"] for row in key[1:]} == {str(dcmread(film).SOPInstanceUID) for film in films}
@@ -101,7 +96,7 @@ def test_tables_name_films_by_path_and_what_is_no_chest_film_is_not_assessed(pla
         assert "not assessed: not the chest" in out
         assert "ward/foot.dcm: not assessed: BodyPartExamined is EXTREMITY, not the chest" in out
         run = place / "refused"
-        films = {row["image"]: row for row in rows(run / "films.csv")}
+        films = {row["image"]: row for row in table(run / "films.csv")}
         assert {name: row["assessed"] for name, row in films.items()} == {
             "chest.dcm": "yes", "foot.dcm": "no", "tiny.png": "no",
         }  # fmt: skip
@@ -110,10 +105,13 @@ def test_tables_name_films_by_path_and_what_is_no_chest_film_is_not_assessed(pla
         result = json.loads((run / "result.json").read_text(encoding="utf-8"))
         assert (result["films"], result["failed"]) == (1, 0)
         assert result["not_assessed"] == {"other_part": 1, "too_small": 1}
-        assert {row["image"] for row in rows(run / "detections.csv")} <= {"chest.dcm"}
+        assert {row["image"] for row in table(run / "detections.csv")} <= {"chest.dcm"}
         (run / "result.json").unlink()
     foot = films["foot.dcm"]["study"]
-    assert (run / "pictures" / f"{foot}.png").exists()
+    with Image.open(run / "pictures" / f"{foot}.png") as picture:
+        shown = np.asarray(picture)[-film.Rows :].astype(int)  # below the strip with the words of the refusal
+    assert shown.any()
+    assert np.ptp(shown, axis=2).max() == 0  # grey: no box is drawn on it
     if extra:
         assert {path.name for path in (run / "dicom").glob(f"{foot}*")} == {f"{foot}-sr.dcm", f"{foot}-sc.dcm"}
 
@@ -126,17 +124,17 @@ def test_a_detector_that_computes_nan_clears_nobody(place: Path) -> None:
     content["state_dict"][name].fill_(3e38)
     torch.save(content, place / "overflow.ckpt")
     out = call("predict.py", place, "ckpt=overflow.ckpt", f"images={films}", "hydra.run.dir=overflow")
-    table = rows(place / "overflow/films.csv")
-    assert {row["assessed"] for row in table} == {"no"}
-    assert {row["cleared"] for row in table} == {"no"}
+    films_table = table(place / "overflow/films.csv")
+    assert {row["assessed"] for row in films_table} == {"no"}
+    assert {row["cleared"] for row in films_table} == {"no"}
     result = json.loads((place / "overflow/result.json").read_text(encoding="utf-8"))
-    assert (result["films"], result["failed"]) == (0, len(table))
+    assert (result["films"], result["failed"]) == (0, len(films_table))
     assert "is not finite" in out
-    told = call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated", code=2)
-    assert "no film has a finite result" in told
+    output = call("evaluate.py", place, "ckpt=overflow.ckpt", "samples=10", "hydra.run.dir=evaluated", code=2)
+    assert "no film has a finite result" in output
     words = ("ckpt=overflow.ckpt", f"images={films}", "films=2", "hydra.run.dir=explained")
-    told = call("explain.py", place, *words)
-    assert "is not finite" in told
+    output = call("explain.py", place, *words)
+    assert "is not finite" in output
     assert len(json.loads((place / "explained/result.json").read_text(encoding="utf-8"))["failed"]) == 2
 
 
@@ -152,7 +150,7 @@ def test_a_torn_file_is_told_and_its_films_are_done_again(place: Path, damage: s
     out = call("predict.py", place, *words)
     assert "damaged" in out
     assert "again" in out
-    assert len(rows(run / "films.csv")) == len(rows(course(place)))
+    assert len(table(run / "films.csv")) == len(table(course(place)))
     assert [line.split(b",")[:4] for line in (run / "films.csv").read_bytes().splitlines()] == [
         line.split(b",")[:4] for line in before.splitlines()
     ]
@@ -167,7 +165,7 @@ def test_a_full_disk_is_one_message_and_the_same_command_goes_on(place: Path) ->
     assert "Traceback" not in out
     assert not [path for path in (place / "full").rglob("*") if path.name.endswith(".part")]
     call("predict.py", place, *words)
-    assert len(rows(place / "full/films.csv")) == len(rows(course(place)))
+    assert len(table(place / "full/films.csv")) == len(table(course(place)))
 
 
 def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
@@ -180,7 +178,7 @@ def test_a_killed_run_goes_on_with_what_is_left(place: Path) -> None:
     while not journals or len(journals[0].read_bytes().splitlines()) < 20:
         journals = list(place.glob("outputs/predict/*/films.jsonl"))
         assert time.monotonic() < deadline
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     job.wait()
@@ -204,7 +202,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
     run = place / "maps"
     assert json.loads((run / "result.json").read_text(encoding="utf-8"))["problems"] == []
     shown: dict[str, list[str]] = {}
-    for row in rows(run / "detections.csv"):
+    for row in table(run / "detections.csv"):
         if float(row["score"]) >= 0.05:
             shown.setdefault(row["study"], []).append(row["finding"].replace("_", " "))
     maps = {path.name.removesuffix("-pm-gradcam.dcm"): path for path in run.glob("dicom/*-pm-gradcam.dcm")}
@@ -222,7 +220,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["images=data"], "ckpt has no value yet"),
         ([CKPT], "images has no value yet"),
@@ -233,7 +231,7 @@ def test_maps_come_beside_the_objects_of_films_with_detections(place: Path) -> N
         ([CKPT, "images=data", "treshold=0.5"], "Did you mean 'threshold'"),
     ],
 )
-def test_what_is_wrong_is_told(place: Path, words: list[str], told: str) -> None:
+def test_what_is_wrong_is_told(place: Path, words: list[str], message: str) -> None:
     out = call("predict.py", place, *words, code=2)
-    assert told in out
+    assert message in out
     assert "Traceback" not in out

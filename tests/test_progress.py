@@ -1,8 +1,5 @@
 """Where the program is, told on a terminal and in a log file."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from cxr import progress
+from scripts import call
 
 
 class Clock:
@@ -32,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def said(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Callable[[float], list[str]]:
+def lines_after(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Callable[[float], list[str]]:
     def after(seconds: float) -> list[str]:
         clock.now += seconds
         progress._voice.tick()
@@ -41,51 +39,53 @@ def said(clock: Clock, capsys: pytest.CaptureFixture[str]) -> Callable[[float], 
     return after
 
 
-def test_a_line_comes_before_half_a_minute_of_silence_is_over(said: Callable[[float], list[str]]) -> None:
+def test_a_line_comes_before_half_a_minute_of_silence_is_over(lines_after: Callable[[float], list[str]]) -> None:
     assert progress.EVERY_S < 30
     with progress.working("Decoding films", total=100) as work:
-        assert said(10) == []
+        assert lines_after(10) == []
         work.advance(20)
-        assert said(progress.EVERY_S - 10) == ["Decoding films: 20 of 100, 25 s, about 2 min left"]
-        assert said(10) == []
-        assert said(15) == ["Decoding films: 20 of 100, 50 s, about 3 min left"]
+        assert lines_after(progress.EVERY_S - 10) == ["Decoding films: 20 of 100, 25 s, about 2 min left"]
+        assert lines_after(10) == []
+        assert lines_after(15) == ["Decoding films: 20 of 100, 50 s, about 3 min left"]
         work.advance(80)
-    assert said(0) == ["Decoding films: 100 of 100 in 50 s"]
-    assert said(1000) == []
+    assert lines_after(0) == ["Decoding films: 100 of 100 in 50 s"]
+    assert lines_after(1000) == []
 
 
-def test_the_innermost_work_is_told_and_then_the_one_around_it(said: Callable[[float], list[str]]) -> None:
+def test_the_innermost_work_is_told_and_then_the_one_around_it(lines_after: Callable[[float], list[str]]) -> None:
     with progress.working("train.py is at work"):
-        assert said(25) == ["train.py is at work, 25 s"]
+        assert lines_after(25) == ["train.py is at work, 25 s"]
         with progress.working("Decoding films", total=2, end=False):
-            assert said(25) == ["Decoding films: 0 of 2, 25 s"]
-        assert said(25) == ["train.py is at work, 75 s"]
+            assert lines_after(25) == ["Decoding films: 0 of 2, 25 s"]
+        assert lines_after(25) == ["train.py is at work, 75 s"]
 
 
-def test_what_a_line_of_its_own_says_puts_off_the_next(said: Callable[[float], list[str]]) -> None:
+def test_what_a_line_of_its_own_says_puts_off_the_next(lines_after: Callable[[float], list[str]]) -> None:
     with progress.working("at work"):
-        assert said(20) == []
+        assert lines_after(20) == []
         progress.say("epoch 1 of 3  " + 200 * "x")
-        assert said(20) == ["epoch 1 of 3  " + 200 * "x"]  # whole: a log file has no width
-        assert said(5) == ["at work, 45 s"]
+        assert lines_after(20) == ["epoch 1 of 3  " + 200 * "x"]  # whole: a log file has no width
+        assert lines_after(5) == ["at work, 45 s"]
 
 
-def test_what_was_done_before_a_resumption_does_not_count_for_the_time_left(said: Callable[[float], list[str]]) -> None:
+def test_what_was_done_before_a_resumption_does_not_count_for_the_time_left(
+    lines_after: Callable[[float], list[str]],
+) -> None:
     with progress.working("predicting", total=1000, done=900, end=False) as work:
         work.advance(50)
-        assert said(30) == ["predicting: 950 of 1000, 30 s, about 30 s left"]
+        assert lines_after(30) == ["predicting: 950 of 1000, 30 s, about 30 s left"]
 
 
-def test_items_are_yielded_in_order_and_counted(said: Callable[[float], list[str]]) -> None:
+def test_items_are_yielded_in_order_and_counted(lines_after: Callable[[float], list[str]]) -> None:
     assert list(progress.track((number for number in range(3)), "drawing", total=3)) == [0, 1, 2]
     assert list(progress.track([7, 8], "drawing")) == [7, 8]
-    assert said(0) == ["drawing: 3 of 3 in 0 s", "drawing: 2 of 2 in 0 s"]
+    assert lines_after(0) == ["drawing: 3 of 3 in 0 s", "drawing: 2 of 2 in 0 s"]
 
 
-def test_work_that_fails_is_no_longer_told(said: Callable[[float], list[str]]) -> None:
+def test_work_that_fails_is_no_longer_told(lines_after: Callable[[float], list[str]]) -> None:
     with pytest.raises(OSError, match="disk"), progress.working("at work"):
         raise OSError("disk")
-    assert said(100) == []
+    assert lines_after(100) == []
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,12 @@ def test_a_thread_speaks_while_the_work_goes_on(
     monkeypatch.setattr(progress, "_voice", progress._Voice())
     monkeypatch.setattr(progress, "_POLL_S", 0.01)
     monkeypatch.setattr(progress, "EVERY_S", 0.02)
-    deadline, told = time.monotonic() + 30, ""
+    deadline, output = time.monotonic() + 30, ""
     with progress.working("one film that takes long"):
-        while "one film that takes long" not in told and time.monotonic() < deadline:
+        while "one film that takes long" not in output and time.monotonic() < deadline:
             time.sleep(0.01)
-            told += capsys.readouterr().err
-    assert "one film that takes long, 0 s" in told
+            output += capsys.readouterr().err
+    assert "one film that takes long, 0 s" in output
 
 
 def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
@@ -133,21 +133,15 @@ def test_on_a_terminal_bars_stand_below_one_another_and_leave_a_line(
 
 
 def test_a_script_that_says_nothing_else_says_that_it_is_at_work(tmp_path: Path) -> None:
-    script = (
-        "import sys, time\n"
+    (tmp_path / "predict.py").write_text(
+        "import time\n"
         "from cxr import progress\n"
         "from cxr.config.entry import entry\n"
         "progress.EVERY_S, progress._POLL_S = 0.05, 0.01\n"
-        "sys.argv = ['predict.py', 'ckpt=a', 'images=b']\n"
-        "entry('predict')(lambda cfg: time.sleep(2))()\n"
+        "entry('predict')(lambda cfg: time.sleep(1))()\n"
     )
-    silent = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert "predict.py is at work, 0 s" in silent.stderr
-    assert silent.stdout == ""  # which keeps the results
-    other = {**os.environ, "RANK": "1"}  # another process of the same run
-    silent = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60, env=other
-    )
-    assert silent.stderr == ""
+    words = (str(tmp_path / "predict.py"), tmp_path, "ckpt=a", "images=b")
+    apart = "import os; os.dup2(os.open('stdout', os.O_CREAT | os.O_WRONLY), 1)"
+    assert "predict.py is at work, 0 s" in call(*words, before=apart)
+    assert (tmp_path / "stdout").read_bytes() == b""  # which keeps the results
+    assert call(*words, RANK="1") == ""  # another process of the same run

@@ -1,6 +1,5 @@
 """End to end: the commands a user types, on phantom films small enough for seconds."""
 
-import csv
 import json
 import signal
 import time
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scripts import LEARNING, call, start
+from scripts import LEARNING, call, start, table
 
 ONE_BATCH = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
 
@@ -33,14 +33,16 @@ def test_a_run_leaves_what_the_architecture_promises(place: Path) -> None:
     assert result(run)["status"] == "completed"
     assert result(run)["monitor"] == "val/map_50"
     assert "experiment=smoke" in result(run)["overrides"]  # type: ignore[operator]
-    with (run / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = table(run / "metrics.csv")
     assert [row["epoch"] for row in rows] == [f"{epoch}.0" for epoch in range(10)]
+    curves = EventAccumulator(str(run / "tensorboard")).Reload()
     for loss in ("loss", "loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"):
-        assert float(rows[0][f"train/{loss}"]) > 0
-        assert float(rows[0][f"val/{loss}"]) > 0
-    assert list((run / "tensorboard").glob("events.*"))
-    assert "data:image/jpeg" in (run / "index.html").read_text(encoding="utf-8")
+        for name in (f"train/{loss}", f"val/{loss}"):
+            values = [float(row[name]) for row in rows]
+            assert values == pytest.approx([point.value for point in curves.Scalars(name)], rel=1e-5)
+    assert float(rows[9]["train/loss"]) < float(rows[0]["train/loss"])
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 8  # a picture of each test film
     provenance = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     assert provenance[0]["seed"] == 0
     assert provenance[0]["films"]["test"] == 8
@@ -62,7 +64,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_an_undisturbed_one(place: Pa
     job = start("train.py", place, *words, "experiment=smoke")
     deadline = time.monotonic() + 120
     while not list((place / "outputs" / "killed").glob("*/checkpoints/last.ckpt")):
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.3)  # into the next epoch
@@ -74,8 +76,7 @@ def test_a_killed_run_ends_with_the_same_weights_as_an_undisturbed_one(place: Pa
     assert "resuming" in out
     assert "training: epochs 1 to" not in out
     assert [p.name for p in (place / "outputs" / "killed").iterdir()] == [run.name]
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
 
     train(place, "hydra.run.dir=undisturbed", *words)
     ours, theirs = weights(run), weights(place / "undisturbed")
@@ -105,4 +106,6 @@ def test_a_multirun_runs_every_combination(place: Path) -> None:
 def test_the_default_detector_starts_to_train(place: Path) -> None:
     few = ("data.batch_size=2", "data.size=64", *ONE_BATCH)
     train(place, "model=fasterrcnn", "optimizer.lr=0.005", "hydra.run.dir=resnet", *few)
-    assert (place / "resnet" / "result.json").exists()
+    assert result(place / "resnet")["status"] == "completed"
+    state = weights(place / "resnet")  # what a ResNet-50 has at its end, and no other backbone of conf/
+    assert state["detector.backbone.body.layer4.2.conv3.weight"].shape == (2048, 512, 1, 1)

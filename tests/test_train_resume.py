@@ -1,6 +1,5 @@
 """End to end: runs whose disk was full, whose files were damaged, or whose folder moved, end as undisturbed ones."""
 
-import csv
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import call, start
+from scripts import call, start, table
 
 FEW = ["+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
 SMOKE = ["experiment=smoke", *FEW, "optimizer=adamw", "optimizer.lr=0.002", "name=resumed"]
@@ -50,8 +49,7 @@ def same_as_whole(place: Path, run: Path) -> None:
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
     results = [json.loads((folder / "result.json").read_text())["metrics"] for folder in (run, place / "whole")]
     assert results[0] == results[1]
-    with (run / "metrics.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+    assert [row["epoch"] for row in table(run / "metrics.csv")] == ["0.0", "1.0", "2.0"]
 
 
 def flip(path: Path) -> None:
@@ -138,15 +136,15 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew_in_the_same_folder(place: 
     job = start("train.py", place, *THREE, "name=early", before=LINGER)
     deadline = time.monotonic() + 120
     while not (place / "stepped").exists():
-        assert job.poll() is None, job.said()
+        assert job.poll() is None, job.printed()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     job.send_signal(signal.SIGTERM)
-    assert job.wait(60) == 143, job.said()
+    assert job.wait(60) == 143, job.printed()
     (run,) = (place / "outputs" / "early").iterdir()
     assert not list(run.glob("checkpoints/*"))
-    assert f"the same command begins anew in {run}" in job.said()
-    assert "Traceback" not in job.said()
+    assert f"the same command begins anew in {run}" in job.printed()
+    assert "Traceback" not in job.printed()
     train(place, *THREE, "name=early")
     assert [path.name for path in (place / "outputs" / "early").iterdir()] == [run.name]
     same_as_whole(place, run)
@@ -155,7 +153,7 @@ def test_a_run_stopped_in_its_first_epoch_begins_anew_in_the_same_folder(place: 
 def test_of_three_trainings_that_begin_at_once_one_ends_well(place: Path) -> None:
     jobs = [start("train.py", place, *THREE, "hydra.run.dir=one") for _ in range(3)]
     codes = sorted(job.wait() for job in jobs)
-    out = "".join(job.said() for job in jobs)
+    out = "".join(job.printed() for job in jobs)
     assert codes in ([0, 2, 2], [0, 0, 2], [0, 0, 0]), out  # one may begin after it
     assert 2 in codes or "is complete" in out
     assert "Traceback" not in out

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from scripts import call
 
@@ -26,6 +29,11 @@ SUPPRESS += ["data.batch_size=2"]
 pytestmark = pytest.mark.slow
 
 
+def pixels(picture: Path) -> NDArray[np.uint8]:
+    with Image.open(picture) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def figures(run: Path) -> dict[str, float | None]:
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert result["status"] == "completed"
@@ -40,7 +48,8 @@ def test_a_classifier_of_series_is_trained_tested_and_explained(tmp_path: Path) 
     checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
     card = torch.load(checkpoint, weights_only=True)["cxr"]
     assert set(card["thresholds"]) == {"consolidation", "pleural_effusion", "abnormal"}
-    assert (tmp_path / "run" / "planes.png").exists()
+    planes = pixels(tmp_path / "run" / "planes.png").reshape(6, -1)
+    assert len(np.unique(planes, axis=0)) == 6  # six test studies one below the other, each another
     again = call("train.py", tmp_path, *VOLUME, *SHORT, "hydra.run.dir=run")
     assert "is complete" in " ".join(again.split())  # a long path breaks the line
 
@@ -60,7 +69,12 @@ def test_film_and_series_of_a_patient_are_joined(tmp_path: Path) -> None:
 def test_bones_are_taken_off_in_front_of_a_detector(tmp_path: Path) -> None:
     call("train.py", tmp_path, *SUPPRESS, *SHORT, "hydra.run.dir=unet")
     assert {"val/psnr", "test/dice/heart"} <= figures(tmp_path / "unet").keys()
-    assert (tmp_path / "unet" / "suppression.png").exists()
+    picture = pixels(tmp_path / "unet" / "suppression.png")
+    assert picture.shape == (480, 1200, 3)  # two films of five pictures, each of 240 px
+    middles = {
+        row[80:160, left + 80 : left + 160].tobytes() for row in (picture[:240], picture[240:]) for left in (0, 480)
+    }
+    assert len(middles) == 4  # a film and what was drawn without bones differ, and so do two films
     weights = f"intensity.steps.1.weights={tmp_path / 'unet' / 'checkpoints' / 'best.ckpt'}"
     few = ["data.read.films=8", "data.read.test_films=2", "data.read.size=96", "data.size=64"]
     call("train.py", tmp_path, "experiment=smoke", *few, "intensity=suppressed", weights, "hydra.run.dir=run")

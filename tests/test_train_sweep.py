@@ -1,6 +1,5 @@
 """End to end: sweeps of real training runs. How every launcher stands a kill is told in runs/test_sweep.py."""
 
-import csv
 import json
 import re
 import signal
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import call, start
+from scripts import call, start, table
 
 RATES = ("0.001", "0.002", "0.003")
 SMOKE = ["+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"]
@@ -37,7 +36,7 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
         within = {path.parent.parent.name for path in sweep.glob("*/checkpoints/last.ckpt")} - ended.keys()
         if ended and within:
             break
-        assert process.poll() is None, process.said()
+        assert process.poll() is None, process.printed()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -46,15 +45,14 @@ def test_a_killed_sweep_resumes_its_jobs_and_leaves_those_that_ended(place: Path
 
     out = train(place, *words)
     assert "3 completed" in out
-    told = "".join(out.split())  # a path is broken over lines
-    assert any(re.search(rf"resuming\S*{re.escape(name)}", told) for name in within)
+    printed = "".join(out.split())  # a path is broken over lines
+    assert any(re.search(rf"resuming\S*{re.escape(name)}", printed) for name in within)
     assert len(list(sweep.glob("*/result.json"))) == 3
     for name, written in ended.items():
         assert (sweep / name / "result.json").stat().st_mtime_ns == written
     assert kept.items() <= checkpoints(sweep).items()
     for job in sweep.glob("*/metrics.csv"):
-        with job.open() as file:
-            assert [row["epoch"] for row in csv.DictReader(file)] == ["0.0", "1.0", "2.0"]
+        assert [row["epoch"] for row in table(job)] == ["0.0", "1.0", "2.0"]
     sessions = [json.loads((job / "provenance.json").read_text()) for job in sweep.glob("optimizer*")]
     assert {len(of_job) for of_job in sessions} <= {1, 2}
     assert max(len(of_job) for of_job in sessions) == 2  # one at least was resumed

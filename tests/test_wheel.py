@@ -144,9 +144,9 @@ def test_its_checkpoint_predicts_explains_and_is_evaluated(run: Path, environmen
         "hydra.run.dir=explained",
         cwd=place,
     )
-    assert (place / "explained" / "index.html").is_file()
+    assert "font/woff" in (place / "explained" / "index.html").read_text(encoding="utf-8")
     call(environment / "cxr", "evaluate", ckpt, "samples=10", "worst=1", "hydra.run.dir=evaluated", cwd=place)
-    assert (place / "evaluated" / "index.html").is_file()
+    assert "font/woff" in (place / "evaluated" / "index.html").read_text(encoding="utf-8")
 
 
 def test_the_tools_run(run: Path, environment: Path, place: Path) -> None:
@@ -157,7 +157,7 @@ def test_the_tools_run(run: Path, environment: Path, place: Path) -> None:
     assert "No leaks" in audited
     call(environment / "cxr", "show", films[0], "film.png", cwd=place)
     call(environment / "cxr", "convert", films[0].parent, "pictures", "--size", "64", cwd=place)
-    assert list((place / "pictures").rglob("*.png"))
+    assert len(list((place / "pictures").rglob("*.png"))) == len(list(films[0].parent.glob("*.dcm")))
 
 
 def test_the_doctor_finds_all_well(environment: Path, place: Path) -> None:
@@ -176,9 +176,9 @@ def test_jobs_of_a_sweep_know_the_users_own_yaml_and_code(run: Path, environment
     mine = ("--config-dir", "my_conf", "model=mine", "experiment=smoke")
     for launcher in ("cores", "local"):
         words = (*mine, f"hydra/launcher={launcher}", f"name={launcher}", "seed=0")
-        told = call(environment / "cxr", "train", "-m", *words, cwd=place)
-        assert "1 jobs, 1 completed" in told
-        assert f"cxr train --config-dir {place / 'my_conf'} model=mine experiment=smoke" in told
+        output = call(environment / "cxr", "train", "-m", *words, cwd=place)
+        assert "1 jobs, 1 completed" in output
+        assert f"cxr train --config-dir {place / 'my_conf'} model=mine experiment=smoke" in output
         (job,) = (place / "outputs" / "sweeps" / launcher).glob("model=mine*")
         config = json.loads((job / "command.json").read_text(encoding="utf-8"))["config"]
         assert config["model"]["_target_"] == "my_package.detectors.mine"

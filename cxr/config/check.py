@@ -120,9 +120,10 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         yield str(error)
     if cfg.get("monitor") == "val/probe_auc" and OmegaConf.select(cfg, "data.marked") is None:
         yield "monitor=val/probe_auc: a probe needs marked films: type data@data.marked=course data.marked.root=FOLDER"
-    images = OmegaConf.select(cfg, "images")
-    if images is not None and not Path(images).exists():
-        yield f"images={images}: there is no such file or folder"
+    for key in ("images", "data.unmarked"):
+        films = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if films is not None and not Path(films).exists():
+            yield f"{key}={films}: there is no such file or folder"
     for key in ("model.weights", "model.film_weights", "model.volume_weights", "ckpt"):
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():

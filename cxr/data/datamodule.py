@@ -131,6 +131,10 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
         """Return how often each training item is shown an epoch; ``None``: once."""
         return None
 
+    def apart(self) -> Sequence[bool] | None:
+        """Return which training items are spread evenly among the others; ``None``: none."""
+        return None
+
     @property
     def kind(self) -> str | None:
         """What the films are, all of them, where they are single films (``Preprocessing.kind``)."""
@@ -164,7 +168,7 @@ class DataModule(L.LightningDataModule, ABC, Generic[AnyItem]):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches of augmented items in a new order each epoch; a last batch that is not full is left out."""
         length = len(self.films["train"])
-        sampler = EpochSampler(length, self.seed, *self._place(), repeats=self.repeats())
+        sampler = EpochSampler(length, self.seed, *self._place(), repeats=self.repeats(), apart=self.apart())
         return self._loader("train", sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -109,8 +109,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         length: of the data set.
         seed: of the order.
         rank, world_size: which of so many processes takes its share.
-        repeats: how often each index comes an epoch on the average, 1 and more; None: once. An epoch has their sum,
-            rounded; which of those with a fraction come once more is drawn anew for each.
+        repeats: how often each index comes an epoch on the average; None: once. An epoch has their sum, rounded; which
+            of those with a fraction come once more is drawn anew for each.
+        apart: [length] bool, the indices that are spread evenly among the others, so that each batch has its share of
+            both; None: they come as they are shuffled.
     """
 
     def __init__(
@@ -120,9 +122,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         repeats: Sequence[float] | None = None,
+        apart: Sequence[bool] | None = None,
     ) -> None:
         self.repeats = np.ones(length) if repeats is None else np.asarray(repeats, np.float64)
-        self.length = round(float(self.repeats.sum()))
+        self.apart = np.zeros(length, bool) if apart is None else np.asarray(apart, bool)
+        # Each part has a number of its own in every epoch, so that epochs are of one length
+        self.lengths = [round(float(self.repeats[part].sum())) for part in (~self.apart, self.apart)]
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -133,19 +138,29 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // self.world_size)
+        return sum(-(-length // self.world_size) for length in self.lengths)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self._drawn(rng)) if (self.repeats != 1).any() else rng.permutation(self.length)
-        return iter([(self.epoch, index) for index in share(order.tolist(), self.rank, self.world_size)])
+        parts = [self._order(np.flatnonzero(part), rng) for part in (~self.apart, self.apart) if part.any()]
+        shares = [share(part.tolist(), self.rank, self.world_size) for part in parts]
+        places = np.concatenate([(np.arange(len(part)) + 0.5) / len(part) for part in shares])
+        order = np.concatenate(shares)[np.argsort(places, kind="stable")]
+        return iter([(self.epoch, int(index)) for index in order])
 
-    def _drawn(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the indices of an epoch, each as often as systematic sampling gives: its mean rounded down or up."""
-        shuffled = rng.permutation(len(self.repeats))  # else neighbours would share their luck
-        ends = np.cumsum(self.repeats[shuffled] * (self.length / self.repeats.sum())) + rng.uniform()
-        counts = np.diff(np.floor(ends + 1e-9), prepend=0.0).astype(np.int64)
-        return np.repeat(shuffled, counts)
+    def _order(self, indices: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return some of the indices in the order of an epoch."""
+        repeats = self.repeats[indices]
+        return rng.permutation(_drawn(indices, repeats, rng) if (repeats != 1).any() else indices)
+
+
+def _drawn(indices: NDArray[np.int64], repeats: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the indices of an epoch, each as often as systematic sampling gives: its mean rounded down or up."""
+    shuffled = rng.permutation(len(indices))  # else neighbours would share their luck
+    length = round(float(repeats.sum()))
+    ends = np.cumsum(repeats[shuffled] * (length / repeats.sum())) + rng.uniform()
+    counts = np.diff(np.floor(ends + 1e-9), prepend=0.0).astype(np.int64)
+    return np.repeat(indices[shuffled], counts)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[list[Tensor], list[Target]]:

@@ -64,6 +64,11 @@ class Film:
         """Whether the film is known to have no finding: all were looked for, and none is marked."""
         return not self.findings and self.labelled is None
 
+    @property
+    def unmarked(self) -> bool:
+        """Whether nobody looked for any finding on the film."""
+        return not self.findings and self.labelled is not None and not self.labelled
+
     def looked_for(self, finding: str) -> bool:
         """Whether the film's readers looked for ``finding``; they did where they marked it."""
         return self.labelled is None or finding in self.labelled or finding in self.findings

@@ -12,6 +12,7 @@ from cxr.data.dataset import RadiographDataset, collate
 from cxr.data.film import Film
 from cxr.data.modalities import modality_and_kind, of_one_kind, wanted
 from cxr.data.splits import set_normal_fraction
+from cxr.data.unmarked_films import unmarked_films
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
 from cxr.read.preprocessing import Preprocessing
@@ -37,6 +38,9 @@ class FilmDataModule(DataModule[Film]):
             (``repeat_factors``); ``None`` shows each film once an epoch.
         withhold: findings that training and validation films do not tell of (``withhold``); the test films do.
         shots: train on so many films of each finding and so many normal ones (``few_shots``); ``None`` on all.
+        unmarked: folder of films that nobody marked, which join the training films (``unmarked_films``) and tell of no
+            finding; a teacher marks them (``cxr.detect.teacher``). ``None``: there are none.
+        unmarked_share: how many of them are shown an epoch for each marked film.
         modality: take the films of this Modality, or of these; the others are counted and left out. ``None`` takes all,
             and refuses films of more than one kind (``Preprocessing.kind``).
         batch_size, workers, val_fraction, test_fraction, folds, fold, seed, on_unreadable: see ``DataModule``.
@@ -62,6 +66,8 @@ class FilmDataModule(DataModule[Film]):
         repeat_threshold: float | None = None,
         withhold: Sequence[str] = (),
         shots: int | None = None,
+        unmarked: Path | str | None = None,
+        unmarked_share: float = 1.0,
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         folds: int | None = None,
@@ -79,6 +85,9 @@ class FilmDataModule(DataModule[Film]):
         threshold_allowed = repeat_threshold is None or 0 < repeat_threshold <= 1
         require("repeat_threshold", repeat_threshold, threshold_allowed, "0 < repeat_threshold <= 1, or null")
         require("shots", shots, shots is None or shots >= 1, "at least 1, or null for all films")
+        share_fits = unmarked is None or 0 < unmarked_share <= batch_size - 1
+        fitting = f"above 0 and at most {batch_size - 1}, so that each batch of {batch_size} holds a marked film"
+        require("unmarked_share", unmarked_share, share_fits, fitting)
         self.read = read
         self.findings = findings
         self.augment = augment
@@ -88,6 +97,8 @@ class FilmDataModule(DataModule[Film]):
         self.repeat_threshold = repeat_threshold
         self.withhold = tuple(findings.resolve(withhold, source="data.withhold"))
         self.shots = shots
+        self.unmarked = None if unmarked is None else Path(unmarked)
+        self.unmarked_share = unmarked_share
         self.modality = wanted(modality)
 
     def listed(self) -> list[Film]:
@@ -114,16 +125,36 @@ class FilmDataModule(DataModule[Film]):
         return item.boxes.tobytes() + "|".join(sorted(item.labelled or ())).encode()
 
     def arranged(self, splits: dict[str, list[Film]]) -> dict[str, list[Film]]:
-        """Return the splits without withheld findings, and with as many normal films and shots as are asked for."""
+        """Return the splits without withheld findings, with as many normal films and shots as are asked for.
+
+        Unmarked films join the training films at last.
+        """
         if self.withhold:
             splits |= {split: rare.withhold(splits[split], self.withhold, self.findings) for split in ("train", "val")}
         train = set_normal_fraction(splits["train"], self.normal_fraction, self.seed)
-        return splits | {"train": train if self.shots is None else rare.few_shots(train, self.shots, self.seed)}
+        train = train if self.shots is None else rare.few_shots(train, self.shots, self.seed)
+        if self.unmarked is None:
+            return splits | {"train": train}
+        unmarked, errors = unmarked_films(self.unmarked, splits, self.cache)
+        of_one_kind([*train, *unmarked], self._modality_and_kind, None, self.unmarked)
+        self.unreadable_files += [path for path, _ in errors]
+        self.unreadable += [error for _, error in errors]
+        return splits | {"train": train + unmarked}
 
     def repeats(self) -> Sequence[float] | None:
         """Return how often each training film is shown an epoch."""
+        films = self.films["train"]
+        marked = [film for film in films if not film.unmarked]
         threshold = self.repeat_threshold
-        return None if threshold is None else rare.repeat_factors(self.films["train"], threshold)
+        if threshold is None and len(marked) == len(films):
+            return None
+        factors = [1.0] * len(marked) if threshold is None else rare.repeat_factors(marked, threshold)
+        unmarked = len(films) - len(marked)
+        return [*factors, *[self.unmarked_share * sum(factors) / unmarked for _ in range(unmarked)]]
+
+    def apart(self) -> Sequence[bool] | None:
+        """Return which training films are unmarked: each batch has its share of them."""
+        return None if self.unmarked is None else [film.unmarked for film in self.films["train"]]
 
     @property
     def kind(self) -> str:

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from scripts import ROOT
+from scripts import ROOT, Job, start
 
 MOST_S = 15.0  # "within seconds", on a machine that is busy with other tests; what is queued would take hours
 STAND_IN = """
@@ -40,13 +39,10 @@ AHEAD = "for _ in ahead(streamed(look, range(50000), {workers}), limit=4): time.
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
 
 
-def started(place: Path, body: str) -> subprocess.Popen[str]:
+def started(place: Path, body: str, *words: str, before: str = "") -> Job:
     (place / "job.py").write_text(STAND_IN.format(root=str(ROOT)))
     (place / "body.py").write_text(body)
-    words = [sys.executable, "job.py", "name=stopped"]
-    return subprocess.Popen(
-        words, cwd=place, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return start(str(place / "job.py"), place, *(words or ("name=stopped",)), before=before)
 
 
 def wait_for(place: Path, pattern: str) -> None:
@@ -56,13 +52,27 @@ def wait_for(place: Path, pattern: str) -> None:
         time.sleep(0.02)
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def ended(job: Job) -> str:
+    """Return what a job has printed that ends in time, with every process of its pool."""
     begun = time.monotonic()
-    out, _ = process.communicate(timeout=60)  # returns when the last process of the pool has closed its output, too
+    job.wait(60)
+    while at_work(job.pid):
+        assert time.monotonic() - begun < MOST_S
+        time.sleep(0.02)
     assert time.monotonic() - begun < MOST_S
-    assert "Traceback" not in out
-    assert "Error" not in out
-    return out
+    assert "Traceback" not in job.printed()
+    assert "Error" not in job.printed()
+    return job.printed()
+
+
+def at_work(group: int) -> bool:
+    """Whether a process of this group is at work still; one that nobody has taken leave of yet has ended."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of_group) == group and state != "Z":
+                return True
+    return False
 
 
 @pytest.mark.parametrize("to_all", [True, False], ids=["terminal", "kill"])
@@ -78,35 +88,35 @@ def ended(process: subprocess.Popen[str]) -> str:
     ids=["drawing", "drawing-alone", "decoding", "decoding-ahead"],
 )
 def test_work_on_films_ends_at_once(tmp_path: Path, body: str, sign: str, signum: int, to_all: bool) -> None:
-    process = started(tmp_path, body)
+    job = started(tmp_path, body)
     wait_for(tmp_path, sign)
-    (os.killpg if to_all else os.kill)(process.pid, signum)  # the terminal signals the whole group
-    out = ended(process)
-    assert process.returncode == 128 + signum
+    (os.killpg if to_all else os.kill)(job.pid, signum)  # the terminal signals the whole group
+    out = ended(job)
+    assert job.returncode == 128 + signum
     (run,) = (tmp_path / "outputs/stopped").iterdir()
-    told = f"stopped before the first epoch was whole: nothing is kept but films drawn or decoded, and the same command begins anew in {run}"  # noqa: E501
-    assert out.splitlines()[-1] == told
+    message = f"stopped before the first epoch was whole: nothing is kept but films drawn or decoded, and the same command begins anew in {run}"  # noqa: E501
+    assert out.splitlines()[-1] == message
     assert not list(tmp_path.rglob(".*.part"))
     assert not [path for path in (tmp_path / "drawn").rglob(".*") if path.name != ".phantom.lock"]
     assert not (run / "failed.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("kept", "told"),
+    ("kept", "message"),
     [
         ("checkpoints/last.ckpt", "stopped; the same command goes on from the last whole epoch in {run}"),
         ("films.jsonl", "stopped; the same command goes on with what is not done yet in {run}"),
         ("result.json", "stopped; the run in {run} had ended before"),
     ],
 )
-def test_what_is_told_is_what_is_kept(tmp_path: Path, kept: str, told: str) -> None:
+def test_what_is_told_is_what_is_kept(tmp_path: Path, kept: str, message: str) -> None:
     body = f"(path / {kept!r}).parent.mkdir(exist_ok=True); (path / {kept!r}).touch(); time.sleep(60)"
-    process = started(tmp_path, body)
+    job = started(tmp_path, body)
     wait_for(tmp_path, f"outputs/stopped/*/{kept}")
-    process.send_signal(signal.SIGTERM)
+    job.send_signal(signal.SIGTERM)
     (run,) = (tmp_path / "outputs/stopped").iterdir()
-    assert ended(process) == told.format(run=run) + "\n"
-    assert process.returncode == 143
+    assert ended(job) == message.format(run=run) + "\n"
+    assert job.returncode == 143
 
 
 def test_a_signal_that_comes_into_a_destructor_is_not_lost(tmp_path: Path) -> None:
@@ -119,44 +129,36 @@ class Slow:
 Slow()
 time.sleep(60)
 """
-    process = started(tmp_path, body)
+    job = started(tmp_path, body)
     wait_for(tmp_path, "begun")
-    process.send_signal(signal.SIGINT)
-    assert "stopped before the first epoch was whole" in ended(process)
-    assert process.returncode == 130
+    job.send_signal(signal.SIGINT)
+    assert "stopped before the first epoch was whole" in ended(job)
+    assert job.returncode == 130
 
 
 def test_a_second_ctrl_c_ends_on_the_spot(tmp_path: Path) -> None:
     body = "try: Path('begun').touch(); time.sleep(60)\nfinally: Path('ending').touch(); time.sleep(60)"
-    process = started(tmp_path, body)
+    job = started(tmp_path, body)
     for sign in ("begun", "ending"):
         wait_for(tmp_path, sign)
-        process.send_signal(signal.SIGINT)
-    ended(process)
-    assert process.returncode == 130
+        job.send_signal(signal.SIGINT)
+    ended(job)
+    assert job.returncode == 130
 
 
 def test_whoever_ignores_ctrl_c_goes_on_ignoring_it(tmp_path: Path) -> None:
     """As a shell has it for ``nohup train.py &``."""
-    process = started(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('went on')")
-    process.kill()
-    process.communicate()
-    script = "import signal, runpy; signal.signal(signal.SIGINT, signal.SIG_IGN); runpy.run_path('job.py', run_name='__main__')"  # noqa: E501
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+    body = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('went on')"
+    job = started(tmp_path, body, before="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    assert ended(job) == "went on\n"
+    assert job.returncode == 0
 
 
 def test_a_sweep_that_is_stopped_says_what_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "job.py").write_text(STAND_IN.format(root=str(ROOT)))
-    (tmp_path / "body.py").write_text("Path('begun').touch(); time.sleep(60)")
-    process = subprocess.Popen(
-        [sys.executable, "job.py", "-m", "seed=1,2"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    job = started(tmp_path, "Path('begun').touch(); time.sleep(60)", "-m", "seed=1,2")
     wait_for(tmp_path, "begun")
-    process.send_signal(signal.SIGINT)
-    assert "stopped; jobs that have ended are kept in outputs/sweeps/cxr, and the same command goes on" in ended(
-        process
-    )
-    assert process.returncode == 130
+    job.send_signal(signal.SIGINT)
+    kept = "stopped; jobs that have ended are kept in outputs/sweeps/cxr, and the same command goes on"
+    assert kept in ended(job)
+    assert job.returncode == 130
     assert not (tmp_path / "outputs/sweeps/cxr/seed=2").exists()

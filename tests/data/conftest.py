@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import albumentations
 import cv2
 import numpy as np
 import pytest
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from cxr.data.augment import Augment
+from cxr.data.film import Film
 from cxr.findings import Finding, FindingVocabulary
 
 Box = tuple[int, int, int, int]
+SIZES = [(120, 100), (80, 160), (60, 50)]
 
 
 @pytest.fixture
@@ -134,3 +138,25 @@ def write_film() -> Callable[..., Path]:
 @pytest.fixture
 def mark_picture() -> Callable[..., Path]:
     return write_mark
+
+
+@pytest.fixture
+def films(tmp_path: Path, write_film: Callable[..., Path]) -> list[Film]:
+    """A wide film with a box on its border, a tall normal one, and one smaller than the network frame."""
+
+    def film(i: int, boxes: list[list[float]], *names: str) -> Film:
+        width, height = SIZES[i]
+        path = write_film(tmp_path / "films" / f"{i}.dcm", noise(width, height, i))
+        return Film(path, str(i), f"s{i}", f"p{i}", np.array(boxes, np.float32).reshape(-1, 4), names, width, height)
+
+    return [
+        film(0, [[0, 0, 60, 100], [30, 20, 50, 40]], "scoliosis", "cardiac_hypertrophy"),
+        film(1, []),
+        film(2, [[11, 7, 43, 29]], "scoliosis"),
+    ]
+
+
+@pytest.fixture
+def rotated() -> Augment:
+    """An augmentation that turns every film by up to five degrees."""
+    return Augment([albumentations.Rotate((-5, 5), rotate_method="ellipse", border_mode=cv2.BORDER_CONSTANT, p=1)])

@@ -279,11 +279,11 @@ def test_stacks_are_served_as_volumes_are(film: Write, findings: FindingVocabula
 def test_two_studies_of_one_archive_time_are_two_cubes(tmp_path: Path) -> None:
     """Archives give all files one time; names and sizes of slices are alike from series to series."""
     studies = []
-    for name, found in (("healthy", ()), ("ill", (EFFUSION,))):
-        write_series(tmp_path / name, draw_series(np.random.default_rng(0), 24, found, "CT"), name, name)
+    for name, marked in (("healthy", ()), ("ill", (EFFUSION,))):
+        write_series(tmp_path / name, draw_series(np.random.default_rng(0), 24, marked, "CT"), name, name)
         for number, file in enumerate(sorted((tmp_path / name).iterdir())):
             os.utime(file.rename(tmp_path / name / f"IM{number:04d}.dcm"), (1e9, 1e9))
-        studies.append(Study(tmp_path / name, name, name, name, found))
+        studies.append(Study(tmp_path / name, name, name, name, marked))
     cache = VolumeCache(tmp_path / "cache", Intensity([CtWindow(-600.0, 1500.0)]), 16, None, 12.0)
     assert cache.fill(studies) == {}
     healthy, ill = (cache.get(study) for study in studies)

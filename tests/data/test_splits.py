@@ -19,8 +19,8 @@ def population(n: int = 400, seed: int = 0) -> list[Film]:
     rng = np.random.default_rng(seed)
     films = []
     for i in range(n):
-        found = [name for name, share in (("common", 0.4), ("rare", 0.05)) if rng.random() < share]
-        films.append(film(i, *found, patient=f"p{rng.integers(n // 2)}"))
+        names = [name for name, share in (("common", 0.4), ("rare", 0.05)) if rng.random() < share]
+        films.append(film(i, *names, patient=f"p{rng.integers(n // 2)}"))
     return films
 
 
@@ -48,7 +48,7 @@ def test_films_of_many_findings_are_divided_as_films_of_few() -> None:
     """Else validation films are easier than training films, and more than were asked for."""
     rng = np.random.default_rng(0)
     drawn = [tuple(name for name in "abcdefg" if rng.random() < 0.25) for _ in range(480)]
-    splits = split_items([film(i, *found) for i, found in enumerate(drawn)], val_fraction=0.15, test_fraction=0)
+    splits = split_items([film(i, *names) for i, names in enumerate(drawn)], val_fraction=0.15, test_fraction=0)
     assert len(splits["val"]) == pytest.approx(0.15 * 480, abs=3)
     of_each = {name: np.mean([len(f.findings) for f in splits[name]]) for name in ("train", "val")}
     assert of_each["val"] == pytest.approx(of_each["train"], abs=0.1)

@@ -203,9 +203,9 @@ def test_a_network_of_timm_loads_its_published_state_dict_and_normalises_in_grou
     path = saved(theirs, tmp_path / "timm.pth")
     body: Any = timm_backbone(name=name, weights=path).body
     kept = theirs.state_dict()
-    own = {key: value for key, value in body.network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    assert len(own) > 100
-    torch.testing.assert_close(own, {key: kept[key] for key in own}, rtol=0, atol=0)
+    state = {key: value for key, value in body.network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert len(state) > 100
+    torch.testing.assert_close(state, {key: kept[key] for key in state}, rtol=0, atol=0)
     assert not groups_of(body)
     random = timm_backbone(name=name).body
     assert len(groups_of(random)) == sum(isinstance(module, nn.BatchNorm2d) for module in theirs.modules())

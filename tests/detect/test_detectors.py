@@ -8,13 +8,6 @@ from cxr.detect.anchors import Anchors
 from cxr.detect.transform import PadAndNormalize
 
 
-@pytest.fixture
-def batch(film):
-    """Two sizes, a normal film, and a box on the border."""
-    films = [film(0, (70, 50), [[0.0, 0.0, 50.0, 70.0], [5.0, 8.0, 20.0, 60.0]]), film(1, (40, 96), [])]
-    return [image for image, _ in films], [target for _, target in films]
-
-
 def test_the_head_sees_as_many_regions_as_asked_for(batch):
     detector = build("fasterrcnn_tiny", 4, regions__batch_size=16).train()
     rows = []

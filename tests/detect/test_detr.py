@@ -21,13 +21,6 @@ def detector():
     return rtdetr(4, score_thresh=0.0, queries=30, denoising=20)
 
 
-@pytest.fixture
-def batch(film):
-    """Two sizes, a normal film, and a box on the border."""
-    films = [film(0, (70, 50), [[0.0, 0.0, 50.0, 70.0], [5.0, 8.0, 20.0, 60.0]]), film(1, (40, 96), [])]
-    return [image for image, _ in films], [target for _, target in films]
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """transformers' own RTDetrV2 of the r18 kind with statistics like trained ones, and its folder."""
@@ -89,8 +82,8 @@ def test_a_folder_of_transformers_gives_its_boxes_and_scores_on_a_film_of_one_ch
     with torch.no_grad():
         expected = theirs(film.expand(1, 3, -1, -1))
         read = detector.head(list(detector.backbone(film).values()))
-    order, own = (some[0].flatten().argsort() for some in (expected.logits, read.logits[:, -1]))
-    scores = expected.logits[0].flatten()[order], read.logits[0, -1].flatten()[own]
+    order_there, order_here = (some[0].flatten().argsort() for some in (expected.logits, read.logits[:, -1]))
+    scores = expected.logits[0].flatten()[order_there], read.logits[0, -1].flatten()[order_here]
     torch.testing.assert_close(*scores, rtol=0, atol=1e-3)
     best = expected.logits[0].amax(1).argmax(), read.logits[0, -1].amax(1).argmax()
     torch.testing.assert_close(read.boxes[0, -1][best[1]], expected.pred_boxes[0][best[0]], rtol=0, atol=1e-3)
@@ -102,9 +95,9 @@ def test_other_findings_start_only_the_class_scores_anew(published, caplog):
     detector = rtdetr(4, size="r18", weights=str(folder))
     (record,) = [record for record in caplog.records if record.name.startswith("cxr")]
     assert "head.enc_score_head.weight [5, 256] → [3, 256]" in record.message
-    own, state = detector.state_dict(), theirs.state_dict()
+    state, published_state = detector.state_dict(), theirs.state_dict()
     name = "layers.0.mlp.fc1.weight"
-    assert torch.equal(own[f"head.decoder.{name}"], state[f"model.decoder.{name}"])
+    assert torch.equal(state[f"head.decoder.{name}"], published_state[f"model.decoder.{name}"])
     with pytest.raises(WeightsError, match="made for another network"):
         rtdetr(4, size="tiny", weights=str(folder))
 
@@ -142,7 +135,7 @@ def test_it_finds_the_one_thing_it_was_shown(film):
         sum(detector.train()([image], [target]).values()).backward()
         optimizer.step()
     with torch.no_grad():
-        (found,) = detector.eval()([image])
-    assert found["labels"][0] == 1
+        (answer,) = detector.eval()([image])
+    assert answer["labels"][0] == 1
     # .94 to .96 with four seeds, on processors that round differently; after 40 steps .79 to .91
-    assert box_iou(found["boxes"][:1], target["boxes"]).item() > 0.75
+    assert box_iou(answer["boxes"][:1], target["boxes"]).item() > 0.75

@@ -57,10 +57,10 @@ def test_only_the_film_with_nan_is_lost(vocabulary: FindingVocabulary) -> None:
     assert mean < 0 < task.detector.transform([BRIGHT])[0].tensors.mean()
     first, lost, last = detect_finite(task, [FAINT, BRIGHT, FAINT], targets(3))
     assert lost is None
-    for own in (first, last):
-        assert own is not None
+    for answer in (first, last):
+        assert answer is not None
         assert whole[0] is not None
-        torch.testing.assert_close(own["abnormal"], whole[0]["abnormal"])
+        torch.testing.assert_close(answer["abnormal"], whole[0]["abnormal"])
 
 
 def test_no_hook_stays(vocabulary: FindingVocabulary) -> None:

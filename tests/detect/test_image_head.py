@@ -10,7 +10,7 @@ from cxr.config.models import build
 from cxr.detect.image_head import ImageHead, image_head_for, with_image_scores
 
 
-def found(*boxes: tuple[int, float]) -> dict[str, torch.Tensor]:
+def detections(*boxes: tuple[int, float]) -> dict[str, torch.Tensor]:
     return {
         "boxes": torch.tensor([[0.0, 0.0, 9.0, 9.0]] * len(boxes)).reshape(-1, 4),
         "labels": torch.tensor([label for label, _ in boxes], dtype=torch.int64),
@@ -19,21 +19,21 @@ def found(*boxes: tuple[int, float]) -> dict[str, torch.Tensor]:
 
 
 def test_without_a_head_the_strongest_box_speaks_for_the_film() -> None:
-    out = with_image_scores(found((2, 0.3), (1, 0.6), (2, 0.5)), 3, None, 0, 0)
+    out = with_image_scores(detections((2, 0.3), (1, 0.6), (2, 0.5)), 3, None, 0, 0)
     assert out["finding_scores"].tolist() == pytest.approx([0.6, 0.5, 0])
     assert out["abnormal"].item() == pytest.approx(0.6)
     assert out["scores"].tolist() == pytest.approx([0.3, 0.6, 0.5])
 
 
 def test_a_film_without_boxes_scores_nothing() -> None:
-    out = with_image_scores(found(), 2, None, 0, 0)
+    out = with_image_scores(detections(), 2, None, 0, 0)
     assert out["finding_scores"].tolist() == [0, 0]
     assert out["abnormal"].item() == 0
 
 
 def test_scores_are_fused_by_the_weights() -> None:
     logits = torch.tensor([math.log(0.25 / 0.75), math.log(0.8 / 0.2), math.log(0.9 / 0.1)])  # .25, .8, any .9
-    out = with_image_scores(found((1, 0.64), (2, 0.2)), 2, logits, 0.5, 1.0)
+    out = with_image_scores(detections((1, 0.64), (2, 0.2)), 2, logits, 0.5, 1.0)
     assert out["scores"].tolist() == pytest.approx([math.sqrt(0.64 * 0.25), math.sqrt(0.2 * 0.8)])
     assert out["finding_scores"].tolist() == pytest.approx([0.25, 0.8])
     assert out["abnormal"].item() == pytest.approx(0.9)

@@ -120,17 +120,17 @@ def test_false_alarms_on_normal_films_show_where_precision_says_one(measure):
 
 
 def test_a_film_scores_as_its_strongest_box_and_nothing_without_one(measure):
-    found = [detected((FAR, 3, 0.6), (FAR, 1, 0.2)), detected(), detected((FAR, 1, 0.6)), detected((FAR, 1, 0.1))]
-    figures = measure(found, [true((HEART, 1)), true((HEART, 1)), true(), true()])
+    detections = [detected((FAR, 3, 0.6), (FAR, 1, 0.2)), detected(), detected((FAR, 1, 0.6)), detected((FAR, 1, 0.1))]
+    figures = measure(detections, [true((HEART, 1)), true((HEART, 1)), true(), true()])
     assert figures["image_auc"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)  # the tie of 0.6 counts half
     assert figures["sensitivity@1fp"] == 0.0
 
 
 def test_a_films_own_score_goes_before_its_boxes(measure):
-    found = [detected((HEART, 1, 0.1)), detected((FAR, 1, 0.9))]
-    alone = [{**film, "abnormal": torch.tensor(score)} for film, score in zip(found, (0.8, 0.3), strict=True)]
+    detections = [detected((HEART, 1, 0.1)), detected((FAR, 1, 0.9))]
+    alone = [{**film, "abnormal": torch.tensor(score)} for film, score in zip(detections, (0.8, 0.3), strict=True)]
     targets = [true((HEART, 1)), true()]
-    assert measure(found, targets)["image_auc"] == 0.0
+    assert measure(detections, targets)["image_auc"] == 0.0
     assert measure(alone, targets)["image_auc"] == 1.0
 
 
@@ -168,13 +168,13 @@ def test_agrees_with_pycocotools(vocabulary):
         labels = rng.integers(1, 4, len(boxes))
         noise = boxes.repeat(2, 0) + rng.normal(0, 15, (2 * len(boxes), 4))
         wrong = np.array([[5.0, 5.0, 90.0, 80.0]])
-        found = np.concatenate([noise, wrong])
-        classes, scores = np.append(labels.repeat(2), 1), rng.uniform(0, 1, len(found)).astype(np.float32)
+        places = np.concatenate([noise, wrong])
+        classes, scores = np.append(labels.repeat(2), 1), rng.uniform(0, 1, len(places)).astype(np.float32)
         targets.append(true(*zip(boxes.tolist(), labels.tolist(), strict=True)))
-        detections.append(detected(*zip(found.tolist(), classes.tolist(), scores.tolist(), strict=True)))
+        detections.append(detected(*zip(places.tolist(), classes.tolist(), scores.tolist(), strict=True)))
         images.append({"id": film, "width": 800, "height": 800})
         truth += [coco_row(film, *row, id=len(truth) + i) for i, row in enumerate(zip(boxes, labels, strict=True), 1)]
-        results += [coco_row(film, *row) for row in zip(found, classes, scores, strict=True)]
+        results += [coco_row(film, *row) for row in zip(places, classes, scores, strict=True)]
     metrics = DetectionMetrics(vocabulary)
     for detection, target in zip(detections, targets, strict=True):
         metrics.update([detection], [target])
@@ -205,13 +205,13 @@ def coco_row(film, box, label, score=1.0, **rest):
 
 
 def test_a_finding_that_nobody_looked_for_is_no_false_alarm(measure):
-    said, asked = [detected((HEART, 1, 0.9), (FAR, 2, 0.95))], true((HEART, 1))
-    everything = measure(said, [asked])
-    untold = measure(said, [asked | {"labelled": torch.tensor([True, False, False, False])}])
-    assert everything["sensitivity@1fp"] == untold["sensitivity@1fp"] == 1
+    detections, target = [detected((HEART, 1, 0.9), (FAR, 2, 0.95))], true((HEART, 1))
+    everything = measure(detections, [target])
+    unlabelled = measure(detections, [target | {"labelled": torch.tensor([True, False, False, False])}])
+    assert everything["sensitivity@1fp"] == unlabelled["sensitivity@1fp"] == 1
     normal = true()
-    assert measure(said, [normal])["false_positives_per_normal_film"] == 2
-    assert measure(said, [normal | {"labelled": torch.tensor([True, False, True, True])}])[
+    assert measure(detections, [normal])["false_positives_per_normal_film"] == 2
+    assert measure(detections, [normal | {"labelled": torch.tensor([True, False, True, True])}])[
         "false_positives_per_normal_film"
     ] == pytest.approx(1)
 

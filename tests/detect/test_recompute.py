@@ -57,10 +57,15 @@ def films(film):
 @pytest.mark.parametrize("name", BUILDERS)
 def test_weights_have_the_same_names_and_a_step_the_same_losses_and_gradients(name, films):
     torch.manual_seed(0)
-    kept, recomputed = pair(name)
+    few = {"regions__batch_size": 32} if name.startswith("fasterrcnn") else {}  # what follows the backbone costs most
+    kept, recomputed = pair(name, **few)
     assert list(kept.state_dict()) == list(recomputed.state_dict())
     assert_equal_steps(kept, recomputed, films)
     assert all(parameter.grad is not None for parameter in recomputed.backbone.parameters())
+    # What gradient checkpointing stands on here: no layer's second run differs, or leaves a trace in its statistics
+    changing = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+    assert not any(isinstance(module, changing) for module in recomputed.backbone.modules())
+    assert not issubclass(FrozenBatchNorm2d, changing)  # it holds constants
 
 
 @pytest.mark.parametrize("name", TORCHVISIONS)
@@ -79,15 +84,6 @@ def test_a_backbone_half_frozen_learns_the_same_and_its_statistics_stand_still(n
     learns = [parameter.requires_grad for parameter in recomputed.backbone.parameters()]
     assert any(learns)
     assert not all(learns)
-
-
-@pytest.mark.parametrize("name", BUILDERS)
-def test_no_backbone_has_a_layer_whose_second_run_differs_or_leaves_a_trace(name):
-    # What gradient checkpointing stands on here; FrozenBatchNorm2d holds constants
-    changing = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-    found = [type(module) for module in build(name, 4).backbone.modules() if isinstance(module, changing)]
-    assert not found
-    assert not issubclass(FrozenBatchNorm2d, changing)
 
 
 def bytes_kept(backbone, batch):

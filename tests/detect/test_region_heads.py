@@ -31,27 +31,27 @@ def test_a_focal_loss_by_hand() -> None:
 
 
 def test_a_weight_counts_a_region_so_many_times() -> None:
-    own = heads()
-    own.class_weights[2] = 3
+    weighted = heads()
+    weighted.class_weights[2] = 3
     logits, labels = torch.randn(2, 4), torch.tensor([0, 2])
     apart = cross_entropy(logits, labels, reduction="none")
-    assert own._class_loss(logits, labels).item() == pytest.approx(((apart[0] + 3 * apart[1]) / 4).item())
+    assert weighted._class_loss(logits, labels).item() == pytest.approx(((apart[0] + 3 * apart[1]) / 4).item())
 
 
 def test_no_film_teaches_a_class_it_does_not_tell_of() -> None:
     logits = torch.zeros(2, 5, 4, requires_grad=True)
     none = torch.tensor([], dtype=torch.int64)
-    told = labelled_logits(logits, [{"labelled": ALL, "labels": none}, {"labelled": NO_SECOND, "labels": none}])
-    assert (told[1, :, 2] == UNLABELLED).all()
-    told.sum().backward()
+    masked = labelled_logits(logits, [{"labelled": ALL, "labels": none}, {"labelled": NO_SECOND, "labels": none}])
+    assert (masked[1, :, 2] == UNLABELLED).all()
+    masked.sum().backward()
     untaught = torch.zeros(2, 5, 4)
     untaught[1, :, 2] = 1
     torch.testing.assert_close(logits.grad, 1 - untaught)
 
 
 def test_a_mark_teaches_whatever_else_was_looked_for() -> None:
-    told = labelled_logits(torch.zeros(1, 5, 4), [{"labelled": NO_SECOND, "labels": torch.tensor([2])}])
-    assert (told == 0).all()
+    masked = labelled_logits(torch.zeros(1, 5, 4), [{"labelled": NO_SECOND, "labels": torch.tensor([2])}])
+    assert (masked == 0).all()
     assert (
         labelled_logits(torch.zeros(1, 5, 3), [{"labelled": NO_SECOND, "labels": torch.tensor([1])}], False)
         == UNLABELLED

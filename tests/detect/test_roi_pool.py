@@ -47,11 +47,12 @@ def test_no_regions_at_all():
 @pytest.mark.parametrize("name", ["fasterrcnn", "fasterrcnn_v2", "fasterrcnn_mobilenet", "fasterrcnn_tiny"])
 def test_a_broad_film_first_changes_nothing_of_the_films_after_it(name):
     torch.manual_seed(0)
-    detector = build(name, 8, anchors__image_size=96, score_thresh=0).eval()
+    settings = {"anchors__image_size": 96, "proposals__post_nms_top_n": 30, "score_thresh": 0}
+    detector = build(name, 8, **settings).eval()
     upright, broad = torch.rand(1, 96, 80), torch.rand(1, 40, 96)
     with torch.no_grad():
         alone = detector([upright])[0]
-        fresh = build(name, 8, anchors__image_size=96, score_thresh=0).eval()
+        fresh = build(name, 8, **settings).eval()
         fresh.load_state_dict(detector.state_dict())
         fresh([broad])
         after = fresh([upright])[0]

@@ -57,20 +57,20 @@ def test_a_film_of_few_pixels_or_another_part_is_not_assessed(
     write_dicom(folder / "b.dcm", BodyPartExamined="EXTREMITY")
     write_dicom(folder / "c.dcm", BodyPartExamined="CHEST", ViewPosition="LL")
     write_dicom(folder / "d.dcm", BodyPartExamined="CHEST", ViewPosition="PA")
-    said = predictions(task, folder, batch=2)
-    causes = {number: film.reason.cause for number, film in said.items() if isinstance(film, NotAssessed)}
+    outcomes = predictions(task, folder, batch=2)
+    causes = {number: film.reason.cause for number, film in outcomes.items() if isinstance(film, NotAssessed)}
     assert causes == {1: "too_small", 2: "other_part", 3: "lateral"}
-    assert isinstance(said[4], Prediction)
-    assert (said[2].width, said[2].height, said[2].sop_instance) == (80, 96, "1.2.3.4")
-    assert said[4].sop_instance == "1.2.3.4"
+    assert isinstance(outcomes[4], Prediction)
+    assert (outcomes[2].width, outcomes[2].height, outcomes[2].sop_instance) == (80, 96, "1.2.3.4")
+    assert outcomes[4].sop_instance == "1.2.3.4"
 
 
 def test_a_film_whose_prediction_is_not_finite_is_not_assessed(task: DetectionTask, folder: Path) -> None:
     task.detector.roi_heads.box_predictor.cls_score.bias.data[1] = float("nan")
-    said = predictions(task, folder, batch=3)
-    assert isinstance(said.pop(4), ReadError)
-    assert len(said) == 5
-    for film in said.values():
+    outcomes = predictions(task, folder, batch=3)
+    assert isinstance(outcomes.pop(4), ReadError)
+    assert len(outcomes) == 5
+    for film in outcomes.values():
         assert isinstance(film, NotAssessed)
         assert film.reason == NOT_FINITE
 
@@ -97,17 +97,17 @@ def write_dicom() -> Callable[..., Path]:
 
 
 def predictions(task: DetectionTask, folder: Path, batch: int) -> dict[int, Outcome]:
-    said = predict_films(task, read_inputs(folder), Decode(INTENSITY, SIZE), batch, workers=1)
-    return {film.number: outcome for film, outcome in said}
+    stream = predict_films(task, read_inputs(folder), Decode(INTENSITY, SIZE), batch, workers=1)
+    return {film.number: outcome for film, outcome in stream}
 
 
 def test_every_film_is_told_of_once_and_one_that_fails_stops_none(task: DetectionTask, folder: Path) -> None:
-    said = predictions(task, folder, batch=2)
-    assert sorted(said) == [1, 2, 3, 4, 5, 6]
-    failed = said.pop(4)
+    outcomes = predictions(task, folder, batch=2)
+    assert sorted(outcomes) == [1, 2, 3, 4, 5, 6]
+    failed = outcomes.pop(4)
     assert isinstance(failed, ReadError)
     assert "2b.dcm" in str(failed)
-    assert [(film.height, film.width) for _, film in sorted(said.items())] == list(SHAPES)
+    assert [(film.height, film.width) for _, film in sorted(outcomes.items())] == list(SHAPES)
 
 
 def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(task: DetectionTask, folder: Path) -> None:
@@ -123,18 +123,19 @@ def test_what_is_said_of_a_film_does_not_depend_on_its_neighbours(task: Detectio
 def test_it_says_what_the_task_says_of_the_films_of_a_data_set(
     task: DetectionTask, folder: Path, tmp_path: Path, vocabulary: FindingVocabulary
 ) -> None:
-    said = predictions(task, folder, batch=1)
+    predicted = predictions(task, folder, batch=1)
     films, _ = read_folder(folder)
     dataset = RadiographDataset(films, vocabulary, FilmCache(tmp_path / "cache", INTENSITY, SIZE), SIZE)
     image, target = dataset[0]
-    found = task.detect([image], [target])[0]
-    best = int(found["scores"].argmax())
-    assert said[1].boxes[0] == pytest.approx(found["boxes"][best].tolist(), abs=0.01)
-    assert said[1].findings[0] == vocabulary.name(int(found["labels"][best]))
-    assert said[1].scores[0] == pytest.approx(float(found["scores"][best]), abs=1e-6)
-    assert list(said[1].scores) == sorted(said[1].scores, reverse=True)
-    assert list(said[1].finding_scores) == list(vocabulary.names)
-    assert said[1].abnormal == pytest.approx(float(found["abnormal"]), abs=1e-6)  # other threads, another last bit
+    detected = task.detect([image], [target])[0]
+    best = int(detected["scores"].argmax())
+    assert predicted[1].boxes[0] == pytest.approx(detected["boxes"][best].tolist(), abs=0.01)
+    assert predicted[1].findings[0] == vocabulary.name(int(detected["labels"][best]))
+    assert predicted[1].scores[0] == pytest.approx(float(detected["scores"][best]), abs=1e-6)
+    assert list(predicted[1].scores) == sorted(predicted[1].scores, reverse=True)
+    assert list(predicted[1].finding_scores) == list(vocabulary.names)
+    # within other threads another last bit may stand
+    assert predicted[1].abnormal == pytest.approx(float(detected["abnormal"]), abs=1e-6)
 
 
 def test_batches_side_by_side_do_not_hear_of_one_another(folder: Path, vocabulary: FindingVocabulary) -> None:
@@ -152,9 +153,9 @@ def test_batches_side_by_side_do_not_hear_of_one_another(folder: Path, vocabular
         together = predictions(task, folder, batch=1)
     finally:
         torch.set_num_threads(before)
-    said = {number: film.abnormal for number, film in alone.items() if number != 4}
-    assert len({round(score, 3) for score in said.values()}) > 1
-    assert {n: film.abnormal for n, film in together.items() if n != 4} == pytest.approx(said, abs=1e-5)
+    expected = {number: film.abnormal for number, film in alone.items() if number != 4}
+    assert len({round(score, 3) for score in expected.values()}) > 1
+    assert {n: film.abnormal for n, film in together.items() if n != 4} == pytest.approx(expected, abs=1e-5)
 
 
 def meet(barrier: threading.Barrier) -> Callable[..., None]:

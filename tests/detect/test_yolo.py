@@ -26,13 +26,6 @@ def detector():
     return yolov8(4, score_thresh=0.0)
 
 
-@pytest.fixture
-def batch(film):
-    """Two sizes, a normal film, and a box on the border."""
-    films = [film(0, (70, 50), [[0.0, 0.0, 50.0, 70.0], [5.0, 8.0, 20.0, 60.0]]), film(1, (40, 96), [])]
-    return [image for image, _ in films], [target for _, target in films]
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Ultralytics' own model of 80 classes with numbers like trained ones, and its file: a pickled module in halves."""
@@ -69,13 +62,13 @@ def test_a_file_of_ultralytics_gives_its_boxes_and_scores_on_a_film_of_one_chann
     detector = yolov8(81, weights=str(path)).eval()
     film = torch.rand(1, 1, 96, 64)
     with torch.no_grad():
-        found = theirs(film.expand(1, 3, -1, -1))[0]
+        reference = theirs(film.expand(1, 3, -1, -1))[0]
         levels = list(detector.backbone(film).values())
         offsets, logits = detector.predictions(levels)
         boxes = detector.boxes_on_canvas(offsets, levels)
-    expected = box_convert(found[0, :4].T, "cxcywh", "xyxy")
+    expected = box_convert(reference[0, :4].T, "cxcywh", "xyxy")
     torch.testing.assert_close(boxes[0], expected, rtol=0, atol=1e-2)
-    torch.testing.assert_close(logits[0].sigmoid(), found[0, 4:].T, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits[0].sigmoid(), reference[0, 4:].T, rtol=0, atol=1e-4)
     assert any(isinstance(module, FrozenBatchNorm2d) for module in detector.modules())
 
 
@@ -105,9 +98,9 @@ def test_other_findings_start_only_the_last_convolutions_anew(published, caplog)
     detector = yolov8(4, weights=str(path))
     (record,) = caplog.records
     assert "head.cv3.0.2.weight [80, 80, 1, 1] → [3, 80, 1, 1]" in record.message
-    own, state = detector.state_dict(), theirs.state_dict()
-    assert torch.equal(own["head.cv3.2.1.conv.weight"], state["model.22.cv3.2.1.conv.weight"])
-    assert torch.equal(own["backbone.body.4.cv1.conv.weight"], state["model.4.cv1.conv.weight"])
+    state, published_state = detector.state_dict(), theirs.state_dict()
+    assert torch.equal(state["head.cv3.2.1.conv.weight"], published_state["model.22.cv3.2.1.conv.weight"])
+    assert torch.equal(state["backbone.body.4.cv1.conv.weight"], published_state["model.4.cv1.conv.weight"])
 
 
 def test_a_checkpoint_of_weights_builds_the_same_detector(published, tmp_path):
@@ -224,6 +217,6 @@ def test_it_finds_the_one_thing_it_was_shown(film):
         sum(detector.train()([image], [target]).values()).backward()
         optimizer.step()
     with torch.no_grad():
-        (found,) = detector.eval()([image])
-    assert found["labels"][0] == 1
-    torch.testing.assert_close(found["boxes"][0], target["boxes"][0], rtol=0, atol=3)
+        (answer,) = detector.eval()([image])
+    assert answer["labels"][0] == 1
+    torch.testing.assert_close(answer["boxes"][0], target["boxes"][0], rtol=0, atol=3)

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.ops import MultiScaleRoIAlign
 
+from cxr.detect.candidates import Candidate
 from cxr.detect.detector import finish
 from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.detect.region_heads import RegionHeads
+from cxr.explain.cam import Cam
+from cxr.explain.reading import FilmReading
 
 GREY = 0.5
 STRIDE = 8
@@ -73,3 +76,15 @@ def two_lesions() -> Tensor:
     film[:, 16:48, 16:48] = 1.0
     film[:, 72:104, 80:112] = 0.0
     return film
+
+
+class Broken(Cam):
+    """A method whose evidence holds a NaN."""
+
+    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
+        return torch.full((len(candidates), *film.size), float("nan"))
+
+
+@pytest.fixture
+def broken() -> Cam:
+    return Broken()

@@ -28,20 +28,20 @@ class TestDeletionInsertion:
         return lambda films: 0.6 * ((films == film) & (lesion > 0)).sum((1, 2, 3)) / 100
 
     def test_a_perfect_map_of_a_tenth(self, film, lesion, score):
-        (found,) = deletion_insertion(film, lesion[None], score)
+        (areas,) = deletion_insertion(film, lesion[None], score)
         # deletion falls in a line from 1 to 0 at 0.1 of the pixels, insertion rises so; 0.6 of the whole film cancels
-        assert found == pytest.approx({"deletion": 0.05, "insertion": 0.95})
+        assert areas == pytest.approx({"deletion": 0.05, "insertion": 0.95})
 
     def test_the_worst_map(self, film, lesion, score):
-        (found,) = deletion_insertion(film, 1 - lesion[None], score)
+        (areas,) = deletion_insertion(film, 1 - lesion[None], score)
         # the steps 0.7 and 1 straddle the fall at 0.9: a trapezoid of 0.3 / 2 beyond 0.7
-        assert found == pytest.approx({"deletion": 0.85, "insertion": 0.15})
+        assert areas == pytest.approx({"deletion": 0.85, "insertion": 0.15})
 
     @pytest.mark.parametrize("level", [0.0, 0.4])
     def test_a_constant_map_is_no_raster_scan(self, film, lesion, score, level):
-        (found,) = deletion_insertion(film, torch.full((1, 20, 50), level), score)
-        assert found["deletion"] == pytest.approx(0.5, abs=0.05)
-        assert found["insertion"] == pytest.approx(0.5, abs=0.05)
+        (areas,) = deletion_insertion(film, torch.full((1, 20, 50), level), score)
+        assert areas["deletion"] == pytest.approx(0.5, abs=0.05)
+        assert areas["insertion"] == pytest.approx(0.5, abs=0.05)
 
     def test_ties_fall_the_same_way_each_time(self, film, score):
         flat = torch.zeros(2, 20, 50)

@@ -1,6 +1,6 @@
 """Films explained into folders: what is kept, what goes on after a kill, what a film that cannot be read does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
-from cxr.detect.candidates import Candidate
 from cxr.detect.finite import NotFiniteError
 from cxr.explain.cam import BoxCam, Cam, EigenCam
 from cxr.explain.films import Explainer, explain_films, folder_names, representative, sanity_check
-from cxr.explain.reading import FilmReading
 from cxr.explain.record import read_film_record, read_map, read_records
 from cxr.findings import FindingVocabulary
 from cxr.read.cache import FilmCache
@@ -155,15 +153,10 @@ def test_a_film_of_which_the_detector_computes_nan_is_told_and_has_no_record(
     assert not list(read_records(tmp_path))
 
 
-class Broken(Cam):
-    """A method whose maps hold a NaN."""
-
-    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
-        return torch.full((len(candidates), *film.size), float("nan"))
-
-
-def test_a_map_that_is_not_finite_is_no_map(dataset: RadiographDataset, explainer: Explainer, tmp_path: Path) -> None:
-    explainer = replace(explainer, methods={**explainer.methods, "broken": Broken()})
+def test_a_map_that_is_not_finite_is_no_map(
+    dataset: RadiographDataset, explainer: Explainer, broken: Cam, tmp_path: Path
+) -> None:
+    explainer = replace(explainer, methods={**explainer.methods, "broken": broken})
     failed: dict[str, str] = {}
     list(explain_films(dataset, explainer, tmp_path, True, lambda film, error: failed.update({film.study: str(error)})))
     assert failed["p1"] == "a map of Broken is not finite: NaN or infinity in its evidence"

@@ -6,15 +6,12 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN
 
-from cxr.detect.candidates import Candidate
 from cxr.detect.prediction import Box, Prediction
 from cxr.explain.cam import BoxCam, Cam
 from cxr.explain.maps import MapMaker
-from cxr.explain.reading import FilmReading
 from cxr.findings import Finding, FindingVocabulary
 from cxr.read.dicom import ReadError
 
@@ -28,7 +25,7 @@ def maker(detector_of: Callable[[Sequence[Sequence[float]]], FasterRCNN]) -> Map
     return MapMaker(cast(Any, task), {"box": BoxCam()}, threshold=0.3)
 
 
-def said(boxes: Sequence[Box], findings: Sequence[str], scores: Sequence[float], factor: float = 1) -> Prediction:
+def prediction(boxes: Sequence[Box], findings: Sequence[str], scores: Sequence[float], factor: float = 1) -> Prediction:
     """Of a film ``factor`` times as large as the network's frame."""
     scaled = tuple((x0 * factor, y0 * factor, x1 * factor, y1 * factor) for x0, y0, x1, y1 in boxes)
     side = round(128 * factor)
@@ -37,7 +34,7 @@ def said(boxes: Sequence[Box], findings: Sequence[str], scores: Sequence[float],
 
 def test_each_shown_detection_has_its_own_map_in_its_own_place(maker: MapMaker, two_lesions: Tensor) -> None:
     # the scores are not the detector's: an image head had its say
-    maker(said([DARK, BRIGHT, DARK], ["dark", "bright", "bright"], [0.6, 0.4, 0.2], factor=20), two_lesions)
+    maker(prediction([DARK, BRIGHT, DARK], ["dark", "bright", "bright"], [0.6, 0.4, 0.2], factor=20), two_lesions)
     maps = cast(Any, maker.take(7))["box"]
     assert (maps.shape, maps.dtype, maps.max()) == ((2, 128, 128), np.uint16, 65535)
     for one, (x0, y0, x1, y1) in zip(maps, (DARK, BRIGHT), strict=True):
@@ -47,33 +44,28 @@ def test_each_shown_detection_has_its_own_map_in_its_own_place(maker: MapMaker, 
 
 
 def test_maps_are_handed_over_once(maker: MapMaker, two_lesions: Tensor) -> None:
-    maker(said([DARK], ["dark"], [0.6]), two_lesions)
+    maker(prediction([DARK], ["dark"], [0.6]), two_lesions)
     assert maker.take(7)
     assert maker.take(7) == {}
 
 
 def test_a_film_without_shown_detections_is_not_explained(maker: MapMaker, two_lesions: Tensor) -> None:
-    maker(said([DARK], ["dark"], [0.2]), two_lesions)
+    maker(prediction([DARK], ["dark"], [0.2]), two_lesions)
     assert maker.take(7) == {}
 
 
 def test_a_box_the_detector_does_not_see_gets_no_map_of_another(maker: MapMaker, two_lesions: Tensor) -> None:
-    maker(said([(0.0, 60.0, 20.0, 90.0)], ["dark"], [0.6]), two_lesions)
-    told = maker.take(7)
-    assert isinstance(told, ReadError)
-    assert str(told).startswith("film 7: no maps can be made of it: the detector no longer sees the dark")
+    maker(prediction([(0.0, 60.0, 20.0, 90.0)], ["dark"], [0.6]), two_lesions)
+    error = maker.take(7)
+    assert isinstance(error, ReadError)
+    assert str(error).startswith("film 7: no maps can be made of it: the detector no longer sees the dark")
 
 
-class Broken(Cam):
-    """A method whose evidence holds a NaN."""
-
-    def evidence(self, film: FilmReading, candidates: Sequence[Candidate]) -> Tensor:
-        return torch.full((len(candidates), *film.size), float("nan"))
-
-
-def test_a_map_that_is_not_finite_is_told_and_not_stored_as_a_number(maker: MapMaker, two_lesions: Tensor) -> None:
-    maker.methods = {"broken": Broken()}
-    maker(said([DARK], ["dark"], [0.6]), two_lesions)
-    told = maker.take(7)
-    assert isinstance(told, ReadError)
-    assert str(told).startswith("film 7: no maps can be made of it: a map of Broken is not finite")
+def test_a_map_that_is_not_finite_is_told_and_not_stored_as_a_number(
+    maker: MapMaker, broken: Cam, two_lesions: Tensor
+) -> None:
+    maker.methods = {"broken": broken}
+    maker(prediction([DARK], ["dark"], [0.6]), two_lesions)
+    error = maker.take(7)
+    assert isinstance(error, ReadError)
+    assert str(error).startswith("film 7: no maps can be made of it: a map of Broken is not finite")

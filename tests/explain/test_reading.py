@@ -39,10 +39,10 @@ def reading(request: pytest.FixtureRequest) -> FilmReading:
 
 
 def test_the_score_of_every_detection_follows_from_its_level_alone(reading: FilmReading) -> None:
-    found = reading.detections
-    named = found["labels"] > 0  # RetinaNet and FCOS have a class 0 they never learn
+    detections = reading.detections
+    named = detections["labels"] > 0  # RetinaNet and FCOS have a class 0 they never learn
     assert named.sum() > 5
-    for box, label, score in zip(*(found[k][named] for k in ("boxes", "labels", "scores")), strict=True):
+    for box, label, score in zip(*(detections[k][named] for k in ("boxes", "labels", "scores")), strict=True):
         candidate = reading.candidates.behind(box, int(label), float(score))
         odds = reading.heads.log_odds(reading.level(candidate), candidate)
         assert odds.sigmoid().item() == pytest.approx(score.item(), abs=1e-4)
@@ -112,8 +112,8 @@ class FromOutside(nn.Module):
         self.inner = inner
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        found: list[dict[str, Tensor]] = self.inner(images)
-        return found
+        detections: list[dict[str, Tensor]] = self.inner(images)
+        return detections
 
 
 def test_a_detector_of_unknown_heads_is_explained_from_outside(detector_of: Make, two_lesions: Tensor) -> None:

@@ -42,10 +42,10 @@ class TestLocalisation:
         blank[2, 3] = 1.0  # inside
         blank[2, 4] = 0.49  # inside, not bright
         blank[6, 8] = 0.5  # outside, just bright
-        found = localisation(blank, [BOX])
-        assert found["hit"] == 1.0
-        assert found["energy"] == pytest.approx(1.49 / 1.99)
-        assert found["iou"] == pytest.approx(1 / 13)  # bright: one in, one out; the box has 12
+        figures = localisation(blank, [BOX])
+        assert figures["hit"] == 1.0
+        assert figures["energy"] == pytest.approx(1.49 / 1.99)
+        assert figures["iou"] == pytest.approx(1 / 13)  # bright: one in, one out; the box has 12
 
     def test_the_maximum_outside_misses(self, blank):
         blank[1:4, 2:6] = 0.9
@@ -122,11 +122,11 @@ class TestBaselines:
 
     @pytest.mark.parametrize("box", [(0.0, 0.0, 40.0, 20.0), (20.0, 30.0, 60.0, 50.0)], ids=["corner", "middle"])
     def test_random_hits_by_the_share_of_the_area(self, box):
-        found = [
+        drawn = [
             localisation(baseline_maps((80, 100), box, f"film {i}")["random"], [box]) for i in range(1500)
         ]  # 10 % of the film; three standard errors of the hit are 0.023
-        assert np.mean([figures["hit"] for figures in found]) == pytest.approx(0.1, abs=0.024)
-        assert np.mean([figures["energy"] for figures in found]) == pytest.approx(0.1, abs=0.003)
+        assert np.mean([figures["hit"] for figures in drawn]) == pytest.approx(0.1, abs=0.024)
+        assert np.mean([figures["energy"] for figures in drawn]) == pytest.approx(0.1, abs=0.003)
 
 
 class TestRows:

@@ -17,10 +17,10 @@ HEART: Found = ([10, 10, 36, 36], 1, 0.9)
 SPINE: Found = ([20, 5, 30, 38], 2, 0.4)
 
 
-def said(*found: Found) -> dict[str, Any]:
-    boxes = np.array([box for box, *_ in found], float).reshape(-1, 4)
-    labels = np.array([label for _, label, _ in found])
-    return {"boxes": boxes, "labels": labels, "scores": np.array([score for *_, score in found])}
+def answer_of(*detections: Found) -> dict[str, Any]:
+    boxes = np.array([box for box, *_ in detections], float).reshape(-1, 4)
+    labels = np.array([label for _, label, _ in detections])
+    return {"boxes": boxes, "labels": labels, "scores": np.array([score for *_, score in detections])}
 
 
 class Says:
@@ -32,14 +32,15 @@ class Says:
         self.answer = answer
 
     def detect(self, images: list[Tensor], targets: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        return [self._whole(said(*self.answer(image))) for image in images]
+        return [self._whole(answer_of(*self.answer(image))) for image in images]
 
-    def _whole(self, found: dict[str, Any]) -> dict[str, Tensor]:
+    def _whole(self, answer: dict[str, Any]) -> dict[str, Tensor]:
         scores = [
-            max((s for s, n in zip(found["scores"], found["labels"], strict=True) if n == k), default=0) for k in (1, 2)
+            max((s for s, n in zip(answer["scores"], answer["labels"], strict=True) if n == k), default=0)
+            for k in (1, 2)
         ]
         whole = {"finding_scores": torch.tensor(scores), "abnormal": torch.tensor(max(scores))}
-        return {**{name: torch.from_numpy(value) for name, value in found.items()}, **whole}
+        return {**{name: torch.from_numpy(value) for name, value in answer.items()}, **whole}
 
 
 def exported(answer: Callable[[Tensor], Sequence[Found]], most: int = 100) -> ExportedDetector:
@@ -74,9 +75,9 @@ def test_the_same_is_alike_on_drawn_films_of_two_sizes_and_an_empty_one() -> Non
         seen.append((max(film.shape[1:]), bool(film.any())))
         return [HEART, SPINE]
 
-    found = compared(answer, lambda _: [HEART, SPINE])
-    assert found.alike
-    assert (found.films, found.detections, found.unlike, found.undecided) == (5, 10, 0, 0)
+    result = compared(answer, lambda _: [HEART, SPINE])
+    assert result.alike
+    assert (result.films, result.detections, result.unlike, result.undecided) == (5, 10, 0, 0)
     assert seen == [(64, False), (64, True), (64, True), (96, True), (96, True)]
 
 
@@ -90,11 +91,11 @@ def test_the_same_is_alike_on_drawn_films_of_two_sizes_and_an_empty_one() -> Non
     ],
 )
 def test_the_largest_difference_is_told(moved: Found, alike: bool, box_px: float, score: float) -> None:
-    found = compared(lambda _: [HEART, SPINE], lambda _: [moved, SPINE])
-    assert found.alike is alike
-    assert found.box_px == pytest.approx(box_px, abs=1e-5)
-    assert found.score == pytest.approx(score, abs=1e-6)
-    assert f"boxes within {found.box_px:.2g} px" in str(found)
+    result = compared(lambda _: [HEART, SPINE], lambda _: [moved, SPINE])
+    assert result.alike is alike
+    assert result.box_px == pytest.approx(box_px, abs=1e-5)
+    assert result.score == pytest.approx(score, abs=1e-6)
+    assert f"boxes within {result.box_px:.2g} px" in str(result)
 
 
 @pytest.mark.parametrize(
@@ -106,17 +107,17 @@ def test_the_largest_difference_is_told(moved: Found, alike: bool, box_px: float
     ],
 )
 def test_a_detection_that_only_one_has_is_a_difference(answers: tuple[list[Found], list[Found]]) -> None:
-    found = compared(lambda _: answers[0], lambda _: answers[1])
-    assert not found.alike
-    assert found.unlike >= 5
-    assert "detections that only one of the two has" in str(found)
+    result = compared(lambda _: answers[0], lambda _: answers[1])
+    assert not result.alike
+    assert result.unlike >= 5
+    assert "detections that only one of the two has" in str(result)
 
 
 def test_at_the_threshold_a_detection_may_be_there_or_not() -> None:
     weak = ([1.0, 20, 9, 30], 2, 0.05004)  # the threshold is 0.05
-    found = compared(lambda _: [HEART, weak], lambda _: [HEART])
-    assert found.alike
-    assert found.undecided == 5
+    result = compared(lambda _: [HEART, weak], lambda _: [HEART])
+    assert result.alike
+    assert result.undecided == 5
     assert not compared(lambda _: [HEART, (weak[0], 2, 0.0503)], lambda _: [HEART]).alike
 
 
@@ -133,9 +134,9 @@ def test_a_choice_that_the_detector_itself_leaves_to_rounding_is_undecided() -> 
     def torn(film: Tensor) -> list[Found]:  # between two boxes of one score, by the last bits of the film
         return [HEART if int(film.double().sum() * 1e9) % 2 else twin, SPINE]
 
-    found = compared(torn, lambda _: [twin, SPINE])
-    assert found.alike
-    assert found.undecided > 0
+    result = compared(torn, lambda _: [twin, SPINE])
+    assert result.alike
+    assert result.undecided > 0
     # what lies above that choice must still be the same, and so must the number of boxes
     strong: Found = ([1, 1, 38, 38], 2, 0.97)
     assert not compared(lambda film: [strong, *torn(film)], lambda _: [twin, SPINE]).alike
@@ -144,14 +145,14 @@ def test_a_choice_that_the_detector_itself_leaves_to_rounding_is_undecided() -> 
 
 
 def test_nan_is_like_nothing() -> None:
-    found = compared(lambda _: [], lambda _: [([1.0, 1, 9, 9], 1, float("nan"))])
-    assert not found.alike
-    assert found.score == float("inf")
+    result = compared(lambda _: [], lambda _: [([1.0, 1, 9, 9], 1, float("nan"))])
+    assert not result.alike
+    assert result.score == float("inf")
 
 
 def test_each_detection_is_paired_once_and_only_with_its_like() -> None:
     near: Found = ([10.02, 10, 36, 36], 1, 0.9)
-    assert paired(said(HEART, near), said(near)) == [(0, 0)]
-    assert paired(said(HEART, near), said(near, HEART)) == [(0, 1), (1, 0)]
-    assert paired(said(HEART), said(([10, 10, 36, 36], 2, 0.9))) == []
-    assert paired(said(), said(HEART)) == []
+    assert paired(answer_of(HEART, near), answer_of(near)) == [(0, 0)]
+    assert paired(answer_of(HEART, near), answer_of(near, HEART)) == [(0, 1), (1, 0)]
+    assert paired(answer_of(HEART), answer_of(([10, 10, 36, 36], 2, 0.9))) == []
+    assert paired(answer_of(), answer_of(HEART)) == []

@@ -42,15 +42,17 @@ def decode(film: Input) -> Decoded:
 def test_a_film_with_nan_is_not_assessed_and_those_beside_it_are(batch: int) -> None:
     films = [Input(number, Path(name)) for number, name in enumerate(["one", "spoilt", "two"], start=1)]
     detector = cast(DetectionTask, ExportedDetector(CARD, run))
-    said = {film.path.name: outcome for film, outcome in predict_films(detector, films, cast(Any, decode), batch, 1)}
-    refused = said["spoilt"]
+    outcomes = {
+        film.path.name: outcome for film, outcome in predict_films(detector, films, cast(Any, decode), batch, 1)
+    }
+    refused = outcomes["spoilt"]
     assert isinstance(refused, NotAssessed)
     assert refused.reason == NOT_FINITE
     for name in ("one", "two"):
-        found = said[name]
-        assert isinstance(found, Prediction)
-        assert found.boxes == ((16, 8, 32, 40),)  # in pixels of the film as it was read
-        assert found.findings == ("spine",)
-        assert found.scores == (0.75,)
-        assert found.finding_scores == {"heart": 0, "spine": 0.75}
-        assert found.abnormal == 0.75
+        prediction = outcomes[name]
+        assert isinstance(prediction, Prediction)
+        assert prediction.boxes == ((16, 8, 32, 40),)  # in pixels of the film as it was read
+        assert prediction.findings == ("spine",)
+        assert prediction.scores == (0.75,)
+        assert prediction.finding_scores == {"heart": 0, "spine": 0.75}
+        assert prediction.abnormal == 0.75

@@ -23,14 +23,14 @@ def on_canvas(films: list[Tensor], side: int = SIDE) -> tuple[Tensor, Tensor]:
     return canvas, torch.tensor([film.shape[1:] for film in films])
 
 
-def assert_alike(found: dict[str, Tensor], boxes: Tensor, labels: Tensor, scores: Tensor) -> None:
+def assert_alike(answer: dict[str, Tensor], boxes: Tensor, labels: Tensor, scores: Tensor) -> None:
     """Every detection of a film is there, and no other; detections with equal scores may stand in another order."""
     there = labels > 0
-    kept = found["labels"] > 0
+    kept = answer["labels"] > 0
     assert int(there.sum()) == int(kept.sum())
     assert all(first >= second for first, second in pairwise(scores[there].tolist()))
     used = torch.zeros(int(there.sum()), dtype=torch.bool)
-    for box, label, score in zip(*(found[name][kept] for name in ("boxes", "labels", "scores")), strict=True):
+    for box, label, score in zip(*(answer[name][kept] for name in ("boxes", "labels", "scores")), strict=True):
         apart = (
             (boxes[there] - box).abs().amax(1) + 1e4 * (scores[there] - score).abs() + 1e6 * (labels[there] != label)
         )
@@ -46,9 +46,9 @@ def test_it_gives_what_the_detector_gives(name: str, build: Callable[..., nn.Mod
     graph = Graph(detector, SIDE).eval()
     some = films[:3]  # of the empty one many boxes tie
     boxes, labels, scores, image_scores = graph(*on_canvas(some))
-    found = detector(some)
-    assert sum(len(one["boxes"]) for one in found) > 20
-    for n, one in enumerate(found):
+    answers = detector(some)
+    assert sum(len(one["boxes"]) for one in answers) > 20
+    for n, one in enumerate(answers):
         assert_alike(one, boxes[n], labels[n], scores[n])
     pyramid = detector.backbone(detector.transform(some)[0].tensors)
     torch.testing.assert_close(image_scores, detector.image_head(pyramid).sigmoid())

@@ -58,13 +58,13 @@ def export(build: Callable[..., nn.Module], tmp_path_factory: pytest.TempPathFac
 def assert_same(pair: Pair, films: list[Tensor]) -> None:
     """The task and the network say the same of the films, fused, in original pixels."""
     targets = [{"scale": torch.tensor([0.5, 0.5]), "size": 2 * torch.tensor(film.shape[1:])} for film in films]
-    for own, other in zip(*(one.detect(films, targets) for one in pair), strict=True):
-        assert len(own["boxes"]) == len(other["boxes"])
-        torch.testing.assert_close(other["finding_scores"], own["finding_scores"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(other["abnormal"], own["abnormal"], atol=1e-4, rtol=0)
-        best = int(own["scores"].argmax())
-        apart = (other["boxes"] - own["boxes"][best]).abs().amax(1)
-        assert apart[other["labels"] == own["labels"][best]].min() < 0.2
+    for one, other in zip(*(detector.detect(films, targets) for detector in pair), strict=True):
+        assert len(one["boxes"]) == len(other["boxes"])
+        torch.testing.assert_close(other["finding_scores"], one["finding_scores"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(other["abnormal"], one["abnormal"], atol=1e-4, rtol=0)
+        best = int(one["scores"].argmax())
+        apart = (other["boxes"] - one["boxes"][best]).abs().amax(1)
+        assert apart[other["labels"] == one["labels"][best]].min() < 0.2
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino", "torch"])
@@ -74,9 +74,9 @@ def test_the_small_detector_says_the_same_in_every_runtime(
     pair = export("fasterrcnn_tiny", to)
     assert_same(pair, films[:3])
     assert_same(pair, films[:1])  # another batch
-    found = compare(*pair, (SIDE, SIDE + 32), films=6)
-    assert found.alike, found
-    assert found.films == 7
+    result = compare(*pair, (SIDE, SIDE + 32), films=6)
+    assert result.alike, result
+    assert result.films == 7
 
 
 @pytest.mark.slow
@@ -84,8 +84,8 @@ def test_the_small_detector_says_the_same_in_every_runtime(
 def test_every_detector_says_the_same_as_onnx(name: str, export: Callable[..., Pair], films: list[Tensor]) -> None:
     pair = export(name, "onnx")
     assert_same(pair, films[:3])
-    found = compare(*pair, (SIDE, 64), films=4)
-    assert found.alike, found
+    result = compare(*pair, (SIDE, 64), films=4)
+    assert result.alike, result
 
 
 @pytest.mark.slow
@@ -93,8 +93,8 @@ def test_every_detector_says_the_same_as_onnx(name: str, export: Callable[..., P
 def test_so_do_those_of_other_kinds_in_openvino(name: str, export: Callable[..., Pair], films: list[Tensor]) -> None:
     pair = export(name, "openvino")
     assert_same(pair, films[:3])
-    found = compare(*pair, (SIDE, 64), films=4)
-    assert found.alike, found
+    result = compare(*pair, (SIDE, 64), films=4)
+    assert result.alike, result
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

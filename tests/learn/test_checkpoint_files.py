@@ -1,9 +1,8 @@
 """Checkpoints: the one before is kept, damage is told, a full disk leaves what was there, and folders may move."""
 
 import errno
-import os
-import subprocess
-import sys
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +12,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from cxr.files import DamagedFileError, check_digest
+from cxr.files import DamagedFileError, check_digest, why_not_written
 from cxr.learn.checkpoint_files import AtomicCheckpointIO, MovedCheckpoints
-from scripts import ROOT
 
 
 def epoch(path: Path) -> int:
@@ -59,18 +57,10 @@ def test_what_was_damaged_since_it_was_written_does_not_pass_for_whole_as_the_on
 
 @pytest.mark.parametrize("moves", range(7))
 def test_a_kill_between_any_two_steps_leaves_a_whole_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+    tmp_path: Path, kill_after: Callable[[int], None], moves: int
 ) -> None:
     saved(tmp_path, 0, 1)
-    replace, left = Path.replace, [moves]
-
-    def killed(self: Path, target: Path) -> Path:
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", killed)
+    kill_after(moves)
     try:
         saved(tmp_path, 2)
     except KeyboardInterrupt:
@@ -79,27 +69,28 @@ def test_a_kill_between_any_two_steps_leaves_a_whole_checkpoint(
     assert epoch(tmp_path / "previous.ckpt") in (0, 1)
 
 
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let this process write no file of more than 100,000 bytes."""
+    resource = pytest.importorskip("resource", reason="limits of a process are of Unix")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_told_by_the_file_not_by_torchs_unexpected_pos(tmp_path: Path) -> None:
     """The limit of a file's size plays the full disk: the same write() fails, with EFBIG in place of ENOSPC."""
-    if os.name != "posix":
-        pytest.skip("limits of a process are of Unix")
-    saved(tmp_path, 0)
-    script = f"""
-import resource, signal, sys, torch
-sys.path.insert(0, {str(ROOT)!r})
-from cxr.learn.checkpoint_files import AtomicCheckpointIO
-from cxr.files import why_not_written
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    AtomicCheckpointIO().save_checkpoint({{"epoch": 1, "weights": torch.zeros(1_000_000)}}, "last.ckpt")
-except OSError as error:
-    print(error.filename, "|", why_not_written(error))
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.startswith("last.ckpt | last.ckpt could not be written"), done.stderr
-    assert "unexpected pos" not in done.stdout + done.stderr
-    assert epoch(tmp_path / "last.ckpt") == 0
+    last = saved(tmp_path, 0)
+    with pytest.raises(OSError, match="File too large") as error:
+        AtomicCheckpointIO().save_checkpoint({"epoch": 1, "weights": torch.zeros(1_000_000)}, last)
+    assert error.value.filename == str(last)
+    assert str(why_not_written(error.value)).startswith(f"{last} could not be written")
+    assert "unexpected pos" not in str(error.value)
+    assert epoch(last) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "last.ckpt.blake2b"}
 
 

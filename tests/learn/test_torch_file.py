@@ -226,8 +226,8 @@ def test_the_limit_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_torch_file(tmp_path / "a.pt")
     monkeypatch.setenv(LIMIT, "100000")
     assert read_torch_file(tmp_path / "a.pt")["w"].sum() == 1000
-    for told in ("4 GB", "0", "-1", ""):
-        monkeypatch.setenv(LIMIT, told)
+    for setting in ("4 GB", "0", "-1", ""):
+        monkeypatch.setenv(LIMIT, setting)
         with pytest.raises(TorchFileError, match="expected a number of bytes above 0"):
             read_torch_file(tmp_path / "a.pt")
 

@@ -4,14 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from cxr.findings import FindingVocabulary
 from cxr.measure.results import FilmResult
-
-
-@pytest.fixture
-def vocabulary() -> FindingVocabulary:
-    return FindingVocabulary([{"name": "heart"}, {"name": "spine"}, {"name": "cap"}])
 
 
 @pytest.fixture
@@ -73,5 +68,15 @@ def films(result: Callable[..., FilmResult]) -> Callable[..., list[FilmResult]]:
         owners = patients or [None] * len(marks)
         scores = [*abnormal, *normal]
         return [result(m, patient=p, abnormal=float(s)) for m, p, s in zip(marks, owners, scores, strict=True)]
+
+    return make
+
+
+@pytest.fixture
+def random_scores() -> Callable[..., NDArray[np.float64]]:
+    """Make scores around a place on the logit's axis, rounded so that some are equal."""
+
+    def make(rng, count, shift, digits=2):
+        return np.round(1 / (1 + np.exp(-rng.normal(shift, 1, count))), digits)
 
     return make

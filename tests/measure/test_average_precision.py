@@ -118,18 +118,18 @@ def test_average_precision_agrees_with_pycocotools(random_films):
 def pycocotools_precision(films, ious):
     """Average precision [IoU, class] of pycocotools."""
     coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
-    truth, found = [], []
+    truth, detections = [], []
     for image, film in enumerate(films, 1):
         for box, label in zip(film.truth_boxes, film.truth_labels, strict=True):
             truth.append({**coco_row(image, box, label), "id": len(truth) + 1})
         for box, label, score in zip(film.boxes, film.labels, film.scores, strict=True):
-            found.append({**coco_row(image, box, label), "score": float(score)})
+            detections.append({**coco_row(image, box, label), "score": float(score)})
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = coco.COCO()
         images = [{"id": image} for image in range(1, len(films) + 1)]
         dataset.dataset = {"images": images, "annotations": truth, "categories": [{"id": i} for i in (1, 2, 3)]}
         dataset.createIndex()
-        reference = evaluation.COCOeval(dataset, dataset.loadRes(found), "bbox")
+        reference = evaluation.COCOeval(dataset, dataset.loadRes(detections), "bbox")
         reference.params.iouThrs = ious
         reference.evaluate()
         reference.accumulate()

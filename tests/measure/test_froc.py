@@ -72,8 +72,8 @@ def test_normal_films_alone_have_no_sensitivity_but_false_positives(result):
     curve = froc(films)
     assert np.isnan(curve.sensitivity).all()
     assert curve.normal_false_positives.tolist() == [0, 0.5]
-    found = recall(films)
-    assert (math.isnan(found.value), found.n, found.reason) == (True, 0, "no true box")
+    estimate = recall(films)
+    assert (math.isnan(estimate.value), estimate.n, estimate.reason) == (True, 0, "no true box")
     assert all(math.isnan(p.sensitivity) and math.isnan(p.low) for p in froc_with_intervals(films))
 
 
@@ -105,8 +105,8 @@ def test_no_films_are_undefined_and_no_error():
 
 
 def test_recall_is_what_any_detection_finds(films):
-    found = recall([*films, replace(films[1], scores=films[1].scores / 100)], label=1)
-    assert (found.value, found.n) == (1, 3)
+    estimate = recall([*films, replace(films[1], scores=films[1].scores / 100)], label=1)
+    assert (estimate.value, estimate.n) == (1, 3)
 
 
 @pytest.mark.parametrize("rule", ["iou50", "iou40", "centre"])
@@ -118,15 +118,15 @@ def test_agrees_with_a_curve_drawn_threshold_by_threshold(random_films, rule, la
     for threshold, false, sensitivity, normal in zip(
         curve.thresholds, curve.false_positives, curve.sensitivity, curve.normal_false_positives, strict=True
     ):
-        found, boxes, wrong, wrong_on_normal = brute_force(films, label, rule, threshold)
-        assert sensitivity == pytest.approx(found / boxes)
+        hits, boxes, wrong, wrong_on_normal = brute_force(films, label, rule, threshold)
+        assert sensitivity == pytest.approx(hits / boxes)
         assert false == pytest.approx(wrong / len(films))
         assert normal == pytest.approx(wrong_on_normal / sum(film.normal for film in films))
 
 
 def brute_force(films, label, rule, threshold):
     """Drop what scores below the threshold, then let the others choose, best first, film by film."""
-    found = boxes = wrong = wrong_on_normal = 0
+    hits = boxes = wrong = wrong_on_normal = 0
     for film in films:
         free = [(b, k) for b, k in zip(film.truth_boxes, film.truth_labels, strict=True) if label in (None, k)]
         boxes += len(free)
@@ -139,11 +139,11 @@ def brute_force(films, label, rule, threshold):
             near = [(iou(box, b), i) for i, (b, j) in enumerate(free) if j == k and counts(rule, box, b)]
             if near:
                 del free[max(near)[1]]
-                found += 1
+                hits += 1
             else:
                 wrong += 1
                 wrong_on_normal += film.normal
-    return found, boxes, wrong, wrong_on_normal
+    return hits, boxes, wrong, wrong_on_normal
 
 
 def iou(a, b):
@@ -204,6 +204,6 @@ def test_points_carry_the_interval_of_their_sensitivity(random_films):
 
 def test_all_found_on_few_patients_is_not_certain(result):
     films = [result([(HEART, 1)], [(HEART, 1, 0.9)], patient=f"p{i // 2}") for i in range(20)]
-    found = recall(films)
-    assert (found.value, found.n, found.high) == (1, 20, 1)
-    assert found.low == pytest.approx(0.025 ** (1 / 10))  # ten patients, none missed
+    estimate = recall(films)
+    assert (estimate.value, estimate.n, estimate.high) == (1, 20, 1)
+    assert estimate.low == pytest.approx(0.025 ** (1 / 10))  # ten patients, none missed

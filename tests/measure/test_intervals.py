@@ -27,10 +27,10 @@ def test_films_of_a_patient_are_drawn_together():
 
 def test_the_interval_of_a_share_is_that_of_the_binomial(result):
     values = [1.0] * 60 + [0.0] * 140
-    (found,) = estimates(share_of(values), [result() for _ in values], [200], samples=4000)
+    (estimate,) = estimates(share_of(values), [result() for _ in values], [200], samples=4000)
     half = 1.96 * math.sqrt(0.3 * 0.7 / 200)
-    assert (found.value, found.n) == (0.3, 200)
-    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.007)
+    assert (estimate.value, estimate.n) == (0.3, 200)
+    assert (estimate.low, estimate.high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.007)
 
 
 def test_twins_of_every_film_make_it_no_narrower(result):
@@ -43,11 +43,11 @@ def test_twins_of_every_film_make_it_no_narrower(result):
 
 def test_one_patient_has_no_interval(result):
     films = [result(patient="only") for _ in range(6)]
-    (found,) = estimates(share_of([1, 0, 1, 0, 1, 1]), films, [6])
-    assert found.value == pytest.approx(4 / 6)
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
-    assert found.reason == "all resamples of the patients give the same"
+    (estimate,) = estimates(share_of([1, 0, 1, 0, 1, 1]), films, [6])
+    assert estimate.value == pytest.approx(4 / 6)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    assert estimate.reason == "all resamples of the patients give the same"
 
 
 def test_three_of_three_are_not_certain(result):
@@ -59,18 +59,18 @@ def test_three_of_three_are_not_certain(result):
 
 
 def test_what_is_undefined_is_not_a_number_and_says_why(result):
-    (found,) = estimates(lambda times: np.array([np.nan]), [result()], [0], undefined="no such film")
-    assert math.isnan(found.value)
-    assert math.isnan(found.low)
-    assert found.reason == "no such film"
+    (estimate,) = estimates(lambda times: np.array([np.nan]), [result()], [0], undefined="no such film")
+    assert math.isnan(estimate.value)
+    assert math.isnan(estimate.low)
+    assert estimate.reason == "no such film"
 
 
 def test_resamples_without_the_figure_are_left_out(result):
     # Defined on one of four patients: two thirds of the resamples hold it, and give the value
     numbers = np.array([np.nan, np.nan, np.nan, 0.5])
     figure = lambda times: np.array([0.5 if times[~np.isnan(numbers)].sum() else np.nan])  # noqa: E731
-    (found,) = estimates(figure, [result() for _ in range(4)], [1])
-    assert (found.value, found.reason) == (0.5, "all resamples of the patients give the same")
+    (estimate,) = estimates(figure, [result() for _ in range(4)], [1])
+    assert (estimate.value, estimate.reason) == (0.5, "all resamples of the patients give the same")
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_a_difference_is_measured_on_the_same_patients(result):
     worse = [result(hearts, [(HEART, 1, 0.9)] if i < 60 else [], patient=f"p{i}") for i in range(100)]
     better = [result(hearts, [(HEART, 1, 0.9)] if i < 72 else [], patient=f"p{i}") for i in range(100)]
     better = [b.__class__(**{**vars(b), "study": a.study}) for a, b in zip(worse, better, strict=True)]
-    (found,) = paired_bootstrap(worse, better, lambda films: SensitivityAt(films, rates=(1,)), samples=2000)
+    (difference,) = paired_bootstrap(worse, better, lambda films: SensitivityAt(films, rates=(1,)), samples=2000)
     half = 1.96 * math.sqrt(0.12 * 0.88 / 100)
-    assert found.value == pytest.approx(0.12)
-    assert (found.low, found.high) == pytest.approx((0.12 - half, 0.12 + half), abs=0.015)
-    assert found.low > 0
+    assert difference.value == pytest.approx(0.12)
+    assert (difference.low, difference.high) == pytest.approx((0.12 - half, 0.12 + half), abs=0.015)
+    assert difference.low > 0
 
 
 def test_the_same_detector_does_not_differ_from_itself(result):
     films = [result([(HEART, 1)] * (i % 2), [(HEART, 1, i / 9)]) for i in range(9)]
-    (found,) = paired_bootstrap(films, films, RocAuc, samples=50)
-    assert found.value == 0
+    (difference,) = paired_bootstrap(films, films, RocAuc, samples=50)
+    assert difference.value == 0
 
 
 def test_other_films_cannot_be_paired(result):

@@ -15,17 +15,17 @@ HEART, SPINE, AORTA = 1, 2, 3
 Box = tuple[float, float, float, float]
 
 
-def film(truth: list[tuple[int, Box]], said: list[tuple[int, float, Box]], study: str = "p") -> FilmResult:
+def film(truth: list[tuple[int, Box]], detections: list[tuple[int, float, Box]], study: str = "p") -> FilmResult:
     """A film of 100 x 100 px."""
-    scores = np.array([score for _, score, _ in said], np.float32)
+    scores = np.array([score for _, score, _ in detections], np.float32)
     return FilmResult(
         study,
         study,
         (100, 100),
         np.array([box for _, box in truth], np.float32).reshape(-1, 4),
         np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in said], np.float32).reshape(-1, 4),
-        np.array([label for label, *_ in said], np.int64),
+        np.array([box for *_, box in detections], np.float32).reshape(-1, 4),
+        np.array([label for label, *_ in detections], np.int64),
         scores,
         np.zeros(3, np.float32),
         float(scores.max(initial=0)),
@@ -50,11 +50,11 @@ def test_confusion_counts_mix_ups_misses_and_alarms() -> None:
     assert confusion(results, (HEART, SPINE), "iou50", 0.5).tolist() == [[0, 1, 0], [0, 0, 1], [2, 0, 0]]
 
 
-@pytest.mark.parametrize(("rule", "found"), [("iou50", 0), ("iou40", 1), ("centre", 1)])
-def test_the_rule_decides_what_is_found(rule: str, found: int) -> None:
+@pytest.mark.parametrize(("rule", "hits"), [("iou50", 0), ("iou40", 1), ("centre", 1)])
+def test_the_rule_decides_what_is_found(rule: str, hits: int) -> None:
     # IoU of [0, 100] with [0, 45] along y is .45; the centre of the detection lies inside
     result = film([(HEART, (0, 0, 10, 100))], [(HEART, 0.9, (0, 0, 10, 45))])
-    assert len(pairs(result, rule)) == found  # type: ignore[arg-type]
+    assert len(pairs(result, rule)) == hits  # type: ignore[arg-type]
 
 
 def test_a_true_box_is_found_once_and_by_the_surest() -> None:

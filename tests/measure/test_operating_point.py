@@ -10,10 +10,6 @@ from cxr.measure.intervals import clopper_pearson
 from cxr.measure.operating_point import OperatingPoint, choose_operating_point, screen
 
 
-def random_scores(rng, count, shift, digits=2):
-    return np.round(1 / (1 + np.exp(-rng.normal(shift, 1, count))), digits)
-
-
 def test_368_abnormal_patients_without_a_miss_make_99_percent_sure_and_367_do_not(films):
     normal = np.linspace(0, 0.5, 50)
     sure, unsure = (choose_operating_point(films(np.linspace(0.3, 0.9, n), normal), samples=20) for n in (368, 367))
@@ -26,7 +22,7 @@ def test_368_abnormal_patients_without_a_miss_make_99_percent_sure_and_367_do_no
 
 
 @pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
-def test_the_threshold_is_the_highest_that_is_sure_enough(films, wanted):
+def test_the_threshold_is_the_highest_that_is_sure_enough(films, wanted, random_scores):
     rng = np.random.default_rng(4)
     abnormal = random_scores(rng, 200, 1)
     point = choose_operating_point(films(abnormal, random_scores(rng, 100, 0)), wanted, samples=20)
@@ -51,10 +47,10 @@ def test_a_patient_is_missed_where_any_of_their_films_is(films):
     owners = [f"p{i // 2}" for i in range(20)]
     point = choose_operating_point(films(scores, [0.1], [*owners, "healthy"]), sensitivity=0.5, samples=20)
     assert point.threshold == 0.8  # nine of ten: at least 55 %
-    found = point.sensitivity_on_validation
-    assert found.value == 19 / 20
-    assert (found.low, found.n) == (pytest.approx(clopper_pearson(9, 10)[0]), 10)
-    assert found.high == 1  # of every patient some film is called
+    sensitivity = point.sensitivity_on_validation
+    assert sensitivity.value == 19 / 20
+    assert (sensitivity.low, sensitivity.n) == (pytest.approx(clopper_pearson(9, 10)[0]), 10)
+    assert sensitivity.high == 1  # of every patient some film is called
     assert (point.patients, point.abnormal) == (11, 20)
 
 
@@ -121,9 +117,9 @@ def test_a_damaged_point_is_refused_by_the_name_of_its_field(films, field, value
 def test_screening_applies_the_frozen_threshold_and_names_who_was_cleared_wrongly(films):
     point = choose_operating_point(films([0.5, 0.9], [0.1]))
     test = films([0.4, 0.9, 0.2, 0.5], [0.1, 0.3, 0.6, 0.45])
-    found = screen(test, point, prevalences=(0.2,))
-    assert found.figures["sensitivity"].value == 0.5
-    assert found.figures["specificity"].value == 0.75
-    assert found.figures["cleared"].value == 5 / 8
-    assert found.figures["npv@0.2"].value == pytest.approx(0.75 * 0.8 / (0.75 * 0.8 + 0.5 * 0.2))
-    assert found.wrongly_cleared == (test[2].study, test[0].study)
+    screening = screen(test, point, prevalences=(0.2,))
+    assert screening.figures["sensitivity"].value == 0.5
+    assert screening.figures["specificity"].value == 0.75
+    assert screening.figures["cleared"].value == 5 / 8
+    assert screening.figures["npv@0.2"].value == pytest.approx(0.75 * 0.8 / (0.75 * 0.8 + 0.5 * 0.2))
+    assert screening.wrongly_cleared == (test[2].study, test[0].study)

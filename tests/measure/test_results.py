@@ -36,12 +36,12 @@ def test_figures_of_a_finding_count_the_films_that_tell_of_it(result, vocabulary
     films = [result([(BOX, 1)], [(BOX, 1, 0.9)]), result([(BOX, 2)], [(BOX, 2, 0.8)]), result()]
     films += [replace(result(abnormal=0.99), labelled=HEART_ONLY) for _ in range(5)]
     first, second, _ = vocabulary.names
-    found = evaluate(films, vocabulary, vocabulary.names, None, Settings("iou50", (0.2,), 2, 10, 0))
-    assert found.per_finding[first].all_films == 8
-    assert found.per_finding[second].all_films == 3
-    assert found.per_finding[POOLED].all_films == 8
-    assert (found.films, found.normal) == (8, 1)
-    assert found.image_precision.n == 3  # five films of which nobody knows whether they are normal are left out
+    evaluation = evaluate(films, vocabulary, vocabulary.names, None, Settings("iou50", (0.2,), 2, 10, 0))
+    assert evaluation.per_finding[first].all_films == 8
+    assert evaluation.per_finding[second].all_films == 3
+    assert evaluation.per_finding[POOLED].all_films == 8
+    assert (evaluation.films, evaluation.normal) == (8, 1)
+    assert evaluation.image_precision.n == 3  # five films of which nobody knows whether they are normal are left out
 
 
 def test_what_is_not_finite_is_null_in_the_file_and_told_when_it_comes_back(result) -> None:

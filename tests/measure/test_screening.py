@@ -17,10 +17,6 @@ from cxr.measure.screening import (
 )
 
 
-def random_scores(rng, count, shift, digits=2):
-    return np.round(1 / (1 + np.exp(-rng.normal(shift, 1, count))), digits)
-
-
 def test_the_area_counts_a_tie_for_half(films):
     # .8 beats both; .4 ties with .4 and beats .1
     assert roc_auc(films([0.8, 0.4], [0.4, 0.1])).value == 3.5 / 4
@@ -49,7 +45,7 @@ def test_a_finding_is_asked_of_its_own_scores(result):
     assert (math.isnan(absent.value), absent.reason) == (True, "needs films with and films without it")
 
 
-def test_area_and_average_precision_agree_with_scikit_learn(films):
+def test_area_and_average_precision_agree_with_scikit_learn(films, random_scores):
     sklearn = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     abnormal, normal = random_scores(rng, 60, 0.7), random_scores(rng, 90, 0)
@@ -63,20 +59,20 @@ def test_the_interval_of_the_area_is_that_of_delong(films):
     abnormal, normal = rng.normal(0.6, 0.2, 120), rng.normal(0.4, 0.2, 180)
     wins = (abnormal[:, None] > normal[None, :]).astype(float)
     variance = wins.mean(1).var(ddof=1) / 120 + wins.mean(0).var(ddof=1) / 180  # DeLong 1988
-    found = roc_auc(films(abnormal, normal), samples=2000)
-    assert found.value == pytest.approx(wins.mean())
-    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.1)
+    area = roc_auc(films(abnormal, normal), samples=2000)
+    assert area.value == pytest.approx(wins.mean())
+    assert area.high - area.low == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.1)
 
 
 def test_predictive_values_follow_from_the_stated_prevalence(films):
     data = films([0.9] * 9 + [0.1], [0.1] * 8 + [0.9] * 2)  # sensitivity .9, specificity .8
-    found = rates(data, 0.5, prevalences=(0.1, 0.5))
-    values = {name: estimate.value for name, estimate in found.items()}
+    estimates = rates(data, 0.5, prevalences=(0.1, 0.5))
+    values = {name: estimate.value for name, estimate in estimates.items()}
     expected = {"sensitivity": 0.9, "specificity": 0.8, "cleared": 9 / 20}
     expected |= {"ppv@0.1": 0.09 / (0.09 + 0.18), "npv@0.1": 0.72 / 0.73, "ppv@0.5": 0.45 / 0.55, "npv@0.5": 0.4 / 0.45}
     assert values == pytest.approx(expected)
-    assert (found["sensitivity"].n, found["specificity"].n, found["cleared"].n) == (10, 10, 20)
-    assert all(estimate.low < estimate.value < estimate.high for estimate in found.values())
+    assert (estimates["sensitivity"].n, estimates["specificity"].n, estimates["cleared"].n) == (10, 10, 20)
+    assert all(estimate.low < estimate.value < estimate.high for estimate in estimates.values())
 
 
 def test_a_threshold_includes_its_own_score(films):
@@ -85,21 +81,21 @@ def test_a_threshold_includes_its_own_score(films):
 
 
 def test_none_missed_of_ten_is_no_certain_npv(films):
-    found = rates(films([0.9] * 10, [0.1] * 10), 0.5, prevalences=(0.1,))
+    estimates = rates(films([0.9] * 10, [0.1] * 10), 0.5, prevalences=(0.1,))
     worst = 0.025 ** (1 / 10)
-    assert found["npv@0.1"].value == 1
-    assert found["npv@0.1"].low == pytest.approx(worst * 0.9 / (worst * 0.9 + (1 - worst) * 0.1))
-    assert found["ppv@0.1"].low == pytest.approx(worst * 0.1 / (worst * 0.1 + (1 - worst) * 0.9))
-    assert (found["npv@0.1"].high, found["npv@0.1"].reason) == (1, "")
+    assert estimates["npv@0.1"].value == 1
+    assert estimates["npv@0.1"].low == pytest.approx(worst * 0.9 / (worst * 0.9 + (1 - worst) * 0.1))
+    assert estimates["ppv@0.1"].low == pytest.approx(worst * 0.1 / (worst * 0.1 + (1 - worst) * 0.9))
+    assert (estimates["npv@0.1"].high, estimates["npv@0.1"].reason) == (1, "")
 
 
 @pytest.mark.parametrize(("abnormal", "normal", "named"), [([], [0.2, 0.7], "positive"), ([0.2, 0.7], [], "negative")])
 def test_films_of_one_kind_leave_the_other_rate_undefined(films, abnormal, normal, named):
-    found = rates(films(abnormal, normal), 0.5, prevalences=(0.1,))
+    estimates = rates(films(abnormal, normal), 0.5, prevalences=(0.1,))
     missing, known = ("sensitivity", "specificity") if named == "positive" else ("specificity", "sensitivity")
-    assert (math.isnan(found[missing].value), found[missing].reason) == (True, f"no {named} film")
-    assert found[known].value == 0.5
-    assert all(math.isnan(found[name].value) and found[name].reason for name in ("npv@0.1", "ppv@0.1"))
+    assert (math.isnan(estimates[missing].value), estimates[missing].reason) == (True, f"no {named} film")
+    assert estimates[known].value == 0.5
+    assert all(math.isnan(estimates[name].value) and estimates[name].reason for name in ("npv@0.1", "ppv@0.1"))
     assert math.isnan(roc_auc(films(abnormal, normal)).value)
 
 
@@ -129,7 +125,7 @@ def test_a_score_that_is_no_number_is_refused_with_its_study(films):
 
 
 @pytest.mark.parametrize("figure", [RocAuc, ImageAveragePrecision, lambda data: Rates(data, 0.5)])
-def test_a_film_that_counts_thrice_is_as_three_films(films, figure):
+def test_a_film_that_counts_thrice_is_as_three_films(films, figure, random_scores):
     rng = np.random.default_rng(3)
     data = films(random_scores(rng, 10, 0.5, 1), random_scores(rng, 10, 0, 1))
     for seed in range(5):

@@ -1,6 +1,5 @@
 """Phantom films on disk: the hospital's layout with its traps, drawn once, gone on with after a kill."""
 
-import csv
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from cxr.findings import FindingVocabulary
 from cxr.phantom import films as phantom
 from cxr.phantom.drawn_set import PhantomError
 from cxr.phantom.films import write_course_layout
+from scripts import table
 
 SETTINGS = {"films": 20, "test_films": 5, "size": 96, "seed": 1, "normal_fraction": 0.25, "workers": 1}
 
@@ -31,10 +31,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "phantom"
     write_course_layout(folder, **SETTINGS)
     return folder
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def contents(root: Path) -> dict[str, bytes]:

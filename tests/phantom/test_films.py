@@ -169,9 +169,9 @@ def test_findings_are_never_none_and_every_one_is_drawn() -> None:
     rng = np.random.default_rng(0)
     draws = [draw_findings(rng) for _ in range(400)]
     assert all(draws)
-    assert max(len(found) for found in draws) >= 4
+    assert max(len(names) for names in draws) >= 4
     for name in FINDINGS:
-        assert 0.15 < np.mean([name in found for found in draws]) < 0.5
+        assert 0.15 < np.mean([name in names for names in draws]) < 0.5
 
 
 def test_an_unknown_finding_is_refused_with_the_known_ones() -> None:

@@ -1,6 +1,5 @@
 """Phantom series: what is drawn is what is asked for, stored as a scanner stores it, and drawn once."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from cxr.findings import Finding, FindingVocabulary, UnknownLabelError
 from cxr.phantom.drawn_set import PhantomError
 from cxr.phantom.series import FINDINGS, LESIONS, draw_series, write_phantom_volume, write_series
 from cxr.phantom.thorax import CONSOLIDATION, EFFUSION, DrawnSeries, Modality
+from scripts import table
 
 SEEDS = range(4)
 
@@ -113,8 +113,7 @@ def test_boxes_of_lesions_are_millimetres_from_the_middle(tmp_path: Path) -> Non
     mask[0, 5:7, 2] = True
     assert DrawnSeries(values, (5, 2, 2), "CT", {CONSOLIDATION: mask}).box_mm(CONSOLIDATION) == (-10, 0, -6, -5, 4, -4)
     write_phantom_volume(tmp_path, 6, 0, size=24, workers=1)
-    with (tmp_path / LESIONS).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(tmp_path / LESIONS)
     assert rows
     assert all(float(row[f"{axis}0"]) < float(row[f"{axis}1"]) for row in rows for axis in "zyx")
 

@@ -65,15 +65,15 @@ def test_a_detector_of_ct_slices_has_its_own_parts_and_no_view() -> None:
 
 
 def test_the_real_chest_films_pass_and_the_others_do_not(real_dicoms) -> None:
-    said = {}
+    causes = {}
     for path in find_dicoms(real_dicoms):
         try:
             film = read_film(path)
         except ReadError:
             continue
-        said[path.relative_to(real_dicoms).as_posix()] = cause(film.body_part, film.view_position, *film.pixels.shape)
-    chest = {name: why for name, why in said.items() if name.startswith("chest/")}
+        causes[path.relative_to(real_dicoms).as_posix()] = cause(film.body_part, film.view_position, *film.pixels.shape)
+    chest = {name: why for name, why in causes.items() if name.startswith("chest/")}
     assert len(chest) == 8
     assert not any(chest.values())
-    others = {name: why for name, why in said.items() if name.startswith(("radiograph_other/", "edge/"))}
+    others = {name: why for name, why in causes.items() if name.startswith(("radiograph_other/", "edge/"))}
     assert set(others.values()) == {"other_part", "too_small"}

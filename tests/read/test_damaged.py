@@ -35,16 +35,16 @@ def fuzz(out, *words, **environment):
 
 
 def test_each_damaged_file_is_one_read_error_in_bounded_time_and_memory(damaged, tmp_path):
-    code, told, summary = fuzz(tmp_path / "out", damaged, "--films", 0)
-    assert code == 0, told
+    code, output, summary = fuzz(tmp_path / "out", damaged, "--films", 0)
+    assert code == 0, output
     given = {name: outcome for name, outcome in summary["given"].items() if name.endswith(".dcm")}
     assert len(given) == 19
     assert {name: outcome["kind"] for name, outcome in given.items()} == dict.fromkeys(given, "refused")
 
 
 def test_with_a_higher_limit_of_pixels_they_cost_at_most_twice_the_film(damaged, tmp_path):
-    code, told, summary = fuzz(tmp_path / "out", damaged, "--films", 0, CXR_MAX_PIXELS="150000000")
-    assert code == 0, told
+    code, output, summary = fuzz(tmp_path / "out", damaged, "--films", 0, CXR_MAX_PIXELS="150000000")
+    assert code == 0, output
     films = {name: outcome for name, outcome in summary["given"].items() if outcome["kind"] == "film"}
     assert set(films) == {"jls_zeros_134MP.dcm"}  # sound: 134 million zeros in 2 KB
     assert films["jls_zeros_134MP.dcm"]["peak"] < 2 * 134_300_000
@@ -53,8 +53,8 @@ def test_with_a_higher_limit_of_pixels_they_cost_at_most_twice_the_film(damaged,
 def test_mutants_are_films_or_refused_and_the_same_seed_gives_the_same(tmp_path):
     summaries = []
     for name in ("one", "two"):
-        code, told, summary = fuzz(tmp_path / name, "--films", 150, "--seconds", 60, "--seed", 3)
-        assert code == 0, told
+        code, output, summary = fuzz(tmp_path / name, "--films", 150, "--seconds", 60, "--seed", 3)
+        assert code == 0, output
         summaries.append({key: summary[key] for key in ("mutants", "films", "refused", "refusals")})
     assert summaries[0] == summaries[1]
     assert summaries[0]["mutants"] == 150
@@ -93,8 +93,8 @@ def test_the_fuzzer_sees_what_breaks(write_film):
     script = BREAKS.format(tests=str(FUZZ.parent))
     words = [sys.executable, "-c", script, str(write_film())]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
-    told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert told["sound"].strip() == "film"
+    outcomes = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert outcomes["sound"].strip() == "film"
     for name, reason in {
         "other": "KeyError",
         "dies": "the process died",
@@ -105,8 +105,8 @@ def test_the_fuzzer_sees_what_breaks(write_film):
         "report": "although a decoder reported: bad",
         "grey": "display() gives nan",
     }.items():
-        assert told[name].startswith("break "), told
-        assert reason in told[name]
+        assert outcomes[name].startswith("break "), outcomes
+        assert reason in outcomes[name]
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_film_of_20_million_pixels_costs_twice_its_size(write_film, tmp_path, 
     film = (np.arange(20_250_000, dtype=np.uint16) & 4095).reshape(4500, 4500)
     (tmp_path / "in").mkdir()
     path = write_film(film, name="in/film.dcm", syntax=syntax, BitsStored=12)
-    code, told, summary = fuzz(tmp_path / "out", path.parent, "--films", 0)
-    assert code == 0, told
+    code, output, summary = fuzz(tmp_path / "out", path.parent, "--films", 0)
+    assert code == 0, output
     assert summary["given"]["film.dcm"]["peak"] < 2 * film.nbytes + 8 * 2**20
 
 

@@ -40,10 +40,10 @@ def test_a_radiograph_of_the_chest_goes_through_the_log_window(table, modality, 
 
 
 @pytest.mark.parametrize(
-    "told", [{"pixel_intensity_relationship": "LOG"}, {"presentation_intent": "FOR PRESENTATION"}], ids=str
+    "header", [{"pixel_intensity_relationship": "LOG"}, {"presentation_intent": "FOR PRESENTATION"}], ids=str
 )
-def test_a_radiograph_that_is_a_logarithm_already_gets_no_second_one(table, told):
-    one = film("DX", **told)
+def test_a_radiograph_that_is_a_logarithm_already_gets_no_second_one(table, header):
+    one = film("DX", **header)
     assert_array_equal(table(one), one.display())
 
 

@@ -103,18 +103,18 @@ def film_results() -> list[FilmResult]:
     ]
 
 
-def film_result(study: str, truth: list, said: list) -> FilmResult:  # type: ignore[type-arg]
-    scores = np.array([score for _, score, _ in said], np.float32)
+def film_result(study: str, truth: list, detections: list) -> FilmResult:  # type: ignore[type-arg]
+    scores = np.array([score for _, score, _ in detections], np.float32)
     return FilmResult(
         study,
         f"secret-patient-{study}",
         (200, 200),
         np.array([box for _, box in truth], np.float32).reshape(-1, 4),
         np.array([label for label, _ in truth], np.int64),
-        np.array([box for *_, box in said], np.float32).reshape(-1, 4),
-        np.array([label for label, *_ in said], np.int64),
+        np.array([box for *_, box in detections], np.float32).reshape(-1, 4),
+        np.array([label for label, *_ in detections], np.int64),
         scores,
-        np.array([max((s for label, s, _ in said if label == k), default=0.0) for k in range(1, 8)], np.float32),
+        np.array([max((s for label, s, _ in detections if label == k), default=0.0) for k in range(1, 8)], np.float32),
         float(scores.max(initial=0)),
     )
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import ImageColor
 
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
+from cxr.palette import colour
 from cxr.report import callbacks  # TestPage by way of it: pytest would collect the name
 from cxr.report.callbacks import EpochTable, ValidationPictures
 from cxr.report.epochs import read_epochs
@@ -78,11 +80,9 @@ def test_tensorboard_gets_the_first_films_of_validation_and_no_more(tmp_path: Pa
     pictures.on_validation_end(trainer, TASK)
     assert [name for name, _ in sent] == ["validation/0", "validation/1", "validation/2"]
     assert [picture.shape for _, picture in sent] == [(960, 480, 3), (240, 480, 3), (960, 480, 3)]
-    assert tuple(sent[0][1][32, 100]) != (
-        0,
-        0,
-        0,
-    )  # the marked box's upper edge, 2 px of an image shown 16 times as large
+    heart = ImageColor.getrgb(colour(TASK.findings, "heart"))
+    # the marked box stands at 2..12 px of images that are shown 16 times as large, and a broad one 8 times
+    assert tuple(sent[0][1][32, 100]) == tuple(sent[0][1][192, 100]) == tuple(sent[1][1][96, 60]) == heart
 
 
 def test_the_page_shows_the_first_test_films_by_their_pseudonyms(

@@ -68,11 +68,11 @@ def point(row: int, column: int) -> NDArray[np.uint16]:
 MAPS = {"gradcam": np.stack([point(10, 40), point(30, 5)]), "drise": np.stack([point(0, 0), point(49, 59)])}
 
 
-def written(folder: Path, said: Prediction = SAID, maps: Any = MAPS, **elements: object) -> dict[str, Dataset]:
+def written(folder: Path, prediction: Prediction = SAID, maps: Any = MAPS, **elements: object) -> dict[str, Dataset]:
     """What is beside the film afterwards, by the end of its name."""
     (folder / OBJECTS).mkdir(exist_ok=True)
     files = FilmFiles(folder, FINDINGS, Algorithm("0.3", "00112233aabbccdd", 0.3), pictures=False, objects=True)
-    files(FilmAnswer(Input(1, film(folder / "film.dcm", **elements)), "p0", said, maps=maps))
+    files(FilmAnswer(Input(1, film(folder / "film.dcm", **elements)), "p0", prediction, maps=maps))
     return read(folder)
 
 
@@ -96,8 +96,8 @@ def test_a_map_has_its_values_at_the_films_own_pixels(tmp_path: Path) -> None:
 def test_a_film_at_its_own_size_keeps_nought_and_one(tmp_path: Path) -> None:
     one = np.zeros((1, HEIGHT, WIDTH), np.uint16)
     one[0, 70, 3] = 65535
-    said = Prediction(1, "p0", "q0", WIDTH, HEIGHT, SAID.boxes[:1], SAID.findings[:1], (0.9,), {}, 0.9)
-    written(tmp_path, said, {"gradcam": one})
+    prediction = Prediction(1, "p0", "q0", WIDTH, HEIGHT, SAID.boxes[:1], SAID.findings[:1], (0.9,), {}, 0.9)
+    written(tmp_path, prediction, {"gradcam": one})
     real = hd.imread(tmp_path / OBJECTS / "p0-pm-gradcam.dcm").get_frames(apply_real_world_transform=True)[0]
     assert np.argwhere(real).tolist() == [[70, 3]]
     assert real[70, 3] == 1.0
@@ -164,9 +164,9 @@ def test_an_independent_validator_finds_no_error(tmp_path: Path, elements: dict[
     written(tmp_path, PatientName="Wang^Xiaoming", **elements)
     for method in MAPS:
         file = tmp_path / OBJECTS / f"p0-pm-{method}.dcm"
-        said = subprocess.run([validator, "-new", str(file)], capture_output=True, text=True)
-        told = [
-            line for line in (said.stdout + said.stderr).splitlines()
+        done = subprocess.run([validator, "-new", str(file)], capture_output=True, text=True)
+        errors = [
+            line for line in (done.stdout + done.stderr).splitlines()
             if line.startswith(("Error", "Abort")) and not any(macro in line for macro in UNPLACED)
         ]  # fmt: skip
-        assert not told, told
+        assert not errors, errors

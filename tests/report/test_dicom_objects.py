@@ -77,8 +77,8 @@ def objects(folder: Path, marks: Marks = MARKS, **elements: object) -> dict[str,
 
 
 def items(content: Dataset, kind: str) -> list[Dataset]:
-    found = [content] if content.get("ValueType") == kind else []
-    return found + [below for item in content.get("ContentSequence", []) for below in items(item, kind)]
+    here = [content] if content.get("ValueType") == kind else []
+    return here + [below for item in content.get("ContentSequence", []) for below in items(item, kind)]
 
 
 def test_the_report_has_a_closed_polyline_a_code_and_a_certainty_a_finding(tmp_path: Path) -> None:
@@ -103,14 +103,14 @@ def test_the_report_has_a_closed_polyline_a_code_and_a_certainty_a_finding(tmp_p
 
 def test_model_and_operating_point_stand_in_the_report(tmp_path: Path) -> None:
     texts = " | ".join(item.TextValue for item in items(objects(tmp_path)["sr"], "TEXT"))
-    for said in (
+    for sentence in (
         "0.3",
         "checkpoint 00112233aabbccdd",
         "abnormal from score 0.125 up",
         "50 val films",
         "too few abnormal",
     ):
-        assert said in texts
+        assert sentence in texts
 
 
 def test_highdicom_reads_its_own_template_back(tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_the_secondary_capture_is_the_picture_and_guesses_no_orientation(tmp_pat
     assert not made.PatientOrientation
     assert not made.Laterality
     assert "checkpoint 00112233aabbccdd" in made.ImageComments
-    told = objects(tmp_path, PatientOrientation=["L", "F"])["sc"]
-    assert list(told.PatientOrientation) == ["L", "F"]
+    oriented = objects(tmp_path, PatientOrientation=["L", "F"])["sc"]
+    assert list(oriented.PatientOrientation) == ["L", "F"]
 
 
 def test_all_are_new_series_of_the_films_study_and_patient(tmp_path: Path) -> None:
@@ -244,9 +244,9 @@ def test_an_independent_validator_finds_no_error(tmp_path: Path, marks: Marks) -
         pytest.skip("no dciodvfy here: apt-get install dicom3tools")
     objects(tmp_path, marks, PatientName="Wang^Xiaoming")
     for kind in KINDS:
-        said = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
-        told = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
-        assert not told, f"{kind}: {told}"
+        done = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))]
+        assert not errors, f"{kind}: {errors}"
 
 
 @pytest.mark.parametrize("reason", [FOOT, NOT_FINITE], ids=["foot", "nan"])
@@ -256,9 +256,9 @@ def test_an_independent_validator_finds_no_error_in_a_refusal(tmp_path: Path, re
         pytest.skip("no dciodvfy here: apt-get install dicom3tools")
     write_refusal(film(tmp_path / "film.dcm", PatientName="Wang"), reason, PICTURE, ALGORITHM, tmp_path / "p0")
     for kind in ("sr", "sc"):
-        said = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
-        told = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith(("Error", "Abort"))]
-        assert not told, f"{kind}: {told}"
+        done = subprocess.run([validator, "-new", str(tmp_path / f"p0-{kind}.dcm")], capture_output=True, text=True)
+        errors = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))]
+        assert not errors, f"{kind}: {errors}"
 
 
 def verhoeff(number: str) -> bool:

@@ -1,6 +1,5 @@
 """The page and the tables of an evaluation: one file, pseudonyms only, and the figures known by hand."""
 
-import csv
 import json
 import re
 from dataclasses import replace
@@ -21,6 +20,7 @@ from cxr.measure.seen import FROZEN, seen
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
 from cxr.report.page import NotShown
+from scripts import table
 
 FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
 LEFT_OUT = NotShown(["file 1: <pixels>"], ["p7: not finite"])
@@ -36,11 +36,11 @@ def page(folder: Path, evaluations: dict[str, Evaluation], **differences: Estima
 def rows(text: str) -> dict[str, list[str]]:
     """Cells by heading of every row of every table, without markup."""
     plain = lambda cell: re.sub(r"<[^>]+>", "", cell).strip()  # noqa: E731
-    found = {}
+    table = {}
     for row in re.findall(r"<tr>(.*?)</tr>", text):
         heading, *cells = (plain(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row))
-        found[heading] = cells
-    return found
+        table[heading] = cells
+    return table
 
 
 def test_one_file_that_needs_no_network_and_names_no_patient(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -60,19 +60,19 @@ def test_words_from_outside_are_escaped_and_warnings_are_bold(evaluation: Evalua
 
 
 def test_figures_known_by_hand_stand_in_the_tables(evaluation: Evaluation, tmp_path: Path) -> None:
-    told = rows(page(tmp_path, {"A": evaluation}))
-    assert told["nodule 浸潤"][:3] == ["2", "2", "1.000"]
-    effusion = told["effusion 肋膜增厚"]
+    table = rows(page(tmp_path, {"A": evaluation}))
+    assert table["nodule 浸潤"][:3] == ["2", "2", "1.000"]
+    effusion = table["effusion 肋膜增厚"]
     assert (effusion[0], effusion[2]) == ("1", "0.000")  # one box, never found, one false alarm
-    assert told["finding 3"][:3] == ["0", "0", "–"]
+    assert table["finding 3"][:3] == ["0", "0", "–"]
     # 3 boxes; the alarm scores .8, so without an alarm only the .9 is found, and with it the .3 too
-    assert told["0.125"][0].startswith("0.333")
-    assert told["0.25"][0].startswith("0.667")
-    assert told["0.25"][1:] == ["0.3000", "0.250", "0.500"]  # 1 alarm on 4 films, 2 of them normal
+    assert table["0.125"][0].startswith("0.333")
+    assert table["0.25"][0].startswith("0.667")
+    assert table["0.25"][1:] == ["0.3000", "0.250", "0.500"]  # 1 alarm on 4 films, 2 of them normal
     # abnormal .9 and .3 against normal .8 and 0: three of the four pairs in order
-    assert told["area under the ROC curve"][0].startswith("0.750")
-    assert told["sensitivity: abnormal films called so"][0].startswith("0.500")
-    assert told["normal films put aside (specificity)"][0].startswith("1.000")
+    assert table["area under the ROC curve"][0].startswith("0.750")
+    assert table["sensitivity: abnormal films called so"][0].startswith("0.500")
+    assert table["normal films put aside (specificity)"][0].startswith("1.000")
 
 
 def test_misses_alarms_and_cleared_films_are_shown(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_misses_alarms_and_cleared_films_are_shown(evaluation: Evaluation, tmp_p
 
 def test_two_checkpoints_are_told_apart_and_compared(evaluation: Evaluation, tmp_path: Path) -> None:
     text = page(tmp_path, {"A": evaluation, "B": evaluation}, **WORSE)
-    told = rows(text)
-    assert told["mean AP50"] == ["-0.250 [-0.500, -0.100]", "real"]
-    assert told["area under the ROC curve, normal or abnormal"][1] == "may be chance"
+    table = rows(text)
+    assert table["mean AP50"] == ["-0.250 [-0.500, -0.100]", "real"]
+    assert table["area under the ROC curve, normal or abnormal"][1] == "may be chance"
     assert "Least found boxes for checkpoint B" in text
 
 
@@ -118,15 +118,13 @@ def test_files_for_programs(evaluation: Evaluation, tmp_path: Path) -> None:
     assert metrics["findings"]["nodule"]["ap50"]["value"] == pytest.approx(1.0)
     assert metrics["findings"]["finding_3"]["ap50"]["value"] is None
     assert metrics["image"]["roc_auc"]["value"] == 0.75
-    with (tmp_path / "froc.csv").open(encoding="utf-8") as file:
-        froc = {(row["finding"], float(row["rate"])): row for row in csv.DictReader(file)}
+    froc = {(row["finding"], float(row["rate"])): row for row in table(tmp_path / "froc.csv")}
     assert len(froc) == 8 * 7
     point = froc[POOLED, 0.25]
     assert float(point["sensitivity"]) == pytest.approx(2 / 3)
     assert float(point["threshold"]) == evaluation.per_finding[POOLED].points[1].threshold  # not rounded
     assert float(point["false_positives_per_normal_film"]) == 0.5
-    with (tmp_path / "per_finding.csv").open(encoding="utf-8") as file:
-        assert [row["finding"] for row in csv.DictReader(file)] == [POOLED, *evaluation.names]
+    assert [row["finding"] for row in table(tmp_path / "per_finding.csv")] == [POOLED, *evaluation.names]
     screening: Any = json.loads((tmp_path / "screening.json").read_text(encoding="utf-8"))["A"]
     assert screening["wrongly_cleared"] == ["p1"]
     assert screening["from"] == FROZEN
@@ -158,14 +156,14 @@ def test_a_finding_that_nobody_marked_is_named_with_its_boxes_and_stands_in_no_m
     noisy = replace(film, boxes=place, labels=np.array([3, 3]), scores=np.array([0.2, 0.1], np.float32))
     settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
     films = {"without": film_results, "with": [*film_results[:3], noisy]}
-    told = {name: evaluate(some, findings, findings.names, None, settings) for name, some in films.items()}
-    means = [each.per_finding[POOLED].precision["ap50"].value for each in told.values()]
+    evaluations = {name: evaluate(some, findings, findings.names, None, settings) for name, some in films.items()}
+    means = [each.per_finding[POOLED].precision["ap50"].value for each in evaluations.values()]
     assert means == [0.5, 0.5]  # the nodules' 1 and the effusion's 0
-    print_evaluations({"A": told["with"]}, Console(width=80))
+    print_evaluations({"A": evaluations["with"]}, Console(width=80))
     words = f"Detected, though nobody marked it on these films: {findings.label('finding_3')} (2 boxes)."
     assert words in " ".join(capsys.readouterr().out.split())
-    assert words in page(tmp_path, {"A": told["with"]})
-    assert "nobody marked it" not in page(tmp_path, {"A": told["without"]})
+    assert words in page(tmp_path, {"A": evaluations["with"]})
+    assert "nobody marked it" not in page(tmp_path, {"A": evaluations["without"]})
 
 
 def test_a_figure_is_as_sure_as_its_interval() -> None:
@@ -181,10 +179,10 @@ def test_a_subset_judges_its_own_boxes_and_the_whole_film(
     film_results: list[FilmResult], findings: FindingVocabulary
 ) -> None:
     settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
-    own = evaluate(film_results, findings, ("effusion",), None, settings)
-    assert (own.per_finding[POOLED].boxes, own.confusion.tolist()) == (1, [[0, 1], [1, 0]])
-    assert own.normal == 2
-    assert own.per_finding[POOLED].auc.value == 0.75
+    subset = evaluate(film_results, findings, ("effusion",), None, settings)
+    assert (subset.per_finding[POOLED].boxes, subset.confusion.tolist()) == (1, [[0, 1], [1, 0]])
+    assert subset.normal == 2
+    assert subset.per_finding[POOLED].auc.value == 0.75
 
 
 def test_a_detector_does_not_differ_from_itself(film_results: list[FilmResult]) -> None:

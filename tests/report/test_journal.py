@@ -19,7 +19,7 @@ def test_films_come_back_as_they_were_in_the_order_given(tmp_path: Path) -> None
         for number in (3, 1, 2):
             journal.add(Done(number, f"p{number}", film(number)))
         journal.add(Done(4, failed="film 4: is empty"))
-        assert [said for _, said in journal.predictions()] == [film(1), film(2), film(3)]
+        assert [prediction for _, prediction in journal.predictions()] == [film(1), film(2), film(3)]
     with Journal(tmp_path) as again:
         assert list(again)[-1] == Done(4, failed="film 4: is empty")
         assert len(again) == 4

@@ -95,12 +95,12 @@ def test_a_training_of_hours_says_so_after_its_first_steps_and_what_is_quicker(
     clock: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(clock, tmp_path, step_s=30.0, most=5, epochs=20)
-    plan, first, told, *rest = (line for line in capsys.readouterr().err.splitlines() if "epoch" in line)
+    plan, first, latest, *rest = (line for line in capsys.readouterr().err.splitlines() if "epoch" in line)
     assert plan == "training: epochs 1 to 20, 40 steps each; 320 films in train, 32 films in val, 64 films in test"
     assert first == "epoch 1 of 20: step 0 of 40, 30 s"
     # 20 epochs of 40 steps of 30 s and 4 batches of validation of 20 s, but for 2 steps; 8 batches of the test
-    assert told.startswith("epoch 1 of 20: step 1 of 40, 60 s, about 7 h")
-    assert told.endswith(" left, loss 0.750 (classifier 0.250, box_reg 0.500)")
+    assert latest.startswith("epoch 1 of 20: step 1 of 40, 60 s, about 7 h")
+    assert latest.endswith(" left, loss 0.750 (classifier 0.250, box_reg 0.500)")
     assert rest[0] == (
         "about 7 h 8 min left: a step takes 30 s, an epoch 21 min with its validation, on this CPU. Quicker:"
         " model=fasterrcnn_tiny trainer=cpu data.size=256, or fewer films, or trainer.max_epochs=2, which takes an hour"
@@ -113,8 +113,8 @@ def test_a_training_of_minutes_tells_its_time_and_nothing_more(
     clock: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(clock, tmp_path, step_s=3.0, most=80, epochs=2)
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("about")]
-    assert told == ["about 4 min left: a step takes 3 s, an epoch 2 min"]  # 78 steps, 2 × 4 and 8 looks of 2 s: 266 s
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("about")]
+    assert lines == ["about 4 min left: a step takes 3 s, an epoch 2 min"]  # 78 steps, 2 × 4 and 8 looks of 2 s: 266 s
 
 
 @pytest.mark.filterwarnings("ignore:The '\\w+' does not have many workers")

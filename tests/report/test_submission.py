@@ -1,6 +1,5 @@
 """Tables of detections, by hand: two films, three boxes, a normal film between them."""
 
-import csv
 import errno
 import json
 from collections.abc import Iterator
@@ -13,29 +12,28 @@ from cxr.findings import Finding, FindingVocabulary
 from cxr.read.chest_films import Reason
 from cxr.report.journal import Done
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
+from scripts import table
 
 FINDINGS = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "積液")])
 
 
-def said(number: int, boxes: list[tuple[str, float, tuple[float, float, float, float]]], abnormal: float) -> Prediction:
-    scores = {name: max([score for said, score, _ in boxes if said == name], default=0.0) for name in FINDINGS.names}
+def prediction(
+    number: int, boxes: list[tuple[str, float, tuple[float, float, float, float]]], abnormal: float
+) -> Prediction:
+    scores = {name: max([score for other, score, _ in boxes if other == name], default=0.0) for name in FINDINGS.names}
     names, strengths, corners = zip(*boxes, strict=True) if boxes else ((), (), ())
     return Prediction(number, f"p{number}", f"q{number}", 400, 200, corners, names, strengths, scores, abnormal)
 
 
 FILMS = [
-    said(1, [("effusion", 0.9, (100.0, 50.0, 300.0, 100.0)), ("nodule", 0.01, (0.0, 0.0, 400.0, 200.0))], 0.9),
-    said(2, [], 0.25),
-    said(3, [("nodule", 0.5, (10.0, 20.0, 11.5, 40.0))], 0.5),
+    prediction(1, [("effusion", 0.9, (100.0, 50.0, 300.0, 100.0)), ("nodule", 0.01, (0.0, 0.0, 400.0, 200.0))], 0.9),
+    prediction(2, [], 0.25),
+    prediction(3, [("nodule", 0.5, (10.0, 20.0, 11.5, 40.0))], 0.5),
 ]
 DONE = [Done(film.number, film.study, film) for film in FILMS]
 FOOT = Reason("other_part", "BodyPartExamined is FOOT, not the chest")
 REFUSED = Done(4, "p4", not_assessed=NotAssessed(4, "p4", "q4", 400, 200, FOOT))
 FAILED = Done(5, failed="film 5: is empty")
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def test_the_submission_is_the_course_format_to_the_letter(tmp_path: Path) -> None:
@@ -80,7 +78,7 @@ def test_no_film_at_all_gives_whole_files(tmp_path: Path) -> None:
 
 def test_detections_say_what_is_said_of_the_whole_film(tmp_path: Path) -> None:
     write_detections(tmp_path / "detections.csv", FILMS)
-    rows = list(csv.DictReader((tmp_path / "detections.csv").read_text().splitlines()))
+    rows = table(tmp_path / "detections.csv")
     assert [row["study"] for row in rows] == ["p1", "p1", "p3"]
     assert rows[0] == {
         "study": "p1", "finding": "effusion", "score": "0.9", "xmin": "100.0", "ymin": "50.0", "xmax": "300.0",
@@ -90,23 +88,23 @@ def test_detections_say_what_is_said_of_the_whole_film(tmp_path: Path) -> None:
 
 def test_every_film_has_a_row_and_one_at_the_operating_point_is_not_cleared(tmp_path: Path) -> None:
     write_films(tmp_path / "films.csv", DONE, FINDINGS, threshold=0.5)
-    rows = list(csv.DictReader((tmp_path / "films.csv").read_text().splitlines()))
+    rows = table(tmp_path / "films.csv")
     assert [(row["image_id"], row["cleared"]) for row in rows] == [("1", "no"), ("2", "yes"), ("3", "no")]
     assert (rows[1]["nodule"], rows[1]["abnormal"]) == ("0.0", "0.25")
     write_films(tmp_path / "films.csv", DONE, FINDINGS, threshold=None)
-    assert {row["cleared"] for row in csv.DictReader((tmp_path / "films.csv").read_text().splitlines())} == {""}
+    assert {row["cleared"] for row in table(tmp_path / "films.csv")} == {""}
 
 
 def test_a_film_that_is_not_assessed_has_a_row_with_the_reason_and_is_never_cleared(tmp_path: Path) -> None:
     write_films(tmp_path / "films.csv", [*DONE, REFUSED, FAILED], FINDINGS, threshold=1.0)
-    assessed, refused, failed = rows(tmp_path / "films.csv")[-3:]
+    assessed, refused, failed = table(tmp_path / "films.csv")[-3:]
     assert (assessed["assessed"], assessed["reason"], assessed["cleared"]) == ("yes", "", "yes")
     assert (refused["study"], refused["assessed"], refused["reason"]) == ("p4", "no", FOOT.text)
     assert (failed["image_id"], failed["study"], failed["assessed"], failed["reason"]) == ("5", "", "no", "is empty")
     for row in (refused, failed):
         assert (row["abnormal"], row["cleared"], row["nodule"]) == ("", "no", "")
     write_films(tmp_path / "films.csv", [REFUSED], FINDINGS, threshold=None)
-    assert rows(tmp_path / "films.csv")[0]["cleared"] == "no"
+    assert table(tmp_path / "films.csv")[0]["cleared"] == "no"
 
 
 def test_a_film_that_is_not_assessed_has_no_box_and_says_so_among_the_images(tmp_path: Path) -> None:
@@ -119,9 +117,9 @@ def test_a_film_that_is_not_assessed_has_no_box_and_says_so_among_the_images(tmp
 def test_tables_name_films_by_path_where_that_is_asked_for(tmp_path: Path) -> None:
     images = {number: f"ward/{number}.dcm" for number in range(1, 6)}
     write_films(tmp_path / "films.csv", [*DONE, REFUSED, FAILED], FINDINGS, None, images)
-    assert [row["image"] for row in rows(tmp_path / "films.csv")] == list(images.values())
+    assert [row["image"] for row in table(tmp_path / "films.csv")] == list(images.values())
     write_detections(tmp_path / "detections.csv", FILMS, None, images)
-    assert [row["image"] for row in rows(tmp_path / "detections.csv")] == ["ward/1.dcm", "ward/1.dcm", "ward/3.dcm"]
+    assert [row["image"] for row in table(tmp_path / "detections.csv")] == ["ward/1.dcm", "ward/1.dcm", "ward/3.dcm"]
     write_coco(tmp_path, [*DONE, REFUSED], FINDINGS, images)
     named = [image["file_name"] for image in json.loads((tmp_path / "images.json").read_text())["images"]]
     assert named == list(images.values())[:4]
@@ -129,7 +127,7 @@ def test_tables_name_films_by_path_where_that_is_asked_for(tmp_path: Path) -> No
 
 def test_scores_have_six_digits_in_every_table(tmp_path: Path) -> None:
     long = 0.0010000000474974513
-    film = said(1, [("nodule", long, (0.0, 0.0, 4.0, 2.0))], long)
+    film = prediction(1, [("nodule", long, (0.0, 0.0, 4.0, 2.0))], long)
     write_films(tmp_path / "films.csv", [Done(1, "p1", film)], FINDINGS, 0.5)
     write_detections(tmp_path / "detections.csv", [film], 0.5)
     write_submission(tmp_path / "submission.csv", [film], {1: "T"})

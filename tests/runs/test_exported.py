@@ -68,7 +68,7 @@ def test_a_card_comes_back_as_it_was_written_and_is_plain_json(folder: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         ({"format": 2}, "expected an object whose format is 1"),
         ({"size": "128"}, "size is '128', expected int"),
@@ -84,11 +84,11 @@ def test_a_card_comes_back_as_it_was_written_and_is_plain_json(folder: Path) -> 
         ({"files": {"other.onnx": ""}}, "files names 'other.onnx'"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_was_found(folder: Path, entries: dict[str, Any], told: str) -> None:
+def test_what_does_not_fit_is_refused_with_what_was_found(folder: Path, entries: dict[str, Any], message: str) -> None:
     change(folder, **entries)
     with pytest.raises(ConfigError) as error:
         read_card(folder)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert CARD in str(error.value)
 
 
@@ -128,7 +128,7 @@ def test_what_a_card_names_of_an_intensity_is_held_to_what_a_checkpoint_may_name
 
 
 @pytest.mark.parametrize(
-    ("runtime", "file", "told"),
+    ("runtime", "file", "message"),
     [
         ("eager", "", "is a folder of export.py; type runtime=onnx too"),
         ("openvino", "", "was exported for onnx, not for openvino; export it to=openvino"),
@@ -137,7 +137,7 @@ def test_what_a_card_names_of_an_intensity_is_held_to_what_a_checkpoint_may_name
     ],
 )
 def test_a_folder_and_a_runtime_that_do_not_go_together_are_told(
-    folder: Path, runtime: str, file: str, told: str
+    folder: Path, runtime: str, file: str, message: str
 ) -> None:
     if runtime == "openvino":
         pytest.importorskip("openvino", reason="extra export")
@@ -145,7 +145,7 @@ def test_a_folder_and_a_runtime_that_do_not_go_together_are_told(
         pytest.importorskip("onnxruntime", reason="extra export")
     with pytest.raises(ConfigError) as error:
         restored(str(folder / file), runtime, batch=8)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_damaged_operating_point_of_a_card_is_refused(folder: Path) -> None:

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
@@ -155,13 +154,6 @@ def test_the_log_says_which_and_why_and_what_to_type_where_it_is_the_slow_one(
     assert "type trainer.precision=bf16-mixed" in caplog.messages[-1]
 
 
-@pytest.fixture
-def hydra() -> Iterator[None]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
-
-
 def composed(folder: Path, *overrides: str) -> DictConfig:
     cfg = compose("train", ["experiment=smoke", f"run_dir={folder}", *overrides], return_hydra_config=True)
     with open_dict(cfg):
@@ -172,7 +164,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
     return cfg
 
 
-@pytest.mark.usefixtures("hydra")
+@pytest.mark.usefixtures("configs")
 def test_a_run_is_kept_with_what_it_uses_and_goes_on_with_it_on_the_other_machine(
     machine: Machine, tmp_path: Path
 ) -> None:
@@ -218,9 +210,9 @@ def test_a_run_goes_from_a_machine_with_bfloat16_to_one_without_and_back(place: 
     avx2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
     assert "trainer.precision is bf16-mixed: products in bfloat16 are" in train("with", 1)
     assert "trainer.precision is 32-true: this processor has no bfloat16 instructions" in train("without", 1, **avx2)
-    told = train("with", 2, **avx2)
-    assert "WARNING trainer.precision is bf16-mixed, as this run was begun, the slower one here" in told
-    assert "type trainer.precision=32-true" in told
+    output = train("with", 2, **avx2)
+    assert "WARNING trainer.precision is bf16-mixed, as this run was begun, the slower one here" in output
+    assert "type trainer.precision=32-true" in output
     assert "trainer.precision is 32-true, as this run was begun, the slower one here" in train("without", 2)
     for folder, used in (("with", "bf16-mixed"), ("without", "32-true")):
         last = torch.load(place / folder / "checkpoints" / "last.ckpt", weights_only=True)

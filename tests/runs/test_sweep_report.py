@@ -1,6 +1,5 @@
 """``cxr sweep``: jobs read from their folders, one that is broken among them, to a table and a page."""
 
-import csv
 import json
 import math
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from cxr.runs.sweep_report import job_status, main, print_report, read_jobs, write_report
+from scripts import table
 
 
 def write(path: Path, content: Any) -> None:
@@ -75,8 +75,7 @@ def test_looking_leaves_a_job_alone(sweep: Path) -> None:
 
 def test_the_csv_has_a_row_a_job(sweep: Path) -> None:
     write_report(sweep)
-    with (sweep / "sweep.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = table(sweep / "sweep.csv")
     assert len(rows) == 10
     assert rows[0] == {
         "folder": "optimizer.lr=0.1,trainer.max_epochs=4,seed=1", "status": "completed", "score": "0.9", "epochs": "2",
@@ -105,9 +104,9 @@ def test_a_damaged_job_is_named_and_the_others_reported(
     broken = sweep / "optimizer.lr=0.1,trainer.max_epochs=4,seed=1"
     (broken / name).write_text(content, encoding="utf-8")
     print_report(sweep)
-    told = capsys.readouterr().out
-    assert f"damaged: {name}" in told.replace("\n", " ")
-    assert "python train.py optimizer.lr=0.1 trainer.max_epochs=4 seed=0" in told  # the next best
+    output = capsys.readouterr().out
+    assert f"damaged: {name}" in output.replace("\n", " ")
+    assert "python train.py optimizer.lr=0.1 trainer.max_epochs=4 seed=0" in output  # the next best
     write_report(sweep)
     assert "1 damaged" in (sweep / "index.html").read_text(encoding="utf-8")
 
@@ -150,7 +149,7 @@ def test_the_command_needs_no_torch(sweep: Path) -> None:
 
 def test_the_command_names_the_folder_of_the_users_own_yaml(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     best = sweep / "optimizer.lr=0.1,trainer.max_epochs=4,seed=1"
-    own = [{"provider": "main", "path": "/cxr/conf"}, {"provider": "command-line", "path": "/home/my conf"}]
-    write(best / ".hydra" / "hydra.yaml", {"hydra": {"runtime": {"config_sources": own}}})  # JSON is YAML
+    sources = [{"provider": "main", "path": "/cxr/conf"}, {"provider": "command-line", "path": "/home/my conf"}]
+    write(best / ".hydra" / "hydra.yaml", {"hydra": {"runtime": {"config_sources": sources}}})  # JSON is YAML
     print_report(sweep)
     assert "python train.py --config-dir '/home/my conf' optimizer.lr=0.1" in capsys.readouterr().out

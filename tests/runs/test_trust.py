@@ -9,14 +9,13 @@ from typing import Any
 import hydra
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.restore import load_data, load_task, restored_intensity
-from scripts import ROOT, call
+from scripts import call
 
 SMALL = ("model=fasterrcnn_tiny", "data.size=64", "model.regions.width=16")
 CODE = """
@@ -56,11 +55,7 @@ def read(root, findings, films=0):
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def configs() -> Iterator[None]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield
-    GlobalHydra.instance().clear()
+pytestmark = pytest.mark.usefixtures("configs")
 
 
 @pytest.fixture(autouse=True)
@@ -123,10 +118,10 @@ def test_a_detector_with_parts_of_the_users_own_comes_back_where_they_are_truste
     with pytest.raises(ConfigError, match=rf"{key} is 'my_hospital\..*type trust=\[my_hospital\.parts\]") as refused:
         load_task(checkpoint)
     assert "best.ckpt" in str(refused.value)
-    said = detected(task)
-    assert len(said[0]["boxes"]) > 0
+    expected = detected(task)
+    assert len(expected[0]["boxes"]) > 0
     for trust in ("my_hospital.parts", "my_hospital"):
-        torch.testing.assert_close(detected(load_task(trusting(checkpoint, trust))), said, rtol=0, atol=0)
+        torch.testing.assert_close(detected(load_task(trusting(checkpoint, trust))), expected, rtol=0, atol=0)
     for other in ("my_hospital.part", "my_hosp", "hospital.parts"):  # beginnings of a name are other packages
         with pytest.raises(ConfigError, match=r"type trust="):
             load_task(trusting(checkpoint, other))
@@ -218,8 +213,8 @@ def test_a_detector_of_torchvision_trains_and_comes_back_by_one_yaml(tmp_path: P
     words = ("--config-dir", "my_conf", "experiment=smoke", "model=mobilenet", "hydra.run.dir=run", "data.size=64")
     call("train.py", tmp_path, *words, "data.read.films=8", "data.read.test_films=2", "data.read.size=96")
     ckpt = "ckpt=run/checkpoints/best.ckpt"
-    told = call("evaluate.py", tmp_path, ckpt, "samples=10", code=2)
-    assert "type trust=[torchvision.models.detection]" in told
+    output = call("evaluate.py", tmp_path, ckpt, "samples=10", code=2)
+    assert "type trust=[torchvision.models.detection]" in output
     call("evaluate.py", tmp_path, ckpt, "samples=10", "trust=[torchvision.models.detection]", "run_dir=evaluated")
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", ["torchvision.models.detection"])
     task = load_task(checkpoint)

@@ -59,8 +59,8 @@ def test_it_works_within_lightnings_inference_mode_and_on_frozen_parts() -> None
     frozen.requires_grad_(False)
     expected = grad_cam(task(), bright_cell(), 1)
     with torch.inference_mode():
-        found = grad_cam(frozen, bright_cell(), 1)
-    assert torch.equal(found, expected)
+        evidence = grad_cam(frozen, bright_cell(), 1)
+    assert torch.equal(evidence, expected)
 
 
 def test_mode_and_gradients_are_left_as_they_were() -> None:

@@ -204,9 +204,9 @@ def test_a_patient_id_that_too_many_films_share_is_a_placeholder(
     ids = ["pANON"] * placeholders + [f"p{i}" for i in range(others)]
     none = np.zeros((0, 4), np.float32)
     films = [Film(tmp_path, f"{i}", f"s{i}", patient, none, (), 9, 9) for i, patient in enumerate(ids)]
-    found = without_placeholders(films)
-    assert len({film.patient for film in found}) == patients
-    assert [film.patient for film in found[placeholders:]] == ids[placeholders:]
+    cleaned = without_placeholders(films)
+    assert len({film.patient for film in cleaned}) == patients
+    assert [film.patient for film in cleaned[placeholders:]] == ids[placeholders:]
     assert len(caplog.messages) == (patients == placeholders + others)
     assert f"{placeholders} of {len(ids)} films have a PatientID" in caplog.text or not caplog.messages
     assert "pANON" not in caplog.text
@@ -252,9 +252,9 @@ def test_a_mark_is_every_white_rectangle_but_not_dirt_or_jpeg_noise(
 ) -> None:
     # at 1164 x 1172, half the usual size, dirt is what has fewer than 750 px
     boxes = [(100, 200, 400, 260), (0, 1000, 30, 1172), (700, 700, 727, 727), (900, 900, 929, 929)]
-    found = read_mark(mark_picture(tmp_path / "標記.jpg", 1164, 1172, boxes)) * (1164, 1172, 1164, 1172)
+    rectangles = read_mark(mark_picture(tmp_path / "標記.jpg", 1164, 1172, boxes)) * (1164, 1172, 1164, 1172)
     expected = [(100, 200, 400, 260), (0, 1000, 30, 1172), (900, 900, 929, 929)]
-    np.testing.assert_allclose(sorted(found.tolist()), sorted(expected), atol=1)
+    np.testing.assert_allclose(sorted(rectangles.tolist()), sorted(expected), atol=1)
 
 
 @pytest.mark.skipif(not (SHARED / "tools/make_course_layout.py").is_file(), reason=f"no shared data in {SHARED}")

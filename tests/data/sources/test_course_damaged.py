@@ -175,7 +175,7 @@ def test_a_list_of_films_is_the_users_own_and_leads_anywhere(marked: Any, tmp_pa
     (tmp_path / "lists").mkdir()
     film = marked.root / "test/image/001.dcm"
     (tmp_path / "lists/mine.txt").write_text(f"../course/test/image/001.dcm\n{film}\n")
-    assert [found.path.resolve() for found in read_inputs(tmp_path / "lists/mine.txt")] == [film.resolve()] * 2
+    assert [listed.path.resolve() for listed in read_inputs(tmp_path / "lists/mine.txt")] == [film.resolve()] * 2
     (tmp_path / "lists/nul.txt").write_bytes(b"a\0b\n")
     with pytest.raises(ValueError, match=r"nul\.txt: line 1 holds a NUL byte"):
         read_inputs(tmp_path / "lists/nul.txt")

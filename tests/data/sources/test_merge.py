@@ -36,12 +36,12 @@ def joined(*films: Film, mapping: dict[str, str] | None = MAPPING, **more: Any) 
 
 
 def test_findings_get_their_common_names_and_others_are_dropped_and_counted() -> None:
-    found = joined(film("1", "Mass", "Hernia", "Cardiomegaly"), film("2", "Hernia", "Hernia"))
-    (one, two) = found.films
+    merged = joined(film("1", "Mass", "Hernia", "Cardiomegaly"), film("2", "Hernia", "Hernia"))
+    (one, two) = merged.films
     assert one.findings == ("opacity", "heart")
     assert one.boxes.tolist() == [[0, 0, 9, 9], [2, 0, 11, 9]]
     assert one.labelled is None
-    assert found.dropped == {"a": {"Hernia": 3}}
+    assert merged.dropped == {"a": {"Hernia": 3}}
     assert not two.findings
     assert not two.normal  # it has a hernia
     assert two.labelled == {"heart", "opacity"}  # and neither of these
@@ -55,8 +55,8 @@ def test_a_normal_film_stays_normal_only_where_all_was_looked_for() -> None:
 
 
 def test_a_film_tells_of_a_finding_that_several_make_up_where_it_tells_of_each() -> None:
-    told = frozenset({"Cardiomegaly", "Nodule"})
-    (one,) = joined(film("1", "Nodule", labelled=told)).films
+    labelled = frozenset({"Cardiomegaly", "Nodule"})
+    (one,) = joined(film("1", "Nodule", labelled=labelled)).films
     assert one.labelled == {"heart"}  # nobody looked for a mass, which is an opacity too
     assert one.findings == ("opacity",)
 
@@ -153,8 +153,8 @@ def test_cramers_v_is_1_where_the_source_tells_all_and_0_where_it_tells_nothing(
 
 
 def test_a_finding_is_judged_among_the_sources_that_tell_of_it() -> None:
-    def counts(*told_and_films: tuple[int, int]) -> dict[str, dict[str, SourceCount]]:
-        return {f"s{i}": {"mass": SourceCount(told, films, films)} for i, (told, films) in enumerate(told_and_films)}
+    def counts(*counted: tuple[int, int]) -> dict[str, dict[str, SourceCount]]:
+        return {f"s{i}": {"mass": SourceCount(labelled, films, films)} for i, (labelled, films) in enumerate(counted)}
 
     assert entangled(counts((100, 50), (0, 0))) == []  # the other source never looked
     assert entangled(counts((100, 50), (100, 40))) == []

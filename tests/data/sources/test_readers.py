@@ -79,14 +79,14 @@ def test_agreement_counts_films_and_pairs_boxes_one_to_one() -> None:
         film(reading("R1"), reading("R4"), reading("R5", ("mass", left))),
         film(reading("R1", ("nodule", left))),  # one reader: nothing to compare
     ]
-    found = agreement(films, ["nodule", "mass", "fracture"])
-    assert found.keys() == {"nodule", "mass"}
-    nodule = found["nodule"]
+    agreements = agreement(films, ["nodule", "mass", "fracture"])
+    assert agreements.keys() == {"nodule", "mass"}
+    nodule = agreements["nodule"]
     assert (nodule.films, nodule.marked, nodule.shared, nodule.share) == (2, 1, 1, 1)
     assert nodule.box_f1 == pytest.approx(2 * 1 / (3 + 2 + 1))  # R1–R2: 1 pair of 3 boxes; R1–R3: 2 boxes; R2–R3: 1
     # yes 2 of 3 and 0 of 3: agreement 1/3 and 1; yes 2 of 6: chance 5/9
     assert nodule.kappa == pytest.approx((2 / 3 - 5 / 9) / (1 - 5 / 9))
-    assert (found["mass"].shared, found["mass"].share, found["mass"].box_f1) == (0, 0, 0)
+    assert (agreements["mass"].shared, agreements["mass"].share, agreements["mass"].box_f1) == (0, 0, 0)
 
 
 def test_two_boxes_of_one_reader_cannot_both_be_one_box_of_the_other() -> None:

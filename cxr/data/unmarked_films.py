@@ -1,0 +1,67 @@
+"""Films that nobody has marked, beside marked ones: which of them may be learnt from, and how often they come."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cxr.data.film import Film
+from cxr.data.folder import read_folder
+from cxr.data.patients import without_placeholders
+from cxr.read.cache import FilmCache
+from cxr.read.dicom import ReadError
+
+_log = logging.getLogger(__name__)
+
+_HELD = ("val", "test")  # splits of the marked films that nothing may be learnt from
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """What the films are known by that must not be learnt from: pseudonyms of patients, and digests of pixels."""
+
+    patients: frozenset[str]
+    digests: frozenset[str]
+
+
+def held_back(marked: Mapping[str, Sequence[Film]], cache: FilmCache) -> HeldBack:
+    """Return who validates and tests the marked films.
+
+    The patient of a marked film is the one its data set states, and the one its file states. A file's patient who
+    stands in training too is a placeholder for many, and tells nothing.
+    """
+    in_files = {split: {cache.get(film.path).patient for film in films} for split, films in marked.items()}
+    films = [film for split in _HELD for film in marked[split]]
+    patients = {film.patient for film in films}
+    for split in _HELD:
+        patients |= in_files[split] - in_files["train"]
+    return HeldBack(frozenset(patients), frozenset(cache.get(film.path).digest for film in films))
+
+
+def unmarked_films(
+    folder: Path, marked: Mapping[str, Sequence[Film]], cache: FilmCache
+) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
+    """Return the films below a folder that may be learnt from beside marked ones, and the files that cannot be read.
+
+    A film that the marked ones hold already, in any split, is left out, known by its pixels, and so is one of a patient
+    who validates or tests. What is left says nothing of any finding (``Film.labelled``). Raises ``ValueError`` if the
+    folder is not there, and if no film is left.
+    """
+    if not folder.exists():
+        raise ValueError(f"data.unmarked={folder}: there is no such folder; type data.unmarked=FOLDER, or null")
+    listed, failures = read_folder(folder)
+    held = held_back(marked, cache)
+    digests = {cache.get(film.path).digest for films in marked.values() for film in films}
+    films = [film for film in without_placeholders(listed) if film.patient not in held.patients]
+    failed = cache.fill([film.path for film in films])
+    readable = [film for film in films if film.path not in failed]
+    kept = [film for film in readable if cache.get(film.path).digest not in digests]
+    if left_out := len(listed) - len(films) + len(readable) - len(kept):
+        _log.warning(
+            "%d of %d unmarked films are left out: %d are of patients who validate or test, %d are marked films",
+            left_out, len(listed), len(listed) - len(films), len(readable) - len(kept),
+        )  # fmt: skip
+    if not kept:
+        raise ValueError(f"data.unmarked={folder}: none of its {len(listed)} films may be learnt from")
+    errors = sorted([*failures, *failed.items()], key=lambda failure: failure[0])
+    return [replace(film, labelled=frozenset(), source="unmarked") for film in kept], errors
