@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from cxr.data.film_data import FilmDataModule
 from cxr.data.folder import read_folder
 from cxr.data.modalities import modality_and_kind, of_one_kind, wanted
 from cxr.data.patients import without_placeholders
+from cxr.data.unmarked_films import HeldBack, held_back
 from cxr.data.views import Views
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
@@ -29,8 +29,7 @@ from cxr.read.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 
-_LEAST_SIZE = 64  # px: a view of three quarters then has one cell of the coarsest map more than one
-_HELD = ("val", "test")  # splits of the marked films that nothing may be learnt from
+_LEAST_SIZE = 64  # px: a view then has at least two cells of the coarsest map along its side
 
 
 class ViewDataset(Dataset[dict[str, Tensor]]):
@@ -69,14 +68,6 @@ class ViewDataset(Dataset[dict[str, Tensor]]):
             square[:, : image.shape[1], : image.shape[2]] = image
             sample["whole"] = square
         return sample
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What the films are known by that must not be learnt from: pseudonyms of patients, and digests of pixels."""
-
-    patients: frozenset[str]
-    digests: frozenset[str]
 
 
 class UnmarkedDataModule(DataModule[Film]):
@@ -159,7 +150,7 @@ class UnmarkedDataModule(DataModule[Film]):
         once = list({self.digest(film): film for film in reversed(kept)}.values())[::-1]  # the first of its copies
         if len(once) < len(kept):
             _log.info("%d of %d films are copies of others and are taken once", len(kept) - len(once), len(kept))
-        errors = sorted([*self._unopened, *failures.items()])
+        errors = sorted([*self._unopened, *failures.items()], key=lambda failure: failure[0])
         return Decoded(once, errors, len(errors))
 
     def digest(self, item: Film) -> str:
@@ -194,25 +185,13 @@ class UnmarkedDataModule(DataModule[Film]):
         _log.warning("%d pictures are left out, as they lie beside DICOM files", len(films) - len(dicom))
         return dicom
 
-    def _held(self) -> _Held:
-        """Return who validates and tests the marked set.
-
-        The patient of a marked film is the one its data set states, and the one its file states. A file's patient who
-        stands in training too is a placeholder for many, and tells nothing.
-        """
+    def _held(self) -> HeldBack:
+        """Return what validates and tests the marked set; nothing where there is none."""
         if self.marked is None:
-            return _Held(frozenset(), frozenset())
+            return HeldBack(frozenset(), frozenset())
         self.marked.prepare_data()
         self.marked.setup()
-        in_files = {split: {self.cache.get(film.path).patient for film in films} for split, films in self._marked()}
-        films = [film for split, films in self._marked() if split in _HELD for film in films]
-        patients = {film.patient for film in films}
-        for split in _HELD:
-            patients |= in_files[split] - in_files["train"]
-        return _Held(frozenset(patients), frozenset(self.cache.get(film.path).digest for film in films))
-
-    def _marked(self) -> list[tuple[str, list[Film]]]:
-        return [] if self.marked is None else list(self.marked.films.items())
+        return held_back(self.marked.films, self.cache)
 
     def _modality_and_kind(self, film: Film) -> tuple[str | None, str]:
         return modality_and_kind(film, self.cache)
