@@ -179,7 +179,8 @@ def test_what_is_exported_streams_as_the_detector_does(
     exporting.export(parts_of(ckpt, "onnx"), tmp_path)
     outcomes = []
     for place, runtime in ((ckpt, "eager"), (tmp_path, "onnx")):
-        checkpoint, _, task = restored(str(place), runtime, batch=2)
+        found = restored(str(place), runtime, batch=2)
+        checkpoint, task = found.checkpoint, found.task
         decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
         stream = predict_films(task, read_inputs(films), decode, batch=2, workers=1)
         outcomes.append({film.path.name: outcome for film, outcome in stream})

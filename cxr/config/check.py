@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cxr.config.command_line import nearest
 from cxr.config.errors import ConfigError
-from cxr.config.run_files import check_name
+from cxr.config.run_files import COMMAND, FAILED, check_name
 from cxr.config.signatures import constant, signature
 from cxr.export.card import CARD
 from cxr.installation import CONF
@@ -128,8 +128,14 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
             yield f"{key}={value}: there is no such file"
-        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not (Path(value) / CARD).exists():
+        elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not _of_export_or_sweep(Path(value)):
             yield f"ckpt={value}: a folder, expected a checkpoint of train.py: type ckpt={_best(Path(value))}"
+
+
+def _of_export_or_sweep(folder: Path) -> bool:
+    """Whether a folder is what export.py leaves, or holds jobs of a sweep."""
+    jobs = (entry for name in (COMMAND, FAILED) for entry in folder.glob(f"*/{name}"))
+    return (folder / CARD).exists() or next(jobs, None) is not None
 
 
 def _best(folder: Path) -> str:

@@ -77,6 +77,11 @@ def detect_finite(
 
 
 def _layers(detector: nn.Module) -> Iterable[nn.Module]:
+    members = getattr(detector, "members", None)
+    if isinstance(members, nn.ModuleList):  # an ensemble has no layers of its own
+        for member in members:
+            yield from _layers(member)
+        return
     backbone = getattr(detector, "backbone", None)
     inside = set(backbone.modules()) if isinstance(backbone, nn.Module) else set()
     for module in detector.modules():

@@ -52,4 +52,5 @@ def _result(film: Film, target: dict[str, Tensor], answer: dict[str, Tensor]) ->
         finding_scores=answer["finding_scores"].cpu().numpy(),
         abnormal=float(answer["abnormal"]),
         labelled=None if film.labelled is None else target["labelled"].numpy(),
+        disagreement=answer["disagreement"].cpu()[kept].numpy() if "disagreement" in answer else None,
     )

@@ -1,11 +1,14 @@
 """The detections of one film in plain Python. Imports no torch, as processes that draw pictures use it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cxr.read.chest_films import Reason
 
 Box = tuple[float, float, float, float]
+Threshold = float | Mapping[str, float]
+"""The score from which up detections are shown: one for all findings, or one for each by its canonical name."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Prediction:
         scores: 0..1 of each, however weak: average precision and FROC need all of them.
         finding_scores: canonical name → 0..1, how sure the detector is that the film has the finding anywhere.
         abnormal: 0..1, the same for any finding; not rounded, as it is compared with the operating point.
+        disagreement: 0..1 of an ensemble's members about each box; () where one detector answers.
         sop_instance: SOPInstanceUID, for the key of a prediction; no journal or table holds it.
     """
 
@@ -35,10 +39,12 @@ class Prediction:
     finding_scores: dict[str, float]
     abnormal: float
     sop_instance: str = field(default="", repr=False, compare=False)
+    disagreement: tuple[float, ...] = ()
 
-    def shown(self, threshold: float) -> list[int]:
+    def shown(self, threshold: Threshold) -> list[int]:
         """Return the places of the detections from ``threshold`` up, the strongest first."""
-        return [n for n, score in enumerate(self.scores) if score >= threshold]
+        scored = enumerate(zip(self.scores, self.findings, strict=True))
+        return [n for n, (score, finding) in scored if score >= least_score(threshold, finding)]
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,18 @@ class NotAssessed:
     height: int
     reason: Reason
     sop_instance: str = field(default="", repr=False, compare=False)
+
+
+def least_score(threshold: Threshold, finding: str) -> float:
+    """Return the score from which up detections of a finding are shown."""
+    return threshold[finding] if isinstance(threshold, Mapping) else threshold
+
+
+def in_words(threshold: Threshold) -> str:
+    """Return a threshold as a line tells it: 0.3, or each finding's."""
+    if isinstance(threshold, Mapping):
+        return ", ".join(f"{score:.3g} ({finding})" for finding, score in threshold.items())
+    return f"{threshold:g}"
 
 
 def printed_threshold(threshold: float) -> float:

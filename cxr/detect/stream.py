@@ -130,4 +130,7 @@ def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, answer: dict[s
         finding_scores=dict(zip(names, answer["finding_scores"].tolist(), strict=True)),
         abnormal=float(answer["abnormal"]),
         sop_instance=decoded.sop_instance,
+        disagreement=tuple(round(value, 6) for value in answer["disagreement"][order].tolist())
+        if "disagreement" in answer
+        else (),
     )

@@ -20,6 +20,7 @@ from cxr.detect.image_head import ImageHead
 from cxr.detect.metrics import DetectionMetrics
 from cxr.detect.region_heads import RegionHeads
 from cxr.findings import FindingVocabulary
+from cxr.learn.parameter_groups import NamedParameters
 from cxr.learn.training import Training
 from cxr.measure.average_precision import only_detected_in_words
 
@@ -56,7 +57,7 @@ class DetectionTask(Training):
         self,
         findings: FindingVocabulary,
         model: Callable[..., Detector],
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,

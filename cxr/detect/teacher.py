@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -14,6 +14,7 @@ from cxr.data.dataset import channels_first, stream
 from cxr.detect.detector import Boxes, Detector
 from cxr.detect.task import Batch, DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.learn.parameter_groups import NamedParameters
 
 Target = dict[str, Tensor]
 
@@ -48,7 +49,7 @@ class TeacherTask(DetectionTask):
         self,
         findings: FindingVocabulary,
         model: Callable[..., Detector],
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         student: Augment,
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cxr.detect.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, Level
+from cxr.learn.parameter_groups import stages
 from cxr.learn.weights import DEFAULT, State, WeightsError, group_norm, load_backbone, read_backbone
 
 IMAGENET = "imagenet"
@@ -49,6 +50,7 @@ def timm_backbone(
     *,
     name: str,
     weights: str | None = None,
+    trainable_layers: int | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Backbone:
@@ -60,12 +62,14 @@ def timm_backbone(
         name: as in ``timm.list_models()``.
         weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, a file of
             this project (``cxr.detect.backbones``), or None.
+        trainable_layers: stages that learn, counted from the last, where there are weights; None: all. The stem counts
+            as a stage (``cxr.learn.parameter_groups.stages``).
         mean: of each channel of the stem.
         std: of each channel, likewise.
 
     Raises:
         ImportError: timm is not installed; says what to type.
-        ValueError: timm has no such network, or it gives no maps.
+        ValueError: timm has no such network, it gives no maps, or it has fewer stages than are to learn.
         WeightsError: not to be had, or weights of another network.
     """
     timm = _timm()
@@ -86,6 +90,8 @@ def timm_backbone(
     if weighted and weights is not None and weights != DEFAULT:
         read = _named_as_here(read_backbone(weights, None), network)
     _normalise(body, frozen=_brings_statistics(state) or _brings_statistics(read) or (weighted and weights == DEFAULT))
+    if state is not None or weighted:
+        _freeze(body, trainable_layers)
     if read is not None and weights is not None:
         load_backbone(body, read, weights)
     return Backbone(body, levels, mean, std, read)
@@ -96,6 +102,7 @@ def efficientnet_lite0(
     least_stride: int = 4,
     *,
     weights: str | None = None,
+    trainable_layers: int | None = None,
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.5, 0.5, 0.5),
 ) -> Backbone:
@@ -105,7 +112,9 @@ def efficientnet_lite0(
     that nothing is downloaded. The other arguments are those of ``timm_backbone``.
     """
     if state is not None or weights != IMAGENET:
-        return timm_backbone(state, least_stride, name=_LITE0, weights=weights, mean=mean, std=std)
+        return timm_backbone(
+            state, least_stride, name=_LITE0, weights=weights, trainable_layers=trainable_layers, mean=mean, std=std
+        )
     network = _timm().create_model(_LITE0, features_only=True, in_chans=len(mean))
     body, levels = _body(network, least_stride, _LITE0)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
@@ -113,6 +122,7 @@ def efficientnet_lite0(
     # the package has other names for layers, but in timm's order up to the last block
     read = dict(zip((f"network.{name}" for name in names), shipped, strict=False))
     _normalise(body, frozen=True)
+    _freeze(body, trainable_layers)
     load_backbone(body, read, IMAGENET)
     return Backbone(body, levels, mean, std)
 
@@ -160,6 +170,21 @@ def _normalise(body: nn.Module, frozen: bool) -> None:
                 setattr(parent, name, fresh)
             elif isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, group_norm(child.num_features))
+
+
+def _freeze(body: nn.Module, trainable_layers: int | None) -> None:
+    """Keep the weights of all stages but the last ``trainable_layers``. None freezes nothing."""
+    if trainable_layers is None:
+        return
+    parameters = dict(body.named_parameters())
+    by_stage = stages(parameters)
+    if not 0 <= trainable_layers <= len(by_stage):
+        raise ValueError(
+            f"model.backbone.trainable_layers is {trainable_layers}, expected 0 to {len(by_stage)}, or null for all"
+        )
+    for names in by_stage[: len(by_stage) - trainable_layers]:
+        for name in names:
+            parameters[name].requires_grad_(False)
 
 
 def _brings_statistics(state: State | None) -> bool:

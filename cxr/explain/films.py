@@ -17,8 +17,11 @@ from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.detect.candidates import Candidate
 from cxr.detect.detector import Detector
+from cxr.detect.ensemble import Ensemble
 from cxr.detect.finite import NotFiniteError, watched
+from cxr.detect.prediction import Threshold, least_score
 from cxr.explain.cam import Cam
+from cxr.explain.ensemble import FusedBox, Reading, as_read, members_of
 from cxr.explain.faithful import deletion_insertion, randomised, similarity
 from cxr.explain.reading import FilmReading, detector_score
 from cxr.explain.record import (
@@ -49,21 +52,21 @@ class Explainer:
     """Explains the detections of a film by several methods, and measures the maps.
 
     Args:
-        detector: in torchvision's contract, on the device to work on.
+        detector: on the device to work on; or an ensemble, whose maps are those of ``cxr.explain.ensemble``.
         findings: the vocabulary behind its labels.
         methods: method → cam.
         intensity: of the films, for the picture at the eye's size.
-        threshold: detections from this score up are explained.
+        threshold: detections from this score up are explained; one for all findings, or one for each.
         most: findings a film that are explained, the highest scores first.
         faithfulness: whether deletion and insertion are measured too (some 15 looks of the detector a map).
         seed: of the random baseline.
     """
 
-    detector: Detector
+    detector: Detector | Ensemble
     findings: FindingVocabulary
     methods: Mapping[str, Cam]
     intensity: Preprocessing
-    threshold: float
+    threshold: Threshold
     most: int
     faithfulness: bool
     seed: int
@@ -81,8 +84,8 @@ class Explainer:
         NaN or infinity of it, or where a map holds some.
         """
         reading = self._read(image)
-        chosen = reading.chosen(self.threshold, self.most)
-        maps = {name: cam(reading, chosen).cpu() for name, cam in self.methods.items()} if chosen else {}
+        chosen = reading.chosen(self.least_scores, self.most)
+        maps = {name: reading.maps(cam, chosen).cpu() for name, cam in self.methods.items()} if chosen else {}
         folder.mkdir(parents=True, exist_ok=True)
         self._write_picture(film, folder / PICTURE)
         scale = np.array([image.shape[2] / film.width, image.shape[1] / film.height] * 2, np.float32)
@@ -98,9 +101,16 @@ class Explainer:
         record.write(folder)
         return record
 
-    def _read(self, image: Tensor) -> FilmReading:
+    @property
+    def least_scores(self) -> float | Mapping[int, float]:
+        """The threshold, by class where each finding has one."""
+        if not isinstance(self.threshold, Mapping):
+            return self.threshold
+        return {self.findings.index(name): score for name, score in self.threshold.items()}
+
+    def _read(self, image: Tensor) -> Reading:
         with watched(self.detector) as watch:
-            reading = FilmReading(self.detector, image.to(next(self.detector.parameters()).device))
+            reading = as_read(self.detector, image.to(next(self.detector.parameters()).device))
         if not watch.finite:
             raise NotFiniteError(NOT_FINITE.text)
         return reading
@@ -108,7 +118,7 @@ class Explainer:
     def _explained(
         self,
         film: Film,
-        reading: FilmReading,
+        reading: Reading,
         candidate: Candidate,
         maps: Mapping[str, Tensor],
         names: dict[str, str],
@@ -125,10 +135,11 @@ class Explainer:
             names,
             {name: "blind" for name in names if not self.methods[name].knows_the_finding},
             {} if outcome == "suppressed" else self._figures(film, reading, candidate, maps, truth, outcome),
+            candidate.disagreement if isinstance(candidate, FusedBox) else None,
         )
 
     def _outcome(self, candidate: Candidate, truth: NDArray[np.float32]) -> Outcome:
-        if candidate.score < self.threshold:
+        if candidate.score < least_score(self.threshold, self.findings.name(candidate.label)):
             return "suppressed"
         overlaps = box_iou(candidate.box.cpu()[None], torch.from_numpy(truth))
         return "hit" if overlaps.numel() and overlaps.max() >= HIT_IOU else "false alarm"
@@ -136,7 +147,7 @@ class Explainer:
     def _figures(
         self,
         film: Film,
-        reading: FilmReading,
+        reading: Reading,
         candidate: Candidate,
         maps: Mapping[str, Tensor],
         truth: NDArray[np.float32],
@@ -230,21 +241,23 @@ def sanity_check(
 
     Of its maps with those of the trained detector once everything from the output to that part is random (Adebayo
     2018), inside the explained boxes: outside, a map of the cells a head read is zero whatever the weights are. The
-    mean over the boxes explained on the films of ``dataset``, of those that have a map at all.
+    mean over the boxes explained on the films of ``dataset``, of those that have a map at all. Of an ensemble it is the
+    mean over its members, each of which explains its own boxes.
     """
     likeness: dict[str, dict[str, list[float]]] = {name: {} for name in explainer.methods}
     device = next(explainer.detector.parameters()).device
     for index in range(len(dataset)):
         image = dataset[index][0].to(device)
-        reading = FilmReading(explainer.detector, image)
-        chosen = reading.chosen(explainer.threshold, explainer.most)
-        if not chosen:
-            continue
-        trained = {name: cam(reading, chosen).cpu().numpy() for name, cam in explainer.methods.items()}
-        for part, forgotten in randomised(explainer.detector, explainer.seed):
-            blank = FilmReading(forgotten, image)
-            for name, cam in explainer.methods.items():
-                likeness[name].setdefault(part, []).extend(_similarities(cam, blank, chosen, trained[name]))
+        for detector in members_of(explainer.detector):
+            reading = FilmReading(detector, image)
+            chosen = reading.chosen(explainer.least_scores, explainer.most)
+            if not chosen:
+                continue
+            trained = {name: cam(reading, chosen).cpu().numpy() for name, cam in explainer.methods.items()}
+            for part, forgotten in randomised(detector, explainer.seed):
+                blank = FilmReading(forgotten, image)
+                for name, cam in explainer.methods.items():
+                    likeness[name].setdefault(part, []).extend(_similarities(cam, blank, chosen, trained[name]))
         progress()
     return {name: {part: _mean(values) for part, values in parts.items()} for name, parts in likeness.items()}
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.detect.candidates import Candidate
-from cxr.detect.prediction import Prediction
+from cxr.detect.ensemble import EnsembleDetector
+from cxr.detect.prediction import Prediction, Threshold
 from cxr.detect.task import DetectionTask
 from cxr.explain.cam import Cam
-from cxr.explain.reading import FilmReading
+from cxr.explain.ensemble import Reading, as_read
 from cxr.read.dicom import ReadError
 
 FilmMaps = Mapping[str, NDArray[np.uint16]]
@@ -30,9 +31,9 @@ class MapMaker:
         threshold: detections from this score up are explained.
     """
 
-    task: DetectionTask
+    task: DetectionTask | EnsembleDetector
     methods: Mapping[str, Cam]
-    threshold: float
+    threshold: Threshold
     _made: dict[int, FilmMaps | ReadError] = field(default_factory=dict)
 
     def __call__(self, prediction: Prediction, image: Tensor) -> None:
@@ -40,11 +41,11 @@ class MapMaker:
         shown = prediction.shown(self.threshold)
         if not shown:
             return
-        reading = FilmReading(self.task.detector, image)
+        reading = as_read(self.task.detector, image)
         try:
             candidates = [self._candidate(reading, prediction, n) for n in shown]
             self._made[prediction.number] = {
-                name: _stored(cam(reading, candidates)) for name, cam in self.methods.items()
+                name: _stored(reading.maps(cam, candidates)) for name, cam in self.methods.items()
             }
         except ValueError as error:  # no such candidate, or a map that is not finite
             self._made[prediction.number] = ReadError(f"film {prediction.number}: no maps can be made of it: {error}")
@@ -57,7 +58,7 @@ class MapMaker:
         """
         return self._made.pop(number, {})
 
-    def _candidate(self, reading: FilmReading, prediction: Prediction, n: int) -> Candidate:
+    def _candidate(self, reading: Reading, prediction: Prediction, n: int) -> Candidate:
         """Return what detection ``n`` was read from.
 
         By its box alone, for its score may be fused with the image head's: it is the strongest candidate of its

@@ -1,7 +1,7 @@
 """One film as a detector reads it, opened between the feature pyramid and the heads."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -55,18 +55,23 @@ class FilmReading:
         """Return the map [1, C, h', w'] a candidate was read from."""
         return list(self.pyramid.values())[candidate.level]
 
-    def chosen(self, threshold: float, most: int = 3) -> list[Candidate]:
+    def chosen(self, threshold: float | Mapping[int, float], most: int = 3) -> list[Candidate]:
         """Return what is to be explained.
 
-        For each finding its strongest detection of at least ``threshold``, the ``most`` strongest of these; where there
-        is none, the strongest candidate of all, below the threshold; nothing where there is no candidate either.
+        For each finding its strongest detection of at least ``threshold`` (one for all, or one for each class), the
+        ``most`` strongest of these; where there is none, the strongest candidate of all, below the threshold; nothing
+        where there is no candidate either.
         """
-        best: dict[int, Candidate] = {}
-        for box, label, score in zip(*(self.detections[k] for k in ("boxes", "labels", "scores")), strict=True):
-            if label != BACKGROUND and score >= threshold and int(label) not in best:  # sorted by score
-                best[int(label)] = self.candidates.behind(box, int(label), float(score))
-        ranked = sorted(best.values(), key=lambda candidate: -candidate.score)
+        found = [
+            self.candidates.behind(self.detections["boxes"][row], *scored)
+            for row, scored in strongest(self.detections, threshold).items()
+        ]
+        ranked = sorted(found, key=lambda candidate: -candidate.score)
         return ranked[:most] or ([self.candidates.strongest()] if len(self.candidates.scores) else [])
+
+    def maps(self, cam: Callable[["FilmReading", Sequence[Candidate]], Tensor], chosen: Sequence[Candidate]) -> Tensor:
+        """Return the map of each candidate by a method, [M, h, w] of 0..1 (``cxr.explain.cam.Cam``)."""
+        return cam(self, chosen)
 
     def log_odds_of(self, candidate: Candidate, batch: Tensor) -> Tensor:
         """Return the candidate's log-odds [B] were ``batch`` [B, C, H, W] (normalised, padded) the film.
@@ -91,6 +96,19 @@ class FilmReading:
         y, x = (2 * y / max(rows - 1, 1) - 1).clamp(max=1), (2 * x / max(columns - 1, 1) - 1).clamp(max=1)
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(cells.dtype)
         return grid_sample(cells[None, None], grid, align_corners=True, padding_mode="border")[0, 0]
+
+
+def strongest(detections: Mapping[str, Tensor], threshold: float | Mapping[int, float]) -> dict[int, tuple[int, float]]:
+    """Return for each finding its strongest detection from ``threshold`` up: its row, with its class and its score."""
+    labels, scores = (detections[name].tolist() for name in ("labels", "scores"))
+    best: dict[int, int] = {}  # class → row
+    for row, (label, score) in enumerate(zip(labels, scores, strict=True)):
+        if label == BACKGROUND:
+            continue
+        least = threshold[label] if isinstance(threshold, Mapping) else threshold
+        if score >= least and (label not in best or score > scores[best[label]]):
+            best[label] = row
+    return {row: (label, scores[row]) for label, row in best.items()}
 
 
 def detector_score(detector: nn.Module, box: Tensor, label: int) -> Callable[[Tensor], Tensor]:

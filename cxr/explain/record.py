@@ -45,6 +45,7 @@ class Explained:
         notes: method → why its map must be read with care; "blind", to the finding, is the only reason so far.
         figures: method or baseline → figure → value, see ``cxr.explain.scores``. NaN is not stored: what could not be
             measured is absent.
+        disagreement: 0..1 of the members of an ensemble about the box; None where one detector answers.
     """
 
     finding: str
@@ -54,6 +55,7 @@ class Explained:
     maps: dict[str, str]
     notes: dict[str, str]
     figures: dict[str, dict[str, float]]
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True)

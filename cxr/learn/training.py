@@ -11,9 +11,11 @@ import lightning as L  # noqa: N812  # the name its own documentation uses
 import numpy as np
 import torch
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from cxr.learn.parameter_groups import NamedParameters
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class Training(L.LightningModule, ABC):
     the figures as ``val/<figure>`` and ``test/<figure>``.
 
     Args:
-        optimizer: called with the parameters that learn.
+        optimizer: called with the parameters that learn and their names, [(name, parameter), …].
         scheduler: called with the optimizer, ``total_steps`` and ``steps_per_epoch``, and stepped after every optimizer
             step (``cxr.learn.schedules``); None keeps the learning rate.
         seed: the random numbers of a batch depend only on (seed, epoch, batch, process), so on a CPU a resumed run
@@ -47,7 +49,7 @@ class Training(L.LightningModule, ABC):
 
     def __init__(
         self,
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,
@@ -99,9 +101,13 @@ class Training(L.LightningModule, ABC):
         """Let the losses and the figures of one batch share results. By default they share nothing."""
         yield
 
+    def learning_parameters(self) -> NamedParameters:
+        """Return the parameters that learn, with their names."""
+        return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
     def configure_optimizers(self) -> Any:
         """Return the optimizer of the parameters that learn, and its schedule."""
-        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer(self.learning_parameters())
         self.trainer.fit_loop.setup_data()  # otherwise the number of batches is not known yet
         self._scale_learning_rate(optimizer)
         if self.scheduler is None:

@@ -1,22 +1,22 @@
 """Every figure of one detector on one set of films, computed once for tables, figures and pages."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.findings import FindingVocabulary
-from cxr.measure.average_precision import COCO_IOUS, MeanAveragePrecision, average_precision, only_detected
-from cxr.measure.froc import FP_RATES, Froc, FrocPoint, SensitivityAt, froc, froc_with_intervals, recall
-from cxr.measure.intervals import Estimate, Figure, Values, paired_bootstrap
+from cxr.measure.average_precision import COCO_IOUS, average_precision, only_detected
+from cxr.measure.folds import FoldFigures, figures_of_folds, leading_figures
+from cxr.measure.froc import FP_RATES, Froc, FrocPoint, froc, froc_with_intervals, recall
+from cxr.measure.intervals import Estimate, Values, paired_bootstrap
 from cxr.measure.matching import Rule
 from cxr.measure.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
 from cxr.measure.operating_point import OperatingPoint, Screening, screen
 from cxr.measure.reliability import Reliability, reliability
 from cxr.measure.results import FilmResult, with_known_truth
-from cxr.measure.screening import RocAuc, RocCurve, image_average_precision, roc_auc, roc_curve
+from cxr.measure.screening import RocCurve, image_average_precision, roc_auc, roc_curve
 
 POOLED = "all"
 """Stands for all findings together where a finding is named."""
@@ -159,16 +159,18 @@ def compare(
 ) -> dict[str, Estimate]:
     """Return by how much the second detector exceeds the first in the leading figures, the same patients drawn."""
     films = [[_restricted(result, labels) for result in results] for results in (first, second)]
-    figures: dict[str, tuple[Sequence[Sequence[FilmResult]], Callable[[Sequence[FilmResult]], Figure]]] = {
-        "sensitivity@1fp": (films, partial(SensitivityAt, rule=settings.rule, rates=(1,))),
-        "ap50": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap50"])),
-        "ap": (films, partial(MeanAveragePrecision, labels=labels, ious=PRECISIONS["ap"])),
-        "roc_auc": ((with_known_truth(first), with_known_truth(second)), RocAuc),
-    }
-    return {
-        name: paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
-        for name, ((a, b), figure) in figures.items()
-    }
+    known = [with_known_truth(results) for results in (first, second)]
+    differences = {}
+    for name, figure in leading_figures(labels, settings.rule).items():
+        a, b = known if name == "roc_auc" else films
+        differences[name] = paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
+    return differences
+
+
+def by_fold(evaluation: Evaluation, folds: Sequence[Sequence[int]], rule: Rule) -> list[FoldFigures]:
+    """Return the leading figures of each fold; ``folds`` has the places of its films among those of the evaluation."""
+    labels = [evaluation.findings.index(name) for name in evaluation.names]
+    return figures_of_folds([[evaluation.results[place] for place in fold] for fold in folds], labels, rule)
 
 
 def _figures(
@@ -205,6 +207,7 @@ def _restricted(result: FilmResult, labels: Sequence[int]) -> FilmResult:
         boxes=result.boxes[detected],
         labels=result.labels[detected],
         scores=result.scores[detected],
+        disagreement=None if result.disagreement is None else result.disagreement[detected],
     )
 
 

@@ -31,6 +31,7 @@ def as_plain(result: FilmResult) -> dict[str, Any]:
         "size": list(result.size),
         "abnormal": _or_null(float(result.abnormal)),
         "labelled": None if result.labelled is None else result.labelled.tolist(),
+        "disagreement": None if result.disagreement is None else result.disagreement.tolist(),
         **arrays,
         "finding_scores": [_or_null(score) for score in arrays["finding_scores"]],
     }
@@ -46,8 +47,16 @@ def from_plain(plain: dict[str, Any]) -> FilmResult:
         arrays[name] = arrays[name].reshape(-1, 4)
     height, width = plain["size"]
     labelled = None if plain["labelled"] is None else np.array(plain["labelled"], bool)
-    abnormal = math.nan if plain["abnormal"] is None else float(plain["abnormal"])
-    return FilmResult(plain["study"], plain["patient"], (height, width), abnormal=abnormal, labelled=labelled, **arrays)
+    disagreement = plain.get("disagreement")  # absent in files of older versions
+    return FilmResult(
+        plain["study"],
+        plain["patient"],
+        (height, width),
+        abnormal=math.nan if plain["abnormal"] is None else float(plain["abnormal"]),
+        labelled=labelled,
+        disagreement=None if disagreement is None else np.array(disagreement, np.float32),
+        **arrays,
+    )
 
 
 def _or_null(value: float) -> float | None:

@@ -61,3 +61,8 @@ def reliability(
     *shares, ece = estimates(figure, results, [*films, len(results)], samples, seed, trials, undefined="no film")
     means = (float(scores[chosen].mean()) for chosen in members)
     return Reliability(tuple(map(ReliabilityBin, means, shares, films)), ece)
+
+
+def calibration_error(scores: NDArray[np.floating], positive: NDArray[np.bool_], bins: int = 10) -> float:
+    """Return the ECE of scores [N] of anything that is positive or not, as ``reliability`` does of films."""
+    return float(_Bins(scores.astype(np.float64), positive, bins)(np.ones(len(scores)))[-1])

@@ -1,7 +1,7 @@
 """Detections of one film beside the marks of its readers: every clinical figure is computed from these."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ class FilmResult:
         abnormal: 0..1, how sure it is that the film has any.
         labelled: [K + 1] bool, for class c at c - 1 whether the readers looked for it (what was detected of others is
             left out), and at last whether a film without boxes is normal; None: all of it.
+        disagreement: [M] float32 in 0..1 of the members of an ensemble about each box (``cxr.detect.ensemble``); None
+            where one detector answers.
     """
 
     study: str
@@ -36,6 +38,7 @@ class FilmResult:
     finding_scores: NDArray[np.float32]
     abnormal: float
     labelled: NDArray[np.bool_] | None = None
+    disagreement: NDArray[np.float32] | None = None
 
     @property
     def finite(self) -> bool:
@@ -59,3 +62,16 @@ class FilmResult:
 def with_known_truth(results: Sequence[FilmResult], label: int | None = None) -> list[FilmResult]:
     """Return the films of which it is known if they have the finding of ``label``; with None, if they have any."""
     return [result for result in results if result.truth_known(label)]
+
+
+def with_calibrated_scores(
+    results: Sequence[FilmResult], curves: Mapping[int, Callable[[NDArray[np.float32]], NDArray[np.float32]]]
+) -> list[FilmResult]:
+    """Return the films with the scores of their boxes changed by the curve of their class, where it has one."""
+    changed = []
+    for result in results:
+        scores = result.scores.copy()
+        for label, curve in curves.items():
+            scores[result.labels == label] = curve(result.scores[result.labels == label])
+        changed.append(replace(result, scores=scores))
+    return changed

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 CHOSEN_NOW = "chosen now, on the validation films"
 TESTED_ON = "derived on the very films it is measured on, as asked"
+CHOSEN_OUT_OF_FOLD = "chosen now, on all films, each judged by the detector that did not see its patient"
 FROZEN = "frozen in the checkpoint"
+FROZEN_FOR_SWEEP = "frozen for the sweep, on films each judged by the detector that did not see its patient"
 
 Digests = NDArray[np.int64]
 """[films] a digest of each film's pixels."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from rich.table import Column, Table
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -16,6 +16,7 @@ from cxr.data.film import Film
 from cxr.data.unmarked import UnmarkedDataModule
 from cxr.detect.backbones import FeaturePyramid
 from cxr.detect.detector import Detector
+from cxr.learn.parameter_groups import NamedParameters
 from cxr.learn.training import Training
 from cxr.pretrain.losses import TERMS, at_places, head_of_films, head_of_places, vicreg
 from cxr.pretrain.probe import effective_rank, labels, probe, spread
@@ -62,7 +63,7 @@ class PretrainingTask(Training):
     def __init__(
         self,
         model: Callable[..., Detector],
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cxr.detect.prediction import printed_threshold
+from cxr.detect.prediction import Threshold, in_words, printed_threshold
 from cxr.measure.operating_point import OperatingPoint
 
 
@@ -19,12 +19,12 @@ class Algorithm:
 
     version: str
     digest: str
-    threshold: float
+    threshold: Threshold
     operating_point: OperatingPoint | None = None
 
     def parameters(self) -> list[str]:
         """Return what a reader of its results must know, a line each."""
-        shown = [f"checkpoint {self.digest}", f"findings shown from score {self.threshold:g} up"]
+        shown = [f"checkpoint {self.digest}", f"findings shown from score {in_words(self.threshold)} up"]
         point = self.operating_point
         if point is None:
             return [*shown, "no operating point of screening"]

@@ -185,11 +185,11 @@ def _marks(
 def _describe(card: Mapping[str, Any]) -> str:
     """What was trained on what, in a line, from the card a checkpoint carries."""
     cfg = card.get("config", {})
-    optimizer = cfg.get("optimizer", {}).get("_target_", "").rpartition(".")[2]
+    optimizer = cfg.get("optimizer", {})
     data = cfg.get("data", {})
     parts = (
         name_of(cfg.get("model", {})),
-        optimizer,
+        optimizer.get("optimizer", optimizer).get("_target_", "").rpartition(".")[2],
         f"{data.get('size')} px",
         data.get("root"),
         f"data {card.get('data')}",

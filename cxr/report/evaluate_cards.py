@@ -69,7 +69,7 @@ class _Cards:
     def alarm(self, alarm: Alarm) -> Card:
         """A detection where nothing is marked, and every true box."""
         result = self.evaluation.results[alarm.film]
-        text = self.say["false_alarm"].format(score=f"{alarm.score:.2f}")
+        text = self.say["false_alarm"].format(score=f"{alarm.score:.2f}") + self._disagreement(result, alarm.detection)
         chips = [self._chip(int(result.labels[alarm.detection]), text), *self._marked(result)]
         return self._card(alarm.film, np.arange(len(result.truth_labels)), np.array([alarm.detection]), chips)
 
@@ -80,6 +80,13 @@ class _Cards:
         score = six_digits(result.abnormal, None if point is None else point.threshold)
         chips = [*self._marked(result), Chip(self.say["film_score"].format(score=f"{score:.6g}"))]
         return self._card(film, np.arange(len(result.truth_labels)), strongest, chips)
+
+    def _disagreement(self, result: FilmResult, detection: int) -> str:
+        """How far the members of an ensemble disagree about a box, in words; "" where one detector answers."""
+        if result.disagreement is None:
+            return ""
+        share = f"{result.disagreement[detection]:.2f}"
+        return " · " + str(words(self.language)["members_disagree"]).format(share=share)
 
     def _marked(self, result: FilmResult) -> list[Chip]:
         return [self._chip(label, self.say["marked"]) for label in sorted(set(result.truth_labels.tolist()))]

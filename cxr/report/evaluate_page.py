@@ -8,6 +8,7 @@ from typing import Any
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.prediction import printed_threshold
 from cxr.measure.evaluation import POOLED, WORKING_RATE, Evaluation
+from cxr.measure.folds import FoldFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_cards import worst_films
@@ -16,6 +17,7 @@ from cxr.report.evaluate_tables import (
     Evaluations,
     alarms_of,
     estimates_of,
+    fold_rows,
     screening_label,
     sensitivities_of,
     shown,
@@ -36,13 +38,14 @@ def evaluate_page(
     warnings: Sequence[str],
     not_shown: NotShown,
     language: str = "en",
+    folds: Mapping[str, Sequence[FoldFigures]] | None = None,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
     ``evaluations`` are one or two, by the letter of their checkpoint, of ``films`` in the order of their results;
     ``differences`` are those of the second over the first, by the names of ``compare``, and may be empty. ``about``
     says what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is
-    believed. ``language`` is ``en`` or ``zh``.
+    believed. ``folds`` are the figures of each fold, by the letter of the checkpoint. ``language`` is ``en`` or ``zh``.
     """
     say = words(language)["evaluate"]
     plots = evaluation_figures(folder / "figures", evaluations, language)
@@ -56,6 +59,7 @@ def evaluate_page(
         ],
         checkpoints=[
             _checkpoint(evaluation, films, name if len(evaluations) > 1 else "", language)
+            | {"folds": _fold_rows((folds or {}).get(name, ()))}
             for name, evaluation in evaluations.items()
         ],
         plots={name: path.read_bytes() for name, path in plots.items()},
@@ -83,6 +87,11 @@ def _checkpoint(evaluation: Evaluation, films: RadiographDataset, name: str, lan
         "threshold": f"{evaluation.threshold:.4f}{of}",
         "worst": worst_films(evaluation, films, of, language),
     }
+
+
+def _fold_rows(folds: Sequence[FoldFigures]) -> list[Row]:
+    """Each fold by itself, and the means; nothing where the films were not judged out of fold."""
+    return [Row(heading, cells) for heading, *cells in (fold_rows(folds) if folds else ())]
 
 
 def _finding_rows(evaluation: Evaluation, language: str) -> Iterator[Row]:

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cxr.detect.prediction import printed_threshold
 from cxr.files import whole_file, write_whole
 from cxr.measure.average_precision import only_detected_in_words
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
+from cxr.measure.folds import FoldFigures, mean_and_deviation
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
 from cxr.measure.seen import Seen
@@ -44,10 +45,19 @@ def alarms_of(figures: FindingFigures) -> list[float]:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint's operating point comes from, in words, and what the films were to the checkpoint before."""
+    """Where a detector's scores come from.
+
+    Args:
+        point_from: how its operating point was chosen, in words.
+        seen: what the films were to it before.
+        folds: figures of each fold, where each film was judged by the detector that did not see its patient.
+        box_errors: calibration error of the scores of boxes, "before" and "after" calibration; NaN where there is none.
+    """
 
     point_from: str
     seen: Seen
+    folds: Sequence[FoldFigures] = ()
+    box_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_tables(
@@ -64,7 +74,12 @@ def write_tables(
     each that failed or could not be read.
     """
     metrics = {
-        name: {**_metrics(evaluation), "these_films": origins[name].seen.as_dict()}
+        name: {
+            **_metrics(evaluation),
+            "these_films": origins[name].seen.as_dict(),
+            "box_calibration_error": origins[name].box_errors,
+            **({"folds": origins[name].folds} if origins[name].folds else {}),
+        }
         for name, evaluation in evaluations.items()
     }
     content = {"checkpoints": metrics, "second_over_first": dict(differences), "films": dict(films)}
@@ -112,6 +127,29 @@ def print_evaluations(evaluations: Evaluations, console: Console) -> None:
         console.print("sensitivity at false positives a film:", "  ".join(at), highlight=False)
         if evaluation.screening is not None:
             console.print(_screening_table(evaluation))
+
+
+def print_folds(folds: Mapping[str, Sequence[FoldFigures]], console: Console) -> None:
+    """Print the figures of each fold of each checkpoint, and their means; nothing without folds."""
+    for name, of_folds in folds.items():
+        if of_folds:
+            say = words("en")["evaluate"]["fold_figures"]
+            figures = [Column(say[key], justify="right") for key in of_folds[0].figures]
+            title = f"Fold by fold{f', checkpoint {name}' if len(folds) > 1 else ''}"
+            table = Table("fold", Column("films", justify="right"), *figures, title=title, title_justify="left")
+            for row in fold_rows(of_folds):
+                table.add_row(*row)
+            console.print(table)
+
+
+def fold_rows(folds: Sequence[FoldFigures]) -> list[list[str]]:
+    """Return a line for each fold: its number, its films, its figures; and at last their means ± standard deviation."""
+    rows = [
+        [str(number), str(fold.films), *(_number(value) for value in fold.figures.values())]
+        for number, fold in enumerate(folds)
+    ]
+    means = (mean_and_deviation(folds, name) for name in folds[0].figures)
+    return [*rows, ["±", "", *(f"{_number(mean)} ± {_number(deviation)}" for mean, deviation in means)]]
 
 
 def print_comparison(differences: Mapping[str, Estimate], console: Console) -> None:

@@ -64,7 +64,11 @@ def film_card(
 
 def _chip(box: Explained, record: ExplainedFilm, findings: FindingVocabulary, language: str) -> Chip:
     label = f"{findings.label(box.finding, language)} {box.score:.2f}"
-    return Chip(f"{label} · {outcome_words(box, record, words(language))}", colour(findings, box.finding))
+    say = words(language)
+    parts = [label, outcome_words(box, record, say)]
+    if box.disagreement is not None:
+        parts.append(say["members_disagree"].format(share=f"{box.disagreement:.2f}"))
+    return Chip(" · ".join(parts), colour(findings, box.finding))
 
 
 def _map(folder: Path, record: ExplainedFilm, b: int, method: str, current: bool, language: str) -> dict[str, Any]:

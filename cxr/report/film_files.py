@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr.data.inputs import Input
-from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.prediction import NotAssessed, Prediction, Threshold
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.read.dicom import ReadError, read_film
@@ -104,7 +104,7 @@ class FilmFiles:
             raise film.maps  # last: the film has its other files
 
 
-def _shown(answer: Prediction, threshold: float) -> Marks:
+def _shown(answer: Prediction, threshold: Threshold) -> Marks:
     """Return the detections from ``threshold`` up."""
     kept = answer.shown(threshold)
     boxes = np.array([answer.boxes[n] for n in kept], np.float32).reshape(-1, 4)

@@ -154,6 +154,6 @@ def _done(fields: dict[str, Any]) -> Done:
 
 
 def _prediction(plain: dict[str, Any]) -> Prediction:
-    listed = {key: tuple(plain[key]) for key in ("findings", "scores")}
+    listed = {key: tuple(plain.get(key, ())) for key in ("findings", "scores", "disagreement")}
     boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in plain["boxes"])
     return Prediction(**{**plain, **listed, "boxes": boxes})

@@ -25,10 +25,10 @@ Images = Mapping[int, str] | None
 def write_coco(folder: Path, films: Iterable[Done], findings: FindingVocabulary, images: Images = None) -> None:
     """Write ``detections.json``, COCO's results, and ``images.json``, which says what their ids mean.
 
-    A result is {image_id, category_id, bbox, score}: bbox is x, y, width, height in original pixels, category_id the
-    detector's class 1..K, image_id the film's place among those given, from 1. Images have pseudonyms, and a
-    ``file_name`` from ``images``; ``assessed`` is false, with the ``reason``, for a film that the detector says nothing
-    of. A film that could not be read is no image.
+    A result is {image_id, category_id, bbox, score}, and of an ensemble ``disagreement``: bbox is x, y, width, height
+    in original pixels, category_id the detector's class 1..K, image_id the film's place among those given, from 1.
+    Images have pseudonyms, and a ``file_name`` from ``images``; ``assessed`` is false, with the ``reason``, for a film
+    that the detector says nothing of. A film that could not be read is no image.
     """
     with _written(folder / "detections.json") as results, _written(folder / "images.json") as about:
         add_result, add_image = _json_list(results, "["), _json_list(about, '{"images": [')
@@ -52,28 +52,35 @@ def _coco_image(film: Prediction | NotAssessed, images: Images) -> dict[str, Any
 
 def _coco_results(film: Prediction | None, findings: FindingVocabulary) -> Iterator[dict[str, Any]]:
     if film is not None:
-        for (x0, y0, x1, y1), name, score in zip(film.boxes, film.findings, film.scores, strict=True):
+        for n, ((x0, y0, x1, y1), name, score) in enumerate(zip(film.boxes, film.findings, film.scores, strict=True)):
             bbox = [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)]
             category = findings.index(name)
-            yield {"image_id": film.number, "category_id": category, "bbox": bbox, "score": six_digits(score)}
+            apart = {"disagreement": film.disagreement[n]} if film.disagreement else {}
+            yield {"image_id": film.number, "category_id": category, "bbox": bbox, "score": six_digits(score), **apart}
 
 
 def write_detections(
-    path: Path, predictions: Iterable[Prediction], threshold: float | None = None, images: Images = None
+    path: Path,
+    predictions: Iterable[Prediction],
+    threshold: float | None = None,
+    images: Images = None,
+    disagreement: bool = False,
 ) -> None:
     """Write a row a box: pseudonym, finding, score, corners in original pixels, and scores of the whole film.
 
     ``finding_score`` and ``abnormal`` are the film's: how sure the detector is of that finding, and of any.
     ``threshold`` is that of screening, see ``six_digits``. With ``images`` the first column is ``image``.
+    With ``disagreement`` the last column is that of an ensemble's members about the box.
     """
     columns = ["study", "finding", "score", "xmin", "ymin", "xmax", "ymax", "finding_score", "abnormal"]
+    columns += ["disagreement"] if disagreement else []
     with _written(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([*_image_column(images), *columns])
         for film in predictions:
             abnormal = six_digits(film.abnormal, threshold)
-            for box, name, score in zip(film.boxes, film.findings, film.scores, strict=True):
-                whole = (six_digits(film.finding_scores[name]), abnormal)
+            for n, (box, name, score) in enumerate(zip(film.boxes, film.findings, film.scores, strict=True)):
+                whole = [six_digits(film.finding_scores[name]), abnormal, *film.disagreement[n : n + 1]]
                 rows.writerow([*_image(film.number, images), film.study, name, six_digits(score), *box, *whole])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cxr.config.check import check
-from cxr.config.command_line import as_hydra_reads
+from cxr.config.command_line import as_hydra_reads, with_checkpoints_listed
 from cxr.config.entry import entry
 
 
@@ -50,8 +50,14 @@ def _evaluate(cfg: DictConfig) -> None:
         run.report(parts, folder)
 
 
+def predict() -> None:
+    """Say what a trained detector finds on films. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
+    sys.argv = with_checkpoints_listed(sys.argv)
+    _predict()
+
+
 @entry("predict")
-def predict(cfg: DictConfig) -> None:
+def _predict(cfg: DictConfig) -> None:
     """Say what a trained detector finds on films."""
     check(cfg)
     from cxr.data import inputs
@@ -67,19 +73,24 @@ def predict(cfg: DictConfig) -> None:
         run.report(parts, folder)
 
 
+def explain() -> None:
+    """Show what a trained detector looked at. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
+    sys.argv = with_checkpoints_listed(sys.argv)
+    _explain()
+
+
 @entry("explain")
-def explain(cfg: DictConfig) -> None:
+def _explain(cfg: DictConfig) -> None:
     """Show what a trained detector looked at."""
     check(cfg)
-    from cxr.runs import checkpoint, explain_studies, restore
     from cxr.runs import explain as run
+    from cxr.runs import explain_studies, restore
 
-    with run.opened(cfg) as folder:
-        trained = checkpoint.read_checkpoint(cfg.ckpt, cfg.trust)
-        if restore.of_studies(trained):
-            explain_studies.explain(cfg, trained, folder)
+    with run.opened(cfg) as (folder, named):
+        if restore.of_studies(named.checkpoint):
+            explain_studies.explain(cfg, named.checkpoint, folder)
             return
-        parts = run.instantiate(cfg)
+        parts = run.instantiate(cfg, named)
         run.explain(parts, folder)
         run.score(parts, folder)
         run.report(parts, folder)

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -23,12 +22,14 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.dataset import RadiographDataset
 from cxr.data.film import Film
 from cxr.data.folder import read_folder
-from cxr.detect.detector import name_of
+from cxr.detect.detector import Detector, name_of
+from cxr.detect.ensemble import Ensemble
+from cxr.detect.prediction import in_words
 from cxr.explain.films import Explainer, explain_films, representative, sanity_check
 from cxr.explain.record import RECORD, read_records
 from cxr.explain.score_tables import print_differences, print_scores, write_scores
 from cxr.explain.scores import BASELINES, ScoreRow, paired_difference, score_rows
-from cxr.files import DamagedFileError, read_mapping, short_digest_of, write_json
+from cxr.files import DamagedFileError, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.read.cache import FilmCache
@@ -40,9 +41,10 @@ from cxr.report.explain_plots import score_plot
 from cxr.report.page import NotShown
 from cxr.report.without_paths import folder_pseudonym, without_path
 from cxr.report.words import not_assessed_words
-from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
-from cxr.runs.restore import intensity_of_films, load_data, load_task, restored_intensity, same_films
+from cxr.runs.named_detector import NamedDetector, named_detector, shown_from
+from cxr.runs.restore import intensity_of_films, load_data, restored_intensity, same_films
 from cxr.runs.result import warn, without_paths, write_result
 
 CACHE = ".cache/films"
@@ -88,6 +90,7 @@ class Parts:
     """What a config instantiates to."""
 
     cfg: dict[str, Any]
+    named: NamedDetector
     checkpoint: Checkpoint
     explainer: Explainer
     films: RadiographDataset
@@ -98,13 +101,17 @@ class Parts:
 
 
 @contextmanager
-def opened(cfg: DictConfig) -> Iterator[Path]:
-    """Hold the run folder of ``cfg``; refuse one begun with other settings or with another checkpoint of that name."""
-    digest = short_digest_of(Path(cfg.ckpt))
+def opened(cfg: DictConfig) -> Iterator[tuple[Path, NamedDetector]]:
+    """Hold the run folder of ``cfg``; refuse one begun with other settings or with another checkpoint of that name.
+
+    Yields the folder, and the detector that ``ckpt`` names.
+    """
+    plain = resolved(cfg)
+    named = named_detector(plain["ckpt"], cfg.trust, plain["members"], plain["views"])
     with held(cfg, may_differ=("run_dir",)) as folder:
-        if changed_since_begun(folder / CHECKPOINT, {"blake2b": digest}, lambda: _forget_films(folder)):
-            raise ConfigError(f"{cfg.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
-        yield folder
+        if changed_since_begun(folder / CHECKPOINT, {"blake2b": named.digest}, lambda: _forget_films(folder)):
+            raise ConfigError(f"{named.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
+        yield folder, named
 
 
 def _forget_films(folder: Path) -> None:
@@ -115,25 +122,22 @@ def _forget_films(folder: Path) -> None:
         record.unlink()
 
 
-def instantiate(cfg: DictConfig) -> Parts:
+def instantiate(cfg: DictConfig, named: NamedDetector) -> Parts:
     """Restore the detector, find the films and build the methods. Raises ``ConfigError``."""
-    plain = resolved(cfg)
-    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
-    task = load_task(checkpoint)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plain, checkpoint = resolved(cfg), named.checkpoint
     explainer = Explainer(
-        task.detector.to(device),
+        cast(Detector | Ensemble, named.detector().detector),
         checkpoint.findings,
         dict(instantiated(cfg.cam)),
         restored_intensity(checkpoint),
-        cfg.threshold,
+        shown_from(cfg.threshold, named.thresholds),
         cfg.findings_per_film,
         cfg.faithfulness,
         cfg.seed,
     )
     with film_errors():
         films, left_out = _folder(cfg, checkpoint) if cfg.images else _split(cfg, checkpoint)
-    return Parts(plain, checkpoint, explainer, films, cfg.images is None, left_out)
+    return Parts(plain, named, checkpoint, explainer, films, cfg.images is None, left_out)
 
 
 def explain(parts: Parts, folder: Path) -> None:
@@ -260,8 +264,10 @@ def _about(parts: Parts) -> dict[str, str]:
         "Detector": name_of(trained["model"]),
         "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
         "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
-        "Explained": f"detections from score {parts.cfg['threshold']:g} up, the strongest of each finding",
+        "Explained": f"detections from score {in_words(parts.explainer.threshold)} up, the strongest of each finding",
     }
+    if not parts.named.single:
+        about["Answers"] = f"{parts.named.in_words}; a map is the mean of the members' maps"
     if scores := _test_scores(parts.checkpoint.path):
         about["Test score"] = scores
     return about

@@ -24,8 +24,9 @@ from rich.table import Table
 from cxr.config.entry import instantiated, resolved
 from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode, Input, is_course, read_inputs
+from cxr.detect.ensemble import EnsembleDetector
 from cxr.detect.film_detector import FilmDetector
-from cxr.detect.prediction import NotAssessed, Prediction
+from cxr.detect.prediction import NotAssessed, Prediction, in_words
 from cxr.detect.stream import Outcome, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.explain.maps import MapMaker
@@ -42,12 +43,14 @@ from cxr.report.submission import write_coco, write_detections, write_films, wri
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
 from cxr.runs.folder import changed_since_begun, held
+from cxr.runs.named_detector import shown_from
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, write_result
 
 BEGUN = "begun.json"
+Explained = DetectionTask | EnsembleDetector  # what has layers to look at; an exported network has none
 NAMES = ("paths", "pseudonyms")
 HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
 
@@ -62,6 +65,7 @@ class Parts:
     films: list[Input]
     files: FilmFiles
     maps: MapMaker | None
+    several: bool = False  # whether several detectors answer, and may disagree
     started: float = field(default_factory=time.time)
 
 
@@ -85,16 +89,22 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
 
     Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
     """
-    checkpoint, digest, task = restored(str(cfg.ckpt), str(cfg.runtime), cfg.batch, cfg.trust)
+    plain = resolved(cfg)
+    found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
+    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
     try:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
-    _refuse_other_films(folder, {"ckpt": digest, "images": _digest(films)})
-    algorithm = Algorithm(importlib.metadata.version("cxr"), digest, cfg.threshold, operating_point(checkpoint))
+    _refuse_other_films(folder, {"ckpt": found.digest, "images": _digest(films)})
+    point = operating_point(checkpoint)
+    if point is None:
+        warn(f"no film is put aside as normal: {found.no_point}")
+    algorithm = Algorithm(importlib.metadata.version("cxr"), found.digest, threshold, point)
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
-    return Parts(resolved(cfg), task, decode, films, files, _map_maker(cfg, task))
+    maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
+    return Parts(plain, found.task, decode, films, files, maps, found.members > 1)
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -145,7 +155,7 @@ def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
     root = Path(parts.cfg["images"])
     images = {film.number: image_name(film.path, root) for film in parts.films} if named else None
     write_coco(folder, journal, findings, images)
-    write_detections(folder / "detections.csv", _predictions(journal), threshold, images)
+    write_detections(folder / "detections.csv", _predictions(journal), threshold, images, parts.several)
     write_films(folder / "films.csv", journal, findings, threshold, images)
     if is_course(parts.films):
         ids = {film.number: film.id for film in parts.films}
@@ -204,14 +214,6 @@ def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
 
 
-def _map_maker(cfg: DictConfig, task: FilmDetector) -> MapMaker | None:
-    if not cfg.cam:
-        return None
-    return MapMaker(
-        cast(DetectionTask, task), dict(instantiated(cfg.cam)), cfg.threshold
-    )  # an exported network is refused
-
-
 def _digest(films: list[Input]) -> str:
     paths = "\n".join(f"{film.path.absolute()} {film.id}" for film in films)
     return hashlib.blake2b(os.fsencode(paths), digest_size=8).hexdigest()
@@ -244,7 +246,7 @@ def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> 
         shown = [prediction.findings[n] for n in prediction.shown(threshold)]
         boxes.update(shown)
         films.update(set(shown) or {NORMAL})
-    table = Table(title=f"detections from score {threshold:g} up", title_justify="left")
+    table = Table(title=f"detections from score {in_words(threshold)} up", title_justify="left")
     table.add_column("finding")
     for name in ("boxes", "films"):
         table.add_column(name, justify="right")

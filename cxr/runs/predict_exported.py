@@ -1,8 +1,10 @@
-"""What predict.py detects with: a checkpoint in PyTorch, or the network that export.py made of one."""
+"""What predict.py detects with: checkpoints in PyTorch, or the network that export.py made of one."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,30 +13,61 @@ from cxr.detect.film_detector import FilmDetector
 from cxr.detect.stream import SIDE_BY_SIDE
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
-from cxr.files import short_digest_of
 from cxr.installation import command
-from cxr.runs.checkpoint import Checkpoint, read_checkpoint
+from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.exported import as_checkpoint, read_card
-from cxr.runs.restore import load_task
+from cxr.runs.named_detector import named_detector
 
 EAGER = "eager"
 RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a program, and may come from anywhere
 _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> tuple[Checkpoint, str, FilmDetector]:
-    """Return what ``ckpt`` says of its films, the checkpoint's hash, and what detects: on the GPU where there is one.
+@dataclass(frozen=True)
+class Restored:
+    """What detects, and what is known of it.
+
+    Args:
+        checkpoint: what it says of its films; without weights where there are others or several.
+        digest: hash of all that decides about the answers.
+        task: on the GPU where there is one.
+        thresholds: finding → the score from which up its boxes are shown, where a sweep has frozen them.
+        no_point: why there is no operating point of screening, where there is none.
+        members: how many detectors answer.
+    """
+
+    checkpoint: Checkpoint
+    digest: str
+    task: FilmDetector
+    thresholds: Mapping[str, float] | None = None
+    no_point: str = "the checkpoint holds no operating point"
+    members: int = 1
+
+
+def restored(
+    ckpt: str | Sequence[str],
+    runtime: str,
+    batch: int,
+    trust: Sequence[str] = (),
+    members: int | Sequence[int] | None = None,
+    views: int | Sequence[Mapping[str, Any]] = 1,
+) -> Restored:
+    """Return what ``ckpt`` names (``named_detector``), ready to detect.
 
     With another ``runtime`` than ``EAGER``, ``ckpt`` is a folder of export.py, the checkpoint has no weights, and the
     task is an ``ExportedDetector``, to which most films come ``batch`` at once. Raises ``ConfigError``.
     """
-    path = Path(ckpt)
     if runtime == EAGER:
-        if path.is_dir() and (path / CARD).is_file():
-            raise ConfigError(f"ckpt={ckpt} is a folder of export.py; type runtime={read_card(path).runtime} too")
-        checkpoint = read_checkpoint(path, trust)
-        task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
-        return checkpoint, short_digest_of(path), task
+        if isinstance(ckpt, str) and (Path(ckpt) / CARD).is_file():
+            raise ConfigError(f"ckpt={ckpt} is a folder of export.py; type runtime={read_card(Path(ckpt)).runtime} too")
+        named = named_detector(ckpt, trust, members, views)
+        known = (named.thresholds, named.no_point, len(named.members))
+        return Restored(named.checkpoint, named.digest, named.detector(), *known)
+    if not isinstance(ckpt, str) or members is not None or views != 1:
+        raise ConfigError(
+            f"runtime={runtime} runs one exported network, on films as they are: leave members, views out"
+        )
+    path = Path(ckpt)
     if path.is_file():
         raise ConfigError(
             f"runtime={runtime} wants a folder of export.py, not a file;"
@@ -47,4 +80,4 @@ def restored(ckpt: str, runtime: str, batch: int, trust: Sequence[str] = ()) -> 
         raise ConfigError(f"ckpt={ckpt} was exported for {card.runtime}, not for {runtime}; export it to={runtime}")
     threads = torch.get_num_threads()
     exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
-    return as_checkpoint(card, path), card.checkpoint, exported
+    return Restored(as_checkpoint(card, path), card.checkpoint, exported)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast, get_type_hints
 
 import hydra
-import torch
 from hydra.errors import HydraException
 from lightning.pytorch import LightningDataModule
 from omegaconf import OmegaConf
@@ -22,6 +21,7 @@ from cxr.config.errors import ConfigError
 from cxr.data.film_data import FilmDataModule
 from cxr.detect.task import DetectionTask
 from cxr.installation import command
+from cxr.learn.parameter_groups import NamedParameters
 from cxr.read.modality import OneKind
 from cxr.read.preprocessing import Preprocessing
 from cxr.runs.checkpoint import Checkpoint, entry_at, wrong
@@ -216,5 +216,5 @@ def _merged(before: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _no_optimizer(parameters: list[torch.nn.Parameter]) -> NoReturn:
+def _no_optimizer(parameters: NamedParameters) -> NoReturn:
     raise RuntimeError("a restored task has no optimizer; train.py trains")

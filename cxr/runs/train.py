@@ -98,7 +98,7 @@ def instantiate(cfg: DictConfig) -> Parts:
     lightning.seed_everything(plain["seed"], workers=True, verbose=False)
     task = instantiated(cfg.task)
     try:  # a value that the optimizer refuses is reported now, not after hours of reading
-        task.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        task.optimizer(task.learning_parameters())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
     findings, data, trainer = (instantiated(node) for node in (cfg.findings, cfg.data, cfg.trainer))

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from cxr.learn.parameter_groups import NamedParameters
 from cxr.learn.training import Training
 from cxr.phantom.layers import PARTS
 from cxr.suppress.unet import UNet
@@ -43,7 +44,7 @@ class SuppressionTask(Training):
     def __init__(
         self,
         model: UNet,
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from cxr.findings import FindingVocabulary
+from cxr.learn.parameter_groups import NamedParameters
 from cxr.learn.training import Training
 from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
@@ -48,7 +49,7 @@ class StudyTask(Training):
         self,
         findings: FindingVocabulary,
         model: Callable[[int], nn.Module],
-        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        optimizer: Callable[[NamedParameters], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
         seed: int = 0,
         card: Mapping[str, Any] | None = None,

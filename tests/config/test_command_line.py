@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from cxr.config.command_line import as_hydra_reads
+from cxr.config.command_line import as_hydra_reads, with_checkpoints_listed
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,13 @@ def test_a_file_whose_name_holds_commas_is_one(tmp_path: Path) -> None:
 
 def test_a_sweep_that_is_asked_for_stays_one() -> None:
     assert as_hydra_reads(["evaluate.py", "-m", "ckpt=a.ckpt,b.ckpt"])[-1] == "ckpt=a.ckpt,b.ckpt"
+
+
+def test_a_sweep_and_a_checkpoint_are_cut_where_both_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "b,c").mkdir()
+    assert with_checkpoints_listed(["ckpt=sweep,b,c"]) == ["ckpt=['sweep','b,c']"]
+    assert with_checkpoints_listed(["ckpt=sweep,nowhere"]) == ["ckpt='sweep,nowhere'"]
+    assert with_checkpoints_listed(["ckpt=a.ckpt,sweep"]) == ["ckpt=['a.ckpt','sweep']"]
+    assert with_checkpoints_listed(["ckpt=sweep"]) == ["ckpt=sweep"]

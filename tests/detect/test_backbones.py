@@ -212,6 +212,23 @@ def test_a_network_of_timm_loads_its_published_state_dict_and_normalises_in_grou
     assert all(parameter.requires_grad for parameter in random.parameters())
 
 
+def test_the_first_stages_of_timms_network_keep_what_weights_say(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="extra timm")
+    from cxr.detect.timm_backbone import timm_backbone
+
+    name = "mobilenetv3_small_050"  # a stem and six stages
+    path = saved(timm.create_model(name), tmp_path / "timm.pth")
+    body = timm_backbone(name=name, weights=path, trainable_layers=2).body
+    learning = {name.split(".")[2] for name, p in body.named_parameters() if p.requires_grad}
+    assert learning == {"4", "5"}
+    for layers, every in ((None, True), (7, True), (0, False)):
+        body = timm_backbone(name=name, weights=path, trainable_layers=layers).body
+        assert {parameter.requires_grad for parameter in body.parameters()} == {every}
+    assert all(p.requires_grad for p in timm_backbone(name=name, trainable_layers=0).body.parameters())
+    with pytest.raises(ValueError, match=r"trainable_layers is 8, expected 0 to 7, or null for all"):
+        timm_backbone(name=name, weights=path, trainable_layers=8)
+
+
 def test_a_name_that_timm_does_not_have_is_told_with_its_like() -> None:
     pytest.importorskip("timm", reason="extra timm")
     from cxr.detect.timm_backbone import timm_backbone

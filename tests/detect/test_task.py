@@ -87,6 +87,8 @@ def test_a_run_cut_in_two_ends_with_the_weights_of_an_undisturbed_one(make_task,
     cut = run(tmp_path / "cut", 3, resume=tmp_path / "cut" / "last.ckpt")
     assert whole["epoch"] == cut["epoch"]
     assert whole["global_step"] == cut["global_step"] == 9
+    names = [run["optimizer_states"][0]["param_groups"][0].pop("param_names") for run in (whole, cut)]
+    assert names[0] == names[1] == [name for name, _ in make_task().named_parameters()]
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         torch.testing.assert_close(cut[part], whole[part], rtol=0, atol=0)
     start = make_task(**settings).state_dict()

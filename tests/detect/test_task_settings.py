@@ -9,6 +9,7 @@ import torch
 from cxr.config.models import build
 from cxr.detect.task import class_weights
 from cxr.learn import schedules
+from cxr.learn.parameter_groups import by_depth
 
 pytestmark = [  # Lightning advises workers for films in memory, and sees last.ckpt
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
@@ -63,6 +64,23 @@ def test_the_learning_rate_grows_with_the_films_of_a_step_where_that_is_asked_fo
     assert f"a step takes {3 * accumulated} films" in record.message
     assert f"the learning rate is {rate:g}" in record.message
     assert (record.levelname == "WARNING") == (not settings)
+
+
+def test_the_rates_of_a_backbone_and_its_heads_grow_alike(make_task, films, tmp_path, fit):
+    rates = {}
+
+    def optimizer(parameters):
+        chosen = by_depth(parameters, optimizer=torch.optim.SGD, lr=0.01, backbone=0.5)
+        rates.update(chosen=chosen)
+        return chosen
+
+    task = make_task(optimizer=optimizer, lr_scaling="linear")
+    logged = fit(task, films, tmp_path, accumulate_grad_batches=2, log_every_n_steps=1)
+    assert logged["train/learning_rate"] == pytest.approx(0.02)  # of the heads
+    assert [group["lr"] for group in rates["chosen"].param_groups] == pytest.approx([0.02, *[0.01] * 5])
+    (heads, *body) = (len(group["params"]) for group in rates["chosen"].param_groups)
+    assert heads + sum(body) == len(list(task.parameters()))
+    assert sum(body) == len(list(task.detector.backbone.body.parameters()))
 
 
 def test_one_batch_a_step_needs_no_word(make_task, films, tmp_path, caplog, fit):

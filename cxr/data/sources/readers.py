@@ -6,36 +6,18 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from cxr.data.film import Film, Reading
-
-Boxes = NDArray[np.float32]
+from cxr.data.weighted_boxes import Boxes, box_iou, fuse_boxes
 
 
 def weighted_boxes_fusion(boxes: Boxes, iou: float) -> Boxes:
-    """Return boxes [M, 4] made from N boxes of one finding: the mean of each cluster.
+    """Return boxes [M, 4] made from N boxes of one finding: the mean of each cluster (``fuse_boxes``).
 
-    This is weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, arXiv:1910.13302, section 3) with all scores 1,
-    since readers give no scores. A box joins the cluster whose mean it overlaps most, if by more than ``iou``;
-    otherwise it begins a new cluster. The paper sorts boxes by score; here the largest box comes first, so that the
-    order of rows does not matter.
+    All scores are 1, since readers give no scores. So the largest box comes first.
     """
-    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    order = np.lexsort((*boxes.T, -sizes))
-    clusters: list[list[Boxes]] = []
-    means = np.zeros((0, 4), np.float32)
-    for box in boxes[order]:
-        overlaps = box_iou(box[None], means)[0]
-        if len(means) and overlaps.max() > iou:
-            joined = int(overlaps.argmax())
-            clusters[joined].append(box)
-            means[joined] = np.mean(clusters[joined], axis=0)
-        else:
-            clusters.append([box])
-            means = np.concatenate([means, box[None]])
-    return means
+    return fuse_boxes(boxes, np.ones(len(boxes), np.float32), iou)[0]
 
 
 def fuse(readings: Iterable[Reading], iou: float) -> tuple[Boxes, tuple[str, ...]]:
@@ -107,16 +89,6 @@ def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
     share = yes.sum() / readers.sum()
     chance = share**2 + (1 - share) ** 2
     return None if chance == 1 else float((agree.mean() - chance) / (1 - chance))
-
-
-def box_iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return the intersection over union [N, M] of boxes [N, 4] and [M, 4]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a, b)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float32)
 
 
 def _agreement(boxes: Sequence[Sequence[Boxes]], iou: float) -> Agreement:

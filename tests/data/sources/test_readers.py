@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cxr.data.film import Film, Reading
-from cxr.data.sources.readers import agreement, box_iou, fleiss_kappa, fuse, unite, weighted_boxes_fusion
+from cxr.data.sources.readers import agreement, fleiss_kappa, fuse, unite, weighted_boxes_fusion
+from cxr.data.weighted_boxes import box_iou
 
 
 def reading(rater: str, *marks: tuple[str, list[float]]) -> Reading:
