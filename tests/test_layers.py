@@ -10,12 +10,14 @@ from scripts import ROOT
 FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A room may import from itself and from what stands before it. What every room uses comes first.
 ORDER = ["installation", "files", "findings", "palette", "fonts", "progress"]
-ORDER += ["read", "phantom", "data", "measure", "learn", "detect", "suppress", "volume", "export", "explain", "report"]
+ORDER += ["read", "phantom", "data", "measure", "learn", "detect", "suppress", "volume", "pretrain", "export"]
+ORDER += ["explain", "report"]
 ORDER += ["config", "runs", "doctor", "__main__"]
 LOOSE = {"installation", "files", "findings", "palette", "progress", "__main__", "__init__"}
 # Rooms side by side: neither uses the other.
 BESIDE = [("suppress", "volume"), ("suppress", "export"), ("suppress", "explain"), ("suppress", "report")]
 BESIDE += [("volume", "export"), ("volume", "explain"), ("volume", "report")]
+BESIDE += [("pretrain", room) for room in ("suppress", "volume", "export", "explain")]
 KNOW_HYDRA = ("config", "runs")
 
 

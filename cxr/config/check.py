@@ -118,6 +118,8 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         check_name(OmegaConf.select(cfg, "name", default=""))
     except ConfigError as error:
         yield str(error)
+    if cfg.get("monitor") == "val/probe_auc" and OmegaConf.select(cfg, "data.marked") is None:
+        yield "monitor=val/probe_auc: a probe needs marked films: type data@data.marked=course data.marked.root=FOLDER"
     for key in ("images", "data.unmarked"):
         films = OmegaConf.select(cfg, key, throw_on_missing=False)
         if films is not None and not Path(films).exists():

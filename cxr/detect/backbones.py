@@ -5,7 +5,8 @@ A builder here is a node of a config (conf/model/backbone/) and returns a ``Back
 config sets its other arguments:
 
     weights: of the backbone alone: "DEFAULT" (learnt on ImageNet, downloaded once), a file, or None. A file holds the
-        state dict that the library publishes, or a checkpoint of this project, of which the backbone is taken.
+        state dict that the library publishes, a checkpoint of this project, of which the backbone is taken, or what
+        ``task=pretrain`` leaves, of which the pyramid is taken too where it has the detector's shapes.
     trainable_layers: stages that learn, counted from the last. Without weights all of them do.
     mean, std: one number for each channel of the stem, for films in 0..1. A film of one channel is repeated for a stem
         of three.
@@ -27,7 +28,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from cxr.detect.tiny import TinyBody
-from cxr.learn.weights import State, load_backbone, norm_for, read_backbone
+from cxr.learn.weights import State, load_backbone, load_pyramid, norm_for, read_backbone
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -49,12 +50,14 @@ class Backbone:
         levels: stride and channels of each of these maps.
         mean: of each channel of the canvas.
         std: of each channel, likewise.
+        read: what the file of its weights holds (``read_backbone``); None where it was not filled from a file.
     """
 
     body: nn.Module
     levels: tuple[Level, ...]
     mean: Sequence[float]
     std: Sequence[float]
+    read: State | None = None
 
 
 class FeaturePyramid(nn.Module):
@@ -73,6 +76,7 @@ class FeaturePyramid(nn.Module):
         levels: of its maps.
         mean: of each channel of the canvas.
         std: of each channel, likewise.
+        body_channels: of the backbone's coarsest map.
     """
 
     def __init__(
@@ -92,12 +96,14 @@ class FeaturePyramid(nn.Module):
         norm = norm_for(state) if normalised else None
         widths = [level.channels for level in built.levels]
         self.fpn = FeaturePyramidNetwork(widths, channels, extra_blocks=blocks, norm_layer=norm)
+        load_pyramid(self.fpn, built.read)
         strides = [level.stride for level in built.levels]
         self.joined = len(strides)
         strides += [strides[-1] * 2 ** (i + 1) for i in range({"pool": 1, "convolutions": 2, None: 0}[coarser])]
         self.levels = tuple(Level(stride, channels) for stride in strides)
         self.mean, self.std = built.mean, built.std
         self.out_channels = channels
+        self.body_channels = widths[-1]
 
     @property
     def pooled(self) -> tuple[Level, ...]:
@@ -125,9 +131,8 @@ def tiny(
     """
     levels = _from(least_stride, {f"layer{i}": Level(2 * 2**i, channels[i]) for i in range(1, 5)}, "tiny")
     body = IntermediateLayerGetter(TinyBody(len(mean), tuple(channels)), _names(levels))
-    if state is None and weights is not None:
-        load_backbone(body, read_backbone(weights, None), weights)
-    return Backbone(body, tuple(levels.values()), mean, std)
+    read = None if state is not None or weights is None else read_backbone(weights, None)
+    return _filled(body, levels, read, weights, mean, std)
 
 
 def resnet50(
@@ -215,7 +220,7 @@ def _filled(
 ) -> Backbone:
     if read is not None and weights is not None:
         load_backbone(body, read, weights)
-    return Backbone(body, tuple(levels.values()), mean, std)
+    return Backbone(body, tuple(levels.values()), mean, std, read)
 
 
 def _from(least_stride: int, levels: Mapping[str, Level], name: str) -> dict[str, Level]:

@@ -60,7 +60,8 @@ def timm_backbone(
         state: weights of a whole detector, or None.
         least_stride: of the finest map.
         name: as in ``timm.list_models()``.
-        weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, or None.
+        weights: "DEFAULT" (timm's own, downloaded once), a file with the state dict that timm publishes, a file of
+            this project (``cxr.detect.backbones``), or None.
         trainable_layers: stages that learn, counted from the last, where there are weights; None: all. The stem counts
             as a stage (``cxr.learn.parameter_groups.stages``).
         mean: of each channel of the stem.
@@ -87,13 +88,13 @@ def timm_backbone(
     body, levels = _body(network, least_stride, name)
     read = None
     if weighted and weights is not None and weights != DEFAULT:
-        read = {f"network.{key}": value for key, value in _flattened(read_backbone(weights, None), network).items()}
-    _normalise(body, frozen=_brings_statistics(state) or weighted)
+        read = _named_as_here(read_backbone(weights, None), network)
+    _normalise(body, frozen=_brings_statistics(state) or _brings_statistics(read) or (weighted and weights == DEFAULT))
     if state is not None or weighted:
         _freeze(body, trainable_layers)
     if read is not None and weights is not None:
         load_backbone(body, read, weights)
-    return Backbone(body, levels, mean, std)
+    return Backbone(body, levels, mean, std, read)
 
 
 def efficientnet_lite0(
@@ -127,6 +128,7 @@ def efficientnet_lite0(
 
 
 _LITE0 = "tf_efficientnet_lite0"
+_NETWORK = "network."  # where a ``TimmBody`` holds the network of timm
 
 
 def _timm() -> Any:
@@ -187,6 +189,13 @@ def _freeze(body: nn.Module, trainable_layers: int | None) -> None:
 
 def _brings_statistics(state: State | None) -> bool:
     return any(key.endswith("running_mean") for key in state or ())
+
+
+def _named_as_here(state: State, network: nn.Module) -> State:
+    """Return weights with the names that the layers have in a ``TimmBody``: a file of this project has them already."""
+    if any(key.startswith(_NETWORK) for key in state):
+        return state
+    return {f"{_NETWORK}{key}": value for key, value in _flattened(state, network).items()}
 
 
 def _flattened(state: State, network: nn.Module) -> State:

@@ -23,6 +23,7 @@ _GIVES = {
     "detr": "model=rtdetr",
     "timm": "model/backbone=timm",
     "imagenet": "model/backbone=efficientnet_lite0 with weights=imagenet",
+    "pretrain": "task=pretrain: a backbone from films nobody marked",
     "export": "export to ONNX and OpenVINO, and predict with them",
     "dev": "the tests",
 }

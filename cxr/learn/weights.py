@@ -22,6 +22,8 @@ _PREFIX = "detector."  # of the detector inside a DetectionTask's checkpoint
 _IMAGE_HEAD = "image_head."  # published weights know none
 _DETECTOR = "backbone."  # what every detector of this project has
 _BODY = "backbone.body."  # of the backbone inside a detector
+_PRETRAINED = "pyramid."  # of all that ``task=pretrain`` has trained: a backbone and its pyramid
+_BODY_OF_PYRAMID, _FPN = "body.", "fpn."
 
 
 class WeightsError(ValueError):
@@ -123,7 +125,8 @@ def read_backbone(weights: str, default: WeightsEnum | None, part: str = "") -> 
 
     Args:
         weights: "DEFAULT" (learnt on ImageNet, downloaded once), or a file: a state dict as the library publishes it,
-            or a checkpoint of this project, whose detector's backbone is taken.
+            a checkpoint of this project, whose detector's backbone is taken, or a file of ``task=pretrain``, whose
+            pyramid comes along under names that begin with "fpn.".
         default: what "DEFAULT" stands for; None where there are no such weights.
         part: of the published network that is the backbone, the beginning of its layers' names.
 
@@ -131,6 +134,9 @@ def read_backbone(weights: str, default: WeightsEnum | None, part: str = "") -> 
     """
     key = "model.backbone.weights"
     state = _download(default, key) if weights == DEFAULT else _read_state(Path(weights), key)
+    if any(name.startswith(_PRETRAINED) for name in state):
+        parts = {name.removeprefix(_PRETRAINED): value for name, value in state.items() if name.startswith(_PRETRAINED)}
+        return {name.removeprefix(_BODY_OF_PYRAMID): value for name, value in parts.items()}
     whole = [name for name in state if _BODY in name]
     if whole:
         return {name.partition(_BODY)[2]: state[name] for name in whole}
@@ -151,6 +157,23 @@ def load_backbone(body: nn.Module, state: State, source: str) -> None:
         body.load_state_dict(fitting)
     except RuntimeError as error:  # torch lists every layer of another shape
         raise WeightsError(f"model.backbone.weights={source}: made for another backbone. {error}") from error
+
+
+def load_pyramid(fpn: nn.Module, read: State | None) -> None:
+    """Copy the weights of a pyramid into ``fpn``, where the backbone's file holds some; see ``read_backbone``.
+
+    A pyramid of other shapes, as of another detector, keeps its random numbers, and a message says so.
+    """
+    state = {name.removeprefix(_FPN): value for name, value in (read or {}).items() if name.startswith(_FPN)}
+    expected = fpn.state_dict()
+    if not state:
+        return
+    if all(name in state and state[name].shape == value.shape for name, value in expected.items()):
+        fpn.load_state_dict({name: state[name] for name in expected})
+    else:
+        log.warning(
+            "model.backbone.weights: its pyramid is of another shape than the detector's, which starts at random"
+        )
 
 
 def _download(default: WeightsEnum | None, setting: str = "model.weights") -> State:

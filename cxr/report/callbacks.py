@@ -67,6 +67,9 @@ def _line(row: Mapping[str, float], epochs: int | None, seconds: float) -> str:
             ("false positives per normal film", "val/false_positives_per_normal_film"),
             ("AUC", "val/auc"),
             ("PSNR", "val/psnr"),
+            ("spread", "val/spread"),
+            ("rank", "val/rank"),
+            ("probe AUC", "val/probe_auc"),
         )
         if key in row
     ]

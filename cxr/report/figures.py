@@ -125,6 +125,21 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
         return png(figure, dpi=DPI)
 
 
+def figure_of_curves(rows: Sequence[Mapping[str, float]], plots: Mapping[str, Sequence[str]]) -> bytes:
+    """Draw figures over the epochs of a run, one plot for each title with its columns; return a PNG, dark as a page."""
+    with rc_context(_DARK):
+        figure = Figure(figsize=(3.2 * len(plots), 3), layout="constrained")
+        for axes, (title, keys) in zip(np.atleast_1d(figure.subplots(1, len(plots))), plots.items(), strict=True):
+            for key in keys:
+                if points := [(row["epoch"] + 1, row[key]) for row in rows if key in row]:
+                    axes.plot(*zip(*points, strict=True), label=key)
+            axes.set(xlabel="epoch", title=title)
+            axes.grid(alpha=0.3)
+            if axes.lines:
+                axes.legend(fontsize=7)
+        return png(figure, dpi=DPI)
+
+
 def _inside(box: NDArray[np.float32], picture: Image.Image) -> tuple[float, float, float, float]:
     """A box clipped to the picture, so that an edge on the film's border is still drawn."""
     x0, y0, x1, y1 = (float(v) for v in box)

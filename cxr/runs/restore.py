@@ -38,6 +38,7 @@ from cxr.runs.restored_network import of_studies as of_studies  # handed on
 if TYPE_CHECKING:
     from cxr.volume.task import StudyTask
 
+_PRETRAINING = "cxr.pretrain.task.PretrainingTask"
 _OF_THE_DETECTOR = ("findings", "intensity", "size")  # it was trained on films of these; other ones it cannot read
 _OF_THE_MACHINE = ("cache", "workers")  # it was trained on; a checkpoint does not choose where this one writes
 
@@ -47,7 +48,7 @@ def load_task(checkpoint: Checkpoint) -> DetectionTask:
 
     Raises ``ConfigError`` where the config names anything but a detector of this project, or the weights do not fit.
     """
-    _refuse_studies(checkpoint)
+    _refuse_no_detector(checkpoint)
     refuse_damaged(checkpoint)
     kind = callable_at(checkpoint, "task", DetectionTask)
     model = model_builder(checkpoint, get_type_hints(kind.__init__)["model"], "cxr.detect")
@@ -72,7 +73,7 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
 
     Raises ``ConfigError`` for a setting that is the detector's, that does not exist or that a checkpoint may not make.
     """
-    _refuse_studies(checkpoint)
+    _refuse_no_detector(checkpoint)
     refuse_damaged(checkpoint)
     chosen = _unresolved(overrides or {})
     try:
@@ -83,11 +84,16 @@ def load_data(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None
         raise error if isinstance(error, ConfigError) else ConfigError(f"data: {first_words(error)}") from error
 
 
-def _refuse_studies(checkpoint: Checkpoint) -> None:
+def _refuse_no_detector(checkpoint: Checkpoint) -> None:
     if of_studies(checkpoint):
         raise ConfigError(
             f"{checkpoint.path}: of a network for whole studies, not of a detector; {command('explain')} ckpt=… shows"
             " what it looked at, and its run's result.json holds the test figures"
+        )
+    if entry_at(checkpoint, "task._target_", str) == _PRETRAINING:
+        raise ConfigError(
+            f"{checkpoint.path}: of a pretraining, not of a detector; train one that starts from it:"
+            f" {command('train')} … model.backbone.weights={checkpoint.path}"
         )
 
 

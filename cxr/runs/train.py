@@ -25,6 +25,7 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.datamodule import DataModule
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
+from cxr.data.unmarked import UnmarkedDataModule
 from cxr.files import write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
@@ -32,6 +33,7 @@ from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoint
 from cxr.learn.training import Training
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
+from cxr.runs.pretrained_films import refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
 from cxr.runs.result import typed
 from cxr.runs.training_folder import TrainingFolder
@@ -138,6 +140,8 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
     with film_errors():
         parts.data.prepare_data()
         parts.data.setup("fit")
+    if isinstance(parts.data, FilmDataModule):
+        refuse_pretrained_films(parts.cfg, parts.data)
     if parts.trainer.world_size > 1:  # not left to the trainer: a run resumed after its last epoch calibrates first
         parts.trainer.strategy.setup_environment()
     parts.task.card = {
@@ -145,7 +149,7 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
-        "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule) else {},
+        "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule | UnmarkedDataModule) else {},
         "versions": versions(),
     }
     resume = None
@@ -167,7 +171,7 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
 
 
-def _digests(data: FilmDataModule) -> dict[str, torch.Tensor]:
+def _digests(data: FilmDataModule | UnmarkedDataModule) -> dict[str, torch.Tensor]:
     """Return a digest of each film by split: an evaluation knows by it which ones the checkpoint has seen."""
     return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
 

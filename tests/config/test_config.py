@@ -50,13 +50,17 @@ GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in (
 
 # What must be typed beside a choice that does not stand alone; FOLDER and FILE are there.
 BESIDE = {
+    "callbacks=pretrain": ["task=pretrain", "data.root=FOLDER"],
     "callbacks=study": ["model=cnn3d"],
     "callbacks=suppression": ["model=unet"],
     "data=fusion": ["model=fusion"],
     "data=layers": ["model=unet"],
     "data=series": ["model=cnn3d", "data.root=FOLDER"],
+    "data=unmarked": ["task=pretrain", "data.root=FOLDER"],
     "data=volume": ["model=cnn3d"],
     "experiment=fewshot": ["model.weights=FILE"],
+    "experiment=pretrain": ["data.root=FOLDER"],
+    "task=pretrain": ["data.root=FOLDER"],
     "task=study": ["model=cnn3d"],
     "task=suppression": ["model=unet"],
 }
@@ -93,6 +97,8 @@ def test_every_yaml_composes_and_its_callables_take_its_arguments(choice: str, t
         (["data=volume", "model=r3d", "experiment=volume"], "val/auc", "cxr.data.series_data.SeriesDataModule"),
         (["experiment=fusion"], "val/auc", "cxr.data.pair_data.PairDataModule"),
         (["experiment=suppress"], "val/psnr", "cxr.data.layers.LayeredDataModule"),
+        (["experiment=pretrain", "data.root=."], "val/score", "cxr.data.unmarked.UnmarkedDataModule"),
+        (["task=pretrain", "model=fcos", "data.root=."], "val/score", "cxr.data.unmarked.UnmarkedDataModule"),
         (["experiment=demo", "model=yolov8"], "val/map_50", "cxr.data.film_data.FilmDataModule"),
     ],
 )
@@ -130,6 +136,16 @@ def test_a_model_finds_what_its_task_learns_from_in_the_data_it_brings() -> None
     for model, wanted in (("fasterrcnn", "films"), ("cnn3d", "studies"), ("fusion", "studies"), ("unet", "layers")):
         cfg = composed(f"model={model}")
         assert cfg.learns_from == constant(cfg.data._target_, "serves") == wanted
+
+
+def test_marked_films_are_named_beside_those_without_marks(tmp_path: Path) -> None:
+    words = ["task=pretrain", f"data.root={tmp_path}"]
+    named = composed(*words, "data@data.marked=course", f"data.marked.root={tmp_path}", "monitor=val/probe_auc")
+    check(named)
+    assert named.data.marked._target_ == "cxr.data.film_data.FilmDataModule"
+    assert named.data.views.augment.appearance == named.augment.appearance
+    assert "type data@data.marked=course" in problems(*words, "monitor=val/probe_auc")
+    assert "data.marked.root has no value yet" in problems(*words, "data@data.marked=course")
 
 
 def test_a_checkpoints_films_are_not_for_training(tmp_path: Path) -> None:

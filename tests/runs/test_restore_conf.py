@@ -46,7 +46,8 @@ def test_every_detector_and_backbone_of_conf_can_come_back(written: Any, choice:
         assert builder.keywords["backbone"].keywords["weights"] is None  # those of the whole count
 
 
-EXPERIMENTS = sorted({p.stem for p in (CONF / "experiment").glob("*.yaml")} - {"suppress"})  # read by cxr.suppress.step
+# cxr.suppress.step reads a checkpoint of the first, and a backbone the file of the second
+EXPERIMENTS = sorted({p.stem for p in (CONF / "experiment").glob("*.yaml")} - {"suppress", "pretrain"})
 
 
 @pytest.mark.parametrize("choice", [*(f"model={m}" for m in DETECTORS), *(f"experiment={e}" for e in EXPERIMENTS)])

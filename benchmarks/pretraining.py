@@ -1,0 +1,154 @@
+"""Does pretraining on films nobody marked help? Detectors from several starts on 10, 25 and 100 % of the marked films.
+
+    python benchmarks/pretraining.py OUT --data coco --root FOLDER --films FOLDER [--shares 0.1 0.25 1] [--seeds 0 1 2]
+    python benchmarks/pretraining.py OUT --data phantom
+
+Pretrains on ``--films`` (default: those of the marked set) without the validation and test patients of the marked set,
+then trains a detector from each start on each share of the marked training films, and prints test AP50 and AP as
+Markdown, the mean of the seeds and each of them. Every run has a folder of its own below OUT, is skipped where it is
+complete and goes on where it was cut off: the same command may be typed again at any time. A share is made by
+``data.shots``, so many films of each finding and so many normal ones; the table says how many films it gave. A tenth of
+the films is shown four times as often as all of them, a quarter twice as often.
+
+    random             the backbone from random numbers
+    imagenet           efficientnet_lite0 with ImageNet weights
+    pretrained         random, then pretrained here
+    imagenet+pretrained
+
+Not part of ``make bench``: hours for three seeds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+STARTS = {  # name → backbone, its weights, and whether it is pretrained here
+    "tiny random": ("tiny", None, False),
+    "tiny pretrained": ("tiny", None, True),
+    "lite0 random": ("efficientnet_lite0", None, False),
+    "lite0 pretrained": ("efficientnet_lite0", None, True),
+    "lite0 imagenet": ("efficientnet_lite0", "imagenet", False),
+    "lite0 imagenet+pretrained": ("efficientnet_lite0", "imagenet", True),
+}
+_VAL_FRACTION = 0.1  # of experiment=course_cpu
+_FINDINGS = {"coco": 2, "phantom": 7}  # of the films at hand, from which the shots of a share follow
+
+
+def main() -> None:
+    given = arguments()
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for start, share, seed in cells(given):
+        weights = pretrained(given, start, seed) if STARTS[start][2] else STARTS[start][1]
+        result = trained(given, start, weights, share, seed)
+        figures.setdefault(start, []).append(result | {"share": share, "seed": seed})
+        show(figures, given.shares)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--data", default="phantom", help="of the marked films, a name of conf/data")
+    parser.add_argument("--root", type=Path, help="data.root of the marked films; not for the phantom")
+    parser.add_argument("--films", type=Path, help="folder of films without marks; default: that of the marked ones")
+    parser.add_argument("--starts", nargs="+", default=list(STARTS), choices=list(STARTS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.1, 0.25, 1.0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--size", type=int, default=256, help="longest side of the films, pixels")
+    parser.add_argument("--epochs", type=int, default=36, help="of a detector on all films")
+    parser.add_argument("--pretraining-epochs", type=int, default=100)
+    given = parser.parse_args()
+    given.out = given.out.absolute()
+    given.root = (given.root or given.out / "phantom").absolute()
+    given.films = (given.films or given.root).absolute()
+    return given
+
+
+def cells(given: argparse.Namespace) -> Iterator[tuple[str, float, int]]:
+    """Yield what is to be trained: all starts on the smallest share first, where a difference shows soonest."""
+    for seed in given.seeds:
+        for share in sorted(given.shares):
+            yield from ((start, share, seed) for start in given.starts)
+
+
+def pretrained(given: argparse.Namespace, start: str, seed: int) -> str:
+    """Return the file of the backbone of a start, pretrained where it is not there yet."""
+    folder = given.out / "pretraining" / f"{slug(start)}-{seed}"
+    words = ["experiment=pretrain", f"data.root={given.films}", f"data@data.marked={given.data}"]
+    words += [f"data.marked.root={given.root}", f"trainer.max_epochs={given.pretraining_epochs}"]
+    words.append(f"data.marked.val_fraction={_VAL_FRACTION}")  # the split of the detectors
+    run(given, folder, [*words, *backbone(start, STARTS[start][1])], seed)
+    return str(folder / "backbone.pth")
+
+
+def trained(given: argparse.Namespace, start: str, weights: str | None, share: float, seed: int) -> dict[str, Any]:
+    """Return test figures and number of films of a detector, trained where it is not there yet."""
+    folder = given.out / "detectors" / f"{slug(start)}-{share:g}-{seed}"
+    epochs = round(given.epochs * share**-0.6)  # four times as many for a tenth, twice as many for a quarter
+    words = ["experiment=course_cpu", f"data={given.data}", f"data.root={given.root}", f"trainer.max_epochs={epochs}"]
+    if share < 1:
+        words.append(f"data.shots={shots(given, share, seed)}")
+    run(given, folder, [*words, *backbone(start, weights)], seed)
+    metrics = json.loads((folder / "result.json").read_text(encoding="utf-8"))["metrics"]
+    films = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))[-1]["films"]["train"]
+    return {"ap50": metrics["test/map_50"], "ap": metrics["test/map"], "films": films}
+
+
+def shots(given: argparse.Namespace, share: float, seed: int) -> int:
+    """Return the films of each finding that make about a share of the training films."""
+    everything = given.out / "detectors" / f"films-{seed}.json"
+    if not everything.exists():
+        words = [f"data={given.data}", f"data.root={given.root}", "data.size=64", f"seed={seed}", "trainer=cpu"]
+        words += ["model=fasterrcnn_tiny", "trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
+        words += ["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1", "logger=[]"]
+        folder = given.out / "detectors" / f"films-{seed}"
+        call([*words, f"hydra.run.dir={folder}"])
+        everything.write_text((folder / "provenance.json").read_text(encoding="utf-8"), encoding="utf-8")
+    films = json.loads(everything.read_text(encoding="utf-8"))[-1]["films"]["train"]
+    return max(1, round(share * films / (_FINDINGS.get(given.data, 7) + 1)))
+
+
+def backbone(start: str, weights: str | None) -> list[str]:
+    return [f"model/backbone={STARTS[start][0]}", *([f"model.backbone.weights={weights}"] if weights else [])]
+
+
+def run(given: argparse.Namespace, folder: Path, words: list[str], seed: int) -> None:
+    """Train in a folder, unless it is complete."""
+    if not (folder / "result.json").exists():
+        call([*words, f"data.size={given.size}", f"seed={seed}", f"hydra.run.dir={folder}"])
+
+
+def call(words: list[str]) -> None:
+    print("train.py", *words, flush=True)
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True)  # noqa: S603
+
+
+def show(figures: dict[str, list[dict[str, Any]]], shares: list[float]) -> None:
+    """Print the table of what is done so far: mean AP50 / AP, and in brackets the AP50 of each seed."""
+    print(f"\n| start | {' | '.join(f'{share:.0%}' for share in sorted(shares))} |\n|---|{'---|' * len(shares)}")
+    for start, results in figures.items():
+        of_shares = ([one for one in results if one["share"] == share] for share in sorted(shares))
+        print(f"| {start} | {' | '.join(cell(some) for some in of_shares)} |")
+    print(flush=True)
+
+
+def cell(results: list[dict[str, Any]]) -> str:
+    if not results:
+        return "–"
+    ap50, ap = (fmean(one[name] for one in results) for name in ("ap50", "ap"))
+    films = round(fmean(one["films"] for one in results))
+    each = ", ".join(f"{one['ap50']:.3f}" for one in results)
+    return f"{ap50:.3f} / {ap:.3f} ({each}; {films} films)"
+
+
+def slug(start: str) -> str:
+    return start.replace(" ", "-").replace("+", "-")
+
+
+if __name__ == "__main__":
+    main()
