@@ -14,17 +14,13 @@ from cxr.data.datamodule import DataModule, Decoded, require
 from cxr.data.dataset import RadiographDataset, channels_first, stream
 from cxr.data.film import Film
 from cxr.data.film_data import FilmDataModule
-from cxr.data.folder import read_folder
 from cxr.data.modalities import modality_and_kind, of_one_kind, wanted
-from cxr.data.patients import without_placeholders
-from cxr.data.unmarked_films import HeldBack, held_back
+from cxr.data.unmarked_films import HeldBack, films_below, held_back, without_copies
 from cxr.data.views import Views
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
-from cxr.read.files import first_bytes
 from cxr.read.frame import to_longest_side
 from cxr.read.freed_memory import keep_freed_memory
-from cxr.read.picture import is_picture
 from cxr.read.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
@@ -127,9 +123,8 @@ class UnmarkedDataModule(DataModule[Film]):
 
     def listed(self) -> list[Film]:
         """Return the films below the folder whose headers can be read, of the modalities that are wanted."""
-        films, self._unopened = read_folder(self.root)
-        films = self._without_pictures(films)
-        return of_one_kind(without_placeholders(films), self._modality_and_kind, self.modality, self.root)
+        films, self._unopened = films_below(self.root)
+        return of_one_kind(films, self._modality_and_kind, self.modality, self.root)
 
     def decode(self, items: list[Film]) -> Decoded[Film]:
         """Return the films that can be read and may be learnt from."""
@@ -147,11 +142,8 @@ class UnmarkedDataModule(DataModule[Film]):
             )  # fmt: skip
         if items and not kept and not failures:
             raise ValueError(f"{self.root}: no film is left: all are of patients that validate or test the marked set")
-        once = list({self.digest(film): film for film in reversed(kept)}.values())[::-1]  # the first of its copies
-        if len(once) < len(kept):
-            _log.info("%d of %d films are copies of others and are taken once", len(kept) - len(once), len(kept))
         errors = sorted([*self._unopened, *failures.items()], key=lambda failure: failure[0])
-        return Decoded(once, errors, len(errors))
+        return Decoded(without_copies(kept, self.cache), errors, len(errors))
 
     def digest(self, item: Film) -> str:
         """Return the digest of the film's pixels."""
@@ -176,14 +168,6 @@ class UnmarkedDataModule(DataModule[Film]):
         if self.marked is None:
             raise ValueError("data.marked is null: there are no marked films to probe")
         return RadiographDataset(self.marked.films[split], self.marked.findings, self.cache, self.size)
-
-    def _without_pictures(self, films: list[Film]) -> list[Film]:
-        """Return the DICOM files where there are any: pictures beside them are marks, thumbnails or figures."""
-        dicom = [film for film in films if not is_picture(first_bytes(film.path))]
-        if not dicom or len(dicom) == len(films):
-            return films
-        _log.warning("%d pictures are left out, as they lie beside DICOM files", len(films) - len(dicom))
-        return dicom
 
     def _held(self) -> HeldBack:
         """Return what validates and tests the marked set; nothing where there is none."""

@@ -1,4 +1,4 @@
-"""Films that nobody has marked, beside marked ones: which of them may be learnt from, and how often they come."""
+"""Films that nobody has marked, beside marked ones: which of them may be learnt from."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,8 @@ from cxr.data.folder import read_folder
 from cxr.data.patients import without_placeholders
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
+from cxr.read.files import first_bytes
+from cxr.read.picture import is_picture
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +24,27 @@ class HeldBack:
 
     patients: frozenset[str]
     digests: frozenset[str]
+
+
+def films_below(folder: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
+    """Return the films at a path, and the files that cannot be read, with the reasons; see ``read_folder``.
+
+    Films are DICOM files, or pictures where there is no DICOM file: pictures beside them are marks, thumbnails or
+    figures. Raises ``ValueError`` if there is no film.
+    """
+    films, failures = read_folder(folder)
+    dicom = [film for film in films if not is_picture(first_bytes(film.path))]
+    if dicom and len(dicom) < len(films):
+        _log.warning("%d pictures are left out, as they lie beside DICOM files", len(films) - len(dicom))
+    return without_placeholders(dicom or films), failures
+
+
+def without_copies(films: Sequence[Film], cache: FilmCache) -> list[Film]:
+    """Return the films, the first of those that are one picture."""
+    once = {cache.get(film.path).digest: film for film in reversed(films)}
+    if len(once) < len(films):
+        _log.info("%d of %d films are copies of others and are taken once", len(films) - len(once), len(films))
+    return list(once.values())[::-1]
 
 
 def held_back(marked: Mapping[str, Sequence[Film]], cache: FilmCache) -> HeldBack:
@@ -49,10 +72,10 @@ def unmarked_films(
     """
     if not folder.exists():
         raise ValueError(f"data.unmarked={folder}: there is no such folder; type data.unmarked=FOLDER, or null")
-    listed, failures = read_folder(folder)
+    listed, failures = films_below(folder)
     held = held_back(marked, cache)
     digests = {cache.get(film.path).digest for films in marked.values() for film in films}
-    films = [film for film in without_placeholders(listed) if film.patient not in held.patients]
+    films = [film for film in listed if film.patient not in held.patients]
     failed = cache.fill([film.path for film in films])
     readable = [film for film in films if film.path not in failed]
     kept = [film for film in readable if cache.get(film.path).digest not in digests]
@@ -64,4 +87,5 @@ def unmarked_films(
     if not kept:
         raise ValueError(f"data.unmarked={folder}: none of its {len(listed)} films may be learnt from")
     errors = sorted([*failures, *failed.items()], key=lambda failure: failure[0])
-    return [replace(film, labelled=frozenset(), source="unmarked") for film in kept], errors
+    once = without_copies(kept, cache)
+    return [replace(film, labelled=frozenset(), source="unmarked") for film in once], errors
