@@ -107,8 +107,8 @@ def opened(cfg: DictConfig) -> Iterator[tuple[Path, NamedDetector]]:
     Yields the folder, and the detector that ``ckpt`` names.
     """
     plain = resolved(cfg)
-    named = named_detector(plain["ckpt"], cfg.trust, plain["members"], plain["views"])
     with held(cfg, may_differ=("run_dir",)) as folder:
+        named = named_detector(plain["ckpt"], cfg.trust, plain["members"], plain["views"])
         if changed_since_begun(folder / CHECKPOINT, {"blake2b": named.digest}, lambda: _forget_films(folder)):
             raise ConfigError(f"{named.ckpt} has changed since {folder} was begun; type another hydra.run.dir")
         yield folder, named
