@@ -62,6 +62,7 @@ def in_a_process(rank: int, shares: list[list[int]], folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     shares = [[0, 2, 4, 6], [1, 3, 5, 0]]  # film 0 pads the second share and must not count twice
     multiprocessing.spawn(in_a_process, (shares, tmp_path), nprocs=2)

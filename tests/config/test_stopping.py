@@ -36,7 +36,7 @@ DRAWING = "write_course_layout('drawn', films=5000, test_films=10, size=256, wor
 DECODING = "list(outcomes(look, range(50000), {workers}, progress=False))"
 AHEAD = "for _ in ahead(streamed(look, range(50000), {workers}), limit=4): time.sleep(0.1)"
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of Unix")]
 
 
 def started(place: Path, body: str, *words: str, before: str = "") -> Job:

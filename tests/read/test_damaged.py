@@ -42,6 +42,7 @@ def test_each_damaged_file_is_one_read_error_in_bounded_time_and_memory(damaged,
     assert {name: outcome["kind"] for name, outcome in given.items()} == dict.fromkeys(given, "refused")
 
 
+@pytest.mark.slow
 def test_with_a_higher_limit_of_pixels_they_cost_at_most_twice_the_film(damaged, tmp_path):
     code, output, summary = fuzz(tmp_path / "out", damaged, "--films", 0, CXR_MAX_PIXELS="150000000")
     assert code == 0, output
@@ -50,6 +51,7 @@ def test_with_a_higher_limit_of_pixels_they_cost_at_most_twice_the_film(damaged,
     assert films["jls_zeros_134MP.dcm"]["peak"] < 2 * 134_300_000
 
 
+@pytest.mark.slow
 def test_mutants_are_films_or_refused_and_the_same_seed_gives_the_same(tmp_path):
     summaries = []
     for name in ("one", "two"):

@@ -22,6 +22,8 @@ from cxr.config.errors import explain
 from cxr.read.workers import usable_cores
 from scripts import ROOT, call, table
 
+pytestmark = pytest.mark.slow  # real command lines, some of them killed
+
 STAND_IN = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -110,7 +112,6 @@ def kill_all(place: Path) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["cores", "local", "cluster"])
 def test_a_killed_sweep_begins_again_what_did_not_end_and_leaves_the_rest(place: Path, launcher: str) -> None:
     words = ("-m", "optimizer.lr=0.1,0.2,0.3", f"hydra/launcher={launcher}")
@@ -134,7 +135,6 @@ def test_a_killed_sweep_begins_again_what_did_not_end_and_leaves_the_rest(place:
     assert all(begun(place).count(name.split("=")[1]) == 1 for name in ended)
 
 
-@pytest.mark.slow
 def test_a_training_runs_on_a_cluster(learned: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(learned / "data")
     few = [f"+trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
@@ -163,14 +163,14 @@ def test_a_job_that_fails_stops_none_and_is_named_with_its_reason(place: Path) -
     assert len(results(place)) == 4
 
 
-@pytest.mark.parametrize("launcher", ["cores", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launcher", ["cores", "cluster"])
 def test_a_job_that_dies_takes_no_other_along(place: Path, launcher: str) -> None:
     (place / "kill 0.2").touch()
     sweep(place, "-m", "optimizer.lr=0.1,0.2,0.3", f"hydra/launcher={launcher}")
     assert len(results(place)) == 3  # killed once, it ran when it was alone
 
 
-@pytest.mark.parametrize("launcher", ["cores", pytest.param("local", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launcher", ["cores", "local"])
 def test_jobs_at_once_share_the_cores(place: Path, launcher: str) -> None:
     rates = ",".join(str(rate) for rate in range(1, 2 * usable_cores() + 1))
     width = {"cores": "hydra.launcher.n_jobs=2", "local": "hydra.sweeper.max_batch_size=2"}[launcher]
