@@ -141,11 +141,13 @@ def test_its_checkpoint_predicts_explains_and_is_evaluated(run: Path, environmen
         "films=1",
         "cam=box",
         "sanity_films=1",
+        "language=zh",
         "hydra.run.dir=explained",
         cwd=place,
     )
     assert "font/woff" in (place / "explained" / "index.html").read_text(encoding="utf-8")
-    call(environment / "cxr", "evaluate", ckpt, "samples=10", "worst=1", "hydra.run.dir=evaluated", cwd=place)
+    words = ("samples=10", "worst=1", "language=zh", "hydra.run.dir=evaluated")
+    call(environment / "cxr", "evaluate", ckpt, *words, cwd=place)
     assert "font/woff" in (place / "evaluated" / "index.html").read_text(encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from cxr.runs.ensemble_file import Frozen
 from cxr.runs.evaluated_findings import asked_findings, vocabulary_to_read
 from cxr.runs.named_detector import NamedDetector, named_detector
 from cxr.runs.out_of_fold import OUT_OF_FOLD, Fold, chosen_on, folds_of, in_order, out_of_fold_results
-from cxr.runs.restore import load_data
+from cxr.runs.restore import load_data, of_studies
 
 ALL = "all"
 
@@ -84,7 +84,7 @@ def measured(name: str, ckpt: str | Sequence[str], cfg: DictConfig) -> Measured:
     alone = isinstance(cfg.ckpt, ListConfig) and isinstance(ckpt, str) and not Path(ckpt).is_dir()
     members = None if alone else cfg.members  # of a checkpoint that an ensemble is compared with there is one
     named = named_detector(ckpt, cfg.trust, members, cfg.views, fresh=out_of_fold)
-    if lacking := [member.path for member in named.members if not member.films]:
+    if lacking := [member.path for member in named.members if not member.films and not of_studies(member)]:
         raise ConfigError(f"{lacking[0]}: cxr.films is missing, expected a digest of each film, as train.py writes")
     if out_of_fold:
         return _on_folds(name, named, cfg)
