@@ -158,7 +158,8 @@ _NOTHING = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.
 
 def _looked(member: int, view: View, answer: Boxes, size: tuple[int, int]) -> _Look:
     boxes = clip_boxes_to_image(view.boxes_on_film(answer["boxes"].float(), size), size)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)  # of a turned film a box may lie outside
+    # of a turned film a box may lie outside; one with NaN stays, so that the film is known to have failed
+    inside = ~(boxes[:, 2:] <= boxes[:, :2]).any(1)
     return _Look(
         member,
         boxes[inside].cpu().numpy(),

@@ -132,6 +132,12 @@ def test_boxes_end_at_the_border_of_the_film() -> None:
     assert len(said(Says(([0, 0, 20, 20], 1, 0.8)), views=[View(shift=0.25)])["boxes"]) == 0  # where no film is
 
 
+def test_a_box_with_nan_is_not_dropped_as_if_it_lay_outside() -> None:
+    answer = said(Says(([float("nan")] * 4, 1, 0.8)), Says(([40, 40, 60, 60], 1, 0.9)))
+    assert answer["boxes"].isnan().any()
+    assert [40, 40, 60, 60] in answer["boxes"].tolist()
+
+
 def test_calibrated_scores_keep_the_order_of_a_finding_and_the_other_its_scores() -> None:
     rows = [([0.0, 0.0, 20.0, 20.0], 1, 0.9), ([50.0, 50.0, 70.0, 70.0], 1, 0.5), ([80.0, 80.0, 99.0, 99.0], 2, 0.7)]
     answer = said(Says(*rows), curves={1: ScoreCurve(slope=1, offset=-float(np.log(3)))})
