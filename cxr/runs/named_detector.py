@@ -42,6 +42,7 @@ class NamedDetector:
         views: of each film.
         folder: of the sweep; None where checkpoints were named.
         frozen: what the sweep's out-of-fold films chose (``cxr.runs.ensemble_file``); None where nothing was.
+        left_out: how many checkpoints of the sweep, or of the list, are no members.
     """
 
     ckpt: str
@@ -50,6 +51,7 @@ class NamedDetector:
     views: tuple[View, ...]
     folder: Path | None = None
     frozen: Frozen | None = None
+    left_out: int = 0
 
     @property
     def single(self) -> bool:
@@ -61,8 +63,8 @@ class NamedDetector:
         """A hash of all that decides about the answers: the checkpoint's own where it is one alone."""
         if self.single:
             return self.digests[0]
-        curves = {} if self.frozen is None else {name: asdict(curve) for name, curve in self.frozen.curves.items()}
-        text = f"{self.digests} {[asdict(view) for view in self.views]} {sorted(curves.items())}"
+        frozen = None if self.frozen is None else asdict(self.frozen)
+        text = f"{self.digests} {[asdict(view) for view in self.views]} {frozen}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
@@ -164,8 +166,9 @@ def named_detector(
         frozen = read_frozen(folder, names, looked, read[0].findings)
     if len(read) > 1:
         _refuse_unlike(read)
+    left_out = len(paths) - len(chosen)
     text = ckpt if isinstance(ckpt, str) else ",".join(map(str, ckpt))
-    return NamedDetector(text, read, tuple(digests[path] for path in chosen), looked, folder, frozen)
+    return NamedDetector(text, read, tuple(digests[path] for path in chosen), looked, folder, frozen, left_out)
 
 
 def shown_from(typed: float | None, frozen: Mapping[str, float] | None) -> Threshold:

@@ -98,10 +98,13 @@ def chosen_on(results: Sequence[FilmResult], findings: Sequence[str], sensitivit
 
 
 def _refuse_no_folds(named: NamedDetector) -> None:
-    """Raise ``ConfigError`` unless there is a member for each fold of one division of the films."""
+    """Raise ``ConfigError`` unless there is a member for each fold of one division of the films.
+
+    No job of the sweep may be left out either: what is chosen is kept in its folder, for all of its checkpoints.
+    """
     data = [entry_at(member, "data", dict) for member in named.members]
     folds, count = [(of.get("fold"), of.get("folds")) for of in data], len(data)
-    if named.folder is None or count < 2 or set(folds) != {(number, count) for number in range(count)}:
+    if named.folder is None or named.left_out or count < 2 or set(folds) != {(number, count) for number in range(count)}:
         told = ", ".join(f"{number} of {of}" for number, of in folds)
         raise ConfigError(
             f"split=out_of_fold: {named.ckpt} holds the folds {told}; expected the folder of a sweep with each fold"

@@ -10,8 +10,12 @@ import pytest
 from cxr.config.errors import ConfigError
 from cxr.detect.views import VIEWS, View
 from cxr.findings import FindingVocabulary
+from cxr.measure.box_scores import ScoreCurve
+from cxr.measure.intervals import Estimate
+from cxr.measure.operating_point import OperatingPoint
 from cxr.runs import named_detector
 from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.ensemble_file import Frozen
 from cxr.runs.named_detector import named_detector as name
 from cxr.runs.named_detector import shown_from
 
@@ -59,10 +63,27 @@ def test_one_checkpoint_on_films_as_they_are_is_no_ensemble(tmp_path: Path, chec
     assert name(path, views=2).digest != name(path).digest
 
 
+def test_all_that_is_frozen_belongs_to_the_digest(tmp_path: Path, checkpoints: object) -> None:
+    # a run that goes on with another threshold or point would mix films of both
+    share = Estimate(0.9, 0.8, 1.0, 40)
+    point = OperatingPoint(0.25, 0.99, share, share, 50, 40, 50, "out-of-fold", limited=True)
+    curve = ScoreCurve(1.5, -0.25)
+    frozen = [
+        Frozen(point, {"heart": 0.4}, {"heart": curve}),
+        Frozen(point, {"heart": 0.5}, {"heart": curve}),
+        Frozen(replace(point, threshold=0.2), {"heart": 0.4}, {"heart": curve}),
+        Frozen(point, {"heart": 0.4}, {"heart": ScoreCurve(1.5, 0)}),
+    ]
+    two = name(listed(tmp_path, "a.ckpt", "b.ckpt"))
+    assert len({replace(two, frozen=one).digest for one in (None, *frozen)}) == 5
+
+
 def test_members_are_all_or_the_first_or_those_that_are_named(tmp_path: Path, checkpoints: object) -> None:
     three = listed(tmp_path, "a.ckpt", "b.ckpt", "c.ckpt")
     for members, files in ((None, "abc"), (2, "ab"), ([2, 0], "ca")):
-        assert [path.path.stem for path in name(three, members=members).members] == list(files)
+        found = name(three, members=members)
+        assert [path.path.stem for path in found.members] == list(files)
+        assert found.left_out == 3 - len(files)
     for members in (4, 0, [0, 0], [3], [], True, [-1]):
         with pytest.raises(ConfigError, match="expected null, how many of the 3 checkpoints, or which"):
             name(three, members=members)

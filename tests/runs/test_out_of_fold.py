@@ -117,6 +117,11 @@ def test_what_is_no_whole_set_of_folds_is_refused(data: list[Data], numbers: lis
         folds_of(named(*members), {})
 
 
+def test_a_sweep_with_jobs_beside_its_folds_is_refused(data: list[Data]) -> None:
+    with pytest.raises(ConfigError, match="with each fold once"):  # its ensemble.json would fit no later command
+        folds_of(replace(sweep(data), left_out=2), {})
+
+
 def test_a_list_of_checkpoints_and_other_films_are_refused(data: list[Data]) -> None:
     whole = sweep(data)
     with pytest.raises(ConfigError, match="expected the folder of a sweep"):
