@@ -12,10 +12,11 @@ import pytest
 from cxr.config.errors import ConfigError
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
+from cxr.measure.results import FilmResult
 from cxr.runs import out_of_fold
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.named_detector import NamedDetector
-from cxr.runs.out_of_fold import folds_of
+from cxr.runs.out_of_fold import chosen_on, folds_of
 
 NOTHING = np.zeros((0, 4), np.float32)
 
@@ -128,3 +129,27 @@ def test_a_list_of_checkpoints_and_other_films_are_refused(data: list[Data]) -> 
         folds_of(replace(whole, folder=None), {})
     with pytest.raises(ConfigError, match="leave data=… out"):
         folds_of(whole, {"_target_": "x"})
+
+
+def test_thresholds_are_those_of_calibrated_scores_and_each_finding_has_its_own_curve() -> None:
+    here, there = ([[0, 0, 9, 9]], [[50, 50, 60, 60]])
+    results = [
+        FilmResult(
+            f"{label}-{number}",
+            f"{label}-{number}",
+            (64, 64),
+            np.array(here, np.float32),
+            np.array([label]),
+            np.array(here if number < right else there, np.float32),
+            np.array([label]),
+            np.array([0.9], np.float32),
+            np.full(2, 0.9, np.float32),
+            0.9,
+        )
+        for label, right in ((1, 24), (2, 36))
+        for number in range(48)
+    ]
+    frozen = chosen_on(results, ["heart", "spine"], 0.9)
+    for name, share in (("heart", 0.5), ("spine", 0.75)):
+        assert float(frozen.curves[name](np.array([0.9], np.float32))[0]) == pytest.approx(share, abs=0.02)
+        assert frozen.thresholds[name] == pytest.approx(share, abs=0.02)
