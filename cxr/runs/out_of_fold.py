@@ -104,7 +104,8 @@ def _refuse_no_folds(named: NamedDetector) -> None:
     """
     data = [entry_at(member, "data", dict) for member in named.members]
     folds, count = [(of.get("fold"), of.get("folds")) for of in data], len(data)
-    if named.folder is None or named.left_out or count < 2 or set(folds) != {(number, count) for number in range(count)}:
+    whole = {(number, count) for number in range(count)}
+    if named.folder is None or named.left_out or count < 2 or set(folds) != whole:
         told = ", ".join(f"{number} of {of}" for number, of in folds)
         raise ConfigError(
             f"split=out_of_fold: {named.ckpt} holds the folds {told}; expected the folder of a sweep with each fold"
