@@ -27,7 +27,7 @@ def check(cfg: DictConfig) -> None:
         group = cfg._get_node(name)
         if isinstance(group, DictConfig) and name != "task":
             problems += [p for key, node in _nodes(group, str(name)) for p in _check_call(key, node)]
-    problems += [*_check_data(cfg), *_check_values(cfg)]
+    problems += [*_check_parts(cfg), *_check_data(cfg), *_check_values(cfg)]
     if problems:
         head = "the config has a problem" if len(problems) == 1 else f"the config has {len(problems)} problems"
         raise ConfigError("\n  - ".join([f"{head}; nothing was started:", *problems]))
@@ -77,6 +77,17 @@ def _check_call(key: str, node: DictConfig) -> Iterator[str]:
 def _is_plain(node: DictConfig, name: str) -> bool:
     """Return whether a key has a value, which is not missing and not interpolated from another key."""
     return not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name)
+
+
+def _check_parts(cfg: DictConfig) -> Iterator[str]:
+    """Each callback and logger says what it is; settings of one that is not chosen would reach the trainer as such."""
+    for group in ("callbacks", "logger"):
+        for name, node in (cfg.get(group) or {}).items():
+            if not isinstance(node, DictConfig) or "_target_" not in node:
+                yield (
+                    f"{group}.{name} has settings and no _target_: none of the chosen {group}=… defines it; choose one"
+                    f" that does, or leave it out with ~{group}.{name}"
+                )
 
 
 def _check_data(cfg: DictConfig) -> Iterator[str]:

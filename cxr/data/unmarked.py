@@ -15,7 +15,7 @@ from cxr.data.dataset import RadiographDataset, channels_first, stream
 from cxr.data.film import Film
 from cxr.data.film_data import FilmDataModule
 from cxr.data.modalities import modality_and_kind, of_one_kind, wanted
-from cxr.data.unmarked_films import HeldBack, films_below, held_back, without_copies
+from cxr.data.unmarked_films import HeldBack, allowed, films_below, held_back, without_copies
 from cxr.data.views import Views
 from cxr.read.cache import FilmCache
 from cxr.read.dicom import ReadError
@@ -129,16 +129,16 @@ class UnmarkedDataModule(DataModule[Film]):
     def decode(self, items: list[Film]) -> Decoded[Film]:
         """Return the films that can be read and may be learnt from."""
         held = self._held()
-        allowed = [film for film in items if film.patient not in held.patients]
-        failures = self.cache.fill([film.path for film in allowed])
-        readable = [film for film in allowed if film.path not in failures]
+        films = allowed(items, held)
+        failures = self.cache.fill([film.path for film in films])
+        readable = [film for film in films if film.path not in failures]
         kept = [film for film in readable if self.digest(film) not in held.digests]
-        self.left_out = len(items) - len(allowed) + len(readable) - len(kept)
+        self.left_out = len(items) - len(films) + len(readable) - len(kept)
         if self.left_out:
             _log.warning(
                 "%d of %d films are left out, as the marked films keep them for validation and test: %d by the"
                 " pseudonyms of their patients, %d more by their pixels",
-                self.left_out, len(items), len(items) - len(allowed), len(readable) - len(kept),
+                self.left_out, len(items), len(items) - len(films), len(readable) - len(kept),
             )  # fmt: skip
         if items and not kept and not failures:
             raise ValueError(f"{self.root}: no film is left: all are of patients that validate or test the marked set")

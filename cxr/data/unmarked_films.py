@@ -30,13 +30,21 @@ def films_below(folder: Path) -> tuple[list[Film], list[tuple[Path, ReadError]]]
     """Return the films at a path, and the files that cannot be read, with the reasons; see ``read_folder``.
 
     Films are DICOM files, or pictures where there is no DICOM file: pictures beside them are marks, thumbnails or
-    figures. Raises ``ValueError`` if there is no film.
+    figures. Patients are those that the files state (``allowed``). Raises ``ValueError`` if there is no film.
     """
     films, failures = read_folder(folder)
     dicom = [film for film in films if not is_picture(first_bytes(film.path))]
     if dicom and len(dicom) < len(films):
         _log.warning("%d pictures are left out, as they lie beside DICOM files", len(films) - len(dicom))
-    return without_placeholders(dicom or films), failures
+    return dicom or films, failures
+
+
+def allowed(films: Sequence[Film], held: HeldBack) -> list[Film]:
+    """Return the films but for those of patients who are held back; then placeholders give way to films of their own.
+
+    In this order: in a folder with many films of one patient, who tests, that patient's ID looks like a placeholder.
+    """
+    return without_placeholders([film for film in films if film.patient not in held.patients])
 
 
 def without_copies(films: Sequence[Film], cache: FilmCache) -> list[Film]:
@@ -75,7 +83,7 @@ def unmarked_films(
     listed, failures = films_below(folder)
     held = held_back(marked, cache)
     digests = {cache.get(film.path).digest for films in marked.values() for film in films}
-    films = [film for film in listed if film.patient not in held.patients]
+    films = allowed(listed, held)
     failed = cache.fill([film.path for film in films])
     readable = [film for film in films if film.path not in failed]
     kept = [film for film in readable if cache.get(film.path).digest not in digests]

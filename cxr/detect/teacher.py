@@ -38,7 +38,7 @@ class TeacherTask(DetectionTask):
             that is not named, is never learnt from unmarked films: where their source may hide it.
         absent: score, 0..1; a finding whose best box is below it is absent.
         weight: of the losses of unmarked films.
-        begins_at: epoch, from 0, from which unmarked films teach.
+        begins_at: epoch, from 0, from which unmarked films teach; not before the average has begun (callback ``ema``).
         findings, model, optimizer, scheduler, seed, card, lr_scaling, reference_batch, class_weights, frozen: see
             ``DetectionTask``.
 
@@ -87,7 +87,7 @@ class TeacherTask(DetectionTask):
             return super().losses(batch)
         marked, unmarked = _apart(batch)
         losses = super().losses(marked)
-        images, targets = self._marked_by_teacher(unmarked) if self.current_epoch >= self.begins_at else ([], [])
+        images, targets = self._marked_by_teacher(unmarked) if self._teaches() else ([], [])
         boxes = sum(len(target["labels"]) for target in targets) / max(len(unmarked[0]), 1)
         self.log("train/sure_boxes", boxes, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         taught = self.detector.losses(images, targets) if images else {}
@@ -118,6 +118,11 @@ class TeacherTask(DetectionTask):
         view, boxes, labels = self.student(pixels[..., 0] if len(image) == 1 else pixels, boxes, labels, seed)
         moved = {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels), "labelled": mark["labelled"]}
         return channels_first(view).to(image.device), {name: value.to(image.device) for name, value in moved.items()}
+
+    def _teaches(self) -> bool:
+        """Whether unmarked films teach now. Until its first update the average is the network as it began."""
+        average: Any = self._averaging()
+        return self.current_epoch >= self.begins_at and int(average._average_model.n_averaged) > 0
 
     def _averaging(self) -> WeightAveraging | None:
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]

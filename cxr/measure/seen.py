@@ -31,8 +31,9 @@ class Seen:
         trained_on: that the detector was trained on.
         best_epoch_on: that chose the epoch which the checkpoint holds: the training's validation films.
         point_on: that the operating point was chosen on; None where there is no point.
-        new: that the detector was neither trained nor chosen on.
+        new: that the detector was neither trained nor chosen on, nor its backbone pretrained.
         point_trained_on: how many films the point was chosen on, here or elsewhere, that the detector was trained on.
+        pretrained_on: that the backbone was pretrained on before the detector was trained.
     """
 
     films: int
@@ -41,10 +42,13 @@ class Seen:
     point_on: int | None
     new: int
     point_trained_on: int
+    pretrained_on: int = 0
 
     def in_words(self) -> str:
         """Return what the films were as a sentence."""
         words = f"The detector was trained on {self._count(self.trained_on)} of these {self.films} films"
+        if self.pretrained_on:
+            words += f", its backbone was pretrained on {self._count(self.pretrained_on)} of them"
         if self.point_on is None:
             return f"{words}; it has no operating point. Films are compared by their pixels."
         point = f"its operating point was chosen on {self._count(self.point_on)} of them"
@@ -54,6 +58,9 @@ class Seen:
         """Yield what makes the figures of a checkpoint look better than they are; ``which`` names it."""
         if self.trained_on:
             yield f"Of these films {which} was trained on {self._count(self.trained_on)}: the figures flatter it."
+        if self.pretrained_on:
+            count = self._count(self.pretrained_on)
+            yield f"Of these films the backbone of {which} was pretrained on {count}: the figures flatter it."
         if self.best_epoch_on:
             count = self._count(self.best_epoch_on)
             yield f"The epoch that {which} holds was chosen on {count} of these films: the figures flatter it a little."
@@ -73,6 +80,7 @@ class Seen:
         return {
             "films": self.films,
             "trained_on": self.trained_on,
+            "pretrained_on": self.pretrained_on,
             "best_epoch_chosen_on": self.best_epoch_on,
             "operating_point_chosen_on": self.point_on,
             "new": self.new,
@@ -88,10 +96,12 @@ def seen(films: Digests, training: Mapping[str, Digests], point_films: Digests |
 
     Args:
         films: those that figures are measured on.
-        training: those of the checkpoint's training, by split: "train" and "val" are read.
+        training: those of the checkpoint's training, by split: "train" and "val" are read, and where it is there
+            "pretrained", the films that its backbone was pretrained on.
         point_films: those that the operating point was chosen on; None where there is no point.
     """
     trained_on, best_epoch_on = np.isin(films, training["train"]), np.isin(films, training["val"])
+    pretrained_on = np.isin(films, training.get("pretrained", np.zeros(0, np.int64)))
     point = np.zeros(0, np.int64) if point_films is None else point_films
     point_on = np.isin(films, point)
     return Seen(
@@ -99,6 +109,7 @@ def seen(films: Digests, training: Mapping[str, Digests], point_films: Digests |
         trained_on=int(trained_on.sum()),
         best_epoch_on=int(best_epoch_on.sum()),
         point_on=None if point_films is None else int(point_on.sum()),
-        new=int((~(trained_on | best_epoch_on | point_on)).sum()),
+        new=int((~(trained_on | best_epoch_on | point_on | pretrained_on)).sum()),
         point_trained_on=int(np.isin(point, training["train"]).sum()),
+        pretrained_on=int(pretrained_on.sum()),
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -20,8 +21,9 @@ class BackboneFile(Callback):
     """After the test, write the weights of the best epoch to ``path``, and their card beside it as ``.json``.
 
     The file is plain data: ``torch.load(weights_only=True)`` gives {"state_dict": {"pyramid.…": tensor}, "cxr": card}.
-    The card names no patient, file or folder. Under ``seen`` the first file holds a digest of each film's pixels, by
-    which a training knows its test films again (``cxr.runs.pretrained_films``).
+    The card names no patient, file or folder. Under ``seen`` the first file holds a digest of each film's pixels, also
+    of those that the weights it began with have seen. By it a training knows its test films again
+    (``cxr.runs.pretrained_films``).
     """
 
     def __init__(self, path: str) -> None:
@@ -36,8 +38,12 @@ class BackboneFile(Callback):
         card = card_of(data, pl_module.card, figures)
         state = {f"pyramid.{name}": value.cpu() for name, value in pl_module.pyramid.state_dict().items()}
         films = [film for some in data.films.values() for film in some]
-        seen = torch.from_numpy(film_digests(films, data.cache))
-        AtomicCheckpointIO().save_checkpoint({"state_dict": state, "cxr": {**card, "seen": seen}}, self.path)
+        seen = film_digests(films, data.cache)
+        if (before := pl_module.card["films"].get("pretrained")) is not None:  # that the weights of its start have seen
+            seen = np.union1d(seen, before.numpy())
+        AtomicCheckpointIO().save_checkpoint(
+            {"state_dict": state, "cxr": {**card, "seen": torch.from_numpy(seen)}}, self.path
+        )
         write_json(self.path.with_suffix(".json"), card)
         trainer.print(f"for a detector: model.backbone.weights={self.path}")
 

@@ -42,8 +42,8 @@ class Checkpoint:
         kind: of the films it was trained on (``Preprocessing.kind``); None where it does not tell.
         operating_point: of screening, chosen on the validation films (``OperatingPoint.as_dict``); None where the run
             chose none.
-        films: int64 [films], a digest of the pixels of each film, by split (``film_digests``); empty for networks of
-            studies.
+        films: int64 [films], a digest of the pixels of each film, by split (``film_digests``), and of those that its
+            backbone was pretrained on as "pretrained"; empty for networks of studies.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
     """
 
@@ -109,6 +109,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "films": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
+_PRETRAINED = "pretrained"
 
 
 def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
@@ -127,8 +128,11 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
 
 
 def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
-    if digests and set(digests) != set(_SPLITS):
+    if not digests:
+        return {}
+    if set(digests) - {_PRETRAINED} != set(_SPLITS):
         raise ConfigError(f"{path}: cxr.films has {short(list(digests))}, expected the splits {', '.join(_SPLITS)}")
+    digests = {_PRETRAINED: torch.zeros(0, dtype=torch.int64), **digests}  # checkpoints of before do not tell
     for split, values in digests.items():
         if not isinstance(values, Tensor) or values.dtype != torch.int64 or values.ndim != 1:
             kind = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__

@@ -143,7 +143,13 @@ def what_was_seen(model: Measured, films: RadiographDataset) -> Seen:
     training = dict(model.checkpoint.films)
     these = film_digests(films.films, films.cache)
     if model.folds:  # no film is judged by what was trained on it
-        return seen(these, training | {"train": np.zeros(0, np.int64)}, these)
+        judged = [(member, fold) for fold in model.folds for member in [model.named.members[fold.number]]]
+        pretrained = [
+            np.intersect1d(film_digests(fold.films, fold.data.cache), member.films["pretrained"])
+            for member, fold in judged
+        ]
+        without = {"train": np.zeros(0, np.int64), "pretrained": np.concatenate(pretrained)}
+        return seen(these, training | without, these)
     point_films = {FROZEN: training["val"], FROZEN_FOR_SWEEP: training["val"], TESTED_ON: these}
     if model.point_from == CHOSEN_NOW:
         point_films[CHOSEN_NOW] = film_digests(model.data.films["val"], model.data.cache)

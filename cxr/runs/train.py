@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -33,7 +35,7 @@ from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoint
 from cxr.learn.training import Training
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
-from cxr.runs.pretrained_films import refuse_pretrained_films
+from cxr.runs.pretrained_films import pretrained_films, refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
 from cxr.runs.result import typed
 from cxr.runs.training_folder import TrainingFolder
@@ -140,8 +142,9 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
     with film_errors():
         parts.data.prepare_data()
         parts.data.setup("fit")
+    pretrained = pretrained_films(parts.cfg)
     if isinstance(parts.data, FilmDataModule):
-        refuse_pretrained_films(parts.cfg, parts.data)
+        refuse_pretrained_films(parts.cfg, pretrained, parts.data)
     if parts.trainer.world_size > 1:  # not left to the trainer: a run resumed after its last epoch calibrates first
         parts.trainer.strategy.setup_environment()
     parts.task.card = {
@@ -149,7 +152,9 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
-        "films": _digests(parts.data) if isinstance(parts.data, FilmDataModule | UnmarkedDataModule) else {},
+        "films": _digests(parts.data, pretrained)
+        if isinstance(parts.data, FilmDataModule | UnmarkedDataModule)
+        else {},
         "versions": versions(),
     }
     resume = None
@@ -171,9 +176,13 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
 
 
-def _digests(data: FilmDataModule | UnmarkedDataModule) -> dict[str, torch.Tensor]:
-    """Return a digest of each film by split: an evaluation knows by it which ones the checkpoint has seen."""
-    return {split: torch.from_numpy(film_digests(films, data.cache)) for split, films in data.films.items()}
+def _digests(data: FilmDataModule | UnmarkedDataModule, pretrained: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    """Return a digest of each film by split, and of those that the backbone's weights have seen as ``pretrained``.
+
+    An evaluation knows by it which films the checkpoint has seen.
+    """
+    digests = {split: film_digests(films, data.cache) for split, films in data.films.items()}
+    return {split: torch.from_numpy(of_split) for split, of_split in {**digests, "pretrained": pretrained}.items()}
 
 
 class _OwnSignals(lightning.Callback):

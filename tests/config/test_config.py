@@ -250,3 +250,10 @@ def test_outside_a_run_a_group_counts_as_not_chosen(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     cfg = OmegaConf.create({"data": {"size": 256, "name": "a"}})
     assert not_chosen("trainer=cpu data.size=256 data.name=a data.name=b", _root_=cfg) == "trainer=cpu data.name=b"
+
+
+def test_settings_of_a_callback_that_is_not_chosen_are_named() -> None:
+    named = "callbacks.page has settings and no _target_: none of the chosen callbacks=… defines it"
+    assert named in problems("experiment=smoke", "callbacks=[]", "data.root=data")
+    check(composed("experiment=smoke", "callbacks=[]", "~callbacks.page", "data.root=data"))
+    check(composed("callbacks=[]", "logger=[]", "data.root=data"))

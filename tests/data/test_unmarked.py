@@ -148,6 +148,15 @@ def test_films_of_test_and_validation_patients_are_left_out_by_pseudonym_and_by_
     assert "patient 0" not in caplog.text
 
 
+def test_a_test_patient_of_whom_the_folder_has_many_films_is_no_placeholder(
+    folder: Path, findings: FindingVocabulary, write_film: Callable[..., Path]
+) -> None:
+    for number in range(30, 42):  # more than half of all films of the folder
+        write_film(folder / f"{number}.dcm", pixels(number), patient="patient 0")
+    splits = {0: "test", 1: "val", **dict.fromkeys(range(2, 6), "train")}
+    assert names(unmarked(folder, marked=marked(folder, findings, splits))) == {f"{i}.dcm" for i in range(2, 9)}
+
+
 def test_an_id_that_training_films_share_with_test_films_is_a_placeholder(
     folder: Path, findings: FindingVocabulary, write_film: Callable[..., Path]
 ) -> None:

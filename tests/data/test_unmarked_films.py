@@ -85,6 +85,21 @@ def test_films_of_held_patients_and_copies_of_marked_films_are_left_out(
     assert [bool(target["labelled"].any()) for target in targets] == [True, False] * 2
 
 
+def test_a_held_patient_of_whom_the_folder_has_many_films_is_no_placeholder(
+    make: Callable[..., FilmDataModule], tmp_path: Path, write_film: Callable[..., Path]
+) -> None:
+    data = make(val_fraction=0.25, test_fraction=0.25)
+    data.prepare_data()
+    data.setup()
+    held = data.films["test"][0]
+    for i in range(20):
+        write_film(tmp_path / "folder" / f"many{i}.dcm", noise(300 + i), f"m{held.id}")
+    data = make(val_fraction=0.25, test_fraction=0.25)
+    data.prepare_data()
+    data.setup()
+    assert not [film for film in data.films["train"] if film.id.startswith("many")]
+
+
 def test_unmarked_films_that_fill_a_batch_are_refused(make: Callable[..., FilmDataModule]) -> None:
     with pytest.raises(ValueError, match=r"data.unmarked_share is 4.0, expected above 0 and at most 3"):
         make(unmarked_share=4.0)

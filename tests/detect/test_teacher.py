@@ -126,6 +126,14 @@ def test_unmarked_films_teach_from_their_epoch_on_what_the_average_is_sure_of(ma
     assert all(teacher is not task.detector for teacher in teachers)
 
 
+def test_nothing_is_learnt_from_an_average_that_has_not_begun(make_task, film, monkeypatch):
+    films = [marked(film(0)), unmarked(film(1)), marked(film(2)), unmarked(film(3))]
+    task = make_task(begins_at=0)
+    monkeypatch.setattr(type(task.detector), "detect", lambda *_: pytest.fail("the network as it began has marked"))
+    figures = train(task, films, 2, [EMAWeightAveraging(decay=0.9, update_starting_at_step=50)])
+    assert figures["train/loss_classifier_unmarked"] == 0
+
+
 def test_the_student_sees_the_box_where_its_view_has_it(make_task, film):
     shift = albumentations.Affine(translate_px={"x": (5, 5), "y": (0, 0)}, p=1.0, border_mode=0)
     task = make_task(Augment([shift]))

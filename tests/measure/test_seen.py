@@ -61,3 +61,11 @@ def test_without_an_operating_point_nothing_is_said_of_one() -> None:
     assert films.point_on is None
     assert "it has no operating point" in films.in_words()
     assert not list(films.warnings("A"))
+
+
+def test_films_that_the_backbone_was_pretrained_on_are_named() -> None:
+    films = seen(NEW, TRAINING | {"pretrained": NEW[:2]}, TRAINING["val"])
+    assert (films.pretrained_on, films.new) == (2, 4)
+    assert "trained on none of these 6 films, its backbone was pretrained on 2 of them, and" in films.in_words()
+    (warning,) = films.warnings("this checkpoint")
+    assert warning == "Of these films the backbone of this checkpoint was pretrained on 2: the figures flatter it."

@@ -199,13 +199,35 @@ def test_test_films_that_the_backbone_has_seen_are_refused(tmp_path: Path, monke
     torch.save({"state_dict": {}, "cxr": {"seen": torch.tensor([5, 7, 9])}}, path)
 
     data: Any = SimpleNamespace(films={"test": [7, 8]}, cache=None)
+    checkpoint = tmp_path / "last.ckpt"  # of a pretraining that began with the weights of another one
+    films = {split: torch.tensor(some) for split, some in (("train", [5]), ("val", [9]), ("pretrained", [7]))}
+    torch.save({"state_dict": {}, "cxr": {"films": {**films, "test": torch.tensor([8])}}}, checkpoint)
     monkeypatch.setattr(pretrained_films, "film_digests", lambda films, cache: np.array(films))
-    config = {"model": {"backbone": {"weights": str(path)}}}
-    with pytest.raises(ConfigError, match="pretrained on 1 of the 2 test films"):
-        pretrained_films.refuse_pretrained_films(config, data)
-    data.films = {"test": [8]}
-    pretrained_films.refuse_pretrained_films(config, data)
-    pretrained_films.refuse_pretrained_films({"model": {"backbone": {"weights": "imagenet"}}}, data)
+    for weights in (path, checkpoint):
+        config = {"model": {"backbone": {"weights": str(weights)}}}
+        seen = pretrained_films.pretrained_films(config)
+        assert seen.tolist() == [5, 7, 9]
+        data.films = {"test": [7, 8]}
+        with pytest.raises(ConfigError, match="pretrained on 1 of the 2 test films"):
+            pretrained_films.refuse_pretrained_films(config, seen, data)
+        data.films = {"test": [8]}
+        pretrained_films.refuse_pretrained_films(config, seen, data)
+    assert not len(pretrained_films.pretrained_films({"model": {"backbone": {"weights": "imagenet"}}}))
+
+
+def test_the_file_tells_the_films_of_the_weights_it_began_with_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr.pretrain import backbone_file
+
+    trained = task()
+    trained.card = {"films": {"pretrained": torch.tensor([3, 7])}}
+    monkeypatch.setattr(backbone_file, "film_digests", lambda films, cache: np.array(films))
+    monkeypatch.setattr(backbone_file, "card_of", lambda *given: {})
+    data = SimpleNamespace(films={"train": [5, 7], "val": [9], "test": []}, cache=None)
+    trainer: Any = SimpleNamespace(is_global_zero=True, datamodule=data, callback_metrics={}, print=print)
+    backbone_file.BackboneFile(str(tmp_path / "backbone.pth")).on_test_end(trainer, trained)
+    assert torch.load(tmp_path / "backbone.pth")["cxr"]["seen"].tolist() == [3, 5, 7, 9]
 
 
 def test_a_checkpoint_of_pretraining_is_no_detector_and_says_what_it_is_for() -> None:
