@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS))
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    given.root, given.out = given.root.absolute(), given.out.absolute()  # train.py runs in another folder
     coco = json.loads((given.root / TABLE).read_text(encoding="utf-8"))
     if unnamed := [image["file_name"] for image in coco["images"] if not image.get("source")]:
         parser.error(f"{given.root / TABLE}: {len(unnamed)} images name no source, first {unnamed[0]}")

@@ -1,15 +1,11 @@
 """Augmentation of films with boxes that stay tight, by albumentations."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
+import albumentations as A  # noqa: N812  the name its documentation uses
 import numpy as np
 from numpy.typing import NDArray
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the import, which else asks the network for a newer version
-
-import albumentations as A  # noqa: N812  the name its documentation uses
 
 
 class Augment:

@@ -253,7 +253,7 @@ def _reach(boxes: NDArray[np.float32], spared: float, width: int, height: int) -
 
 
 def _blades(ends: NDArray[np.int64], width: int, height: int) -> list[NDArray[np.int32]]:
-    """Return the corners of those blades that cover anything; OpenCV fills the pixels on an outline too."""
+    """Return the corners of those blades that cover a pixel at both ends; OpenCV fills the pixels on an outline too."""
     right, bottom = width - 1, height - 1
     (l0, l1), (t0, t1), (r0, r1), (b0, b1) = (ends - 1).tolist()
     corners = (

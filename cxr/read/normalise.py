@@ -63,10 +63,13 @@ class MatchedHistogram(Step):
 class BandEnergy(Step):
     """Gives structures of each size the same strength on every film (Philipsen et al., IEEE TMI 34, 2015).
 
-    A film is the sum of a Laplacian pyramid's bands: structures of 1/2 to 1/4 of its longest side, 1/4 to 1/8, and so
-    on. The energy of a band is its standard deviation in the middle of the film. Each band is multiplied by the
-    reference's energy over its own, at most tenfold either way; the mean becomes ``level``. A film of less contrast, or
-    with stronger edges, then gives the same picture. A constant film becomes ``level`` everywhere.
+    A film is the sum of a Laplacian pyramid's bands: structures above about 1/8 of its longest side, 1/8 to 1/16, and
+    so on. Each band has half the pixels of the next finer one, and the coarsest 8 to 15 along the longest side, so
+    films of 1920 and of 2048 pixels are divided at sizes that differ by nearly a factor of two.
+
+    The energy of a band is its standard deviation in the middle of the film. Each band is multiplied by the reference's
+    energy over its own, at most tenfold either way; the mean becomes ``level``. A film of less contrast, or with
+    stronger edges, then gives the same picture. A constant film becomes ``level`` everywhere.
 
     Args:
         energies: standard deviation that each band gets, in 0..1 of the picture, the largest structures first. Finer

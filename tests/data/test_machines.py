@@ -1,11 +1,16 @@
 """What differs between hospitals: curves that never fall, bands known by hand, and nothing hides what is marked."""
 
+import os
+import subprocess
+import sys
+
 import albumentations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from cxr.data import machines
 from cxr.data.augment import Augment
 from cxr.data.machines import Letters, LocalContrast, Rewindow, Shutters, TissueGamma
 
@@ -21,6 +26,12 @@ def changed(transform: albumentations.BasicTransform, image: NDArray[np.float32]
     assert_array_equal(boxes_after, BOXES)
     assert_array_equal(labels_after, LABELS)
     return made
+
+
+def test_importing_it_asks_no_network_for_a_newer_albumentations() -> None:
+    code = "import os, cxr.data.machines; assert os.environ['NO_ALBUMENTATIONS_UPDATE']"
+    here = {key: value for key, value in os.environ.items() if key != "NO_ALBUMENTATIONS_UPDATE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=here)
 
 
 def test_gammas_of_lung_and_dense_tissue_at_values_known_by_hand() -> None:
@@ -90,18 +101,79 @@ def test_blades_lie_at_the_rim_and_reach_no_deeper_than_they_may() -> None:
         assert (made == 0).any()
 
 
-def test_letters_spare_the_inner_half_of_each_box_and_stand_on_their_side() -> None:
-    written = {}
-    for text in ("R", "L"):
-        letters = Letters(notes=(), most=1, p=1)
-        masks = [changed(letters, np.zeros_like(GREY), seed) > 0 for seed in range(60)]
-        for mask in masks:
-            assert not mask[50:90, 38:72].any()  # the inner halves of BOXES
-            assert not mask[104:120, 114:122].any()
-        written[text] = masks
-    columns = [np.flatnonzero(mask.any(axis=0)).mean() for mask in written["R"] if mask.any()]
-    assert len(columns) > 30
-    assert all(column < 128 / 3 or column > 128 * 2 / 3 for column in columns)  # R at the left, L at the right
+def test_blades_come_from_every_side_tilted_and_may_cut_a_part_of_a_box() -> None:
+    found = np.zeros(4, int)  # left, top, right, bottom
+    tilted = cut = 0
+    pixels, box = np.full((100, 200), 32768, np.uint16), np.array([[10, 10, 190, 90]], np.float32)
+    for seed in range(40):
+        shutters = Augment(appearance=[Shutters(depth=0.4, spared=0.1, white=0, p=1)])
+        covered = shutters(pixels, box, np.array([1]), seed)[0] == 0
+        found += [covered[50, 0], covered[0, 100], covered[50, -1], covered[-1, 100]]
+        tilted += covered[20, :100].sum() != covered[80, :100].sum()
+        cut += covered[10:90, 10:190].any()
+    assert (found > 20).all()
+    assert tilted > 20
+    assert cut > 20
+
+
+def test_no_blade_covers_a_box_that_reaches_the_rim_where_none_may_be_cut() -> None:
+    pixels, box = np.full((100, 200), 32768, np.uint16), np.array([[0, 0, 200, 100]], np.float32)
+    for seed in range(10):
+        made, _, _ = Augment(appearance=[Shutters(spared=0, white=0, p=1)])(pixels, box, np.array([1]), seed)
+        assert made.min() > 0
+
+
+def test_letters_spare_the_inner_half_of_each_box() -> None:
+    masks = [changed(Letters(notes=(), most=1, p=1), np.zeros_like(GREY), seed) > 0 for seed in range(60)]
+    assert sum(mask.any() for mask in masks) > 30
+    for mask in masks:
+        assert not mask[50:90, 38:72].any()  # the inner halves of BOXES
+        assert not mask[104:120, 114:122].any()
+
+
+def test_r_lies_at_the_left_and_l_at_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    width = {"R": 5, "L": 9}  # instead of letters, bars that tell which one it was
+    monkeypatch.setattr(machines, "_written", lambda text, height: np.ones((8, width[text]), np.float32))
+    columns: dict[int, list[int]] = {5: [], 9: []}
+    for seed in range(60):
+        made = changed(Letters(notes=(), most=1, p=1), np.zeros_like(GREY), seed)
+        if (across := np.flatnonzero(made.any(axis=0))).size:
+            columns[across.size].append(int(across[0]))
+            assert made.max() >= 0.6  # bright, as burnt in
+    assert min(map(len, columns.values())) > 10
+    assert max(columns[5]) < 128 / 4 < 128 / 2 < min(columns[9])
+
+
+def test_a_film_has_as_many_texts_as_are_allowed_at_most() -> None:
+    letters = Letters(most=3, p=1)
+    data = {"boxes": np.zeros((0, 4), np.float32)}
+    counts = {len(letters.get_params_dependent_on_data({"shape": (400, 400)}, data)["texts"]) for _ in range(60)}
+    assert counts == {1, 2, 3}
+
+
+@pytest.mark.parametrize("height", [10, 20, 60])
+def test_capitals_are_as_high_as_asked(height: int) -> None:
+    rows = np.flatnonzero((machines._written("R", height) > 0.5).any(axis=1))
+    assert rows[-1] - rows[0] + 1 == pytest.approx(height, rel=0.2, abs=1)
+
+
+def test_a_text_covers_what_lies_under_it_by_its_mask() -> None:
+    mask = np.array([[0, 0.5, 1]], np.float32)
+    made = Letters().apply(np.full((2, 5), 0.4, np.float32), texts=[(mask, 1, 0, 0.8)])
+    assert_allclose(made, [[0.4, 0.4, 0.6, 0.8, 0.4], [0.4] * 5], atol=1e-6)
+
+
+def test_factors_are_drawn_apart_and_a_factor_and_its_inverse_are_equally_likely() -> None:
+    bands = LocalContrast(limit=(0.25, 4), levels=3)
+    gammas = TissueGamma(limit=(0.25, 4))
+    bands.set_random_seed(0)
+    gammas.set_random_seed(0)
+    drawn = np.array([[*bands.get_params()["factors"], *gammas.get_params().values()] for _ in range(400)])
+    assert ((drawn >= 0.25) & (drawn <= 4)).all()
+    assert_allclose((drawn < 1).mean(axis=0), 0.5, atol=0.1)
+    assert_allclose((drawn < 0.5).mean(axis=0), 0.25, atol=0.1)
+    correlations = np.corrcoef(np.log(drawn), rowvar=False)
+    assert np.abs(correlations - np.eye(5)).max() < 0.2
 
 
 def test_a_text_larger_than_the_film_is_left_out() -> None:

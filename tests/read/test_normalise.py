@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cxr.read.intensity import FullRange, Intensity
-from cxr.read.normalise import BandEnergy, MatchedHistogram
+from cxr.read.normalise import BandEnergy, MatchedHistogram, _bands, _middle
 from cxr.read.radiograph import Radiograph
 
 RAMP = tuple(np.linspace(0, 1, 11).tolist())
@@ -99,6 +99,18 @@ def test_each_band_has_the_energy_of_the_reference():
     assert made[25:-25, 25:-25].mean() == pytest.approx(0.5, abs=0.05)  # the mean of the coarsest band
 
 
+def test_bands_finer_than_the_last_energy_take_its_factor():
+    film = chest(256)
+    coarse, second, *_ = (float(_middle(band).std()) for band in _bands(film[None]))
+    made = step_of(BandEnergy((coarse / 2, second / 2), level=0.4), film)
+    assert_allclose(made - made.mean(), (film - film.mean()) / 2, atol=1e-4)  # all bands are halved, the finest too
+
+
+def test_the_noise_of_a_blank_film_is_not_made_a_picture():
+    film = 0.5 + 1e-4 * np.random.default_rng(0).standard_normal((128, 128))
+    assert step_of(BandEnergy(ENERGIES), film).std() == pytest.approx(1e-3, rel=0.01)  # tenfold, no more
+
+
 def test_sharpening_is_undone_and_air_stays_darker_than_tissue():
     film = chest()
     sharpened = np.clip(film + 0.8 * (film - cv2.GaussianBlur(film, (0, 0), 3)), 0, 1)
@@ -149,5 +161,6 @@ def test_impossible_settings_are_refused(make, message):
 
 
 def test_equal_settings_have_equal_fingerprints():
-    one, two = (Intensity([MatchedHistogram(reference)]) for reference in ([0, 1], (0.0, 1.0)))
-    assert one.fingerprint() == two.fingerprint()
+    for make in (MatchedHistogram, BandEnergy):
+        one, two = (Intensity([make(values)]) for values in ([0.5, 1], (0.5, 1.0)))
+        assert one.fingerprint() == two.fingerprint()
