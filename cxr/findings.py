@@ -1,4 +1,4 @@
-"""Names of radiographic findings and the class indices a detector knows them by.
+"""Names of radiographic findings, the class indices a detector knows them by, and their codes in DICOM reports.
 
 Background is class 0 of every detector here. That convention is known in this file and nowhere else.
 """
@@ -7,23 +7,49 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 NORMAL = "normal"
 BACKGROUND = 0
+PRIVATE_SCHEME = "99CXR"
+"""Designator of this project's own codes. PS3.16 8.2: that of a private scheme begins with 99."""
+
+_LONGEST = {"scheme": 16, "value": 16, "meaning": 64}  # characters: VR SH, SH and LO (PS3.3 8.8, PS3.5 6.2)
 
 
 class UnknownLabelError(ValueError):
     """A label outside the vocabulary. Never a silent new class."""
 
 
+class Code(NamedTuple):
+    """A coded concept (PS3.3 8.8): designator of its scheme, such as SCT for SNOMED CT, its value and its meaning."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One finding: canonical English name (snake_case), Chinese name, other spellings seen in the wild."""
+    """One finding: canonical English name (snake_case), Chinese name, other spellings seen in the wild, and codes.
+
+    Our DICOM reports name it by the first of ``codes``; in the reports of others it is known by each of them.
+    """
 
     name: str
     chinese: str = ""
     aliases: tuple[str, ...] = ()
+    codes: tuple[Code, ...] = ()
+
+    @property
+    def private_code(self) -> Code:
+        """The code that this project makes of the name: the value is cut to 16 characters, the meaning to 64."""
+        return Code(PRIVATE_SCHEME, self.name.upper()[:16], self.name.replace("_", " ")[:64])
+
+    @property
+    def code(self) -> Code:
+        """The code that our reports name the finding by: the first of its codes, else the private one."""
+        return self.codes[0] if self.codes else self.private_code
 
     def label(self, language: str = "en") -> str:
         """Return the name to show a reader: ``zh`` gives the Chinese name where there is one, else English words."""
@@ -101,6 +127,25 @@ class FindingVocabulary:
             raise ValueError("a normal film has no boxes, so 'normal' has no class index")
         return self._index[name]
 
+    def finding(self, name: str) -> Finding:
+        """Return the finding behind any known spelling."""
+        return self._by_name[self.canonical(name)]
+
+    def coded(self, code: Code) -> str | None:
+        """Return the canonical name of the finding that a code of a DICOM report means; None for an unknown code.
+
+        Only scheme and value count, as DICOM wants it. The exception are private codes of this project: they are cut
+        from the name, so the meaning tells two long names apart. Raises ``ValueError`` for a code of two findings.
+        """
+        meant = [
+            finding.name
+            for finding in self.findings
+            if finding.private_code == code or any(code[:2] == known[:2] for known in finding.codes)
+        ]
+        if len(meant) > 1:
+            raise ValueError(f"the code {code.scheme} {code.value} stands for {' and '.join(meant)}, expected one")
+        return meant[0] if meant else None
+
     def name(self, index: int) -> str:
         """Return the canonical name of class ``index`` in 1..K."""
         if not 1 <= index <= len(self.findings):
@@ -113,7 +158,9 @@ class FindingVocabulary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain containers, for checkpoints: ``FindingVocabulary(**d)`` is the same vocabulary again."""
-        findings = [{**asdict(f), "aliases": list(f.aliases)} for f in self.findings]
+        findings = [
+            {**asdict(f), "aliases": list(f.aliases), "codes": [list(code) for code in f.codes]} for f in self.findings
+        ]
         return {"findings": findings, "normal": list(self.normal.aliases)}
 
     def _unknown_message(self, unknown: Mapping[str, Iterable[int]], source: str) -> str:
@@ -125,7 +172,21 @@ class FindingVocabulary:
 
 
 def _finding(fields: Mapping[str, Any]) -> Finding:
-    return Finding(**{**fields, "aliases": tuple(fields.get("aliases") or ())})
+    codes = tuple(_code(fields.get("name"), code) for code in fields.get("codes") or ())
+    return Finding(**{**fields, "aliases": tuple(fields.get("aliases") or ()), "codes": codes})
+
+
+def _code(name: object, given: Any) -> Code:
+    """Return the code of a finding. Raises ``ValueError`` unless it is [scheme, value, meaning], which are texts."""
+    expected = "[scheme, value, meaning], such as [SCT, '8186001', Cardiomegaly]"
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(part, str) for part in given):
+        raise ValueError(f"{name}: the code {given!r} is none, expected {expected}, all of them texts")
+    if len(given) != len(_LONGEST) or not all(part.strip() for part in given):
+        raise ValueError(f"{name}: the code {given!r} is none, expected {expected}")
+    for (part, most), text in zip(_LONGEST.items(), given, strict=True):
+        if len(text) > most:
+            raise ValueError(f"{name}: the {part} of a code is {text!r}, expected at most {most} characters")
+    return Code(*given)
 
 
 def _fold(label: str) -> str:

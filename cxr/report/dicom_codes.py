@@ -1,16 +1,15 @@
-"""Coded names of findings (PS3.3 8.8): SNOMED CT where a code is known to mean the finding, else a private one.
+"""Coded names of findings, of where they lie, and of why a film is not assessed (PS3.3 8.8).
 
-A code that is nearly right is wrong in a patient's record, so there are few: each is active in SNOMED CT's
-international edition under the name given here. Where the finding lies is coded with PS3.16's own codes.
+The codes of findings stand in the vocabulary (``cxr.findings``), from which reports are read, too. Where a finding lies
+is coded with PS3.16's own codes.
 """
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
+from cxr.findings import PRIVATE_SCHEME, Finding
 from cxr.read.chest_films import Reason
-
-PRIVATE_SCHEME = "99CXR"  # PS3.16 8.2: a private scheme's designator begins with 99
 
 REASON_NOT_ASSESSED = CodedConcept("REASON", PRIVATE_SCHEME, "Reason for not being assessed")
 _REFUSALS = {
@@ -20,12 +19,6 @@ _REFUSALS = {
     "not_finite": CodedConcept("NOT_FINITE", PRIVATE_SCHEME, "The detector's answer is not finite"),
 }
 
-_FINDINGS = {
-    "cardiac_hypertrophy": ("8186001", "Cardiomegaly"),
-    "aortic_atherosclerosis_calcification": ("81817003", "Atherosclerosis of aorta"),
-    "lung_field_infiltration": ("409609008", "Radiologic infiltrate of lung"),
-    "scoliosis": ("298382003", "Scoliosis deformity of spine"),
-}
 # CID 7180. A method that is no class activation map in the code's own sense is a saliency map, as all of them are.
 _QUANTITIES = {
     "ablationcam": CodedConcept("130402", "DCM", "Class activation"),
@@ -44,16 +37,10 @@ _SITES = {
 }
 
 
-def finding_code(name: str) -> CodedConcept:
-    """Return the code of a finding by its canonical name.
-
-    A private code's value is the name in upper case, cut to the 16 characters that a code may have; its meaning is the
-    name in words, cut to 64.
-    """
-    if name in _FINDINGS:
-        value, meaning = _FINDINGS[name]
-        return CodedConcept(value, "SCT", meaning)
-    return CodedConcept(name.upper()[:16], PRIVATE_SCHEME, name.replace("_", " ")[:64])
+def finding_code(finding: Finding) -> CodedConcept:
+    """Return the code that reports name a finding by."""
+    scheme, value, meaning = finding.code
+    return CodedConcept(value, scheme, meaning)
 
 
 def finding_site(name: str) -> CodedConcept | None:

@@ -69,7 +69,7 @@ def write_objects(
     Raises ``ReadError`` where the film is no DICOM file or lacks what an object must refer to.
     """
     makers: dict[str, _Maker] = {
-        "sr": lambda source: structured_report(source, marks, abnormal, algorithm),
+        "sr": lambda source: structured_report(source, marks, abnormal, algorithm, findings),
         "pr": lambda source: presentation_state(source, marks, algorithm, findings),
         "sc": lambda source: secondary_capture(source, picture, algorithm),
     }

@@ -12,10 +12,10 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from cxr.detect.prediction import six_digits
+from cxr.findings import PRIVATE_SCHEME, Finding, FindingVocabulary
 from cxr.read.chest_films import Reason
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_codes import (
-    PRIVATE_SCHEME,
     REASON_NOT_ASSESSED,
     finding_code,
     finding_site,
@@ -29,7 +29,9 @@ _PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 _PLAIN_X_RAY = CodedConcept("168537006", "SCT", "Plain radiography")
 
 
-def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm: Algorithm) -> hd.sr.ComprehensiveSR:
+def structured_report(
+    source: Dataset, marks: Marks, abnormal: float, algorithm: Algorithm, findings: FindingVocabulary
+) -> hd.sr.ComprehensiveSR:
     """Return the findings as a measurement report (TID 1500).
 
     One group says how surely the film is abnormal (TID 1501), so that a film without findings has a report too; then
@@ -46,10 +48,10 @@ def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm:
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
     )
     regions = [
-        _region(source, number, box, name, score, identification)
+        _region(source, number, box, findings.finding(name), score, identification)
         for number, (box, name, score) in enumerate(marks.detections(), start=1)
     ]
-    private = any(finding_code(name).scheme_designator == PRIVATE_SCHEME for name in marks.findings)
+    private = any(findings.finding(name).code.scheme == PRIVATE_SCHEME for name in marks.findings)
     return _report(source, [whole, *regions], private, algorithm, _PLAIN_X_RAY_OF_CHEST)
 
 
@@ -115,17 +117,18 @@ def _region(
     source: Dataset,
     number: int,
     box: NDArray[np.float32],
-    name: str,
+    finding: Finding,
     score: float,
     algorithm: hd.sr.AlgorithmIdentification,
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+    name = finding.name
     site = finding_site(name)
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{name.replace('_', ' ')} {number}"),
         referenced_region=hd.sr.ImageRegion(
             "POLYLINE", polyline(source, box), hd.sr.SourceImageForRegion.from_source_image(source)
         ),
-        finding_type=finding_code(name),
+        finding_type=finding_code(finding),
         finding_sites=[hd.sr.FindingSite(site)] if site else None,
         algorithm_id=algorithm,
         measurements=[_certainty(score)],

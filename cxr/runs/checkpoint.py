@@ -20,6 +20,7 @@ from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.runs.finding_codes import with_codes
 
 LEAST_SIZE, MOST_SIZE = 32, 8192
 """Of films that a checkpoint may ask for, pixels along the longest side."""
@@ -117,7 +118,7 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
     if isinstance(listed, list) and len(listed) > _MOST_FINDINGS:
         raise ConfigError(f"{path}: cxr.findings has {len(listed):,} findings, allowed are {_MOST_FINDINGS}")
     try:
-        findings = FindingVocabulary(**fields)
+        findings = FindingVocabulary(**with_codes(fields))
     except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
     if wrong := [name for name in findings.names if not re.fullmatch(_NAME, name) or name.startswith(".")]:

@@ -17,6 +17,7 @@ from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.finding_codes import with_codes
 
 _IN_JSON: dict[Any, tuple[type, ...]] = {  # what the entries of a card are in its file
     int: (int,),
@@ -59,7 +60,7 @@ def read_card(folder: Path) -> Card:
 def as_checkpoint(card: Card, path: Path) -> Checkpoint:
     """Return ``card`` as what restores an intensity and what reports read: a checkpoint without weights."""
     config = {"data": {"intensity": card.intensity, "size": card.size}}
-    findings = FindingVocabulary(**card.findings)
+    findings = FindingVocabulary(**with_codes(card.findings))
     return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
 
 

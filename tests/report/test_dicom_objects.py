@@ -19,7 +19,7 @@ from scripts import ROOT
 
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
-from cxr.findings import FindingVocabulary
+from cxr.findings import Finding, FindingVocabulary
 from cxr.measure.intervals import Estimate
 from cxr.measure.operating_point import OperatingPoint
 from cxr.read.chest_films import NOT_FINITE, Reason
@@ -280,7 +280,8 @@ def verhoeff(number: str) -> bool:
 
 def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards() -> None:
     assert not verhoeff("8186002")
-    for value, _ in dicom_codes._FINDINGS.values():
+    for scheme, value, _ in (code for finding in FINDINGS.findings for code in finding.codes):
+        assert scheme == "SCT"
         assert verhoeff(value), value
     assert verhoeff("399208008")
     assert verhoeff("168537006")
@@ -290,7 +291,7 @@ def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards()
 
 
 def test_private_codes_fit_their_fields_and_are_apart() -> None:
-    made = [dicom_codes.finding_code(name) for name in (*FINDINGS.names, "effusion")]
+    made = [dicom_codes.finding_code(finding) for finding in (*FINDINGS.findings, Finding("effusion"))]
     assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in made)
     assert len({code.value for code in made}) == len(made)
     assert dicom_codes.finding_site("effusion") is None
