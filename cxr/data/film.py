@@ -9,11 +9,21 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What one reader marked on a film: boxes [N, 4] float32 xyxy in original pixels, and N canonical names."""
+    """What one reader marked on a film.
+
+    Args:
+        rater: who it is, as a pseudonym where the data set gives a person's name.
+        boxes: [N, 4] float32 xyxy in original pixels.
+        findings: N canonical names.
+        time: when, where the data set says so: YYYYMMDDHHMMSS, or as ISO 8601 has it; else "".
+        ids: N names of the boxes, where boxes keep their names while readers correct one another, else ().
+    """
 
     rater: str
     boxes: NDArray[np.float32]
     findings: tuple[str, ...]
+    time: str = ""
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
