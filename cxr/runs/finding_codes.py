@@ -7,7 +7,7 @@ from cxr.data.sources.layouts import VOCABULARY, read_vocabulary
 
 
 def with_codes(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a vocabulary; a finding without the key ``codes`` gets those it has in conf/findings/eda.yaml.
+    """Return a vocabulary's fields, in which a finding without the key ``codes`` gets those of conf/findings/eda.yaml.
 
     Such a finding was written by an earlier version, whose reports named it by these codes. So a detector's reports are
     the same after an update. What is no vocabulary is returned as it is; ``FindingVocabulary`` refuses it.

@@ -13,6 +13,7 @@ from cxr.data.sources.boxes import Box, corner_and_size, rounded
 from cxr.data.sources.coco_files import Coco, check_annotations, load_coco
 from cxr.data.sources.coco_listings import ANNOTATIONS as ANNOTATIONS
 from cxr.data.sources.coco_listings import Listing, listed, refuse_two_places
+from cxr.data.sources.coco_pictures import read_corrected
 from cxr.data.sources.marks import FilmFile, Marks, fit_marks, marked_film, read_files
 from cxr.data.sources.root import Root
 from cxr.data.sources.tables import raise_problems
@@ -29,6 +30,7 @@ def read_coco(
     train_images: str | None = None,
     val_images: str | None = None,
     test_images: str | None = None,
+    key: str | None = None,
 ) -> list[Film]:
     """Return one film an image of the json, boxes xyxy in original pixels; an image without annotations is normal.
 
@@ -49,6 +51,8 @@ def read_coco(
         train_images: folder below ``root`` that the ``file_name`` of ``train`` start from; None: that of the json.
         val_images: of ``val``.
         test_images: of ``test``.
+        key: ``key.json`` that ``cxr annotate`` left, or its folder: the json is what annotators made of these pictures,
+            and the films behind them are returned (``cxr.data.sources.coco_pictures``). It goes without the six above.
 
     Raises ``FileNotFoundError`` without a json or for listed images that are not there, ``UnknownLabelError`` for
     unknown categories, and ``TableError`` for a json that is no COCO data set, for boxes that are none or are not on
@@ -56,6 +60,10 @@ def read_coco(
     """
     tables = {"train": train, "val": val, "test": test}
     folders = {"train": train_images, "val": val_images, "test": test_images}
+    if key is not None:
+        if any(name is not None for name in (*tables.values(), *folders.values())):
+            raise ValueError("data.read.key joins one json to its films: leave data.read.train, val and test out")
+        return [one.film for one in read_corrected(Path(root), findings, key)]
     place, listings = listed(Path(root), tables, folders)
     cocos = [(listing, load_coco(listing.table)) for listing in listings]
     refuse_two_places(cocos)

@@ -153,10 +153,10 @@ def _sorted(paths: Iterable[Path]) -> _Files:
 
 
 def _standing(reports: Sequence[Report]) -> list[Report]:
-    """Return the reports of persons that no later report of a person replaces. The same report may lie there twice."""
+    """Return the reports of persons that no other one replaces, by time. The same report may lie there twice."""
     by_person = list({report.uid: report for report in reports if report.author}.values())
     replaced = frozenset().union(*(report.predecessors - {report.uid} for report in by_person))
-    return [report for report in by_person if report.uid not in replaced]
+    return sorted((report for report in by_person if report.uid not in replaced), key=lambda report: report.time)
 
 
 def _ours(report: Report, image: str, reports: Sequence[Report], findings: FindingVocabulary) -> Reading | None:
