@@ -30,6 +30,10 @@ COMMANDS = {
     "export": Command(
         "cxr.runs.commands:export", "make a faster network for other runtimes, held against the detector", hydra=True
     ),
+    "annotate": Command(
+        "cxr.runs.commands:annotate", "write films for annotators, with a detector's boxes to correct", hydra=True
+    ),
+    "changes": Command("cxr.report.changes:main", "say how doctors changed our boxes, and how far they agree"),
     "sweep": Command("cxr.runs.sweep_report:main", "report the jobs of a sweep: table, page, the best run's command"),
     "audit": Command("cxr.data.audit:main", "say what a data set holds and what is wrong with it"),
     "figures": Command("cxr.data.figures:main", "draw films with their marks, a row for each finding"),

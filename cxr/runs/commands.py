@@ -73,6 +73,25 @@ def _predict(cfg: DictConfig) -> None:
         run.report(parts, folder)
 
 
+def annotate() -> None:
+    """Write films for annotators. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
+    sys.argv = with_checkpoints_listed(sys.argv)
+    _annotate()
+
+
+@entry("annotate")
+def _annotate(cfg: DictConfig) -> None:
+    """Write films for annotators, with a detector's boxes to be corrected."""
+    check(cfg)
+    from cxr.runs import annotate as run
+    from cxr.runs import predict
+
+    with run.opened(cfg) as folder:
+        parts = run.instantiate(cfg, folder)
+        predict.predict(parts, folder)
+        run.report(parts, folder)
+
+
 def explain() -> None:
     """Show what a trained detector looked at. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
     sys.argv = with_checkpoints_listed(sys.argv)

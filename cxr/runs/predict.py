@@ -96,7 +96,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
         films = read_inputs(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
-    _refuse_other_films(folder, {"ckpt": found.digest, "images": _digest(films)})
+    refuse_other_films(folder, found.digest, films)
     point = operating_point(checkpoint)
     if point is None:
         warn(f"no film is put aside as normal: {found.no_point}")
@@ -219,8 +219,9 @@ def _digest(films: list[Input]) -> str:
     return hashlib.blake2b(os.fsencode(paths), digest_size=8).hexdigest()
 
 
-def _refuse_other_films(folder: Path, digests: dict[str, str]) -> None:
-    """Raise ``ConfigError`` where the folder was begun with other digests; note them where it is new."""
+def refuse_other_films(folder: Path, detector: str, films: list[Input]) -> None:
+    """Raise ``ConfigError`` where the folder was begun with another detector or other films; note both in a new one."""
+    digests = {"ckpt": detector, "images": _digest(films)}
     names = {"ckpt": "the checkpoint", "images": "the list of films"}
     if changed := changed_since_begun(folder / BEGUN, digests, lambda: _forget_films(folder)):
         raise ConfigError(f"{names[changed[0]]} has changed since {folder} was begun; type another hydra.run.dir")

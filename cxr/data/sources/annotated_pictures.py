@@ -77,7 +77,7 @@ def _known(picture: str, films: Mapping[str, KeyEntry]) -> str:
 
 
 def _named(table: Path, annotations: Sequence[PictureAnnotation], findings: FindingVocabulary) -> list[Annotation]:
-    """Return the annotations with canonical names. Raises one ``UnknownLabelError`` for all labels that are not known."""
+    """Return the annotations with canonical names. Raises one ``UnknownLabelError`` for all unknown labels."""
     typed = [(drawn.finding, one.number) for one in annotations for drawn in one.annotation.drawn]
     names = iter(findings.resolve([label for label, _ in typed], str(table), [number for _, number in typed]))
     every = [[replace(drawn, finding=next(names)) for drawn in one.annotation.drawn] for one in annotations]

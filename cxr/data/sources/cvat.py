@@ -23,7 +23,7 @@ from cxr.data.film import Film
 from cxr.data.sources.annotated_pictures import PictureAnnotation, corrected_pictures, exports
 from cxr.data.sources.annotations import Annotation, Drawn
 from cxr.data.sources.boxes import Box, corners, number
-from cxr.data.sources.tables import TableError, raise_problems, shown
+from cxr.data.sources.tables import TableError, raise_problems, read_text, shown
 from cxr.data.sources.turned import around, turned_ellipse, turned_rectangle
 from cxr.findings import FindingVocabulary
 from cxr.read.radiograph import pseudonym
@@ -68,15 +68,13 @@ def read_corrected(
 def _annotations(table: Path) -> list[PictureAnnotation]:
     root = _parsed(table)
     images = root.findall("image")
-    read = [image for image in images if any(tag.get("label") == READ for tag in image.findall("tag"))]
+    read = {n: image for n, image in enumerate(images, start=1) if _is_read(image)}
     if unread := len(images) - len(read):
         _log.warning("%s: %d of %d films do not have the tag %r and are left out.", table, unread, len(images), READ)
     annotators, time = _annotators(root), (root.findtext("meta/dumped") or "").strip()
     made: list[PictureAnnotation] = []
     problems: list[str] = []
-    for count, image in enumerate(images, start=1):
-        if image not in read:
-            continue
+    for count, image in read.items():
         person = annotators.get(image.get("task_id") or "") or annotators.get("") or table.name
         try:
             drawn = tuple(_drawn(image, f"{table.name}, image {count}"))
@@ -89,10 +87,14 @@ def _annotations(table: Path) -> list[PictureAnnotation]:
     return made
 
 
+def _is_read(image: ElementTree.Element) -> bool:
+    return any(tag.get("label") == READ for tag in image.findall("tag"))
+
+
 def _parsed(table: Path) -> ElementTree.Element:
-    content = table.read_bytes()
+    content = read_text(table)
     expected = "expected CVAT's export as CVAT for images 1.1"
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+    if "<!DOCTYPE" in content or "<!ENTITY" in content:
         raise TableError(f"{table} has a document type, which may hold entities; {expected}")
     try:
         root = ElementTree.fromstring(content)  # noqa: S314  # see above

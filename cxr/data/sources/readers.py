@@ -1,6 +1,5 @@
 """Combines the boxes of several readers of a film, and measures how much the readers agree."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -50,6 +49,7 @@ class Agreement:
         shared: number of these films on which two or more readers marked it.
         kappa: Fleiss' kappa (1971, Psychological Bulletin 76) of whether a film has it; None if all give one answer.
         box_f1: 2 × boxes that pairs of readers share / boxes of both readers, over all pairs; None without boxes.
+        overlap: mean IoU of the boxes that pairs of readers share; None where they share none.
     """
 
     films: int
@@ -57,6 +57,7 @@ class Agreement:
     shared: int
     kappa: float | None
     box_f1: float | None
+    overlap: float | None = None
 
     @property
     def share(self) -> float | None:
@@ -93,24 +94,26 @@ def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
 
 def _agreement(boxes: Sequence[Sequence[Boxes]], iou: float) -> Agreement:
     ratings = [(sum(len(boxes_of_reader) > 0 for boxes_of_reader in readers), len(readers)) for readers in boxes]
-    matched = Counter[str]()
-    for a, b in (pair for readers in boxes for pair in combinations(readers, 2)):
-        matched["pairs"] += _pairs(a, b, iou)
-        matched["boxes"] += len(a) + len(b)
+    both = [pair for readers in boxes for pair in combinations(readers, 2)]
+    shared = [overlap for a, b in both for overlap in _overlaps(a, b, iou)]
+    drawn = sum(len(a) + len(b) for a, b in both)
     return Agreement(
         films=len(ratings),
         marked=sum(yes > 0 for yes, _ in ratings),
         shared=sum(yes > 1 for yes, _ in ratings),
         kappa=fleiss_kappa(ratings),
-        box_f1=2 * matched["pairs"] / matched["boxes"] if matched["boxes"] else None,
+        box_f1=2 * len(shared) / drawn if drawn else None,
+        overlap=float(np.mean(shared)) if shared else None,
     )
 
 
-def _pairs(a: Boxes, b: Boxes, iou: float) -> int:
-    """Return how many pairs the boxes of two readers make; each box is in one pair at most."""
-    overlaps = box_iou(a, b) >= iou
-    rows, columns = linear_sum_assignment(overlaps, maximize=True)
-    return int(overlaps[rows, columns].sum())
+def _overlaps(a: Boxes, b: Boxes, iou: float) -> list[float]:
+    """Return the overlap of each pair that the boxes of two readers make; each box is in one pair at most."""
+    overlaps = box_iou(a, b)
+    # One more pair is worth more than all that its overlaps could add, and of equally many pairs the closest are taken
+    worth = np.where(overlaps >= iou, 1 + overlaps / (len(a) + 1), 0)
+    rows, columns = linear_sum_assignment(worth, maximize=True)
+    return [float(overlap) for overlap in overlaps[rows, columns] if overlap >= iou]
 
 
 def _boxes(reading: Reading, name: str) -> Boxes:
