@@ -2,7 +2,6 @@
 
 import json
 import stat
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, films: dict[str, KeyEntry
         read_key(tmp_path / "films")
     content = json.loads((tmp_path / "key.json").read_text())
     content["films"][PICTURES[1]]["picture_width"] = 0
-    with pytest.raises(TableError, match="'0002-p2.png': has the picture_width 0, expected whole pixels above 0"):
+    with pytest.raises(TableError, match=r"'0002-p2\.png': has the picture_width 0, expected whole pixels above 0"):
         read_key(written(tmp_path / "other.json", content))
     with pytest.raises(TableError, match=r"is no key\.json"):
         read_key(written(tmp_path / "none.json", []))
@@ -221,5 +220,5 @@ def test_unknown_labels_pictures_and_files_are_refused_by_name(films: dict[str, 
     with pytest.raises(TableError, match="is no XML that can be read"):
         read_cvat(written(tmp_path / "e.xml", "<annotations>"), FINDINGS, str(tmp_path))
     Path(films[PICTURES[0]].path).unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 1 films are not where they were, first .*0.dcm"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 films are not where they were, first .*0\.dcm"):
         read(written(tmp_path / "f.json", [ls_task(PICTURES[0])]))

@@ -163,7 +163,7 @@ def test_what_we_wrote_is_known_as_ours() -> None:
 
 def test_a_film_that_we_alone_marked_is_not_marked(film: Path, tmp_path: Path, write_film: Callable[..., Path]) -> None:
     ours(film, [[10, 20, 60, 70]], ["scoliosis"])
-    with pytest.raises(FileNotFoundError, match="of 1 films none has a measurement report .* by a person"):
+    with pytest.raises(FileNotFoundError, match=r"of 1 films none has a measurement report .* by a person"):
         read_sr(tmp_path, FINDINGS)
     other = write_film(tmp_path / "other.dcm", PIXELS[::-1], patient="H5")
     write_doctors_report(other, tmp_path / "sr.dcm", [Region(CARDIOMEGALY, HEART)])
@@ -201,7 +201,7 @@ def test_a_later_report_replaces_an_earlier_one_and_two_doctors_are_two_readers(
 
 
 def test_what_the_doctor_rejected_is_known_to_be_absent(film: Path) -> None:
-    """The doctor moved one box of ours, deleted one, and drew a region without a finding, which leaves all else open."""
+    """The doctor moved a box of ours, deleted one, and drew a region without a finding, which leaves the rest open."""
     folder = film.parent
     mine = ours(film, [[10, 20, 60, 70], [40, 5, 60, 95]], ["cardiac_hypertrophy", "scoliosis"])
     tracking = next(one.id for one in read_report(mine).statements if one.boxes)
