@@ -179,7 +179,9 @@ def least_refused(distances: Sequence[float]) -> float:
 
 def as_plain(known: KnownFilms) -> dict[str, Any]:
     """Return a model as numbers and nested lists of them, for JSON; seven digits are what float32 has."""
-    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _as_fields(known).items()}
+    plain = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in _as_fields(known).items()
+    }
     return {name: _rounded(value) for name, value in plain.items()}
 
 

@@ -45,7 +45,7 @@ class Checkpoint:
             chose none.
         films: int64 [films], a digest of the pixels of each film, by split (``film_digests``), and of those that its
             backbone was pretrained on as "pretrained"; empty for networks of studies.
-        known: what its training films look like, for the gate in front of it; of an ensemble, that of each member; empty
+        known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
             where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
     """

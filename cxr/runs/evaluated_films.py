@@ -74,8 +74,8 @@ def warning(films: Sequence[NotMeasured]) -> str:
     named = ", ".join(f"{count} {say[f'reason_{cause}']}" for cause, count in causes)
     abnormal = sum(film.state == "abnormal" for film in films)
     return (
-        f"{len(films)} films are not assessed ({named}), {abnormal} of them abnormal: they are in no figure, and neither"
-        " missed nor put aside as normal. They are named below."
+        f"{len(films)} films are not assessed ({named}), {abnormal} of them abnormal: they are in no figure,"
+        " neither missed nor put aside as normal. They are named below."
     )
 
 
