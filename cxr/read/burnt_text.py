@@ -18,15 +18,17 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 Picture = NDArray[np.uint8]
 Boxes = NDArray[np.int64]
+_Glyph = tuple[int, int, int, int]
 
 _HEIGHTS = (6, 30)  # px of a glyph that is looked for; larger ones are found in the picture at half its size
 _WIDEST_STROKE = 9  # px
 _LEAST_CONTRAST = 48  # of 255, between a stroke and what is beside it
 _LEAST_SIDE = 48  # px of a picture in which text is still looked for
-_MOST_GLYPHS = 1500  # in one picture; beyond, these are grains of noise
+_MOST_STROKES = 1500  # of one picture: the largest; more are grains of noise
 _MARKER_LETTERS = 3  # with the L or R itself
 
 
@@ -49,11 +51,11 @@ def cover(picture: NDArray[Any], boxes: Boxes) -> NDArray[Any]:
 
 def text_boxes(picture: Picture) -> Boxes:
     """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text."""
-    found, level, scale = [np.zeros((0, 4), np.int64)], np.ascontiguousarray(picture), 1
+    found, level, scale = [_NOTHING], np.ascontiguousarray(picture), 1
     while min(level.shape) >= _LEAST_SIDE:
-        for upright in (True, False):
-            boxes = _lines_of(level if upright else np.ascontiguousarray(level.T), upright)
-            found.append(scale * (boxes if upright else boxes[:, [1, 0, 3, 2]]))
+        for bright in (level, 255 - level):  # white letters, and black ones
+            strokes = _strokes_of(bright)
+            found += [scale * _lines(strokes), scale * _lines(strokes.sideways, least=5)[:, [1, 0, 3, 2]]]
         level, scale = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * scale
     height, width = picture.shape
     return np.clip(np.concatenate(found), 0, [width, height, width, height])
@@ -61,7 +63,13 @@ def text_boxes(picture: Picture) -> Boxes:
 
 @dataclass(frozen=True, eq=False)
 class _Strokes:
-    """Connected strokes of one picture: boxes [N, 4] xyxy and the brightest value of each [N], and the mask itself."""
+    """Connected strokes of one picture.
+
+    Args:
+        boxes: [N, 4] xyxy.
+        ink: [N] the brightest value of each.
+        mask: [h, w] where they are, 0 or 1.
+    """
 
     boxes: Boxes
     ink: NDArray[np.float64]
@@ -71,49 +79,49 @@ class _Strokes:
         return _Strokes(self.boxes[kept], self.ink[kept], self.mask)
 
     @property
-    def heights(self) -> Boxes:
-        return self.boxes[:, 3] - self.boxes[:, 1]
+    def sideways(self) -> "_Strokes":
+        """The same strokes with rows and columns exchanged, for text that runs up or down."""
+        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.mask.T)
 
 
-def _lines_of(picture: Picture, upright: bool) -> Boxes:
-    """Return the lines of bright text and of dark text in a picture; of upright text also those of two letters."""
-    lines = []
-    for bright in (picture, 255 - picture):
-        strokes = _strokes_of(bright)
-        for members in _chains(strokes):
-            line = strokes.only(members)
-            if _is_text(line, upright):
-                x0, y0, x1, y1 = *line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)
-                edge = max(2, round(0.25 * (y1 - y0)))
-                lines.append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
-    return np.array(lines, np.int64).reshape(-1, 4)
+_NOTHING = np.zeros((0, 4), np.int64)
 
 
 def _strokes_of(picture: Picture) -> _Strokes:
-    """Return what may be letters or parts of them: bright, thin, sharp, and of a letter's size."""
-    block = np.ones((_WIDEST_STROKE, _WIDEST_STROKE), np.uint8)
-    hat = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, block)
+    """Return what may be letters or parts of them: thin, much brighter than what is beside them, near the brightest."""
+    hat = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, np.ones((_WIDEST_STROKE, _WIDEST_STROKE), np.uint8))
     mask = np.asarray(hat >= _LEAST_CONTRAST, np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count == 1:
-        return _Strokes(np.zeros((0, 4), np.int64), np.zeros(0), mask)
-    left, top, width, height, area = stats[1:].T.astype(np.int64)
     ink = np.zeros(count)
     np.maximum.at(ink, labels[mask > 0], picture[mask > 0])
-    ink = ink[1:]
-    fits = (height >= _HEIGHTS[0]) & (height <= _HEIGHTS[1]) & (width <= 12 * height)
-    fits &= area <= 0.85 * width * height + 3 * height
-    saturated = 0.85 - 0.3 * (height < 12)  # thin strokes are grey where a picture was shrunk
-    fits &= ink >= saturated * picture.max()
+    left, top, width, height, area = stats.T.astype(np.int64)
+    sides = np.minimum(width, height), np.maximum(width, height)
+    fits = (sides[1] >= _HEIGHTS[0]) & (sides[0] <= _HEIGHTS[1]) & (sides[1] <= 12 * _HEIGHTS[1])
+    fits &= ink >= (0.85 - 0.3 * (sides[1] < 12)) * picture.max()  # thin strokes are grey where a picture was shrunk
+    fits[0] = False  # what is no stroke
     boxes = np.stack([left, top, left + width, top + height], 1)
-    order = np.flatnonzero(fits)[np.argsort(-ink[fits], kind="stable")][:_MOST_GLYPHS]
+    order = np.flatnonzero(fits)[np.argsort(-area[fits], kind="stable")][:_MOST_STROKES]
     return _Strokes(boxes[order], ink[order], mask)
+
+
+def _lines(strokes: _Strokes, least: int = 2) -> Boxes:
+    """Return the lines of ``least`` letters and more, with a margin around them."""
+    height = strokes.boxes[:, 3] - strokes.boxes[:, 1]
+    width = strokes.boxes[:, 2] - strokes.boxes[:, 0]
+    letters = strokes.only((height >= _HEIGHTS[0]) & (height <= _HEIGHTS[1]) & (width <= 12 * height))
+    lines = []
+    for members in _chains(letters):
+        line = letters.only(members)
+        if _is_text(line, least):
+            x0, y0, x1, y1 = *line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)
+            edge = max(2, round(0.25 * (y1 - y0)))
+            lines.append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
+    return np.array(lines, np.int64).reshape(-1, 4)
 
 
 def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
     """Return the indices of strokes that stand in one line, side by side and of like height, for each line."""
-    count = len(strokes.boxes)
-    if count < 1:
+    if not len(strokes.boxes):
         return []
     x0, y0, x1, y1 = strokes.boxes.T[:, :, None]
     height = y1 - y0
@@ -122,41 +130,33 @@ def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
     taller, lower = np.maximum(height, height.T), np.minimum(height, height.T)
     beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 2.2 * lower)
     beside &= np.abs(strokes.ink[:, None] - strokes.ink[None]) <= 40
-    _, chain = _connected(beside)
-    return [np.flatnonzero(chain == number) for number in np.unique(chain)]
+    count, chain = connected_components(beside, directed=False)
+    return [np.flatnonzero(chain == number) for number in range(count)]
 
 
-def _connected(joined: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64]]:
-    """Return how many groups the pairs make, and the group of each."""
-    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
-
-    count, group = connected_components(joined, directed=False)
-    return int(count), np.asarray(group, np.int64)
-
-
-def _is_text(line: _Strokes, upright: bool) -> bool:
+def _is_text(line: _Strokes, least: int) -> bool:
+    """Return whether strokes that stand in one line are ``least`` letters or more, and no side marker."""
     glyphs = _glyphs(line.boxes)
     height = int(line.boxes[:, 3].max() - line.boxes[:, 1].min())
-    widths = [x1 - x0 for x0, _, x1, _ in glyphs]
-    letters = sum(max(1, round(width / (0.8 * height))) for width in widths)  # touching letters are one stroke
-    if letters < 2 or (not upright and letters < 5):
-        return False
+    letters = sum(max(1, round((x1 - x0) / (0.8 * height))) for x0, _, x1, _ in glyphs)  # touching ones are one stroke
     like = np.mean([y1 - y0 >= 0.55 * height for _, y0, _, y1 in glyphs])
-    if like < 0.6 or np.ptp(line.ink) > 60:
+    if letters < least or like < 0.6 or np.ptp(line.ink) > 60:
         return False
-    if letters <= _MARKER_LETTERS:
-        return _like_letters(line, glyphs, height) and not _is_marker(line.mask, glyphs)
-    return True
+    return letters > _MARKER_LETTERS or (_is_word(line, glyphs, height) and not _is_marker(line.mask, glyphs))
 
 
-def _like_letters(line: _Strokes, glyphs: Sequence[tuple[int, int, int, int]], height: int) -> bool:
+def _is_word(line: _Strokes, glyphs: Sequence[_Glyph], height: int) -> bool:
     """Return whether two or three glyphs are a word: one height, one grey value, close together."""
     heights = [y1 - y0 for _, y0, _, y1 in glyphs]
-    gaps = [after[0] - before[2] for before, after in pairwise(glyphs)]
-    return min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25 and max(gaps, default=0) <= 0.6 * height
+    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25
+    return bool(alike) and max(_gaps(glyphs), default=0) <= 0.6 * height
 
 
-def _glyphs(boxes: Boxes) -> list[tuple[int, int, int, int]]:
+def _gaps(glyphs: Sequence[_Glyph]) -> list[int]:
+    return [after[0] - before[2] for before, after in pairwise(glyphs)]
+
+
+def _glyphs(boxes: Boxes) -> list[_Glyph]:
     """Return the boxes of glyphs from left to right: strokes one above the other are one glyph."""
     glyphs: list[list[int]] = []
     for x0, y0, x1, y1 in boxes[np.argsort(boxes[:, 0], kind="stable")].tolist():
@@ -168,13 +168,12 @@ def _glyphs(boxes: Boxes) -> list[tuple[int, int, int, int]]:
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in glyphs]
 
 
-def _is_marker(mask: Picture, glyphs: Sequence[tuple[int, int, int, int]]) -> bool:
+def _is_marker(mask: Picture, glyphs: Sequence[_Glyph]) -> bool:
     """Return whether one of a few glyphs is an L or an R; three letters close together are a word, not a marker."""
     if len(glyphs) > _MARKER_LETTERS:
         return False
     height = max(y1 - y0 for _, y0, _, y1 in glyphs)
-    gaps = [after[0] - before[2] for before, after in pairwise(glyphs)]
-    if len(glyphs) == _MARKER_LETTERS and max(gaps) < 0.35 * height:
+    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.35 * height:
         return False
     shapes = [_shape(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in glyphs]
     return any(_alike(shape, letter) for shape in shapes for letter in _letters())
