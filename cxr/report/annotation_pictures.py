@@ -9,6 +9,7 @@ from PIL import Image
 
 from cxr.detect.prediction import Prediction
 from cxr.files import whole_file
+from cxr.read.burnt_text import without_text
 from cxr.read.dicom import read_film
 from cxr.read.frame import shrunk
 from cxr.report.film_files import PICTURES, FilmAnswer, FilmFiles
@@ -33,7 +34,9 @@ class AnnotationPictures(FilmFiles):
 
 
 def annotation_picture(path: Path, longest: int | None) -> NDArray[np.uint8]:
-    """Return a film as a workstation shows it, air dark, [h, w] of 0..255; its edges are those of the film."""
-    picture = read_film(path).display()
-    picture = picture if longest is None else shrunk(picture, longest)
-    return np.asarray(np.rint(np.clip(picture, 0, 1) * 255), np.uint8)
+    """Return a film as a workstation shows it, air dark, [h, w] of 0..255; its edges are those of the film.
+
+    Text that is burnt into the film may be a name, and is covered.
+    """
+    picture = without_text(np.asarray(np.rint(np.clip(read_film(path).display(), 0, 1) * 255), np.uint8))
+    return picture if longest is None else shrunk(picture, longest)

@@ -30,6 +30,7 @@ from cxr.report.film_files import PICTURES
 from cxr.report.film_key import FilmKey
 from cxr.report.journal import Journal
 from cxr.runs.folder import held
+from cxr.runs.gate import gate
 from cxr.runs.named_detector import shown_from
 from cxr.runs.predict import Parts, refuse_other_films
 from cxr.runs.predict_exported import RUNTIMES, restored
@@ -67,7 +68,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     point = operating_point(checkpoint)
     algorithm = Algorithm(importlib.metadata.version("cxr"), named.digest, threshold, point)
     pictures = AnnotationPictures(folder, checkpoint.findings, algorithm, True, False, longest=cfg.longest)
-    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+    rule = gate(checkpoint, cfg.gate)
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     return Parts(plain, named.task, decode, films, pictures, None, named.members > 1)
 
 

@@ -1,0 +1,206 @@
+"""Text that is burnt into the pixels of a film, such as a name on an old film: found, and covered in pictures.
+
+A header can be left out of a picture, but letters that a machine or a scanner wrote into the pixels go wherever the
+picture goes. They are found by their looks, without reading them: strokes of one grey value near the brightest (or,
+black on a bright ground, the darkest) of the film, in glyphs of one height side by side. So Latin and Chinese letters
+are found alike. What a glyph says is asked in one case alone: side markers stay, an L or R that stands alone or with at
+most two letters beside it.
+
+Nothing is changed but pictures for people. The detector sees the film as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
+Picture = NDArray[np.uint8]
+Boxes = NDArray[np.int64]
+_Glyph = tuple[int, int, int, int]
+
+_HEIGHTS = (6, 30)  # px of a glyph that is looked for; larger ones are found in the picture at half its size
+_WIDEST_STROKE = 9  # px
+_LEAST_CONTRAST = 48  # of 255, between a stroke and what is beside it
+_LEAST_SIDE = 48  # px of a picture in which text is still looked for
+_MOST_STROKES = 1500  # of one picture: the largest; more are grains of noise
+_MARKER_LETTERS = 3  # with the L or R itself
+
+
+def without_text(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of a picture [h, w], uint8 or float in 0..1 and air dark, in which lines of text are black bars.
+
+    A bar is black and not filled from its surroundings, so that everybody sees that something was covered there.
+    """
+    grey = picture if picture.dtype == np.uint8 else np.uint8(np.clip(picture, 0, 1) * 255 + 0.5)
+    return cover(picture, text_boxes(grey))
+
+
+def cover(picture: NDArray[Any], boxes: Boxes) -> NDArray[Any]:
+    """Return a copy of a picture [h, w] that is black within ``boxes`` [N, 4] xyxy."""
+    covered = picture.copy()
+    for x0, y0, x1, y1 in boxes.tolist():
+        covered[y0:y1, x0:x1] = 0
+    return covered
+
+
+def text_boxes(picture: Picture) -> Boxes:
+    """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text."""
+    found, level, scale = [_NOTHING], np.ascontiguousarray(picture), 1
+    while min(level.shape) >= _LEAST_SIDE:
+        for bright in (level, 255 - level):  # white letters, and black ones
+            strokes = _strokes_of(bright)
+            found += [scale * _lines(strokes), scale * _lines(strokes.sideways, least=5)[:, [1, 0, 3, 2]]]
+        level, scale = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * scale
+    height, width = picture.shape
+    return np.clip(np.concatenate(found), 0, [width, height, width, height])
+
+
+@dataclass(frozen=True, eq=False)
+class _Strokes:
+    """Connected strokes of one picture.
+
+    Args:
+        boxes: [N, 4] xyxy.
+        ink: [N] the brightest value of each.
+        mask: [h, w] where they are, 0 or 1.
+    """
+
+    boxes: Boxes
+    ink: NDArray[np.float64]
+    mask: Picture
+
+    def only(self, kept: NDArray[Any]) -> "_Strokes":
+        return _Strokes(self.boxes[kept], self.ink[kept], self.mask)
+
+    @property
+    def sideways(self) -> "_Strokes":
+        """The same strokes with rows and columns exchanged, for text that runs up or down."""
+        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.mask.T)
+
+
+_NOTHING = np.zeros((0, 4), np.int64)
+
+
+def _strokes_of(picture: Picture) -> _Strokes:
+    """Return what may be letters or parts of them: thin, much brighter than what is beside them, near the brightest."""
+    hat = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, np.ones((_WIDEST_STROKE, _WIDEST_STROKE), np.uint8))
+    mask = np.asarray(hat >= _LEAST_CONTRAST, np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    ink = np.zeros(count)
+    np.maximum.at(ink, labels[mask > 0], picture[mask > 0])
+    left, top, width, height, area = stats.T.astype(np.int64)
+    sides = np.minimum(width, height), np.maximum(width, height)
+    fits = (sides[1] >= _HEIGHTS[0]) & (sides[0] <= _HEIGHTS[1]) & (sides[1] <= 12 * _HEIGHTS[1])
+    fits &= ink >= (0.85 - 0.3 * (sides[1] < 12)) * picture.max()  # thin strokes are grey where a picture was shrunk
+    fits[0] = False  # what is no stroke
+    boxes = np.stack([left, top, left + width, top + height], 1)
+    order = np.flatnonzero(fits)[np.argsort(-area[fits], kind="stable")][:_MOST_STROKES]
+    return _Strokes(boxes[order], ink[order], mask)
+
+
+def _lines(strokes: _Strokes, least: int = 2) -> Boxes:
+    """Return the lines of ``least`` letters and more, with a margin around them."""
+    height = strokes.boxes[:, 3] - strokes.boxes[:, 1]
+    width = strokes.boxes[:, 2] - strokes.boxes[:, 0]
+    letters = strokes.only((height >= _HEIGHTS[0]) & (height <= _HEIGHTS[1]) & (width <= 12 * height))
+    lines = []
+    for members in _chains(letters):
+        line = letters.only(members)
+        if _is_text(line, least):
+            x0, y0, x1, y1 = *line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)
+            edge = max(2, round(0.25 * (y1 - y0)))
+            lines.append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
+    return np.array(lines, np.int64).reshape(-1, 4)
+
+
+def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
+    """Return the indices of strokes that stand in one line, side by side and of like height, for each line."""
+    if not len(strokes.boxes):
+        return []
+    x0, y0, x1, y1 = strokes.boxes.T[:, :, None]
+    height = y1 - y0
+    shared = np.minimum(y1, y1.T) - np.maximum(y0, y0.T)
+    gap = np.maximum(x0, x0.T) - np.minimum(x1, x1.T)
+    taller, lower = np.maximum(height, height.T), np.minimum(height, height.T)
+    beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 2.2 * lower)
+    beside &= np.abs(strokes.ink[:, None] - strokes.ink[None]) <= 40
+    count, chain = connected_components(beside, directed=False)
+    return [np.flatnonzero(chain == number) for number in range(count)]
+
+
+def _is_text(line: _Strokes, least: int) -> bool:
+    """Return whether strokes that stand in one line are ``least`` letters or more, and no side marker."""
+    glyphs = _glyphs(line.boxes)
+    height = int(line.boxes[:, 3].max() - line.boxes[:, 1].min())
+    letters = sum(max(1, round((x1 - x0) / (0.8 * height))) for x0, _, x1, _ in glyphs)  # touching ones are one stroke
+    like = np.mean([y1 - y0 >= 0.55 * height for _, y0, _, y1 in glyphs])
+    if letters < least or like < 0.6 or np.ptp(line.ink) > 60:
+        return False
+    return letters > _MARKER_LETTERS or (_is_word(line, glyphs, height) and not _is_marker(line.mask, glyphs))
+
+
+def _is_word(line: _Strokes, glyphs: Sequence[_Glyph], height: int) -> bool:
+    """Return whether two or three glyphs are a word: one height, one grey value, close together."""
+    heights = [y1 - y0 for _, y0, _, y1 in glyphs]
+    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25
+    return bool(alike) and max(_gaps(glyphs), default=0) <= 0.6 * height
+
+
+def _gaps(glyphs: Sequence[_Glyph]) -> list[int]:
+    return [after[0] - before[2] for before, after in pairwise(glyphs)]
+
+
+def _glyphs(boxes: Boxes) -> list[_Glyph]:
+    """Return the boxes of glyphs from left to right: strokes one above the other are one glyph."""
+    glyphs: list[list[int]] = []
+    for x0, y0, x1, y1 in boxes[np.argsort(boxes[:, 0], kind="stable")].tolist():
+        if glyphs and min(x1, glyphs[-1][2]) - x0 > 0.3 * min(x1 - x0, glyphs[-1][2] - glyphs[-1][0]):
+            last = glyphs[-1]
+            glyphs[-1] = [last[0], min(last[1], y0), max(last[2], x1), max(last[3], y1)]
+        else:
+            glyphs.append([x0, y0, x1, y1])
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in glyphs]
+
+
+def _is_marker(mask: Picture, glyphs: Sequence[_Glyph]) -> bool:
+    """Return whether one of a few glyphs is an L or an R; three letters close together are a word, not a marker."""
+    if len(glyphs) > _MARKER_LETTERS:
+        return False
+    height = max(y1 - y0 for _, y0, _, y1 in glyphs)
+    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.35 * height:
+        return False
+    shapes = [_shape(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in glyphs]
+    return any(_alike(shape, letter) for shape in shapes for letter in _letters())
+
+
+def _shape(mask: Picture) -> NDArray[np.float32]:
+    shape = cv2.resize(mask.astype(np.float32), (12, 16), interpolation=cv2.INTER_AREA)
+    return np.asarray(shape - shape.mean(), np.float32)
+
+
+def _alike(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    norms = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return norms > 0 and float((one * other).sum()) / norms >= _SAME_LETTER
+
+
+_SAME_LETTER = 0.75  # correlation of two shapes
+
+
+@cache
+def _letters() -> list[NDArray[np.float32]]:
+    """Return the shapes of L and R, thin and bold, in three fonts."""
+    shapes = []
+    for letter in "LR":
+        for font in (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX):
+            for thick in (2, 4, 7):
+                plate = np.zeros((80, 80), np.uint8)
+                cv2.putText(plate, letter, (15, 60), font, 1.6, 1, thick)
+                rows, columns = np.flatnonzero(plate.any(1)), np.flatnonzero(plate.any(0))
+                shapes.append(_shape(plate[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
+    return shapes
