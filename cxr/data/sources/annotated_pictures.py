@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from cxr.data.annotation_key import KeyEntry, read_key
 from cxr.data.corrections import Corrected
+from cxr.data.patients import without_placeholders
 from cxr.data.sources.annotations import Annotation, annotated_films
 from cxr.data.sources.marks import FilmFile
 from cxr.data.sources.tables import TableError, raise_problems, shown
@@ -53,7 +54,7 @@ def corrected_pictures(
     files = {name: _file(films[name]) for name in by_picture}
     if gone := [file.path for file in files.values() if not file.path.is_file()]:
         raise FileNotFoundError(f"{key}: {len(gone)} of {len(files)} films are not where they were, first {gone[0]}")
-    made = annotated_films(table, by_picture, files, findings, readers, iou)
+    made = without_placeholders(annotated_films(table, by_picture, files, findings, readers, iou))
     return [Corrected(film, films[film.id].ours) for film in made]
 
 

@@ -74,7 +74,7 @@ def read_corrected(root: Path, findings: FindingVocabulary, readers: str = "wbf"
 
 def is_sr(root: Path) -> bool:
     """Return whether a folder holds reports and no table of a data set, which another reader knows."""
-    if not root.is_dir() or any(path.suffix in (".csv", ".json", ".yaml") for path in root.iterdir()):
+    if not root.is_dir() or any(next(root.glob(table), None) for table in ("*.csv", "*.json", "*.yaml", "*/*.csv")):
         return False
     return any(_kind(path).modality == "SR" for path in find_dicoms(root))
 

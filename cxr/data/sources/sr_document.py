@@ -7,6 +7,8 @@ Reports come from any viewer, so the tree is searched for what is needed, and no
 - In a group its Finding (121071, DCM), its Tracking Unique Identifier (112040, DCM), and all regions in it, which may
   stand in the group itself or below a measurement ("inferred from", TID 300). A region is an SCOORD item (PS3.3
   C.18.6) with the image it was selected from. SCOORD3D items are in millimetres of a patient and are not read.
+- A finding without a region that has an area, or whose region cannot be read, is one without a box; where its group
+  refers to no image, on each image of the report.
 - A group says that its finding is absent by an evaluation named Presence (705057003, SCT, or 121052, DCM) whose value
   is one of "absent".
 - The observers (TID 1002): a person (121008, DCM) or a device (121007, DCM).
@@ -99,13 +101,14 @@ def read_report(path: Path) -> Report:
         root = tags.dataset
         encodings = convert_encodings(root.get("SpecificCharacterSet") or "ISO_IR 6")
         items = list(_below(root, encodings))
-        statements = tuple(statement for item in items if _concept(item) == _GROUP for statement in _said(item))
+        images = frozenset(_referenced(root, "CurrentRequestedProcedureEvidenceSequence"))
+        groups = [item for item in items if _concept(item) == _GROUP]
+        statements = tuple(statement for group in groups for statement in _said(group, images))
         author = _author(root, items)
         return Report(
             path=path,
             uid=tags.text("SOPInstanceUID"),
-            images=frozenset(_referenced(root, "CurrentRequestedProcedureEvidenceSequence"))
-            | {statement.image for statement in statements},
+            images=images | {statement.image for statement in statements},
             author=author,
             ours=not author and tags.text("Manufacturer") == MAKER,
             time=_time(tags),
@@ -157,8 +160,8 @@ def _below(item: Dataset, encodings: list[str] | None = None) -> Iterator[Datase
     raise ValueError("too many content items")
 
 
-def _said(group: Dataset) -> Iterator[Statement]:
-    """Yield what a group says of each image that it refers to."""
+def _said(group: Dataset, images: frozenset[str]) -> Iterator[Statement]:
+    """Yield what a group says of each image that it refers to; ``images`` are those of the whole report."""
     code, identifier, absent = None, "", False
     for item in group.get("ContentSequence") or ():
         concept = _concept(item)
@@ -169,20 +172,25 @@ def _said(group: Dataset) -> Iterator[Statement]:
         elif concept in _PRESENCE:
             value = _coded(item.get("ConceptCodeSequence"))
             absent = value is not None and value[:2] in _ABSENT
-    images: dict[str, list[Box]] = {}
-    inside = list(_below(group))
-    for item in inside:
-        if item.get("ValueType") == "IMAGE":
-            images.setdefault(_image(item), [])
-    alone = next(iter(images), "")
-    for item in inside:
-        if item.get("ValueType") == "SCOORD":
-            box = region_box(str(item.get("GraphicType")), item.get("GraphicData") or ())
-            selected = [_image(one) for one in item.get("ContentSequence") or () if one.get("ValueType") == "IMAGE"]
-            if box is not None:
-                images.setdefault(selected[0] if selected else alone, []).append(box)
-    for image, boxes in images.items():
+    for image, boxes in _boxes(group, images).items():
         yield Statement(image, code, tuple(dict.fromkeys(boxes)), absent, identifier)
+
+
+def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box]]:
+    """Return the boxes of a group's regions by image, an empty list for an image without any."""
+    inside = list(_below(group))
+    named = dict.fromkeys(_image(item) for item in inside if item.get("ValueType") == "IMAGE")
+    boxes: dict[str, list[Box]] = {image: [] for image in named or images}
+    for item in inside:
+        if item.get("ValueType") != "SCOORD":
+            continue
+        box = region_box(str(item.get("GraphicType")), item.get("GraphicData") or ())
+        selected = [_image(one) for one in item.get("ContentSequence") or () if one.get("ValueType") == "IMAGE"]
+        if not selected and len(boxes) != 1:
+            raise ValueError("a region of no image")
+        if box is not None:
+            boxes[selected[0] if selected else next(iter(boxes))].append(box)
+    return boxes
 
 
 def _concept(item: Dataset) -> tuple[str, str]:
