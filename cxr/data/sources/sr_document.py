@@ -31,12 +31,21 @@ from cxr.read.tags import Tags, open_tags
 MAKER = "cxr"
 """Manufacturer of our own reports, as ``cxr.report.dicom_origin`` writes it."""
 
+_MEASUREMENT_REPORT = ("DCM", "126000")
 _GROUP, _FINDING, _TRACKING = ("DCM", "125007"), ("DCM", "121071"), ("DCM", "112040")
 _PERSON = ("DCM", "121008")
 _PRESENCE = {("SCT", "705057003"), ("DCM", "121052")}
 _ABSENT = {("SCT", "272519000"), ("SCT", "2667000"), ("SCT", "373572006"), ("SCT", "410516002"), ("DCM", "121054")}
 _NAMES = [
-    *("SOPInstanceUID", "Modality", "Manufacturer", "SpecificCharacterSet", "ContentDate", "ContentTime"),
+    *(
+        "SOPInstanceUID",
+        "Modality",
+        "Manufacturer",
+        "SpecificCharacterSet",
+        "ConceptNameCodeSequence",
+        "ContentDate",
+        "ContentTime",
+    ),
     *("CompletionFlag", "VerificationFlag", "VerifyingObserverSequence", "AuthorObserverSequence"),
     *("PredecessorDocumentsSequence", "CurrentRequestedProcedureEvidenceSequence", "ContentSequence"),
 ]
@@ -51,6 +60,7 @@ class Statement:
         image: its SOPInstanceUID.
         code: of the finding; None where the group names none.
         boxes: of its regions that have an area, xyxy in pixels of the image.
+        drawn: whether it has any region there, points and rulers too.
         absent: whether the group says that the finding is not there.
         id: its Tracking Unique Identifier, "" where it has none.
     """
@@ -58,6 +68,7 @@ class Statement:
     image: str
     code: Code | None
     boxes: tuple[Box, ...]
+    drawn: bool
     absent: bool
     id: str
 
@@ -76,6 +87,7 @@ class Report:
         complete: whether it says that its content is complete (Completion Flag, PS3.3 C.17.2).
         predecessors: SOPInstanceUIDs of the reports whose content it takes up (Predecessor Documents Sequence).
         statements: what its groups say.
+        measurements: whether it is a measurement report at all, and no text of a dictation or list of key images.
     """
 
     path: Path
@@ -87,12 +99,7 @@ class Report:
     complete: bool
     predecessors: frozenset[str]
     statements: tuple[Statement, ...]
-
-
-def is_report(path: Path) -> bool:
-    """Return whether a file is a structured report. Raises ``ReadError`` for a damaged one."""
-    with open_tags(path, ["Modality"]) as tags:
-        return tags.text("Modality") == "SR"
+    measurements: bool
 
 
 def read_report(path: Path) -> Report:
@@ -115,6 +122,7 @@ def read_report(path: Path) -> Report:
             complete=tags.text("CompletionFlag") == "COMPLETE",
             predecessors=frozenset(_referenced(root, "PredecessorDocumentsSequence")),
             statements=statements,
+            measurements=_concept(root) == _MEASUREMENT_REPORT,
         )
 
 
@@ -173,14 +181,15 @@ def _said(group: Dataset, images: frozenset[str]) -> Iterator[Statement]:
             value = _coded(item.get("ConceptCodeSequence"))
             absent = value is not None and value[:2] in _ABSENT
     for image, boxes in _boxes(group, images).items():
-        yield Statement(image, code, tuple(dict.fromkeys(boxes)), absent, identifier)
+        with_area = dict.fromkeys(box for box in boxes if box is not None)
+        yield Statement(image, code, tuple(with_area), bool(boxes), absent, identifier)
 
 
-def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box]]:
-    """Return the boxes of a group's regions by image, an empty list for an image without any."""
+def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box | None]]:
+    """Return the boxes of a group's regions by image, None for one without an area; an empty list for no region."""
     inside = list(_below(group))
     named = dict.fromkeys(_image(item) for item in inside if item.get("ValueType") == "IMAGE")
-    boxes: dict[str, list[Box]] = {image: [] for image in named or images}
+    boxes: dict[str, list[Box | None]] = {image: [] for image in named or images}
     for item in inside:
         if item.get("ValueType") != "SCOORD":
             continue
@@ -188,8 +197,7 @@ def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box]]:
         selected = [_image(one) for one in item.get("ContentSequence") or () if one.get("ValueType") == "IMAGE"]
         if not selected and len(boxes) != 1:
             raise ValueError("a region of no image")
-        if box is not None:
-            boxes[selected[0] if selected else next(iter(boxes))].append(box)
+        boxes[selected[0] if selected else next(iter(boxes))].append(box)
     return boxes
 
 

@@ -121,6 +121,18 @@ def test_a_region_without_a_finding_may_be_any(film: Path) -> None:
     assert only(film.parent).labelled == {"cardiac_hypertrophy"}
 
 
+def test_a_ruler_without_a_finding_makes_no_normal_film_nor_does_a_dictated_text(film: Path) -> None:
+    sr = write_doctors_report(
+        film, film.parent / "sr.dcm", [Region(None, [(10, 50), (110, 50)])]
+    )  # of the heart's width
+    assert read_sr(film.parent, FINDINGS) == []
+    text = dcmread(sr)
+    text.ConceptNameCodeSequence[0].CodeValue, text.ContentSequence = "121060", []
+    text.save_as(sr)
+    with pytest.raises(FileNotFoundError, match="0 reports were read"):
+        read_sr(film.parent, FINDINGS)
+
+
 def test_an_incomplete_report_says_nothing_of_what_it_lacks(film: Path) -> None:
     regions = [Region(CARDIOMEGALY, HEART), Region(SCOLIOSIS, SPINE, absent=True)]
     write_doctors_report(film, film.parent / "sr.dcm", regions, complete=False)
