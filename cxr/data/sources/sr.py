@@ -3,14 +3,16 @@
 A folder of any depth holds films and reports, as a study comes from a PACS. Their content decides, not their names.
 Which report says what of a film:
 
-- A measurement report (126000, DCM) is a doctor's where a person observed it (TID 1003), or verified it: Verification Flag (0040,A493) is
-  VERIFIED, and the Verifying Observer Sequence names the person (PS3.3 C.17.2). Reports of software alone, ours too,
-  mark nothing, nor does a report of any other kind, such as a dictated text. A film that no doctor's report refers to is left out: nobody looked at it.
+- A measurement report (126000, DCM) is a doctor's where a person observed it (TID 1003), or verified it: Verification
+  Flag (0040,A493) is VERIFIED, and the Verifying Observer Sequence names the person (PS3.3 C.17.2). Reports of software
+  alone, ours too, mark nothing, nor does a report of any other kind, such as a dictated text. A film that no doctor's
+  report refers to is left out: nobody looked at it.
 - A report that another doctor's report names in its Predecessor Documents Sequence (0040,A360) is replaced by it. So is
   an earlier report of the same person on the film.
 - The doctor looked for every finding of the vocabulary, so a finding without a region is absent, unless the report says
   otherwise: Completion Flag (0040,A491) is not COMPLETE; a group names the finding without a region that has an area;
-  or something is drawn whose finding is not known: a region without a finding, a ruler. In these cases the film is labelled for what the doctor did say.
+  or something is drawn whose finding is not known: a region without a finding, a ruler. In these cases the film is
+  labelled for what the doctor did say.
 - Our boxes that the doctor saw and the doctor's report lacks were rejected: the findings were looked for there and are
   absent. The doctor saw the report that the doctor's one names as predecessor, else one with the same Tracking Unique
   Identifiers, else our newest from before. Which boxes are the same: ``cxr.data.corrections``.
