@@ -65,7 +65,8 @@ BESIDE = {
     "task=suppression": ["model=unet"],
 }
 BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("chestxdet", "coco", "course", "nih", "rsna")}
-BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo")}
+BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo", "sr")}
+BESIDE |= {f"data={name}": ["data.root=FOLDER", "data.read.key=FILE"] for name in ("cvat", "labelstudio")}
 
 
 def test_an_augmentation_that_is_typed_beside_an_experiment_is_the_one_of_its_file() -> None:
