@@ -59,6 +59,7 @@ def write_doctors_report(
         instance_number=1, manufacturer="A viewer", is_complete=complete,
         previous_versions=[dcmread(replaces)] if replaces else None,
     )  # fmt: skip
+    made.SpecificCharacterSet = "ISO_IR 192"
     if time:
         made.ContentDate, made.ContentTime = time[:8], time[8:]
     made.save_as(out, enforce_file_format=True)

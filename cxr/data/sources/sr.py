@@ -145,7 +145,7 @@ def _sorted(paths: Iterable[Path]) -> _Files:
         if kind.modality == "SR":
             try:
                 report = read_report(path)
-                files.reports += [report] if report.measurements else []
+                files.reports.extend([report] if report.measurements else [])
             except ReadError as error:
                 unreadable.append(error)
         elif kind.uid and kind.maker != MAKER:

@@ -1,13 +1,12 @@
 """What doctors drew in a viewer, read back: where, what, by whom, and what of ours they rejected."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
@@ -18,6 +17,7 @@ from cxr.data.sources.sr import read_corrected, read_sr
 from cxr.data.sources.sr_document import MAKER, read_report, region_box
 from cxr.data.sources.tables import TableError
 from cxr.findings import Code, Finding, FindingVocabulary, UnknownLabelError
+from cxr.phantom.course_layout import write_film
 from cxr.read.dicom import pseudonym
 from cxr.report import dicom_origin
 from cxr.report.algorithm import Algorithm
@@ -32,10 +32,15 @@ HEART, SPINE = rectangle(10, 20, 60, 70), rectangle(40.5, 5, 60.25, 95)
 PIXELS = np.arange(100 * 120, dtype=np.uint16).reshape(100, 120) % 4096
 
 
+def written(path: Path, patient: str) -> Path:
+    write_film([path], PIXELS, patient, patient)
+    return path
+
+
 @pytest.fixture
-def film(tmp_path: Path, write_film: Callable[..., Path]) -> Path:
+def film(tmp_path: Path) -> Path:
     """A film of 120 × 100 px."""
-    return write_film(tmp_path / "film.dcm", PIXELS, patient="H1234")
+    return written(tmp_path / "film.dcm", "H1234^")
 
 
 def ours(film: Path, boxes: list[list[float]], names: list[str], name: str = "ours") -> Path:
@@ -83,7 +88,7 @@ def test_a_doctors_boxes_codes_name_and_time_are_read(film: Path) -> None:
     regions = [Region(CARDIOMEGALY, HEART), Region(SCOLIOSIS, [(50, 40), (50, 50)], "CIRCLE")]
     write_doctors_report(film, film.parent / "sr.dcm", regions, name="Chen^Mei-Ling", time="20261126101500")
     read = only(film.parent)
-    assert (read.path, read.width, read.height, read.patient) == (film, 120, 100, pseudonym("H1234"))
+    assert (read.path, read.width, read.height, read.patient) == (film, 120, 100, pseudonym("H1234^"))
     assert read.findings == ("cardiac_hypertrophy", "scoliosis")
     assert read.boxes.tolist() == [[10, 20, 60, 70], [40, 30, 60, 50]]
     assert read.labelled is None
@@ -173,11 +178,11 @@ def test_what_we_wrote_is_known_as_ours() -> None:
     assert MAKER == dicom_origin.MAKER
 
 
-def test_a_film_that_we_alone_marked_is_not_marked(film: Path, tmp_path: Path, write_film: Callable[..., Path]) -> None:
+def test_a_film_that_we_alone_marked_is_not_marked(film: Path, tmp_path: Path) -> None:
     ours(film, [[10, 20, 60, 70]], ["scoliosis"])
     with pytest.raises(FileNotFoundError, match=r"of 1 films none has a measurement report .* by a person"):
         read_sr(tmp_path, FINDINGS)
-    other = write_film(tmp_path / "other.dcm", PIXELS[::-1], patient="H5")
+    other = written(tmp_path / "other.dcm", "H5^")
     write_doctors_report(other, tmp_path / "sr.dcm", [Region(CARDIOMEGALY, HEART)])
     assert [one.path for one in read_sr(tmp_path, FINDINGS)] == [other]
 
@@ -186,7 +191,7 @@ def test_our_report_that_a_doctor_verified_is_the_doctors(film: Path) -> None:
     path = ours(film, [[10, 20, 60, 70]], ["cardiac_hypertrophy"])
     report = dcmread(path)
     report.VerificationFlag = "VERIFIED"
-    verifying = type(report)()
+    verifying = Dataset()
     verifying.VerifyingObserverName, verifying.VerifyingOrganization = "Chen^Mei-Ling", "E-Da"
     verifying.VerificationDateTime = "20261126"
     report.VerifyingObserverSequence = [verifying]
