@@ -76,7 +76,7 @@ def rejected(ours: Reading, doctors: Reading) -> frozenset[str]:
 
 def count_changes(corrected: Iterable[Corrected], findings: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return the number of changes of each kind by finding, over all readers of films on which they saw our boxes."""
-    counts = {name: dict.fromkeys(KINDS, 0) for name in findings}
+    counts = {name: dict.fromkeys(map(str, KINDS), 0) for name in findings}
     for one in _all_changes(corrected):
         if one.finding in counts:
             counts[one.finding][one.kind] += 1

@@ -62,7 +62,8 @@ def write_cvat(folder: Path, films: Mapping[str, KeyEntry], findings: FindingVoc
         )
         for box, finding in zip(_in_picture(film), film.findings, strict=True):
             sides = dict(zip(("xtl", "ytl", "xbr", "ybr"), (f"{side:.2f}" for side in box), strict=True))
-            ElementTree.SubElement(image, "box", label=finding, source="auto", occluded="0", **sides, z_order="0")
+            about = {"label": finding, "source": "auto", "occluded": "0", **sides, "z_order": "0"}
+            ElementTree.SubElement(image, "box", about)
     write_whole(folder / "annotations.xml", _xml(root))
     labels: list[dict[str, Any]] = [
         {"name": name, "color": colour(findings, name), "type": "rectangle", "attributes": []}
@@ -73,7 +74,8 @@ def write_cvat(folder: Path, films: Mapping[str, KeyEntry], findings: FindingVoc
 
 def write_coco(folder: Path, films: Mapping[str, KeyEntry], findings: FindingVocabulary, model: str) -> None:
     """Write ``annotations.coco.json``, whose images lie in ``pictures/`` beside it."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (name, film) in enumerate(films.items(), start=1):
         size = {"width": film.picture_width, "height": film.picture_height}
         images.append({"id": number, "file_name": f"{PICTURES}/{name}", **size, "study": film.study})

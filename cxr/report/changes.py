@@ -112,7 +112,7 @@ def _card(one: Corrected, findings: FindingVocabulary, language: str) -> Card | 
     if ours is None:
         return None
     try:
-        picture = annotation_picture(film.path, None).astype(np.float32) / 255
+        picture = np.asarray(annotation_picture(film.path, None) / 255, np.float32)
     except ReadError:
         return None
     detections = Marks(ours.boxes, ours.findings, np.ones(len(ours.boxes), np.float32))

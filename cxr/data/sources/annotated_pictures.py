@@ -90,11 +90,9 @@ def _named(table: Path, annotations: Sequence[PictureAnnotation], findings: Find
 
 def _in_pixels(annotation: Annotation, film: KeyEntry) -> Annotation:
     """Return an annotation whose boxes are shares of the picture with boxes in pixels of the film."""
-    sides = (film.width, film.height, film.width, film.height)
-    drawn = [
-        replace(one, box=tuple(share * side for share, side in zip(one.box, sides, strict=True)))
-        for one in annotation.drawn
-    ]
+    width, height = film.width, film.height
+    boxes = [(x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in (d.box for d in annotation.drawn)]
+    drawn = [replace(one, box=box) for one, box in zip(annotation.drawn, boxes, strict=True)]
     return replace(annotation, drawn=tuple(drawn))
 
 

@@ -107,7 +107,7 @@ def _labels(result: Mapping[str, Any], number: int) -> list[str]:
     return labels
 
 
-def _box(result: Mapping[str, Any], number: int) -> Box:
+def _box(result: dict[str, Any], number: int) -> Box:
     """Return a rectangle as shares of the picture's width and height."""
     value = result["value"]
     given = [value.get(name) for name in ("x", "y", "width", "height")]
@@ -121,8 +121,9 @@ def _box(result: Mapping[str, Any], number: int) -> Box:
     x0, y0, x1, y1 = corner_and_size([number / 100 for number in given])
     if not degrees:
         return x0, y0, x1, y1
-    width, height = result.get("original_width"), result.get("original_height")
-    if not (is_number(width) and is_number(height) and width > 0 and height > 0):
+    width: Any = result.get("original_width")
+    height: Any = result.get("original_height")
+    if not all(is_number(side) and side > 0 for side in (width, height)):
         raise ValueError(f"region {number} is turned and has no original_width and original_height")
     pixels = (x0 * width, y0 * height, x1 * width, y1 * height)
     left, top, right, bottom = turned_rectangle(pixels, degrees, pixels[:2])

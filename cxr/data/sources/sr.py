@@ -192,12 +192,12 @@ def _annotation(
             continue
         name = _name(statement.code, findings)
         if statement.absent:
-            absent |= {name} - {None, NORMAL}
+            absent |= {name} if name is not None else set()
         elif statement.boxes and name is None and statement.code is not None:
             unknown[_shown(statement)] += 1
         elif statement.drawn and name is None:
             unnamed = True
-        elif name not in (None, NORMAL):
+        elif name is not None and name != NORMAL:
             row = f"{report.path}, group {number}"
             drawn += [Drawn(name, box, row, statement.id) for box in statement.boxes]
             unboxed |= {name} if not statement.boxes else set()
