@@ -67,7 +67,7 @@ def same(film: Film, first: tuple[float, ...] = BOXES[0]) -> None:
     """Hold the boxes of the first film against ours."""
     assert (film.width, film.height) == (2001, 1533)
     assert film.findings == NAMES
-    assert_allclose(film.boxes, [first, BOXES[1]], atol=0.5)
+    assert_allclose(film.boxes, [first, BOXES[1]], atol=0.05)
 
 
 # --- the key
