@@ -31,6 +31,8 @@ COMMANDS = {
         "cxr.runs.commands:export", "make a faster network for other runtimes, held against the detector", hydra=True
     ),
     "sweep": Command("cxr.runs.sweep_report:main", "report the jobs of a sweep: table, page, the best run's command"),
+    "merge": Command("cxr.runs.merge:main", "write the tables of all shards of a prediction as one"),
+    "fetch": Command("cxr.data.fetch:main", "copy films and reports of an archive (DICOMweb) into a folder"),
     "audit": Command("cxr.data.audit:main", "say what a data set holds and what is wrong with it"),
     "figures": Command("cxr.data.figures:main", "draw films with their marks, a row for each finding"),
     "convert": Command("cxr.data.convert:main", "make pictures of DICOM films, under pseudonyms"),

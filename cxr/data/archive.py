@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from cxr.data.shards import Shard
+from cxr.read.radiograph import pseudonym
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -48,12 +49,18 @@ class NotRetrievedError(Exception):
 
 
 class Instance(NamedTuple):
-    """One film of an archive: the URL of the archive's service, and the UIDs by which it finds the film."""
+    """One film of an archive: the URL of the archive's service, and the UIDs by which it finds the film.
+
+    As a string it is a pseudonym.
+    """
 
     archive: str
     study: str
     series: str
     sop: str
+
+    def __str__(self) -> str:
+        return f"instance {pseudonym(self.sop)}"
 
     @property
     def url(self) -> str:
@@ -100,7 +107,9 @@ class Archive:
             of_films = {_value(one, _SERIES) for one in series if _value(one, _MODALITY) in query.modalities}
             for uid in sorted(of_films):
                 found = self._ask(lambda client, *uids: client.search_for_instances(*uids), study, uid)
-                yield from (Instance(self.url, study, uid, sop) for sop in sorted({_value(one, _INSTANCE) for one in found}))
+                yield from (
+                    Instance(self.url, study, uid, sop) for sop in sorted({_value(one, _INSTANCE) for one in found})
+                )
 
     def retrieve(self, film: Instance) -> bytes:
         """Return the DICOM file of a film, in the transfer syntax in which the archive keeps it.
@@ -213,7 +222,7 @@ def wrong_dates(dates: str) -> str | None:
 
 def _is_day(day: str) -> bool:
     try:
-        datetime.strptime(day, "%Y%m%d")  # noqa: DTZ007  # a day has no time zone
+        datetime.strptime(day, "%Y%m%d")
     except ValueError:
         return False
     return bool(re.fullmatch(r"\d{8}", day))

@@ -67,8 +67,8 @@ def kept_list(path: Path, about: Any, entries: Callable[[], Iterable[Any]]) -> N
     if _about(path) == json.loads(json.dumps(about)):
         return
     with whole_file(path) as part:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
-        with open(handle, "w", encoding="ascii") as file:
+        part.touch(_OWNER_ALONE)
+        with part.open("w", encoding="ascii") as file:
             file.write(json.dumps(about) + "\n")
             file.writelines(json.dumps(entry) + "\n" for entry in entries())
             file.flush()

@@ -110,8 +110,8 @@ def read_inputs(path: Path) -> list[Input]:
     path in each line, relative to its folder. Paths of the course's table must not lead out of its folder; a list of
     paths is made by the user, so its paths may lead anywhere. Raises ``ValueError`` for a bad table, or without films.
     """
-    table = path / _COURSE if path.is_dir() else path
-    if table.is_file() and is_table(table):
+    table = table_of(path)
+    if table is not None:
         rows = list_course_test(table) if _is_course(table) else [("", file) for file in _listed(table)]
     else:
         rows = [("", file) for file in film_paths(path)]
@@ -122,11 +122,16 @@ def read_inputs(path: Path) -> list[Input]:
 
 def is_one_film(path: Path) -> bool:
     """Return whether ``path`` is a single film, neither a folder nor a table."""
-    return path.is_file() and not is_table(path)
+    return path.is_file() and not _is_table(path)
 
 
-def is_table(path: Path) -> bool:
-    """Return whether ``path`` is that of a table: its name says so."""
+def table_of(path: Path) -> Path | None:
+    """Return the table that lists the films at ``path``; None where they are a film or those of a folder."""
+    table = path / _COURSE if path.is_dir() else path
+    return table if table.is_file() and _is_table(table) else None
+
+
+def _is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".txt")
 
 

@@ -15,6 +15,9 @@ from cxr.data.inputs import Input
 from cxr.files import append_whole, whole_file
 
 KEY = "key.csv"
+HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
+"""What a file that may be passed on says of the key."""
+
 _COLUMNS = ("number", "path", "SOPInstanceUID", "study", "patient")
 _OWNER_ALONE = 0o600  # read and written by whoever ran the prediction; nobody else may look
 

@@ -1,9 +1,9 @@
-"""The films that predict.py is given: a folder or a table on disk, an archive, and the part of it that is this run's."""
+"""The films that predict.py is given: those of a folder, a table or an archive, or the part that is this run's."""
 
 import hashlib
 import importlib.util
 import os
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,12 @@ from cxr.config.errors import ConfigError
 from cxr.data.archive import MODALITIES, Archive, Instance, Query, service_url, wrong_dates
 from cxr.data.fetched import FETCHED, FetchAndDecode, fetched_films
 from cxr.data.film_list import LIST, FilmList, kept_list
-from cxr.data.inputs import Decode, Decoded, Input, Refused, is_course, is_table, read_inputs
+from cxr.data.inputs import Decode, Input, is_course, read_inputs, table_of
 from cxr.data.shards import Shard
 from cxr.files import short_digest_of
 from cxr.progress import working
 from cxr.read.files import names_below
+from cxr.report.film_key import folder_of, image_name
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class GivenFilms:
     Args:
         films: in their order; film n has the number n + 1.
         digest: of the list of them.
+        folder: that holds them all; of an archive's films, that of the run.
         archive: that has them; None for files.
         shard: which part of all films they are; None where they are all.
     """
 
     films: list[Input] | FilmList
     digest: str
+    folder: Path
     archive: Archive | None = None
     shard: Shard | None = None
 
@@ -56,7 +59,7 @@ class GivenFilms:
             return self.films.left(done)
         return (film for film in self.films if film.number not in done)
 
-    def decoding(self, decode: Decode, keep: bool) -> Callable[[Input], Decoded | Refused]:
+    def decoding(self, decode: Decode, keep: bool) -> Decode | FetchAndDecode:
         """Return what reads one film; with ``keep`` the film's file is there until ``forget``."""
         return decode if self.archive is None else FetchAndDecode(self.archive, decode, keep)
 
@@ -68,6 +71,14 @@ class GivenFilms:
         """Remove the file of a fetched film that is done."""
         if self.archive is not None:
             film.path.unlink(missing_ok=True)
+
+    def named(self, names: str) -> bool:
+        """Return whether tables name the films by path, as ``names`` wants it: films of an archive have none."""
+        return names == "paths" and self.archive is None
+
+    def image(self, number: int) -> str:
+        """Return how tables name a film by path."""
+        return image_name(self[number].path, self.folder)
 
     def shown(self, number: int) -> str:
         """Return how a film is named to the user: by its path, or by its number where an archive has it."""
@@ -88,8 +99,11 @@ def refuse_settings(cfg: DictConfig) -> None:
         raise ConfigError("images=dicomweb://… needs dicomweb-client: pip install 'cxr[serve]'")
     if (cfg.shard is None) != (cfg.shards is None):
         raise ConfigError("shard=… and shards=… belong together: shard=0 shards=100 is the first part of a hundred")
+    for key in ("shard", "shards"):
+        if cfg[key] is not None and type(cfg[key]) is not int:
+            raise ConfigError(f"{key} is {cfg[key]!r}, expected a number")
     if cfg.shard is not None and not 0 <= cfg.shard < cfg.shards:
-        raise ConfigError(f"shard is {cfg.shard}, expected 0 to {cfg.shards - 1} with shards={cfg.shards}")
+        raise ConfigError(f"shard is {cfg.shard}, expected 0 or more, and less than shards={cfg.shards}")
 
 
 def given_films(cfg: DictConfig, folder: Path) -> GivenFilms:
@@ -106,7 +120,7 @@ def given_films(cfg: DictConfig, folder: Path) -> GivenFilms:
     if shard is not None:
         return _of_shard(Path(cfg.images), shard, folder)
     films = read_inputs(Path(cfg.images))
-    return GivenFilms(films, _digest(films))
+    return GivenFilms(films, _digest(films), folder_of(Path(cfg.images)))
 
 
 def _query(cfg: DictConfig, shard: Shard | None) -> Query:
@@ -127,28 +141,33 @@ def _of_archive(archive: Archive, query: Query, folder: Path, shard: Shard | Non
     films = FilmList(path, film)
     if not len(films) and shard is None:
         path.unlink()
-        raise ConfigError(f"images: {archive.url} has no film of {', '.join(query.modalities)} in {query.dates or 'it'}")
-    return GivenFilms(films, short_digest_of(path), archive, shard)
+        days = f" of {query.dates}" if query.dates else ""
+        raise ConfigError(f"images: {archive.url} has no film of modality {' or '.join(query.modalities)}{days}")
+    return GivenFilms(films, short_digest_of(path), folder, archive, shard)
 
 
 def _of_shard(images: Path, shard: Shard, folder: Path) -> GivenFilms:
     """Return the part of a folder, in the order of its paths, or of a list, in the order of its lines."""
-    path, about = folder / LIST, [str(images), shard.number, shard.of]
+    path, about, table = folder / LIST, [str(images), shard.number, shard.of], table_of(images)
     with working("listing films"):
-        kept_list(path, about, lambda: _names(images, shard))
-    films = FilmList(path, lambda number, name: Input(number, Path(name)), unseen=images.is_dir())
-    return GivenFilms(films, short_digest_of(path), shard=shard)
+        kept_list(path, about, lambda: _names(images, shard) if table is None else _listed(images, shard))
+    films = FilmList(path, lambda number, name: Input(number, Path(name)), unseen=table is None)
+    return GivenFilms(films, short_digest_of(path), folder_of(images), shard=shard)
 
 
 def _names(images: Path, shard: Shard) -> list[str]:
     if not images.is_dir():
-        films = read_inputs(images)
-        if is_course(films) or not is_table(images):
-            raise ConfigError(f"images={images}: shards are parts of a folder, of a list of paths or of an archive")
-        return [str(film.path) for film in films if shard.holds(str(film.path))]
+        raise ConfigError(f"images={images} is one film; leave shard and shards out")
     root = len(str(images)) + 1  # a shard is the same where the folder stands elsewhere
-    names = (name for name in names_below(images) if shard.holds(name[root:]))
-    return sorted(names, key=lambda name: name.split(os.sep))
+    names = [name for name in names_below(images) if shard.holds(name[root:])]
+    return sorted(names, key=lambda name: name.split(os.sep))  # noqa: PTH206  # as Paths sort, in a tenth of the memory
+
+
+def _listed(images: Path, shard: Shard) -> list[str]:
+    films = read_inputs(images)
+    if is_course(films):
+        raise ConfigError(f"images={images} is the course's table, whose films are few; leave shard and shards out")
+    return [str(film.path) for film in films if shard.holds(str(film.path))]
 
 
 def _digest(films: list[Input]) -> str:
