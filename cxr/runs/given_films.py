@@ -158,8 +158,13 @@ def _of_shard(images: Path, shard: Shard, folder: Path) -> GivenFilms:
 def _names(images: Path, shard: Shard) -> list[str]:
     if not images.is_dir():
         raise ConfigError(f"images={images} is one film; leave shard and shards out")
-    root = len(str(images)) + 1  # a shard is the same where the folder stands elsewhere
-    names = [name for name in names_below(images) if shard.holds(name[root:])]
+    root, any_file, names = len(str(images)) + 1, False, list[str]()
+    for name in names_below(images):
+        any_file = True
+        if shard.holds(name[root:]):  # a shard is the same where the folder stands elsewhere
+            names.append(name)
+    if not any_file:
+        raise ValueError(f"{images}: holds no file")
     return sorted(names, key=lambda name: name.split(os.sep))  # noqa: PTH206  # as Paths sort, in a tenth of the memory
 
 
