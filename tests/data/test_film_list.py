@@ -50,7 +50,7 @@ def test_a_listing_that_is_killed_leaves_no_list(tmp_path: Path) -> None:
 def test_a_damaged_list_is_told(tmp_path: Path) -> None:
     (tmp_path / LIST).write_text('["ward')
     with pytest.raises(DamagedFileError, match="remove it, and the films are listed again"):
-        kept_list(tmp_path / LIST, ["ward"], lambda: [])
+        kept_list(tmp_path / LIST, ["ward"], list)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="owners are told apart otherwise")
