@@ -109,8 +109,8 @@ def refuse_settings(cfg: DictConfig) -> None:
 def given_films(cfg: DictConfig, folder: Path) -> GivenFilms:
     """Return the films that ``cfg`` names. No film is opened.
 
-    Those of an archive, or of a shard, are listed once, into the folder of the run. Raises ``ConfigError`` without
-    films of a run that is no shard, and ``ValueError``, ``OSError`` or ``ArchiveError`` where they cannot be listed.
+    Those of an archive, or of a shard, are listed once, into the folder of the run. Raises ``ValueError`` where
+    there are none, and ``OSError`` or ``ArchiveError`` where they cannot be listed.
     """
     shard = None if cfg.shard is None else Shard(int(cfg.shard), int(cfg.shards))
     url = service_url(str(cfg.images))
@@ -142,7 +142,7 @@ def _of_archive(archive: Archive, query: Query, folder: Path, shard: Shard | Non
     if not len(films) and shard is None:
         path.unlink()
         days = f" of {query.dates}" if query.dates else ""
-        raise ConfigError(f"images: {archive.url} has no film of modality {' or '.join(query.modalities)}{days}")
+        raise ValueError(f"{archive.url} has no film of modality {' or '.join(query.modalities)}{days}")
     return GivenFilms(films, short_digest_of(path), folder, archive, shard)
 
 
@@ -157,7 +157,7 @@ def _of_shard(images: Path, shard: Shard, folder: Path) -> GivenFilms:
 
 def _names(images: Path, shard: Shard) -> list[str]:
     if not images.is_dir():
-        raise ConfigError(f"images={images} is one film; leave shard and shards out")
+        raise ValueError(f"{images} is one film; leave shard and shards out")
     root, any_file, names = len(str(images)) + 1, False, list[str]()
     for name in names_below(images):
         any_file = True
@@ -171,7 +171,7 @@ def _names(images: Path, shard: Shard) -> list[str]:
 def _listed(images: Path, shard: Shard) -> list[str]:
     films = read_inputs(images)
     if is_course(films):
-        raise ConfigError(f"images={images} is the course's table, whose films are few; leave shard and shards out")
+        raise ValueError(f"{images} is the course's table, whose films are few; leave shard and shards out")
     return [str(film.path) for film in films if shard.holds(str(film.path))]
 
 

@@ -77,7 +77,7 @@ def test_a_shard_of_a_list_keeps_its_lines_and_their_order(folder: Path, tmp_pat
 def test_a_film_and_the_courses_table_have_no_shards(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("ID,ImagePath\na,films/a/1.dcm\n")
     for images, message in ((folder / "a-1.dcm", "is one film"), (tmp_path / "test.csv", "is the course's table")):
-        with pytest.raises(ConfigError, match=f"{message}.*leave shard and shards out"):
+        with pytest.raises(ValueError, match=f"{message}.*leave shard and shards out"):
             given_films(settings(images=str(images), shard=0, shards=2), tmp_path)
 
 
