@@ -78,7 +78,7 @@ def words(archive: Orthanc, *more: str) -> tuple[str, ...]:
 
 
 def netrc(archive: Orthanc) -> dict[str, str]:
-    return {"NETRC": str(archive.folder / "netrc")}
+    return {"NETRC": str(archive.folder / "netrc"), "NO_PROXY": "127.0.0.1"}
 
 
 def result(run: Path) -> dict[str, Any]:
@@ -181,7 +181,9 @@ def test_shards_of_an_archive_and_their_merge_are_the_run_over_all(place: Path, 
 
 
 def test_an_archive_that_is_not_there_or_does_not_let_us_in_is_one_message(place: Path, archive: Orthanc) -> None:
-    out = call("predict.py", place, *words(archive, "hydra.run.dir=refused"), code=2, NETRC="/nowhere")
+    out = call(
+        "predict.py", place, *words(archive, "hydra.run.dir=refused"), code=2, NETRC="/nowhere", NO_PROXY="127.0.0.1"
+    )
     assert "answers 401: it does not let us in; type token=FILE" in out
     assert "Traceback" not in out
     assert not (place / "refused").exists()
