@@ -15,7 +15,7 @@ from typing import Any
 
 PROGRAM = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-USER, PASSWORD = "tester", "geheim123"  # noqa: S105  # of an archive that lives for a test
+USER, PASSWORD = "tester", "geheim123"  # of an archive that lives for a test
 
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
