@@ -23,7 +23,7 @@ from cxr.read.radiograph import pseudonym
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
-    from requests import PreparedRequest
+    from requests import HTTPError, PreparedRequest
 
 MODALITIES = ("CR", "DX")
 """Modalities of the films that are asked for where nothing else is said."""
@@ -122,10 +122,10 @@ class Archive:
         try:
             return _patiently(lambda: _file(_client(self), film), self.url)
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = _status(error)
             if status == 401:
                 raise ArchiveError(_refusal(self.url, status)) from None
-            raise NotRetrievedError(f"the archive answers {status} ({error.response.reason})") from None
+            raise NotRetrievedError(f"the archive answers {status}") from None
         except ArchiveError:
             if not self._answers():
                 raise
@@ -168,7 +168,7 @@ class Archive:
         try:
             return _patiently(lambda: question(_client(self), *about), self.url)
         except requests.HTTPError as error:
-            raise ArchiveError(_refusal(self.url, error.response.status_code)) from None
+            raise ArchiveError(_refusal(self.url, _status(error))) from None
         except ValueError:  # of JSON
             raise ArchiveError(f"{self.url} does not answer in DICOM JSON; is this the address of DICOMweb?") from None
 
@@ -271,7 +271,7 @@ def _patiently(call: Callable[[], _Answer], url: str) -> _Answer:
         try:
             return call()
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = _status(error)
             if status not in _LATER or (status == 500 and tries + 1 == _TRIES_OF_A_FAULT):
                 raise
             trouble = f"answers {status}"
@@ -286,6 +286,10 @@ def _patiently(call: Callable[[], _Answer], url: str) -> _Answer:
         _log.warning("%s %s; it is asked again in %d s", url, trouble, _PAUSES_S[tries])
         time.sleep(_PAUSES_S[tries])
     raise AssertionError("never reached")
+
+
+def _status(error: "HTTPError") -> int:
+    return 0 if error.response is None else error.response.status_code
 
 
 def _refusal(url: str, status: int) -> str:

@@ -85,8 +85,8 @@ def main(prog: str = "python -m cxr fetch") -> None:
         failed = fetch(Archive(url, words.token), query, words.folder)
     except (ValueError, ArchiveError) as error:
         parser.exit(2, f"{error}\n")
-    for error in failed:
-        Console().print(str(error), style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for film in failed:
+        Console().print(str(film), style="yellow", highlight=False, markup=False, soft_wrap=True)
     parser.exit(1 if failed else 0)
 
 

@@ -70,7 +70,7 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, number: int) -> bool:
+    def __contains__(self, number: object) -> bool:
         return number in self._places
 
     def name(self, film: Prediction | NotAssessed) -> str:
