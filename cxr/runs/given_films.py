@@ -155,17 +155,18 @@ def _of_shard(images: Path, shard: Shard, folder: Path) -> GivenFilms:
     return GivenFilms(films, short_digest_of(path), folder_of(images), shard=shard)
 
 
-def _names(images: Path, shard: Shard) -> list[str]:
+def _names(images: Path, shard: Shard) -> Iterator[str]:
     if not images.is_dir():
         raise ValueError(f"{images} is one film; leave shard and shards out")
     root, any_file, names = len(str(images)) + 1, False, list[str]()
     for name in names_below(images):
         any_file = True
         if shard.holds(name[root:]):  # a shard is the same where the folder stands elsewhere
-            names.append(name)
+            names.append(name.replace(os.sep, "\0"))  # which sorts as Paths do, in a tenth of their memory
     if not any_file:
         raise ValueError(f"{images}: holds no file")
-    return sorted(names, key=lambda name: name.split(os.sep))  # noqa: PTH206  # as Paths sort, in a tenth of the memory
+    names.sort()
+    return (name.replace("\0", os.sep) for name in names)
 
 
 def _listed(images: Path, shard: Shard) -> list[str]:
