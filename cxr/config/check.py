@@ -10,6 +10,7 @@ from cxr.config.command_line import nearest
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, check_name
 from cxr.config.signatures import constant, signature
+from cxr.data.archive import service_url
 from cxr.export.card import CARD
 from cxr.installation import CONF
 
@@ -133,14 +134,25 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
         yield "monitor=val/probe_auc: a probe needs marked films: type data@data.marked=course data.marked.root=FOLDER"
     for key in ("images", "data.unmarked"):
         films = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if films is not None and not Path(films).exists():
-            yield f"{key}={films}: there is no such file or folder"
+        if films is not None and (problem := _no_films(str(films), archives="dates" in cfg)):
+            yield f"{key}{problem}"
     for key in ("model.weights", "model.film_weights", "model.volume_weights", "ckpt"):
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if isinstance(value, str) and value != "DEFAULT" and not Path(value).exists():
             yield f"{key}={value}: there is no such file"
         elif key == "ckpt" and isinstance(value, str) and Path(value).is_dir() and not _of_export_or_sweep(Path(value)):
             yield f"ckpt={value}: a folder, expected a checkpoint of train.py: type ckpt={_best(Path(value))}"
+
+
+def _no_films(films: str, archives: bool) -> str:
+    """Return why there can be no films at a place, "" where there may be some; an archive is not asked."""
+    try:
+        archive = service_url(films)
+    except ValueError as error:
+        return f": {error}"
+    if archive is None:
+        return "" if Path(films).exists() else f"={films}: there is no such file or folder"
+    return "" if archives else f"={films}: an archive is read by predict.py alone, expected a file or folder"
 
 
 def _of_export_or_sweep(folder: Path) -> bool:

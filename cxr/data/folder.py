@@ -6,7 +6,7 @@ import numpy as np
 
 from cxr.data.film import Film
 from cxr.read.dicom import ReadError, read_header
-from cxr.read.files import files_below
+from cxr.read.files import files_below, look_at
 from cxr.read.part10 import looks_like_dicom
 from cxr.read.picture import is_picture
 
@@ -46,6 +46,12 @@ def film_paths(path: Path) -> list[Path]:
     if not paths:
         raise ValueError(f"{path}: holds no film, neither DICOM nor picture")
     return paths
+
+
+def may_be_film(path: Path) -> bool:
+    """Return whether ``film_paths`` takes this file of a folder."""
+    there, start = look_at(path)
+    return there and (start is None or _is_film(path, start))
 
 
 def _is_film(file: Path, start: bytes) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.data.archive import Instance
 from cxr.data.folder import film_paths
 from cxr.data.sources.course_test_set import list_course_test
 from cxr.data.sources.root import wrong_name
@@ -26,13 +27,20 @@ class Input:
 
     Args:
         number: number of the film among all, from 1. It is shown in place of the path, which may name a patient.
-        path: the file.
+        path: the file. That of a film of an archive is there only while the film is at work.
         id: ``ID`` of the film in the course's table, else "".
+        instance: where an archive has the film; None for a file.
     """
 
     number: int
     path: Path
     id: str = ""
+    instance: Instance | None = field(default=None, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Where its owner finds the film, for the key alone: its path, or its URL in the archive."""
+        return str(self.path) if self.instance is None else self.instance.url
 
     def __str__(self) -> str:
         return str(self.path)
@@ -109,8 +117,8 @@ def read_inputs(path: Path) -> list[Input]:
     path in each line, relative to its folder. Paths of the course's table must not lead out of its folder; a list of
     paths is made by the user, so its paths may lead anywhere. Raises ``ValueError`` for a bad table, or without films.
     """
-    table = path / _COURSE if path.is_dir() else path
-    if table.is_file() and _is_table(table):
+    table = table_of(path)
+    if table is not None:
         rows = list_course_test(table) if _is_course(table) else [("", file) for file in _listed(table)]
     else:
         rows = [("", file) for file in film_paths(path)]
@@ -122,6 +130,12 @@ def read_inputs(path: Path) -> list[Input]:
 def is_one_film(path: Path) -> bool:
     """Return whether ``path`` is a single film, neither a folder nor a table."""
     return path.is_file() and not _is_table(path)
+
+
+def table_of(path: Path) -> Path | None:
+    """Return the table that lists the films at ``path``; None where they are a film or those of a folder."""
+    table = path / _COURSE if path.is_dir() else path
+    return table if table.is_file() and _is_table(table) else None
 
 
 def _is_table(path: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cxr.data.dataset import channels_first
-from cxr.data.inputs import Decode, Decoded, Input, Refused
+from cxr.data.inputs import Decoded, Input, Refused
 from cxr.detect.film_detector import FilmDetector
 from cxr.detect.finite import detect_finite
 from cxr.detect.prediction import NotAssessed, Prediction
@@ -18,13 +18,14 @@ from cxr.read.dicom import ReadError
 from cxr.read.workers import ahead, streamed
 
 Look = Callable[[Prediction, Tensor], None]
+Read = Callable[[Input], Decoded | Refused]
 Outcome = Prediction | NotAssessed | ReadError
 
 SIDE_BY_SIDE = 4  # batches in the detector at once; the part of a batch in Python itself runs in one thread at a time
 
 
 def predict_films(
-    task: FilmDetector, films: Iterable[Input], decode: Decode, batch: int, workers: int, look: Look | None = None
+    task: FilmDetector, films: Iterable[Input], decode: Read, batch: int, workers: int, look: Look | None = None
 ) -> Iterator[tuple[Input, Outcome]]:
     """Yield each film with its prediction, or the reason why it has none, in the order they are done.
 

@@ -7,13 +7,17 @@ too. At the end the file is put in order, a row a film.
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from cxr.data.inputs import Input
 from cxr.files import append_whole, whole_file
 
 KEY = "key.csv"
+HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
+"""What a file that may be passed on says of the key."""
+
 _COLUMNS = ("number", "path", "SOPInstanceUID", "study", "patient")
 _OWNER_ALONE = 0o600  # read and written by whoever ran the prediction; nobody else may look
 
@@ -41,19 +45,16 @@ class FilmKey:
             self._file.close()
 
     def add(self, film: Input, sop_instance: str = "", study: str = "", patient: str = "") -> None:
-        """Append a film: its path as given, and what its file says where it could be read.
+        """Append a film: its path as given or its URL, and what its file says where it could be read.
 
         Raises ``OSError`` with the key's path where the disk does not take it; then nothing of it is left there.
         """
-        self._append([(str(film.number), str(film), sop_instance, study, patient)])
+        self._append([(str(film.number), film.place, sop_instance, study, patient)])
 
     def put_in_order(self) -> None:
         """Rewrite the file with the last row of each film, by number."""
-        text = self.path.read_bytes().decode("utf-8", "surrogateescape")
-        lines = csv.reader(io.StringIO(text, newline=""))
-        rows = {int(row[0]): row for row in lines if len(row) == len(_COLUMNS) and row[0].isdecimal()}
-        with whole_file(self.path) as part, open(part, "wb", opener=_open_for_owner) as file:
-            file.write(_as_csv([_COLUMNS, *(rows[number] for number in sorted(rows))]))
+        rows = {number: (str(number), *row) for number, *row in read_key(self.path)}
+        write_key(self.path, (rows[number] for number in sorted(rows)))
 
     def _append(self, rows: Iterable[Sequence[str]]) -> None:
         if self._file is None:
@@ -61,13 +62,31 @@ class FilmKey:
         append_whole(self._file, _as_csv(rows), self.path)
 
 
-def image_name(path: Path, images: Path) -> str:
-    """Return a film's path relative to ``images`` as the user typed it: a folder, or a table or film in one."""
-    folder = images if images.is_dir() else images.parent
+def read_key(path: Path) -> Iterator[tuple[int, str, str, str, str]]:
+    """Yield the rows of a key, in the order in which they stand there; a torn row is passed over."""
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        for row in csv.reader(file):
+            if len(row) == len(_COLUMNS) and row[0].isdecimal():
+                yield int(row[0]), *row[1:]  # type: ignore[misc]  # as many as there are columns
+
+
+def write_key(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Put a key with these rows at ``path``, row by row, for its owner alone."""
+    with whole_file(path) as part, open(part, "wb", opener=_open_for_owner) as file:
+        file.writelines(_as_csv([row]) for row in chain([_COLUMNS], rows))
+
+
+def image_name(path: Path, folder: Path) -> str:
+    """Return the path of a film relative to ``folder``, see ``folder_of``; as it is where it is not in there."""
     for film, above in ((path, folder), (path.absolute(), folder.absolute())):
         if film.is_relative_to(above):
             return film.relative_to(above).as_posix()
     return path.as_posix()
+
+
+def folder_of(images: Path) -> Path:
+    """Return the folder of what the user typed: a folder, or a table or film in one."""
+    return images if images.is_dir() else images.parent
 
 
 def _as_csv(rows: Iterable[Sequence[str]]) -> bytes:

@@ -57,7 +57,7 @@ class Journal:
         self.path.touch()
         if self._take_in():
             with whole_file(self.path) as part, part.open("wb") as mended, self.path.open("rb") as file:
-                mended.writelines(line for line in file if _read_line(line))
+                mended.writelines(line for line in file if read_line(line))
             self._places, self._used = {}, set()
             self._take_in()
         self._file = self.path.open("r+b", buffering=0)
@@ -70,7 +70,7 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, number: int) -> bool:
+    def __contains__(self, number: object) -> bool:
         return number in self._places
 
     def name(self, film: Prediction | NotAssessed) -> str:
@@ -109,7 +109,7 @@ class Journal:
         place = damaged = 0
         with self.path.open("rb") as file:
             for line in file:
-                done = _read_line(line)
+                done = read_line(line)
                 if done is None:
                     damaged += 1
                 else:
@@ -121,7 +121,7 @@ class Journal:
         return damaged > 0
 
 
-def _read_line(line: bytes) -> Done | None:
+def read_line(line: bytes) -> Done | None:
     """Return the film of a whole line, None for a damaged one."""
     if not line.endswith(b"\n"):
         return None

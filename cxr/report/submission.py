@@ -18,7 +18,7 @@ from cxr.report.journal import Done
 
 SUBMISSION_COLUMNS = ("ID", "category", "score", "xmin", "xmax", "ymin", "ymax")
 
-Images = Mapping[int, str] | None
+Images = Callable[[int], str] | None
 """Number of a film → its path relative to the folder the user named; None where tables show pseudonyms alone."""
 
 
@@ -44,7 +44,7 @@ def write_coco(folder: Path, films: Iterable[Done], findings: FindingVocabulary,
 
 
 def _coco_image(film: Prediction | NotAssessed, images: Images) -> dict[str, Any]:
-    named = {} if images is None else {"file_name": images[film.number]}
+    named = {} if images is None else {"file_name": images(film.number)}
     size = {"width": film.width, "height": film.height}
     refused = {"assessed": False, "reason": film.reason.text} if isinstance(film, NotAssessed) else {"assessed": True}
     return {"id": film.number, **named, "study": film.study, "patient": film.patient, **size, **refused}
@@ -144,7 +144,7 @@ def _image_column(images: Images) -> list[str]:
 
 
 def _image(number: int, images: Images) -> list[str]:
-    return [] if images is None else [images[number]]
+    return [] if images is None else [images(number)]
 
 
 def _json_list(file: TextIO, opening: str) -> Callable[[Mapping[str, object]], None]:

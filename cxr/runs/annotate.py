@@ -18,7 +18,7 @@ from rich.console import Console
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
 from cxr.data.annotation_key import KEY, KeyEntry, write_key
-from cxr.data.inputs import Decode, read_inputs
+from cxr.data.inputs import Decode
 from cxr.detect.prediction import Prediction
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
@@ -31,6 +31,7 @@ from cxr.report.film_key import FilmKey
 from cxr.report.journal import Journal
 from cxr.runs.folder import held
 from cxr.runs.gate import gate
+from cxr.runs.given_films import films_at
 from cxr.runs.named_detector import shown_from
 from cxr.runs.predict import Parts, refuse_other_films
 from cxr.runs.predict_exported import RUNTIMES, restored
@@ -61,10 +62,10 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     named = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, threshold = named.checkpoint, shown_from(cfg.threshold, named.thresholds)
     try:
-        films = read_inputs(Path(cfg.images))
+        films = films_at(Path(cfg.images))
     except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
-    refuse_other_films(folder, named.digest, films)
+    refuse_other_films(folder, named.digest, films.digest)
     point = operating_point(checkpoint)
     algorithm = Algorithm(importlib.metadata.version("cxr"), named.digest, threshold, point)
     pictures = AnnotationPictures(folder, checkpoint.findings, algorithm, True, False, longest=cfg.longest)
@@ -135,7 +136,7 @@ def _entry(parts: Parts, film: Prediction, picture: Path) -> KeyEntry:
     with Image.open(picture) as image:
         width, height = image.size
     return KeyEntry(
-        path=str(parts.films[film.number - 1].path.absolute()),
+        path=str(parts.films[film.number].path.absolute()),
         study=film.study,
         patient=film.patient,
         width=film.width,

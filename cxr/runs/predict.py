@@ -5,10 +5,8 @@ A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``det
 for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,11 +21,12 @@ from rich.table import Table
 
 from cxr.config.entry import instantiated, resolved
 from cxr.config.errors import ConfigError
-from cxr.data.inputs import Decode, Input, is_course, read_inputs
+from cxr.data.archive import ArchiveError
+from cxr.data.inputs import Decode, Input
 from cxr.detect.ensemble import EnsembleDetector
 from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import NotAssessed, Prediction, in_words
-from cxr.detect.stream import Outcome, predict_films
+from cxr.detect.stream import Outcome, Read, predict_films
 from cxr.detect.task import DetectionTask
 from cxr.explain.maps import MapMaker
 from cxr.findings import NORMAL
@@ -36,24 +35,26 @@ from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
 from cxr.report.algorithm import Algorithm
+from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
-from cxr.report.film_key import KEY, FilmKey, image_name
+from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
 from cxr.report.journal import JOURNAL, Done, Journal
 from cxr.report.submission import write_coco, write_detections, write_films, write_submission
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.gate import gate
+from cxr.runs.given_films import GivenFilms, given_films, refuse_settings
 from cxr.runs.named_detector import shown_from
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, write_result
+from cxr.runs.shards import note_shard
 
 BEGUN = "begun.json"
 Explained = DetectionTask | EnsembleDetector  # what has layers to look at; an exported network has none
 NAMES = ("paths", "pseudonyms")
-HOLDS_IDENTITIES = f"{KEY} beside this file holds identities: keep it to yourself"
 
 
 @dataclass
@@ -62,8 +63,8 @@ class Parts:
 
     cfg: dict[str, Any]
     task: FilmDetector
-    decode: Decode
-    films: list[Input]
+    decode: Read
+    films: GivenFilms
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
@@ -82,7 +83,8 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
         raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(RUNTIMES)}")
     if cfg.cam and cfg.runtime != EAGER:
         raise ConfigError(f"cam=… needs the detector's own layers; leave runtime={cfg.runtime} out")
-    return held(cfg, may_differ=("run_dir", "batch", "workers"))
+    refuse_settings(cfg)
+    return held(cfg, may_differ=("run_dir", "batch", "workers", "token"))
 
 
 def instantiate(cfg: DictConfig, folder: Path) -> Parts:
@@ -94,10 +96,10 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
     try:
-        films = read_inputs(Path(cfg.images))
-    except (ValueError, OSError) as error:  # of the films and their tables, in words for their owner
+        films = given_films(cfg, folder)
+    except (ValueError, OSError, ArchiveError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
-    refuse_other_films(folder, found.digest, films)
+    refuse_other_films(folder, found.digest, films.digest)
     point = operating_point(checkpoint)
     if point is None:
         warn(f"no film is put aside as normal: {found.no_point}")
@@ -106,13 +108,15 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
-    return Parts(plain, found.task, decode, films, files, maps, found.members > 1)
+    decoding = films.decoding(decode, files.wanted)
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
 
 
 def predict(parts: Parts, folder: Path) -> None:
     """Predict each film that the folder does not hold yet, and write the files about it.
 
-    Raises ``OSError`` where the disk does not take them; what is done stays, and the same command goes on.
+    Raises ``OSError`` where the disk does not take them, and ``ConfigError`` where an archive does not answer any
+    more; what is done stays, and the same command goes on.
     """
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
@@ -120,13 +124,17 @@ def predict(parts: Parts, folder: Path) -> None:
     with (
         Journal(folder) as journal,
         FilmKey(folder) as key,
+        parts.films.at_work(folder),
         working("predicting", len(parts.films), done=len(journal)) as work,
     ):
         if journal.damaged:
             warn(f"{journal.path}: {journal.damaged} damaged lines; their films are predicted again")
-        for done in _done(parts, journal, key):
-            journal.add(done)
-            work.advance()
+        try:
+            for done in _done(parts, journal, key):
+                journal.add(done)
+                work.advance()
+        except ArchiveError as error:
+            raise ConfigError(f"{error}. The same command then goes on from what is kept") from error
 
 
 def report(parts: Parts, folder: Path) -> None:
@@ -138,61 +146,52 @@ def report(parts: Parts, folder: Path) -> None:
         FilmKey(folder).put_in_order()
         _write_tables(parts, journal, folder)
         result = _result(parts, journal)
+        if parts.films.shard is not None:
+            images = parts.films.folder if parts.films.named(parts.cfg["names"]) else None
+            note_shard(folder, parts.films.shard, parts.files, images, parts.several)
         write_result(folder, parts.started, result)
         _print_table(journal, parts, result["not_assessed"])
         for done in journal:
-            for line in (done.failed, done.note, _refusal(done)):
+            for line in (done.failed, done.note, refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only
-                    warn(line.replace(f"film {done.number}", str(parts.films[done.number - 1]), 1))
+                    warn(line.replace(f"film {done.number}", parts.films.shown(done.number), 1))
+        given = len(journal)
     warn(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
-    if parts.cfg["names"] == "paths":
+    if parts.films.named(parts.cfg["names"]):
         warn("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
-    Console().print(f"{result['films']} of {len(parts.films)} films · {folder}", highlight=False)
+    Console().print(f"{result['films']} of {given} films · {folder}", highlight=False)
 
 
 def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
     findings, point = parts.files.findings, parts.files.algorithm.operating_point
     threshold = None if point is None else point.threshold
-    named = parts.cfg["names"] == "paths"
-    root = Path(parts.cfg["images"])
-    images = {film.number: image_name(film.path, root) for film in parts.films} if named else None
+    images = parts.films.image if parts.films.named(parts.cfg["names"]) else None
     write_coco(folder, journal, findings, images)
     write_detections(folder / "detections.csv", _predictions(journal), threshold, images, parts.several)
     write_films(folder / "films.csv", journal, findings, threshold, images)
-    if is_course(parts.films):
-        ids = {film.number: film.id for film in parts.films}
+    if parts.films.course:
+        ids = {film.number: film.id for film in parts.films.left(())}
         write_submission(folder / "submission.csv", _predictions(journal), ids)
 
 
 def _result(parts: Parts, journal: Journal) -> dict[str, Any]:
     """Return what ``result.json`` holds of the films, which go by their numbers."""
-    failed = sum(bool(done.failed) for done in journal)
-    refused = Counter(done.not_assessed.reason.cause for done in journal if done.not_assessed and not done.failed)
-    lines = [line for done in journal for line in (done.failed or _refusal(done), done.note) if line]
     return {
-        "films": len(parts.films) - failed - refused.total(),
-        "failed": failed,
-        "not_assessed": dict(sorted(refused.items())),
-        "problems": lines,
+        **film_counts(journal),
         "key": HOLDS_IDENTITIES,
         "algorithm": parts.files.algorithm.parameters(),
     }
 
 
-def _refusal(done: Done) -> str:
-    """Return why a film that did not fail is not assessed, "" for one that is."""
-    film = done.not_assessed
-    return "" if film is None or done.failed else f"film {done.number}: not assessed: {film.reason.text}"
-
-
 def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
-    left = [film for film in parts.films if film.number not in journal]
-    workers = 1 if len(left) < WORTH_A_POOL else parts.cfg["workers"] or usable_cores()
+    few, left = len(parts.films) - len(journal) < WORTH_A_POOL, parts.films.left(journal)
+    workers = 1 if few else parts.cfg["workers"] or usable_cores()
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
-    writers = workers if parts.files.pictures or parts.files.objects else 1
+    writers = workers if parts.files.wanted else 1
     for film, error in streamed(parts.files, noted, writers):
+        parts.films.forget(film.film)
         prediction, note, failed = film.prediction, _as_number(error, film.film), _as_number(film.error, film.film)
         if isinstance(prediction, NotAssessed):
             if prediction.reason == NOT_FINITE:
@@ -216,14 +215,9 @@ def _predictions(journal: Journal) -> Iterator[Prediction]:
     return (prediction for _, prediction in journal.predictions())
 
 
-def _digest(films: list[Input]) -> str:
-    paths = "\n".join(f"{film.path.absolute()} {film.id}" for film in films)
-    return hashlib.blake2b(os.fsencode(paths), digest_size=8).hexdigest()
-
-
-def refuse_other_films(folder: Path, detector: str, films: list[Input]) -> None:
-    """Raise ``ConfigError`` where the folder was begun with another detector or other films; note both in a new one."""
-    digests = {"ckpt": detector, "images": _digest(films)}
+def refuse_other_films(folder: Path, detector: str, films: str) -> None:
+    """Raise ``ConfigError`` where the folder was begun with other digests of detector and films; note new ones."""
+    digests = {"ckpt": detector, "images": films}
     names = {"ckpt": "the checkpoint", "images": "the list of films"}
     if changed := changed_since_begun(folder / BEGUN, digests, lambda: _forget_films(folder)):
         raise ConfigError(f"{names[changed[0]]} has changed since {folder} was begun; type another hydra.run.dir")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxr.data.inputs import Input
-from cxr.report.film_key import KEY, FilmKey, image_name
+from cxr.report.film_key import KEY, FilmKey, folder_of, image_name
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -64,7 +64,7 @@ def test_names_are_relative_to_what_the_user_named(tmp_path: Path) -> None:
     film = folder / "ward" / "1.dcm"
     for path in (film, folder / "list.csv"):
         path.touch()
-    assert image_name(film, folder) == "ward/1.dcm"
-    assert image_name(film, folder / "list.csv") == "ward/1.dcm"
-    assert image_name(film, film) == "1.dcm"
-    assert image_name(tmp_path / "else.dcm", folder / "list.csv") == (tmp_path / "else.dcm").as_posix()
+    assert image_name(film, folder_of(folder)) == "ward/1.dcm"
+    assert image_name(film, folder_of(folder / "list.csv")) == "ward/1.dcm"
+    assert image_name(film, folder_of(film)) == "1.dcm"
+    assert image_name(tmp_path / "else.dcm", folder) == (tmp_path / "else.dcm").as_posix()

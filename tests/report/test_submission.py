@@ -116,11 +116,11 @@ def test_a_film_that_is_not_assessed_has_no_box_and_says_so_among_the_images(tmp
 
 def test_tables_name_films_by_path_where_that_is_asked_for(tmp_path: Path) -> None:
     images = {number: f"ward/{number}.dcm" for number in range(1, 6)}
-    write_films(tmp_path / "films.csv", [*DONE, REFUSED, FAILED], FINDINGS, None, images)
+    write_films(tmp_path / "films.csv", [*DONE, REFUSED, FAILED], FINDINGS, None, images.__getitem__)
     assert [row["image"] for row in table(tmp_path / "films.csv")] == list(images.values())
-    write_detections(tmp_path / "detections.csv", FILMS, None, images)
+    write_detections(tmp_path / "detections.csv", FILMS, None, images.__getitem__)
     assert [row["image"] for row in table(tmp_path / "detections.csv")] == ["ward/1.dcm", "ward/1.dcm", "ward/3.dcm"]
-    write_coco(tmp_path, [*DONE, REFUSED], FINDINGS, images)
+    write_coco(tmp_path, [*DONE, REFUSED], FINDINGS, images.__getitem__)
     named = [image["file_name"] for image in json.loads((tmp_path / "images.json").read_text())["images"]]
     assert named == list(images.values())[:4]
 
