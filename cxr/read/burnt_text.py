@@ -24,11 +24,14 @@ Picture = NDArray[np.uint8]
 Boxes = NDArray[np.int64]
 _Glyph = tuple[int, int, int, int]
 
-_HEIGHTS = (6, 30)  # px of a glyph that is looked for; larger ones are found in the picture at half its size
+_LEAST, _MOST = 5, 30  # px of the height of a glyph; larger ones are found in the picture at half its size
+_LEAST_SHRUNK = 14  # px there: smaller ones were seen before
 _WIDEST_STROKE = 9  # px
-_LEAST_CONTRAST = 48  # of 255, between a stroke and what is beside it
-_LEAST_SIDE = 48  # px of a picture in which text is still looked for
+_LEAST_CONTRAST = 96  # of 255, between a stroke and what is beside it
+_LEAST_SIDE = 100  # px of a picture in which text is still looked for
 _MOST_STROKES = 1500  # of one picture: the largest; more are grains of noise
+_BRIGHT = 110  # of 255: the ground of black letters
+_SURE_CONTRAST = 130  # of 255, of the letters of a short word
 _MARKER_LETTERS = 3  # with the L or R itself
 
 
@@ -53,9 +56,10 @@ def text_boxes(picture: Picture) -> Boxes:
     """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text."""
     found, level, scale = [_NOTHING], np.ascontiguousarray(picture), 1
     while min(level.shape) >= _LEAST_SIDE:
-        for bright in (level, 255 - level):  # white letters, and black ones
-            strokes = _strokes_of(bright)
-            found += [scale * _lines(strokes), scale * _lines(strokes.sideways, least=5)[:, [1, 0, 3, 2]]]
+        for letters in (level, 255 - level):  # white ones, and black ones
+            strokes = _strokes_of(letters, _LEAST if scale == 1 else _LEAST_SHRUNK)
+            lines = np.concatenate([_lines(strokes), _lines(strokes.sideways, least=5)[:, [1, 0, 3, 2]]])
+            found.append(scale * (lines if letters is level else _on_bright_ground(lines, level)))
         level, scale = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * scale
     height, width = picture.shape
     return np.clip(np.concatenate(found), 0, [width, height, width, height])
@@ -68,47 +72,62 @@ class _Strokes:
     Args:
         boxes: [N, 4] xyxy.
         ink: [N] the brightest value of each.
+        contrast: [N] how much brighter than what is beside it.
         mask: [h, w] where they are, 0 or 1.
     """
 
     boxes: Boxes
-    ink: NDArray[np.float64]
+    ink: NDArray[np.int64]
+    contrast: NDArray[np.int64]
     mask: Picture
 
     def only(self, kept: NDArray[Any]) -> "_Strokes":
-        return _Strokes(self.boxes[kept], self.ink[kept], self.mask)
+        return _Strokes(self.boxes[kept], self.ink[kept], self.contrast[kept], self.mask)
 
     @property
     def sideways(self) -> "_Strokes":
         """The same strokes with rows and columns exchanged, for text that runs up or down."""
-        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.mask.T)
+        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.contrast, self.mask.T)
 
 
 _NOTHING = np.zeros((0, 4), np.int64)
 
 
-def _strokes_of(picture: Picture) -> _Strokes:
+def _on_bright_ground(lines: Boxes, picture: Picture) -> Boxes:
+    """Return the lines of black letters with a bright margin; others are what white letters enclose."""
+    kept = []
+    for line in lines:
+        x0, y0, x1, y1 = line.clip(0)
+        block = picture[y0:y1, x0:x1]
+        border = np.concatenate([block[0], block[-1], block[:, 0], block[:, -1]])
+        kept.append(bool(np.median(border) >= _BRIGHT))
+    return lines[np.array(kept, bool)]
+
+
+def _strokes_of(picture: Picture, least: int) -> _Strokes:
     """Return what may be letters or parts of them: thin, much brighter than what is beside them, near the brightest."""
     hat = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, np.ones((_WIDEST_STROKE, _WIDEST_STROKE), np.uint8))
-    mask = np.asarray(hat >= _LEAST_CONTRAST, np.uint8)
+    mask = np.asarray(hat >= _LEAST_CONTRAST // 2, np.uint8)  # the blurred border of a letter belongs to it
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    ink = np.zeros(count)
-    np.maximum.at(ink, labels[mask > 0], picture[mask > 0])
+    ink, contrast = np.zeros((2, count), np.int64)
+    for values, of in ((ink, picture), (contrast, hat)):
+        np.maximum.at(values, labels[mask > 0], of[mask > 0])
     left, top, width, height, area = stats.T.astype(np.int64)
     sides = np.minimum(width, height), np.maximum(width, height)
-    fits = (sides[1] >= _HEIGHTS[0]) & (sides[0] <= _HEIGHTS[1]) & (sides[1] <= 12 * _HEIGHTS[1])
+    fits = (sides[1] >= least) & (sides[0] <= _MOST) & (sides[1] <= 12 * _MOST)
+    fits &= contrast >= _LEAST_CONTRAST
     fits &= ink >= (0.85 - 0.3 * (sides[1] < 12)) * picture.max()  # thin strokes are grey where a picture was shrunk
     fits[0] = False  # what is no stroke
     boxes = np.stack([left, top, left + width, top + height], 1)
     order = np.flatnonzero(fits)[np.argsort(-area[fits], kind="stable")][:_MOST_STROKES]
-    return _Strokes(boxes[order], ink[order], mask)
+    return _Strokes(boxes[order], ink[order], contrast[order], mask)
 
 
 def _lines(strokes: _Strokes, least: int = 2) -> Boxes:
     """Return the lines of ``least`` letters and more, with a margin around them."""
     height = strokes.boxes[:, 3] - strokes.boxes[:, 1]
     width = strokes.boxes[:, 2] - strokes.boxes[:, 0]
-    letters = strokes.only((height >= _HEIGHTS[0]) & (height <= _HEIGHTS[1]) & (width <= 12 * height))
+    letters = strokes.only((height >= _LEAST) & (height <= _MOST) & (width <= 12 * height))
     lines = []
     for members in _chains(letters):
         line = letters.only(members)
@@ -135,21 +154,34 @@ def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
 
 
 def _is_text(line: _Strokes, least: int) -> bool:
-    """Return whether strokes that stand in one line are ``least`` letters or more, and no side marker."""
+    """Return whether strokes that stand in one line are ``least`` letters or more, and no side marker.
+
+    What tells letters from a rib or a wire: a row of pixels through a line of text crosses a stroke in each letter.
+    """
     glyphs = _glyphs(line.boxes)
-    height = int(line.boxes[:, 3].max() - line.boxes[:, 1].min())
-    letters = sum(max(1, round((x1 - x0) / (0.8 * height))) for x0, _, x1, _ in glyphs)  # touching ones are one stroke
-    like = np.mean([y1 - y0 >= 0.55 * height for _, y0, _, y1 in glyphs])
-    if letters < least or like < 0.6 or np.ptp(line.ink) > 60:
+    (x0, y0), (x1, y1) = line.boxes[:, :2].min(0), line.boxes[:, 2:].max(0)
+    height = int(y1 - y0)
+    letters = sum(max(1, round((right - left) / (0.8 * height))) for left, _, right, _ in glyphs)  # they may touch
+    like = np.mean([bottom - top >= 0.55 * height for _, top, _, bottom in glyphs])
+    crossed = _crossings(line.mask[y0 + height // 5 : y1 - height // 5, x0:x1])
+    if letters < least or like < 0.6 or np.ptp(line.ink) > 60 or crossed < 0.8 * letters:
         return False
-    return letters > _MARKER_LETTERS or (_is_word(line, glyphs, height) and not _is_marker(line.mask, glyphs))
+    if letters > _MARKER_LETTERS:
+        return len(glyphs) > 1 or crossed >= letters
+    return _is_word(line, glyphs, height) and not _is_marker(line.mask, glyphs)
+
+
+def _crossings(mask: Picture) -> float:
+    """Return how many strokes a row of a mask [h, w] crosses, in the mean over the rows."""
+    padded = np.pad(mask, ((0, 0), (1, 0)))
+    return float((np.diff(padded.astype(np.int8), axis=1) == 1).sum(1).mean())
 
 
 def _is_word(line: _Strokes, glyphs: Sequence[_Glyph], height: int) -> bool:
-    """Return whether two or three glyphs are a word: one height, one grey value, close together."""
+    """Return whether two or three glyphs are a word: one height, one bright grey value, close together."""
     heights = [y1 - y0 for _, y0, _, y1 in glyphs]
-    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25
-    return bool(alike) and max(_gaps(glyphs), default=0) <= 0.6 * height
+    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25 and line.contrast.min() >= _SURE_CONTRAST
+    return len(glyphs) > 1 and bool(alike) and max(_gaps(glyphs)) <= 0.6 * height
 
 
 def _gaps(glyphs: Sequence[_Glyph]) -> list[int]:
@@ -173,7 +205,7 @@ def _is_marker(mask: Picture, glyphs: Sequence[_Glyph]) -> bool:
     if len(glyphs) > _MARKER_LETTERS:
         return False
     height = max(y1 - y0 for _, y0, _, y1 in glyphs)
-    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.35 * height:
+    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.25 * height:
         return False
     shapes = [_shape(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in glyphs]
     return any(_alike(shape, letter) for shape in shapes for letter in _letters())
