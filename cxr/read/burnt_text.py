@@ -135,7 +135,7 @@ def _strokes_of(picture: Picture, least: int, faint: bool = False) -> _Strokes:
     contrasts = _FAINT_CONTRAST if faint else _LEAST_CONTRAST
     mask = np.asarray(hat >= contrasts // 2, np.uint8)  # the blurred border of a letter belongs to it
     if faint:
-        mask &= np.asarray(picture >= int(picture.max()) - 12, np.uint8)
+        mask &= np.asarray(picture >= int(picture.max()) - 25, np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     ink, contrast = np.zeros((2, count), np.int64)
     for values, of in ((ink, picture), (contrast, hat)):
