@@ -9,7 +9,7 @@ most two letters beside it.
 Nothing is changed but pictures for people. The detector sees the film as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -24,11 +24,15 @@ Picture = NDArray[np.uint8]
 Boxes = NDArray[np.int64]
 _Glyph = tuple[int, int, int, int]
 
-_HEIGHTS = (6, 30)  # px of a glyph that is looked for; larger ones are found in the picture at half its size
+_LEAST, _MOST = 5, 30  # px of the height of a glyph; larger ones are found in the picture at half its size
+_LEAST_SHRUNK = 9  # px there: smaller ones were seen before
 _WIDEST_STROKE = 9  # px
-_LEAST_CONTRAST = 48  # of 255, between a stroke and what is beside it
-_LEAST_SIDE = 48  # px of a picture in which text is still looked for
+_LEAST_CONTRAST = 96  # of 255, between a stroke and what is beside it
+_LEAST_SIDE = 100  # px of a picture in which text is still looked for
 _MOST_STROKES = 1500  # of one picture: the largest; more are grains of noise
+_BRIGHT = 110  # of 255: the ground of black letters
+_SURE_CONTRAST = 130  # of 255, of the letters of a short word
+_FAINT_CONTRAST = 24  # of 255, of the white letters of a longer one
 _MARKER_LETTERS = 3  # with the L or R itself
 
 
@@ -51,14 +55,36 @@ def cover(picture: NDArray[Any], boxes: Boxes) -> NDArray[Any]:
 
 def text_boxes(picture: Picture) -> Boxes:
     """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text."""
-    found, level, scale = [_NOTHING], np.ascontiguousarray(picture), 1
+    texts, markers = [_NOTHING], [_NOTHING]
+    level, scale = np.ascontiguousarray(picture), 1
     while min(level.shape) >= _LEAST_SIDE:
-        for bright in (level, 255 - level):  # white letters, and black ones
-            strokes = _strokes_of(bright)
-            found += [scale * _lines(strokes), scale * _lines(strokes.sideways, least=5)[:, [1, 0, 3, 2]]]
+        for text, marker in _lines_of(level, _LEAST if scale == 1 else _LEAST_SHRUNK):
+            texts.append(scale * text)
+            markers.append(scale * marker)
         level, scale = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * scale
+    boxes, stay = np.concatenate(texts), np.concatenate(markers)
+    boxes = boxes[~(_share_within(boxes, stay) > 0.6).any(1)]  # a marker may look like text where it is smaller
     height, width = picture.shape
-    return np.clip(np.concatenate(found), 0, [width, height, width, height])
+    return np.clip(boxes, 0, [width, height, width, height])
+
+
+def _share_within(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """Return the share of each box [N, 4] that lies within each other one [M, 4], as [N, M]."""
+    low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2) / np.maximum(area, 1)[:, None], np.float64)
+
+
+def _lines_of(picture: Picture, least: int) -> Iterator[tuple[Boxes, Boxes]]:
+    """Yield lines of text and side markers of white letters, of letters little darker than their ground, of black ones.
+
+    Text that runs up or down is looked for too, of five letters and more.
+    """
+    strokes = _strokes_of(picture, least)
+    yield _lines(strokes)
+    yield _lines(strokes.sideways, letters=5)[0][:, [1, 0, 3, 2]], _NOTHING
+    yield _lines(_strokes_of(picture, least, faint=True), letters=4)
+    yield _on_bright_ground(_lines(_strokes_of(255 - picture, least), letters=4)[0], picture), _NOTHING
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,55 +94,76 @@ class _Strokes:
     Args:
         boxes: [N, 4] xyxy.
         ink: [N] the brightest value of each.
+        contrast: [N] how much brighter than what is beside it.
         mask: [h, w] where they are, 0 or 1.
     """
 
     boxes: Boxes
-    ink: NDArray[np.float64]
+    ink: NDArray[np.int64]
+    contrast: NDArray[np.int64]
     mask: Picture
 
     def only(self, kept: NDArray[Any]) -> "_Strokes":
-        return _Strokes(self.boxes[kept], self.ink[kept], self.mask)
+        return _Strokes(self.boxes[kept], self.ink[kept], self.contrast[kept], self.mask)
 
     @property
     def sideways(self) -> "_Strokes":
         """The same strokes with rows and columns exchanged, for text that runs up or down."""
-        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.mask.T)
+        return _Strokes(self.boxes[:, [1, 0, 3, 2]], self.ink, self.contrast, self.mask.T)
 
 
 _NOTHING = np.zeros((0, 4), np.int64)
 
 
-def _strokes_of(picture: Picture) -> _Strokes:
-    """Return what may be letters or parts of them: thin, much brighter than what is beside them, near the brightest."""
+def _on_bright_ground(lines: Boxes, picture: Picture) -> Boxes:
+    """Return the lines of black letters with a bright margin; others are what white letters enclose."""
+    kept = []
+    for line in lines:
+        x0, y0, x1, y1 = line.clip(0)
+        block = picture[y0:y1, x0:x1]
+        border = np.concatenate([block[0], block[-1], block[:, 0], block[:, -1]])
+        kept.append(bool(np.median(border) >= _BRIGHT))
+    return lines[np.array(kept, bool)]
+
+
+def _strokes_of(picture: Picture, least: int, faint: bool = False) -> _Strokes:
+    """Return what may be letters or parts of them: thin, much brighter than what is beside them, near the brightest.
+
+    Where a film is bright itself, letters are hardly brighter. Such ``faint`` ones are of the brightest value alone.
+    """
     hat = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, np.ones((_WIDEST_STROKE, _WIDEST_STROKE), np.uint8))
-    mask = np.asarray(hat >= _LEAST_CONTRAST, np.uint8)
+    contrasts = _FAINT_CONTRAST if faint else _LEAST_CONTRAST
+    mask = np.asarray(hat >= contrasts // 2, np.uint8)  # the blurred border of a letter belongs to it
+    if faint:
+        mask &= np.asarray(picture >= int(picture.max()) - 25, np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    ink = np.zeros(count)
-    np.maximum.at(ink, labels[mask > 0], picture[mask > 0])
+    ink, contrast = np.zeros((2, count), np.int64)
+    for values, of in ((ink, picture), (contrast, hat)):
+        np.maximum.at(values, labels[mask > 0], of[mask > 0])
     left, top, width, height, area = stats.T.astype(np.int64)
     sides = np.minimum(width, height), np.maximum(width, height)
-    fits = (sides[1] >= _HEIGHTS[0]) & (sides[0] <= _HEIGHTS[1]) & (sides[1] <= 12 * _HEIGHTS[1])
+    fits = (sides[1] >= least) & (sides[0] <= _MOST) & (sides[1] <= 12 * _MOST)
+    fits &= contrast >= contrasts
     fits &= ink >= (0.85 - 0.3 * (sides[1] < 12)) * picture.max()  # thin strokes are grey where a picture was shrunk
     fits[0] = False  # what is no stroke
     boxes = np.stack([left, top, left + width, top + height], 1)
     order = np.flatnonzero(fits)[np.argsort(-area[fits], kind="stable")][:_MOST_STROKES]
-    return _Strokes(boxes[order], ink[order], mask)
+    return _Strokes(boxes[order], ink[order], contrast[order], mask)
 
 
-def _lines(strokes: _Strokes, least: int = 2) -> Boxes:
-    """Return the lines of ``least`` letters and more, with a margin around them."""
+def _lines(strokes: _Strokes, letters: int = 2) -> tuple[Boxes, Boxes]:
+    """Return the lines of so many letters and more, and the side markers, with a margin around them."""
     height = strokes.boxes[:, 3] - strokes.boxes[:, 1]
     width = strokes.boxes[:, 2] - strokes.boxes[:, 0]
-    letters = strokes.only((height >= _HEIGHTS[0]) & (height <= _HEIGHTS[1]) & (width <= 12 * height))
-    lines = []
-    for members in _chains(letters):
-        line = letters.only(members)
-        if _is_text(line, least):
-            x0, y0, x1, y1 = *line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)
-            edge = max(2, round(0.25 * (y1 - y0)))
-            lines.append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
-    return np.array(lines, np.int64).reshape(-1, 4)
+    fitting = strokes.only((height >= _LEAST) & (height <= _MOST) & (width <= 12 * height))
+    lines: dict[str, list[_Glyph]] = {"text": [], "marker": [], "": []}
+    for members in _chains(fitting):
+        line = fitting.only(members)
+        x0, y0, x1, y1 = (int(side) for side in (*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)))
+        edge = max(2, round(0.25 * (y1 - y0)))
+        lines[_kind(line, letters)].append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
+    text, markers = (np.array(lines[kind], np.int64).reshape(-1, 4) for kind in ("text", "marker"))
+    return text, markers
 
 
 def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
@@ -134,22 +181,43 @@ def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
     return [np.flatnonzero(chain == number) for number in range(count)]
 
 
-def _is_text(line: _Strokes, least: int) -> bool:
-    """Return whether strokes that stand in one line are ``least`` letters or more, and no side marker."""
+def _kind(line: _Strokes, least: int) -> str:
+    """Return whether strokes that stand in one line are "text" of ``least`` letters or more, a "marker", or "" neither.
+
+    What tells letters from a rib or a wire: a row of pixels through a line of text crosses a stroke in each letter.
+    """
     glyphs = _glyphs(line.boxes)
-    height = int(line.boxes[:, 3].max() - line.boxes[:, 1].min())
-    letters = sum(max(1, round((x1 - x0) / (0.8 * height))) for x0, _, x1, _ in glyphs)  # touching ones are one stroke
-    like = np.mean([y1 - y0 >= 0.55 * height for _, y0, _, y1 in glyphs])
-    if letters < least or like < 0.6 or np.ptp(line.ink) > 60:
-        return False
-    return letters > _MARKER_LETTERS or (_is_word(line, glyphs, height) and not _is_marker(line.mask, glyphs))
+    (x0, y0), (x1, y1) = line.boxes[:, :2].min(0), line.boxes[:, 2:].max(0)
+    height = int(y1 - y0)
+    letters = sum(max(1, round((right - left) / (0.8 * height))) for left, _, right, _ in glyphs)  # they may touch
+    tall = np.array([bottom - top for _, top, _, bottom in glyphs])
+    like = np.mean((tall >= 0.55 * height) | (np.abs(tall - np.median(tall)) <= 0.25 * np.median(tall)))
+    crossed = _crossings(line.mask[y0 + height // 5 : y1 - height // 5, x0:x1])
+    if letters < least or like < 0.6 or np.ptp(line.ink) > 60 or crossed < 0.8 * letters:
+        return ""
+    if letters > _MARKER_LETTERS:
+        return "text" if len(glyphs) > 1 or crossed >= letters else ""
+    if not _is_word(line, glyphs, height):
+        return ""
+    return "marker" if _is_marker(line.mask, glyphs) else "text"
+
+
+def _crossings(mask: Picture) -> float:
+    """Return how many strokes a row of a mask [h, w] crosses, in the mean over the half of the rows with most."""
+    padded = np.pad(mask, ((0, 0), (1, 0)))
+    strokes = np.sort((np.diff(padded.astype(np.int8), axis=1) == 1).sum(1))
+    return float(strokes[len(strokes) // 2 :].mean())
 
 
 def _is_word(line: _Strokes, glyphs: Sequence[_Glyph], height: int) -> bool:
-    """Return whether two or three glyphs are a word: one height, one grey value, close together."""
+    """Return whether two or three glyphs are a word: one height, one bright grey value, close together.
+
+    What is no wider than high is one letter that is broken in two.
+    """
     heights = [y1 - y0 for _, y0, _, y1 in glyphs]
-    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25
-    return bool(alike) and max(_gaps(glyphs), default=0) <= 0.6 * height
+    alike = min(heights) >= 0.8 * max(heights) and np.ptp(line.ink) <= 25 and line.contrast.min() >= _SURE_CONTRAST
+    wide = glyphs[-1][2] - glyphs[0][0] > 0.95 * height
+    return len(glyphs) > 1 and wide and bool(alike) and max(_gaps(glyphs)) <= 0.6 * height
 
 
 def _gaps(glyphs: Sequence[_Glyph]) -> list[int]:
@@ -173,7 +241,7 @@ def _is_marker(mask: Picture, glyphs: Sequence[_Glyph]) -> bool:
     if len(glyphs) > _MARKER_LETTERS:
         return False
     height = max(y1 - y0 for _, y0, _, y1 in glyphs)
-    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.35 * height:
+    if len(glyphs) == _MARKER_LETTERS and max(_gaps(glyphs)) < 0.25 * height:
         return False
     shapes = [_shape(mask[y0:y1, x0:x1]) for x0, y0, x1, y1 in glyphs]
     return any(_alike(shape, letter) for shape in shapes for letter in _letters())

@@ -13,7 +13,7 @@ Mahalanobis distance of that model.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -27,10 +27,12 @@ SIDE = 24
 """Pixels of a side of the picture that a film is described by."""
 _CELLS, _DIRECTIONS = 4, 6  # of the histograms of edges: cells a side, directions in half a turn
 _GREY_LEVELS = 48  # that ranks tell apart: noise in a black border would otherwise get ranks of its own
-_MOST_AXES = 24
+_MOST_AXES = 16
+_PARTS = 5  # of the training films, where they help to choose the distance
 _LEAST_FILMS = 8  # to train on, below which nothing is said of the likeness of a film
 REFUSED = 0.01
 """Share of the validation films that may be refused."""
+_ENOUGH = 99  # validation films, of which one rank lies at this share
 _CLEARLY_BETTER = 0.75  # a turned or inverted film must be at most so far away, as a share of the film as it is
 
 
@@ -117,11 +119,12 @@ def small_picture(pixels: NDArray[Any]) -> Values:
 
 
 def described(picture: Values) -> Values:
-    """Return the description [D] of a film: its ranks, and how strong its edges are in each place and direction.
+    """Return the description [D] of a film.
 
-    Both parts have about the same weight.
+    It is made of its ranks, of how strong its edges are in each place and direction, and of the share of its contrast
+    that is in large parts, of which noise has next to none.
     """
-    smooth = cv2.GaussianBlur(np.ascontiguousarray(picture), (0, 0), 0.7)
+    smooth = cv2.GaussianBlur(np.ascontiguousarray(picture), (0, 0), 1.0)
     down, right = np.gradient(smooth)
     strength, angle = np.hypot(down, right), np.arctan2(down, right) % np.pi
     place = np.arange(SIDE) * _CELLS // SIDE
@@ -129,52 +132,73 @@ def described(picture: Values) -> Values:
     index = (place[:, None] * _CELLS + place[None]) * _DIRECTIONS + direction
     edges = np.bincount(index.ravel(), strength.ravel(), _CELLS**2 * _DIRECTIONS)
     edges = np.sqrt(edges / max(float(edges.sum()), 1e-6))  # its squares sum to 1
-    return np.concatenate([smooth.ravel() / SIDE, edges]).astype(np.float32)
+    large = float(cv2.GaussianBlur(smooth, (0, 0), 1.7).var()) / max(float(picture.var()), 1e-6)
+    return np.concatenate([smooth.ravel() / SIDE, edges, [large]]).astype(np.float32)
 
 
 def learn(training: Sequence[Values], validation: Sequence[Values]) -> KnownFilms | None:
     """Return the model of training films; ``validation`` films choose the distance that is allowed.
 
-    Films come as ``small_picture`` gives them. None for fewer than 8 training films or 2 validation films. Each
-    training film counts in several positions, moved, turned and scaled a little, so that few films do not make a narrow
-    model.
+    It is chosen so that 1 % of such films are refused. Of 99 validation films or more it is an order statistic
+    (``least_refused``). Fewer films have none. Then training films help, in five parts, each judged by a model of the
+    four others, and the distance is the bound of the next one (``bound_of_next``).
+
+    Films come as ``small_picture`` gives them, those of one patient side by side. None for fewer than 8 training films
+    or 2 validation films.
     """
     if len(training) < _LEAST_FILMS or len(validation) < 2:
         return None
+    model = _fitted(training, len(validation))
+    distances = [model.distance(picture) for picture in validation]
+    if len(validation) >= _ENOUGH:
+        return replace(model, allowed=least_refused(distances))
+    for part in np.array_split(np.arange(len(training)), _PARTS):
+        others = _fitted([picture for n, picture in enumerate(training) if n not in part], 0)
+        distances += [others.distance(training[n]) for n in part]
+    return replace(model, allowed=bound_of_next(distances))
+
+
+def _fitted(training: Sequence[Values], chosen_on: int) -> KnownFilms:
+    """Return the model of some films, whose allowed distance is not chosen yet.
+
+    Each film counts in several positions, moved, turned and scaled a little, so that few films do not make a narrow
+    model.
+    """
     rows = np.stack([described(moved) for picture in training for moved in _positions(picture)]).astype(np.float64)
     mean = rows.mean(axis=0)
     rows -= mean
     variances, directions = (values[..., ::-1] for values in np.linalg.eigh(rows.T @ rows / (len(rows) - 1)))
     kept = min(_MOST_AXES, len(training) // 4)
     rest = math.sqrt(max(float(variances[kept:].sum()) / (rows.shape[1] - kept), 1e-12))
-    model = KnownFilms(
+    return KnownFilms(
         *(np.asarray(values, np.float32) for values in (mean, directions.T[:kept])),
-        spread=np.asarray(np.maximum(np.sqrt(variances[:kept]), rest), np.float32),
+        spread=np.asarray(np.sqrt(np.maximum(variances[:kept], rest**2)), np.float32),
         rest=rest,
         allowed=1.0,
         films=len(training),
-        chosen_on=len(validation),
+        chosen_on=chosen_on,
     )
-    allowed = least_refused([model.distance(picture) for picture in validation])
-    return KnownFilms(**{**_as_fields(model), "allowed": allowed})
 
 
 def least_refused(distances: Sequence[float]) -> float:
-    """Return the largest distance that is allowed, chosen so that at most 1 % of films like these are refused.
+    """Return the distance of rank 0.99 (n + 1), rounded up, of 99 films or more.
 
-    With n of 99 films or more it is the order statistic of rank 0.99 (n + 1), rounded up: whatever the distribution, a
-    new film of the same kind exceeds it with a probability of at most 1 %. Fewer films have no such rank. Then it is
-    the bound below which the next film lies with a probability of 99 % if the logarithms of the distances are normally
-    distributed (a prediction interval of Student's t), and at least the largest distance that was seen. With very few
-    films this bound is wide, so that a gate that knows little refuses little.
+    Whatever the distribution, a new film of the same kind exceeds it with a probability of at most 1 %.
     """
-    logs = np.sort(np.log(np.maximum(distances, 1e-6)))
+    return sorted(distances)[math.ceil((1 - REFUSED) * (len(distances) + 1)) - 1]
+
+
+def bound_of_next(distances: Sequence[float]) -> float:
+    """Return the bound that the next film exceeds with a probability of 1 %, from any number of films above one.
+
+    It is the prediction interval of Student's t, if the logarithms of the distances are normally distributed. The fewer
+    films, the wider it is: a gate that knows little refuses little. A single odd film moves it less than it would move
+    the largest distances, of which an order statistic is made.
+    """
+    logs = np.log(np.maximum(distances, 1e-6))
     count = len(logs)
-    rank = math.ceil((1 - REFUSED) * (count + 1))
-    if rank <= count:
-        return float(np.exp(logs[rank - 1]))
     bound = logs.mean() + stdtrit(count - 1, 1 - REFUSED) * logs.std(ddof=1) * math.sqrt(1 + 1 / count)
-    return float(np.exp(min(max(bound, logs[-1]), 50)))
+    return float(np.exp(min(bound, 50)))
 
 
 def as_plain(known: KnownFilms) -> dict[str, Any]:
