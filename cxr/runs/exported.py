@@ -62,7 +62,7 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
     """Return ``card`` as what restores an intensity and what reports read: a checkpoint without weights."""
     config = {"data": {"intensity": card.intensity, "size": card.size}}
     findings = FindingVocabulary(**with_codes(card.findings))
-    about: tuple[Any, ...] = (card.versions, {}, card.kind, card.operating_point)
+    about: tuple[Any, Any, Any, Any] = (card.versions, {}, card.kind, card.operating_point)
     try:
         known = () if card.known_films is None else (from_fields(card.known_films),)
     except ValueError as error:
