@@ -61,7 +61,7 @@ class KeyEntry:
     def ours(self) -> Reading:
         """The boxes that we drew, as a reading."""
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
-        return Reading("cxr", boxes, self.findings, ids=self.ids)
+        return Reading("cxr", boxes, self.findings, ids=self.ids, scores=self.scores)
 
 
 def write_key(path: Path, model: str, films: Mapping[str, KeyEntry]) -> None:

@@ -17,6 +17,7 @@ class Reading:
         findings: N canonical names.
         time: when, where the data set says so: YYYYMMDDHHMMSS, or as ISO 8601 has it; else "".
         ids: N names of the boxes, where boxes keep their names while readers correct one another, else ().
+        scores: N scores, 0..1, where the reader is a detector, else ().
     """
 
     rater: str
@@ -24,6 +25,7 @@ class Reading:
     findings: tuple[str, ...]
     time: str = ""
     ids: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ def _card(one: Corrected, findings: FindingVocabulary, language: str) -> Card | 
         picture = np.asarray(annotation_picture(film.path, None) / 255, np.float32)
     except ReadError:
         return None
-    detections = Marks(ours.boxes, ours.findings, np.ones(len(ours.boxes), np.float32))
+    detections = Marks(ours.boxes, ours.findings, np.array(ours.scores, np.float32))
     drawn = film_picture(picture, Marks(film.boxes, film.findings), detections, findings, _WIDTH, language)
     kinds = Counter((change.kind, change.finding) for change in _changes(one))
     say = words(language)["changes"]

@@ -15,7 +15,7 @@ FINDINGS = FindingVocabulary([{"name": "heart"}, {"name": "spine"}])
 
 def reading(rater: str, *marks: tuple[str, list[float]]) -> Reading:
     boxes = np.array([box for _, box in marks], np.float32).reshape(-1, 4)
-    return Reading(rater, boxes, tuple(name for name, _ in marks))
+    return Reading(rater, boxes, tuple(name for name, _ in marks), scores=(0.5,) * len(marks))
 
 
 def film(ours: Reading | None, *doctors: Reading) -> Corrected:

@@ -174,11 +174,13 @@ def _ours(report: Report, image: str, reports: Sequence[Report], findings: Findi
         return None
     latest = max(candidates, key=lambda one: one.time)
     drawn = [
-        (name, box, statement.id) for statement in latest.statements if statement.image == image
+        (name, box, statement) for statement in latest.statements if statement.image == image
         for box in statement.boxes if (name := _name(statement.code, findings)) is not None
     ]  # fmt: skip
     boxes = np.array([box for _, box, _ in drawn], np.float32).reshape(-1, 4)
-    return Reading(MAKER, boxes, tuple(name for name, _, _ in drawn), latest.time, tuple(one for _, _, one in drawn))
+    names, ids = tuple(name for name, _, _ in drawn), tuple(statement.id for _, _, statement in drawn)
+    scores = tuple(statement.certainty or 0.0 for _, _, statement in drawn)
+    return Reading(MAKER, boxes, names, latest.time, ids, scores)
 
 
 def _annotation(

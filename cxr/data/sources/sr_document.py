@@ -33,7 +33,7 @@ MAKER = "cxr"
 
 _MEASUREMENT_REPORT = ("DCM", "126000")
 _GROUP, _FINDING, _TRACKING = ("DCM", "125007"), ("DCM", "121071"), ("DCM", "112040")
-_PERSON = ("DCM", "121008")
+_PERSON, _CERTAINTY = ("DCM", "121008"), ("DCM", "111012")
 _PRESENCE = {("SCT", "705057003"), ("DCM", "121052")}
 _ABSENT = {("SCT", "272519000"), ("SCT", "2667000"), ("SCT", "373572006"), ("SCT", "410516002"), ("DCM", "121054")}
 _NAMES = [
@@ -63,6 +63,7 @@ class Statement:
         drawn: whether it has any region there, points and rulers too.
         absent: whether the group says that the finding is not there.
         id: its Tracking Unique Identifier, "" where it has none.
+        certainty: of the finding, 0..1, as software reports it; None where it does not.
     """
 
     image: str
@@ -71,6 +72,7 @@ class Statement:
     drawn: bool
     absent: bool
     id: str
+    certainty: float | None
 
 
 @dataclass(frozen=True)
@@ -170,19 +172,22 @@ def _below(item: Dataset, encodings: list[str] | None = None) -> Iterator[Datase
 
 def _said(group: Dataset, images: frozenset[str]) -> Iterator[Statement]:
     """Yield what a group says of each image that it refers to; ``images`` are those of the whole report."""
-    code, identifier, absent = None, "", False
+    code, identifier, absent, certainty = None, "", False, None
     for item in group.get("ContentSequence") or ():
         concept = _concept(item)
         if concept == _FINDING:
             code = _coded(item.get("ConceptCodeSequence"))
         elif concept == _TRACKING:
             identifier = str(item.get("UID") or "")
+        elif concept == _CERTAINTY:
+            measured = item.get("MeasuredValueSequence")
+            certainty = float(measured[0].NumericValue) / 100 if measured else None  # it is in per cent
         elif concept in _PRESENCE:
             value = _coded(item.get("ConceptCodeSequence"))
             absent = value is not None and value[:2] in _ABSENT
     for image, boxes in _boxes(group, images).items():
         with_area = dict.fromkeys(box for box in boxes if box is not None)
-        yield Statement(image, code, tuple(with_area), bool(boxes), absent, identifier)
+        yield Statement(image, code, tuple(with_area), bool(boxes), absent, identifier, certainty)
 
 
 def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box | None]]:

@@ -228,6 +228,7 @@ def test_what_the_doctor_rejected_is_known_to_be_absent(film: Path) -> None:
     assert read.film.findings == ("cardiac_hypertrophy",)
     assert read.film.labelled == {"cardiac_hypertrophy", "scoliosis"}
     assert read.ours is not None
+    assert read.ours.scores == pytest.approx((0.9, 0.9))
     assert [one.kind for one in changes(read.ours, read.film.readings[0])] == ["moved", "deleted"]
 
 
