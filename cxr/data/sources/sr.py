@@ -178,9 +178,9 @@ def _ours(report: Report, image: str, reports: Sequence[Report], findings: Findi
         for box in statement.boxes if (name := _name(statement.code, findings)) is not None
     ]  # fmt: skip
     boxes = np.array([box for _, box, _ in drawn], np.float32).reshape(-1, 4)
-    names, ids = tuple(name for name, _, _ in drawn), tuple(statement.id for _, _, statement in drawn)
-    scores = tuple(statement.certainty or 0.0 for _, _, statement in drawn)
-    return Reading(MAKER, boxes, names, latest.time, ids, scores)
+    names, told = tuple(name for name, _, _ in drawn), [statement for _, _, statement in drawn]
+    scores = tuple(one.certainty or 0.0 for one in told)
+    return Reading(MAKER, boxes, names, latest.time, tuple(one.id for one in told), scores)
 
 
 def _annotation(
