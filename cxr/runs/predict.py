@@ -6,7 +6,6 @@ for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says wh
 """
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import time
@@ -35,7 +34,6 @@ from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
-from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import KEY, FilmKey, image_name
 from cxr.report.journal import JOURNAL, Done, Journal
@@ -100,7 +98,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     point = operating_point(checkpoint)
     if point is None:
         warn(f"no film is put aside as normal: {found.no_point}")
-    algorithm = Algorithm(importlib.metadata.version("cxr"), found.digest, threshold, point)
+    algorithm = found.algorithm(threshold, plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
