@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 from pydicom.uid import (
@@ -11,7 +12,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from cxr.files import flush_folder, part_of, why_not_written
+from cxr.files import flush_folder, part_of
 from cxr.read.dicom import Arrival, IncompleteError, ReadError, check_film
 from cxr.read.part10 import looks_like_dicom
 from cxr.read.picture import is_picture
@@ -88,8 +89,8 @@ class Intake:
             return self._keep(film, data)
         except DuplicateFilm as error:
             raise Refused(Refusal.DUPLICATE, str(error), _DUPLICATE, 409) from None
-        except OSError as error:
-            reason = without_path(error, self.films, "the folder") if why_not_written(error) else type(error).__name__
+        except (OSError, sqlite3.Error) as error:
+            reason = str(getattr(error, "strerror", None) or type(error).__name__)  # without the path
             raise Refused(Refusal.FULL, f"the film could not be kept: {reason}", OUT_OF_RESOURCES, 507) from error
 
     def refuse_when_full(self, coming: int = 0) -> None:

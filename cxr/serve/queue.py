@@ -29,8 +29,8 @@ CREATE INDEX IF NOT EXISTS films_by_study ON films (study);
 CREATE INDEX IF NOT EXISTS films_by_time ON films (received);
 CREATE TABLE IF NOT EXISTS sends (
     film INTEGER NOT NULL REFERENCES films ON DELETE CASCADE, object TEXT NOT NULL, destination TEXT NOT NULL,
-    taken REAL, tries INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (film, object, destination));
+    tries INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
+    pledge TEXT, stored REAL, taken REAL, PRIMARY KEY (film, object, destination));
 CREATE INDEX IF NOT EXISTS sends_left ON sends (destination, film) WHERE taken IS NULL;
 """
 
@@ -104,23 +104,6 @@ class QueuedFilm:
     picture: bool
 
 
-@dataclass(frozen=True)
-class Send:
-    """One object of a film that a destination has not taken yet.
-
-    Args:
-        film: its number.
-        name: of the film.
-        object: name of the file below ``objects/``.
-        tries: how often it was offered.
-    """
-
-    film: int
-    name: str
-    object: str
-    tries: int
-
-
 _COLUMNS = ", ".join(field.name for field in fields(QueuedFilm))
 
 
@@ -128,13 +111,14 @@ class Queue:
     """The queue in a folder. All of its threads may use one object; one process has the folder at a time.
 
     ``changed`` is notified whenever there may be something to do. ``files`` is held while files of a film and its row
-    come or go together.
+    come or go together. What became of the films' objects is in ``cxr.serve.sends``.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / QUEUE
         self.changed = threading.Condition()
         self.files = threading.RLock()
+        self.asked = 0.0  # when somebody last asked that something be tried again, in seconds since 1970
         self._lock = threading.RLock()
         self._rows = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
@@ -145,13 +129,34 @@ class Queue:
         with self._lock:
             self._rows.close()
 
+    @contextmanager
+    def written(self) -> Iterator[sqlite3.Connection]:
+        """Yield the rows within a transaction; it is on the disk when the outermost block ends."""
+        with self._lock:
+            if self._rows.in_transaction:
+                yield self._rows
+                return
+            self._rows.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._rows
+            except BaseException:
+                self._rows.execute("ROLLBACK")
+                raise
+            self._rows.execute("COMMIT")
+        self.notify()
+
+    def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows that a query selects."""
+        with self._lock:
+            return list(self._rows.execute(query, values).fetchall())
+
     def add(self, film: NewFilm) -> QueuedFilm:
         """Add a film whose file is on the disk, and return its row.
 
         A film that is here already has one row and keeps it; one that had failed is tried again. Raises
         ``DuplicateFilm`` where the one that is here has the same SOPInstanceUID and is another.
         """
-        with self._written() as rows:
+        with self.written() as rows:
             known = rows.execute("SELECT number, digest, state FROM films WHERE sop = ?", (film.sop,)).fetchone()
             if known is not None and known[1] != film.digest:
                 raise DuplicateFilm(f"another film with this SOPInstanceUID is here already, as film {known[0]}")
@@ -200,7 +205,7 @@ class Queue:
         """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent."""
         now = time.time()
         left = bool(objects and destinations)
-        with self._written() as rows:
+        with self.written() as rows:
             rows.executemany(
                 "INSERT OR IGNORE INTO sends (film, object, destination) VALUES (?, ?, ?)",
                 [(number, name, place) for name in objects for place in destinations],
@@ -210,7 +215,7 @@ class Queue:
 
     def put_off(self, number: int, next_try: float, reason: str) -> None:
         """Note that the next step of a film has failed, and when it is tried again."""
-        with self._written() as rows:
+        with self.written() as rows:
             rows.execute(
                 "UPDATE films SET tries = tries + 1, next_try = ?, reason = ? WHERE number = ?",
                 (next_try, reason, number),
@@ -222,58 +227,27 @@ class Queue:
 
     def retry(self, number: int) -> QueuedFilm:
         """Do again what a film failed at, or at once what it waits for. Raises ``KeyError``."""
-        with self._written():
+        self.asked = time.time()
+        with self.written():
             self._retry(number)
         return self.get(number)
 
     def again(self, number: int) -> None:
-        """Have a film that was read before detected again, because not all that was made of it is here."""
-        self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
+        """Have a film detected again, because not all that was made of it is here."""
+        with self.written() as rows:
+            rows.execute("DELETE FROM sends WHERE film = ? AND taken IS NULL", (number,))
+            self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
 
-    # --- what was sent
-
-    def left_to_send(self, destination: str, limit: int) -> list[Send]:
-        """Return objects that a destination has not taken yet, those of the oldest films first."""
-        with self._lock:
-            rows = self._rows.execute(
-                "SELECT film, name, object, sends.tries FROM sends JOIN films ON film = number"
-                " WHERE destination = ? AND taken IS NULL ORDER BY film, object LIMIT ?",
-                (destination, limit),
-            ).fetchall()
-        return [Send(*row) for row in rows]
-
-    def has_taken(self, destination: str, sends: Sequence[Send]) -> None:
-        """Note that a destination has taken objects; a film of which nothing is left to send is sent."""
-        now = time.time()
-        with self._written() as rows:
-            rows.executemany(
-                "UPDATE sends SET taken = ?, reason = '' WHERE film = ? AND object = ? AND destination = ?",
-                [(now, send.film, send.object, destination) for send in sends],
-            )
-            rows.executemany(
-                "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ?"
-                " AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND taken IS NULL)",
-                [(State.SENT, now, number, State.ASSESSED) for number in {send.film for send in sends}],
-            )
-
-    def has_not_taken(self, destination: str, sends: Sequence[Send], reason: str) -> None:
-        """Note that a destination has not taken objects, and why; it is asked again."""
-        with self._written() as rows:
-            rows.executemany(
-                "UPDATE sends SET tries = tries + 1, reason = ? WHERE film = ? AND object = ? AND destination = ?",
-                [(reason, send.film, send.object, destination) for send in sends],
-            )
-            rows.executemany(
-                "UPDATE films SET tries = tries + 1, reason = ? WHERE number = ? AND state = ?",
-                [(reason, number, State.ASSESSED) for number in {send.film for send in sends}],
-            )
+    def take_up(self) -> None:
+        """Have films detected again that a process before this one had read and not brought to an end."""
+        with self.written() as rows:
+            rows.execute("UPDATE films SET state = ?, answer = NULL WHERE state = ?", (State.RECEIVED, State.READ))
 
     # --- what people and monitors see
 
     def counts(self) -> dict[State, int]:
         """Return how many films are in each state."""
-        with self._lock:
-            counted = dict(self._rows.execute("SELECT state, count(*) FROM films GROUP BY state").fetchall())
+        counted = dict(self.read("SELECT state, count(*) FROM films GROUP BY state"))
         return {state: counted.get(state, 0) for state in State}
 
     def latest(self, n: int) -> list[QueuedFilm]:
@@ -287,9 +261,7 @@ class Queue:
 
     def films_a_minute(self, now: float) -> float:
         """Return how many films a minute were assessed in the last five minutes."""
-        with self._lock:
-            since = now - 60 * _MINUTES
-            (n,) = self._rows.execute("SELECT count(*) FROM films WHERE assessed > ?", (since,)).fetchone()
+        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed > ?", now - 60 * _MINUTES)
         return float(n) / _MINUTES
 
     # --- what leaves the folder
@@ -300,7 +272,7 @@ class Queue:
 
     def remove(self, number: int) -> None:
         """Forget a film. Its files are the caller's, who holds ``files``."""
-        with self._written() as rows:
+        with self.written() as rows:
             rows.execute("DELETE FROM films WHERE number = ?", (number,))
 
     def notify(self) -> None:
@@ -310,36 +282,18 @@ class Queue:
 
     def _retry(self, number: int) -> None:
         film = self.get(number)
-        state = film.state
-        if state is State.FAILED:
-            state = State.RECEIVED if film.answer is None else State.READ
+        state = State.RECEIVED if film.state is State.FAILED else film.state
         self._set(number, state=state, tries=0, next_try=0.0, reason="")
+        with self.written() as rows:
+            rows.execute("UPDATE sends SET tries = 0, next_try = 0 WHERE film = ?", (number,))
 
     def _set(self, number: int, **values: Any) -> None:
         columns = ", ".join(f"{name} = ?" for name in values)
-        with self._written() as rows:
+        with self.written() as rows:
             rows.execute(f"UPDATE films SET {columns} WHERE number = ?", (*values.values(), number))  # noqa: S608
 
     def _select(self, where: str, *values: Any) -> list[QueuedFilm]:
-        with self._lock:
-            rows = self._rows.execute(f"SELECT {_COLUMNS} FROM films {where}", values).fetchall()  # noqa: S608
-        return [_film(row) for row in rows]
-
-    @contextmanager
-    def _written(self) -> Iterator[sqlite3.Connection]:
-        """Yield the file within a transaction; it is on the disk when the outermost block ends."""
-        with self._lock:
-            if self._rows.in_transaction:
-                yield self._rows
-                return
-            self._rows.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._rows
-            except BaseException:
-                self._rows.execute("ROLLBACK")
-                raise
-            self._rows.execute("COMMIT")
-        self.notify()
+        return [_film(row) for row in self.read(f"SELECT {_COLUMNS} FROM films {where}", *values)]  # noqa: S608
 
 
 def _film(row: Sequence[Any]) -> QueuedFilm:
