@@ -102,7 +102,7 @@ class Delivery:
         self._failed = time.time()
         for _ in left:
             self._counters.delivery(Outcome.UNREACHABLE)
-        self._sends.refused(left, broken)
+        self._sends.refused(left, broken, wait=False)  # the pause is the archive's, not theirs
         LOG.warning("%s %s; again in %.0f s", self._archive.name, broken, pause(self._failures))
 
     def _take_for_committed(self) -> None:

@@ -43,6 +43,14 @@ def read_node(text: str) -> Node:
     return Node(found["title"].strip(), found["six"] or found["host"], port)
 
 
+def read_address(text: str) -> tuple[str, int]:
+    """Return host and port of "host:port". Raises ``ValueError``."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) >= 2**16:
+        raise ValueError(f"{text!r} is no address, expected host:port, as 127.0.0.1:11112")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def check_title(title: str) -> str:
     """Return an AE title without the blanks around it. Raises ``ValueError`` where it is none."""
     if not _TITLE.fullmatch(title):

@@ -204,21 +204,22 @@ class Queue:
     def has_assessed(self, number: int, objects: Sequence[str], destinations: Sequence[str], note: str = "") -> None:
         """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent."""
         now = time.time()
-        left = bool(objects and destinations)
         with self.written() as rows:
             rows.executemany(
                 "INSERT OR IGNORE INTO sends (film, object, destination) VALUES (?, ?, ?)",
                 [(number, name, place) for name in objects for place in destinations],
             )
+            left = self.read("SELECT 1 FROM sends WHERE film = ? AND taken IS NULL LIMIT 1", number)
             state, sent = (State.ASSESSED, None) if left else (State.SENT, now)
             self._set(number, state=state, assessed=now, sent=sent, tries=0, next_try=0.0, reason=note)
 
     def put_off(self, number: int, next_try: float, reason: str) -> None:
-        """Note that the next step of a film has failed, and when it is tried again."""
+        """Note that a film could not be detected or written for now, and when it is tried again from its beginning."""
         with self.written() as rows:
             rows.execute(
-                "UPDATE films SET tries = tries + 1, next_try = ?, reason = ? WHERE number = ?",
-                (next_try, reason, number),
+                "UPDATE films SET state = ?, answer = NULL, tries = tries + 1, next_try = ?, reason = ?"
+                " WHERE number = ?",
+                (State.RECEIVED, next_try, reason, number),
             )
 
     def give_up(self, number: int, reason: str) -> None:

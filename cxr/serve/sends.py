@@ -63,14 +63,20 @@ class Sends:
             )
             self._finish({send.film for send in sends})
 
-    def refused(self, sends: Sequence[Send], reason: str) -> None:
-        """Note that objects were not taken, and why; they are offered again, each after a pause of its own."""
+    def refused(self, sends: Sequence[Send], reason: str, wait: bool = True) -> None:
+        """Note that objects were not taken, and why.
+
+        They are offered again, with ``wait`` each after a pause of its own that grows.
+        """
         now = time.time()
         with self._queue.written() as rows:
             rows.executemany(
                 "UPDATE sends SET tries = tries + 1, next_try = ?, reason = ?, stored = NULL, pledge = NULL"
                 " WHERE film = ? AND object = ? AND destination = ?",
-                [(now + pause(send.tries + 1), reason, send.film, send.object, self._destination) for send in sends],
+                [
+                    (now + pause(send.tries + 1) * wait, reason, send.film, send.object, self._destination)
+                    for send in sends
+                ],
             )
             rows.executemany(
                 "UPDATE films SET tries = tries + 1, reason = ? WHERE number = ? AND state = ?",
