@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,6 @@ class FilmAnswer:
         prediction: the detector's answer, or why there is none; None for a film that could not be read.
         error: why.
         maps: what its shown detections were read from, as ``write_objects`` takes it; or why there are no maps.
-        has_header: whether it is a DICOM film, of which DICOM objects can be made.
     """
 
     film: Input
@@ -42,7 +40,6 @@ class FilmAnswer:
     prediction: Prediction | NotAssessed | None = None
     error: ReadError | None = None
     maps: Mapping[str, NDArray[np.uint16]] | ReadError = field(default_factory=dict)
-    has_header: bool = True
 
     def __str__(self) -> str:
         return str(self.film)
@@ -50,7 +47,7 @@ class FilmAnswer:
 
 @dataclass(frozen=True)
 class FilmFiles:
-    """Writes ``pictures/<name>.{png,jpg}`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm`` of a film, over what is there.
+    """Writes ``pictures/<name>.png`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm`` of a film; what is there is replaced.
 
     A film that is not assessed has a picture that says so across it, and of the objects the report and the capture.
 
@@ -58,14 +55,14 @@ class FilmFiles:
         folder: of the run; the two folders are in it.
         findings: the vocabulary behind the names.
         algorithm: what the DICOM objects say of their origin; only detections from its threshold up are shown.
-        pictures, objects: which of the two are wanted; pictures as "png" or "jpg".
+        pictures, objects: which of the two are wanted.
         language: of the captions in pictures.
     """
 
     folder: Path
     findings: FindingVocabulary
     algorithm: Algorithm
-    pictures: bool | Literal["png", "jpg"]
+    pictures: bool
     objects: bool
     language: str = "en"
 
@@ -79,17 +76,10 @@ class FilmFiles:
             return
         picture = self._picture(film.film.path, answer)
         if self.pictures:
-            self._save(picture, film.name)
-        if self.objects and film.has_header:
-            self._write_objects(film, answer, np.asarray(picture))
-
-    def _save(self, picture: Image.Image, name: str) -> None:
-        kind = "jpg" if self.pictures == "jpg" else "png"
-        with whole_file(self.folder / PICTURES / f"{name}.{kind}") as part:
-            if kind == "jpg":
-                picture.save(part, "JPEG", quality=85)
-            else:
+            with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
                 picture.save(part, "PNG", compress_level=1)
+        if self.objects:
+            self._write_objects(film, answer, np.asarray(picture))
 
     def _picture(self, path: Path, answer: Prediction | NotAssessed) -> Image.Image:
         film = read_film(path).display()

@@ -130,9 +130,12 @@ class Work:
         tools = self.tools
         outcomes = predict_films(tools.task, inputs, tools.decode, tools.batch, workers, tools.maps)
         # Each is closed here, the last first: no thread of theirs takes a film any more when this returns
-        with closing(outcomes), closing(self._noted(outcomes)) as noted:
-            with closing(streamed(tools.files, noted, workers)) as written:
-                self._finish_all(written)
+        with (
+            closing(outcomes),
+            closing(self._noted(outcomes)) as noted,
+            closing(streamed(tools.files, noted, workers)) as written,
+        ):
+            self._finish_all(written)
 
     def _finish_all(self, written: Iterator[tuple[FilmAnswer, ReadError | None]]) -> None:
         for answer, error in written:
