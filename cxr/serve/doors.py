@@ -31,6 +31,8 @@ OPEN = "/health"
 """What is answered without a token: whatever restarts the service asks here."""
 
 _SHORTEST_TOKEN = 16
+_FORM = 2**16  # bytes of a form around a film
+_FILMS = 64  # in one request
 _WHOLE_BODY = 10  # times the silence that is allowed: a body that trickles in takes no longer
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; font-src data:;"
@@ -49,17 +51,19 @@ class Limits:
 
     Args:
         film: bytes of a film.
-        request: bytes of a request that holds several films.
         requests: that are answered at once.
         silence: seconds a client may be silent while it sends a request; the whole of it may take ten times as long.
         wait: seconds that an answer is waited for.
     """
 
     film: int
-    request: int
     requests: int
     silence: float
     wait: float
+
+    def body(self, path: str) -> int:
+        """Return how many bytes the body of a request to ``path`` may have."""
+        return self.film + _FORM if path == "/films" else _FILMS * self.film
 
 
 def read_token(path: Path) -> str:
@@ -107,7 +111,7 @@ class Doors:
         except ClientDisconnect:
             pass
         except Exception as error:
-            LOG.error("an HTTP request failed: %s", _where(error))  # noqa: TRY400  a message may quote a film
+            LOG.error("an HTTP request failed: %s", _where(error))  # its message may quote a film
             if not answer.begun:
                 await JSONResponse({"detail": "this failed; the log of the service says where"}, 500)(
                     scope, receive, answer.send
@@ -131,7 +135,7 @@ class Doors:
             return self._refusal(scope, Refusal.ORIGIN, 403, "a page of another site may not ask this")
         if headers.get("content-encoding", "identity") != "identity":
             return self._refusal(scope, Refusal.MALFORMED, 415, "a packed body is not accepted")
-        if int(headers.get("content-length", 0)) > allowed_body(scope, self._limits):
+        if int(headers.get("content-length", 0)) > self._limits.body(scope["path"]):
             return self._refusal(scope, Refusal.TOO_LARGE, 413, _too_large(scope, self._limits))
         if self._inside >= self._limits.requests:
             refusal = self._refusal(scope, Refusal.BUSY, 503, f"{self._inside} requests are being answered")
@@ -169,7 +173,7 @@ class _Body:
             self._counters.refused(Refusal.STALLED)
             raise HTTPException(408, "the request came too slowly") from None
         self._bytes += len(message.get("body", b""))
-        if self._bytes > allowed_body(self._scope, self._limits):
+        if self._bytes > self._limits.body(self._scope["path"]):
             self._counters.refused(Refusal.TOO_LARGE)
             raise HTTPException(413, _too_large(self._scope, self._limits))
         self.whole = not message.get("more_body", False)
@@ -198,13 +202,8 @@ class _Answer:
         await self._send(message)
 
 
-def allowed_body(scope: Scope, limits: Limits) -> int:
-    """Return how many bytes the body of a request may have."""
-    return limits.film + 65536 if scope["path"] == "/films" else limits.request  # beside a film: the lines of a form
-
-
 def _too_large(scope: Scope, limits: Limits) -> str:
-    return f"the request may have {allowed_body(scope, limits) / 1e6:.0f} MB"
+    return f"the request may have {limits.body(scope['path']) / 2**20:.0f} MB"
 
 
 def _knows(authorization: str, token: str) -> bool:
