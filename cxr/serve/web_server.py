@@ -2,15 +2,12 @@
 
 import asyncio
 import ipaddress
-import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,26 +16,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cxr.serve.counters import Counters, Refusal
 from cxr.serve.doors import Doors, Limits
-
-LOG = logging.getLogger(__name__)
+from cxr.serve.tls import Tls
 
 _CONNECTIONS = 16  # times the requests that are answered at once
 _LAST_ANSWERS = 5  # seconds for what is being answered when the service ends
-
-
-@dataclass(frozen=True)
-class Tls:
-    """The files of TLS, in PEM.
-
-    Args:
-        certificate: of this service, with the chain behind it.
-        key: of that certificate.
-        ca: who must have signed the certificate of each client; None: clients need none.
-    """
-
-    certificate: Path
-    key: Path
-    ca: Path | None = None
 
 
 def bind(address: str, token: str | None) -> socket.socket:
@@ -134,9 +115,10 @@ def _peer(transport: Any) -> str:
 
 
 def _tls(tls: Tls | None, counters: Counters) -> dict[str, Any]:
+    """Return uvicorn's setting for TLS, with handshakes that fail counted."""
     if tls is None:
         return {}
-    asked = {} if tls.ca is None else {"ssl_ca_certs": tls.ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    context = tls.for_callers()
 
     class Handshake(ssl.SSLObject):
         def do_handshake(self) -> None:
@@ -148,12 +130,8 @@ def _tls(tls: Tls | None, counters: Counters) -> dict[str, Any]:
                 counters.refused(Refusal.NO_TLS)
                 raise
 
-    def counted(_: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        context = default()
-        context.sslobject_class = Handshake
-        return context
-
-    return {"ssl_certfile": tls.certificate, "ssl_keyfile": tls.key, "ssl_context_factory": counted, **asked}
+    context.sslobject_class = Handshake
+    return {"ssl_context_factory": lambda config, default: context}
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
