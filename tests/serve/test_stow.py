@@ -69,7 +69,7 @@ def test_a_damaged_body_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_parts_are_the_same_however_the_body_arrives() -> None:
-    inside = b"a\r\n--cu\r\n--cut \0\r"  # what looks like the boundary, and is none
+    inside = b"a\r\n--cu\r\n--cux\0\r"  # what looks like the boundary, and is none
     content = body(inside, b"", b"second")
     for step in (1, 2, 3, 7, len(content)):
         reader = PartReader(b"cut", 100)
