@@ -6,20 +6,15 @@ The commands of the Dockerfile are run in a clean environment. The packages that
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from venv import EnvBuilder
 
 import pytest
-import yaml
 
 from scripts import ROOT
 
@@ -51,7 +46,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = plain | offline | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     for word, command in dockerfile():
         if word == "RUN" and command.startswith("python"):
-            done = subprocess.run(["sh", "-c", command], cwd=place, env=known, capture_output=True, text=True, timeout=300)
+            done = subprocess.run(
+                ["sh", "-c", command], cwd=place, env=known, capture_output=True, text=True, timeout=300
+            )
             assert done.returncode == 0, done.stdout + done.stderr
     return folder / "bin"
 
@@ -75,7 +72,9 @@ def test_the_commands_of_the_dockerfile_leave_a_service_that_is_well(
     words = [f"ckpt={learned / 'run/checkpoints/best.ckpt'}", "dicom=null", "http=127.0.0.1:0", "hydra.run.dir=queue"]
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([environment / entry[0], *entry[1:], *words], cwd=tmp_path, env=plain, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [environment / entry[0], *entry[1:], *words], cwd=tmp_path, env=plain, stdout=log, stderr=log
+        )
     try:
         url = _url(tmp_path / "log", process)
         check = shlex.split(steps["HEALTHCHECK"].partition("CMD ")[2])
