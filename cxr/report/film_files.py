@@ -19,7 +19,7 @@ from cxr.report.words import not_assessed_words
 
 PICTURES, OBJECTS = "pictures", "dicom"
 
-_LONGEST = 1024  # px of a picture
+_LONGEST, _SMALL = 1024, 512  # px of a picture, and of one for a page
 _NO_MARKS = Marks(np.zeros((0, 4), np.float32), ())
 
 
@@ -47,7 +47,7 @@ class FilmAnswer:
 
 @dataclass(frozen=True)
 class FilmFiles:
-    """Writes ``pictures/<name>.png`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm`` of a film; what is there is replaced.
+    """Writes ``pictures/<name>.png``, ``.jpg`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm``; what is there is replaced.
 
     A film that is not assessed has a picture that says so across it, and of the objects the report and the capture.
 
@@ -57,6 +57,7 @@ class FilmFiles:
         algorithm: what the DICOM objects say of their origin; only detections from its threshold up are shown.
         pictures, objects: which of the two are wanted.
         language: of the captions in pictures.
+        small: whether a small picture for a page is wanted, ``pictures/<name>.jpg``.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class FilmFiles:
     pictures: bool
     objects: bool
     language: str = "en"
+    small: bool = False
 
     def __call__(self, film: FilmAnswer) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
@@ -72,18 +74,23 @@ class FilmFiles:
         Raises ``OSError`` with the file's path where the disk does not take one.
         """
         answer = film.prediction
-        if answer is None or not (self.pictures or self.objects):
+        if answer is None or not (self.pictures or self.objects or self.small):
             return
-        picture = self._picture(film.film.path, answer)
+        pixels = read_film(film.film.path).display()
+        if self.small:
+            with whole_file(self.folder / PICTURES / f"{film.name}.jpg") as part:
+                self._picture(pixels, answer, _SMALL).save(part, "JPEG", quality=85)
+        if not (self.pictures or self.objects):
+            return
+        picture = self._picture(pixels, answer, _LONGEST)
         if self.pictures:
             with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
                 picture.save(part, "PNG", compress_level=1)
         if self.objects:
             self._write_objects(film, answer, np.asarray(picture))
 
-    def _picture(self, path: Path, answer: Prediction | NotAssessed) -> Image.Image:
-        film = read_film(path).display()
-        width = max(1, round(film.shape[1] * min(1.0, _LONGEST / max(film.shape))))
+    def _picture(self, film: NDArray[np.float32], answer: Prediction | NotAssessed, longest: int) -> Image.Image:
+        width = max(1, round(film.shape[1] * min(1.0, longest / max(film.shape))))
         if isinstance(answer, Prediction):
             marks = _shown(answer, self.algorithm.threshold)
             return film_picture(film, _NO_MARKS, marks, self.findings, width, self.language)
