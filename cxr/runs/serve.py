@@ -1,7 +1,7 @@
 """One run of serve.py: what it is made of, where it listens, and how it ends.
 
-Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``cxr.serve``), and ``serve.log``. A run has
-no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
+Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``cxr.serve``), and ``serve.log``. A run
+has no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
 """
 
 import os
@@ -174,7 +174,7 @@ def _cleared(parts: Parts, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_signals(work: Work) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C stop the work, in place of what they do to other commands; a second Ctrl-C ends at once."""
+    """Let SIGTERM and Ctrl-C stop the work, not end it as they do other commands; a second Ctrl-C ends it at once."""
 
     def stop(signum: int, frame: Any) -> None:
         if work.stopping.is_set():
