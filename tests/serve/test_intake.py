@@ -124,6 +124,14 @@ def test_with_too_little_room_nothing_is_taken(intake: Intake, monkeypatch: pyte
     assert full.take(film(), "a@b").number == 1
 
 
+def test_a_service_that_is_about_to_stop_takes_nothing(intake: Intake) -> None:
+    intake.closing = True
+    with pytest.raises(Refused) as refused:
+        intake.take(film(), "a@b")
+    assert (refused.value.dicom, refused.value.http) == (0xA700, 503)
+    assert list(intake.films.iterdir()) == []
+
+
 def test_a_disk_that_does_not_take_the_film_leaves_nothing(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
