@@ -71,6 +71,17 @@ def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
         part.replace(path)
 
 
+def flush_folder(folder: Path) -> None:
+    """Write the names of a folder's files to the disk, so that a power cut does not take one back."""
+    if os.name != "posix":  # Windows cannot open a folder, and writes its names with the files
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
 def append_whole(file: io.FileIO, content: bytes, path: Path) -> None:
     """Append ``content`` to ``file``, which is open at ``path`` without a buffer, or leave the file as it was.
 

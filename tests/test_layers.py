@@ -11,7 +11,7 @@ FILES = sorted((ROOT / "cxr").rglob("*.py"))
 # A room may import from itself and from what stands before it. What every room uses comes first.
 ORDER = ["installation", "files", "findings", "palette", "fonts", "progress"]
 ORDER += ["read", "phantom", "data", "measure", "learn", "detect", "suppress", "volume", "pretrain", "export"]
-ORDER += ["explain", "report"]
+ORDER += ["explain", "report", "serve"]
 ORDER += ["config", "runs", "doctor", "__main__"]
 LOOSE = {"installation", "files", "findings", "palette", "progress", "__main__", "__init__"}
 # Rooms side by side: neither uses the other.

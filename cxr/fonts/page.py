@@ -1,6 +1,7 @@
 """The glyphs of Chinese words inside an HTML page, so that it reads the same on a machine without a Chinese font."""
 
 import base64
+import functools
 import logging
 from io import BytesIO
 
@@ -30,17 +31,19 @@ def font_face(body: str) -> str:
     wanted = {ord(character) for character in set(body) if ord(character) >= _CJK} & _glyphs()
     if not wanted:
         return ""
-    content = base64.b64encode(_subset(wanted)).decode()
+    content = base64.b64encode(_subset(frozenset(wanted))).decode()
     source = f"url(data:font/woff;base64,{content}) format('woff')"
     return f"@font-face {{ font-family: {FAMILY}; src: {source}; unicode-range: U+{_CJK:X}-FFFF; }}"
 
 
-def _glyphs() -> set[int]:
+@functools.cache
+def _glyphs() -> frozenset[int]:
     with TTFont(FONT) as font:
-        return set(font.getBestCmap())
+        return frozenset(font.getBestCmap())
 
 
-def _subset(characters: set[int]) -> bytes:
+@functools.lru_cache(maxsize=8)  # a page that loads itself again asks for the same ones
+def _subset(characters: frozenset[int]) -> bytes:
     options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)
     with TTFont(BytesIO(FONT.read_bytes())) as font:
         subsetter = subset.Subsetter(options)

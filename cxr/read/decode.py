@@ -90,6 +90,28 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
     Unused high bits are dropped and the sign is applied. Only the codec takes memory beside the bytes of the file and
     the returned pixels. Raises ``ValueError`` with the reason.
     """
+    codestream = check_data(element, syntax, layout)
+    if syntax in _NATIVE:
+        announce({syntax: "numpy"})
+        return _stored_bits(_native_words(element, syntax, layout), layout)
+    if codestream is None:
+        announce({syntax: "imagecodecs"})
+        return _stored_bits(_rle_words(element.frame(), layout), layout)
+    name, codec = _CODECS[syntax]
+    announce({syntax: name})
+    samples = _decoded(codestream, name, codec)
+    if samples.shape != (layout.rows, layout.columns):
+        raise ValueError(f"{name} gave pixels of shape {samples.shape}, expected {(layout.rows, layout.columns)}")
+    if _looks_filled(codestream, samples) and _lacks_data(codestream, name, codec, samples):
+        raise ValueError("the codestream ends before the last rows, which the decoder filled")
+    return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
+
+
+def check_data(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> Codestream | None:
+    """Raise ``ValueError`` unless the data of a film are all there, as far as this is seen without decoding them.
+
+    Returns the codestream, with its header, where the data are one.
+    """
     compressed = syntax == uid.RLELossless or syntax in _CODECS
     if not compressed and syntax not in _NATIVE:
         raise ValueError(f"no decoder for this transfer syntax, expected one of {', '.join(s.name for s in SUPPORTED)}")
@@ -98,23 +120,16 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
     if element.undefined_length and not compressed:
         raise ValueError("pixel data are compressed, expected uncompressed ones")
     if syntax in _NATIVE:
-        announce({syntax: "numpy"})
-        return _stored_bits(_native_words(element, syntax, layout), layout)
+        _native_bytes(element, syntax, layout)
+        return None
     if syntax == uid.RLELossless:
-        announce({syntax: "imagecodecs"})
-        return _stored_bits(_rle_words(element.frame(), layout), layout)
-    name, codec = _CODECS[syntax]
-    announce({syntax: name})
+        _check_rle(element.frame(), layout)
+        return None
     frame = element.frame()
     codestream = open_wavelet(frame) if syntax in _WAVELET else open_jpeg(frame)
     _check_agreement(codestream, layout)
     check_whole(codestream)
-    samples = _decoded(codestream, name, codec)
-    if samples.shape != (layout.rows, layout.columns):
-        raise ValueError(f"{name} gave pixels of shape {samples.shape}, expected {(layout.rows, layout.columns)}")
-    if _looks_filled(codestream, samples) and _lacks_data(codestream, name, codec, samples):
-        raise ValueError("the codestream ends before the last rows, which the decoder filled")
-    return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
+    return codestream
 
 
 def decoders_in_use() -> dict[uid.UID, str]:
@@ -130,33 +145,47 @@ def announce(decoders: Mapping[uid.UID, str]) -> None:
             log.info("%s (%s) is decoded by %s", syntax.name, syntax, decoder)
 
 
-def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
-    """Return uncompressed words, as a view of the file's bytes where no byte has to change."""
-    swapped_bytes = syntax == uid.ExplicitVRBigEndian and element.vr == "OW" and layout.bits_allocated == 8
-    needed = layout.nbytes + (layout.nbytes % 2 if swapped_bytes else 0)
+def _native_bytes(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> memoryview:
+    """Return the bytes of an uncompressed film. Raises ``ValueError`` where there are too few."""
+    needed = layout.nbytes + (layout.nbytes % 2 if _swapped(element, syntax, layout) else 0)
     data = element.value(needed)
     if len(data) < needed:
         raise ValueError(
             f"Pixel Data holds {len(data):,} bytes, expected {needed:,} "
             f"for {layout.rows} × {layout.columns} pixels of {layout.bits_allocated} bits"
         )
+    return data
+
+
+def _swapped(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> bool:
+    """Return whether 8-bit pixels are written as big-endian 16-bit words (PS3.5 8.1.1, Annex D)."""
+    return syntax == uid.ExplicitVRBigEndian and element.vr == "OW" and layout.bits_allocated == 8
+
+
+def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
+    """Return uncompressed words, as a view of the file's bytes where no byte has to change."""
+    data = _native_bytes(element, syntax, layout)
     words: NDArray[Any]
     if layout.bits_allocated == 16:
         words = np.frombuffer(data, "<u2" if syntax.is_little_endian else ">u2").astype(np.uint16, copy=False)
-    elif swapped_bytes:  # 8-bit pixels, written as big-endian 16-bit words (PS3.5 8.1.1, Annex D)
+    elif _swapped(element, syntax, layout):
         words = np.frombuffer(data, ">u2").astype("<u2").view(np.uint8)[: layout.nbytes]
     else:
         words = np.frombuffer(data, np.uint8)
     return words.reshape(layout.rows, layout.columns)
 
 
-def _rle_words(frame: memoryview, layout: PixelLayout) -> NDArray[Any]:
-    """Return the words of an RLE frame (PS3.5 Annex G): one segment for each byte of a word, highest byte first."""
+def _check_rle(frame: memoryview, layout: PixelLayout) -> None:
+    """Raise ``ValueError`` unless an RLE frame has the segments of its film and enough bytes for them."""
     segments = int.from_bytes(frame[:4], "little")
     if len(frame) < 64 or segments != layout.bits_allocated // 8:
         raise ValueError(f"the RLE header lists {segments} segments, expected {layout.bits_allocated // 8}")
     if layout.nbytes > 64 * len(frame):  # two bytes of RLE decode to at most 128
         raise ValueError(f"{len(frame):,} bytes of RLE cannot hold the expected {layout.nbytes:,} bytes")
+
+
+def _rle_words(frame: memoryview, layout: PixelLayout) -> NDArray[Any]:
+    """Return the words of an RLE frame (PS3.5 Annex G): one segment for each byte of a word, highest byte first."""
     word = np.dtype(f"<u{layout.bits_allocated // 8}")
     coded: Any = frame  # imagecodecs accepts views, but its type hints do not say so
     try:

@@ -29,8 +29,13 @@ def pseudonym(identifier: str) -> str:
     anybody who guesses an identifier (a hospital number) can check the guess. Set the key before pseudonyms leave the
     hospital.
     """
+    return "p" + keyed_hash(identifier, 5)
+
+
+def keyed_hash(identifier: str, digest_size: int) -> str:
+    """Return the hash behind pseudonyms, of so many bytes, in hexadecimal digits."""
     key = blake2b(os.environ.get("CXR_PSEUDONYM_KEY", "").encode()).digest()
-    return "p" + blake2b(identifier.encode(), key=key, digest_size=5).hexdigest()
+    return blake2b(identifier.encode(), key=key, digest_size=digest_size).hexdigest()
 
 
 class View(Protocol):

@@ -1,5 +1,6 @@
 """The model and the operating point behind what a report shows."""
 
+import hashlib
 from dataclasses import dataclass
 
 from cxr.detect.prediction import Threshold, in_words, printed_threshold
@@ -15,12 +16,21 @@ class Algorithm:
         digest: hash of the checkpoint, hexadecimal.
         threshold: detections from this score up are shown.
         operating_point: of screening, frozen into the checkpoint; None where it has none.
+        settings: what else decides how its results look, such as the language of pictures.
+        maps: settings of the maps, which decide about these alone.
     """
 
     version: str
     digest: str
     threshold: Threshold
     operating_point: OperatingPoint | None = None
+    settings: tuple[str, ...] = ()
+    maps: str = ""
+
+    def identity(self) -> str:
+        """Return a digest of all that decides what a report about a film says: another one, another report."""
+        said = "\n".join([self.version, *self.parameters(), *self.settings])
+        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
     def parameters(self) -> list[str]:
         """Return what a reader of its results must know, a line each."""

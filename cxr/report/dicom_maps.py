@@ -18,7 +18,9 @@ from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 from pydicom.uid import RLELossless
 
+from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_codes import map_quantity
+from cxr.report.dicom_origin import derived_uid, origin
 from cxr.report.figures import Marks
 
 _STEPS = 1000
@@ -48,7 +50,7 @@ class _ParametricMap(hd.pm.ParametricMap):
 
 
 def parametric_map(
-    source: Dataset, marks: Marks, method: str, maps: NDArray[np.uint16], origin: dict[str, Any]
+    source: Dataset, marks: Marks, method: str, maps: NDArray[np.uint16], algorithm: Algorithm
 ) -> hd.pm.ParametricMap:
     """Return the maps of one method, a frame a detection in the order of ``marks``.
 
@@ -60,7 +62,7 @@ def parametric_map(
         marks: the detections, at least one, boxes in its pixels.
         method: of the maps.
         maps: [M, h, w], 65535 = 1.0, of the whole film at any size.
-        origin: of the object, as highdicom's constructors take it.
+        algorithm: the detector behind the detections.
     """
     size = (int(source.Columns), int(source.Rows))
     frames = [cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in maps]
@@ -74,9 +76,10 @@ def parametric_map(
         content_label=method.upper()[:16],
         content_description=f"{method}: where each finding was read from, 0..1"[:64],
         transfer_syntax_uid=RLELossless,
-        **origin,
+        **origin(source, algorithm, "pm", method),
     )
     _place(made)
+    _order(made)
     return made
 
 
@@ -88,7 +91,7 @@ def _place(made: hd.pm.ParametricMap) -> None:
     be without a spacing, which few films know.
     """
     if "FrameOfReferenceUID" not in made:
-        made.FrameOfReferenceUID = hd.UID()
+        made.FrameOfReferenceUID = derived_uid("frame", made.SOPInstanceUID)
         made.PositionReferenceIndicator = None
     anatomy, shared = Dataset(), made.SharedFunctionalGroupsSequence[0]
     anatomy.FrameLaterality = "U"  # unpaired: a film shows both lungs
@@ -96,6 +99,13 @@ def _place(made: hd.pm.ParametricMap) -> None:
     shared.FrameAnatomySequence = [anatomy]
     if "PixelMeasuresSequence" not in shared:
         shared.PixelMeasuresSequence = [Dataset()]
+
+
+def _order(made: hd.pm.ParametricMap) -> None:
+    """Give the order of the frames a UID that follows from the object's; highdicom draws one by chance."""
+    uid = derived_uid("frames", made.SOPInstanceUID)
+    made.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    made.DimensionIndexSequence[0].DimensionOrganizationUID = uid
 
 
 def _mapping(marks: Marks, n: int, method: str) -> hd.pm.RealWorldValueMapping:

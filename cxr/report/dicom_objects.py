@@ -74,9 +74,7 @@ def write_objects(
         "sc": lambda source: secondary_capture(source, picture, algorithm),
     }
     for method, some in maps.items():
-        makers[f"pm-{method}"] = partial(
-            parametric_map, marks=marks, method=method, maps=some, origin=origin(algorithm, "pm")
-        )
+        makers[f"pm-{method}"] = partial(parametric_map, marks=marks, method=method, maps=some, algorithm=algorithm)
     _write_all(film, makers, stem)
 
 
@@ -141,7 +139,7 @@ def presentation_state(
         graphic_annotations=drawn or None,
         graphic_layers=list(layers.values()) or None,
         presentation_lut_transformation=hd.PresentationLUTTransformation("INVERSE" if inverse else "IDENTITY"),
-        **origin(algorithm, "pr"),
+        **origin(source, algorithm, "pr"),
     )
     _take_over(made, source, "Laterality")
     return made
@@ -156,7 +154,7 @@ def secondary_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Al
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # demanded here, and not known where the film does not say: see below
-        **origin(algorithm, "sc"),
+        **origin(source, algorithm, "sc"),
     )
     _take_over(made, source, "Laterality", "PatientOrientation")
     made.ConversionType = "WSD"

@@ -1,6 +1,5 @@
 """Structured reports of a film (TID 1500, PS3.16): its findings, or that it was not assessed and why."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from cxr.report.dicom_codes import (
     private_scheme,
     refusal_code,
 )
-from cxr.report.dicom_origin import MAKER, origin, polyline
+from cxr.report.dicom_origin import MAKER, derived_uid, origin, polyline
 from cxr.report.figures import Marks
 
 _PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
@@ -39,18 +38,17 @@ def structured_report(
     One group says how surely the film is abnormal (TID 1501), so that a film without findings has a report too; then
     one a finding (TID 1410): its code, site, closed polyline, and the detector's score as a certainty in percent.
     """
-    identification = _identification(algorithm)
     point = algorithm.operating_point
     sure = six_digits(abnormal, point.threshold if point else None)  # on its side of the threshold in the parameters
     whole = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "film"),
+        tracking_identifier=_tracked(source, algorithm, "film"),
         finding_type=codes.SCT.Abnormal,
-        algorithm_id=identification,
+        algorithm_id=_identification(algorithm),
         measurements=[_certainty(sure)],
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
     )
     regions = [
-        _region(source, number, box, findings.finding(name), score, identification)
+        _region(source, box, findings.finding(name), score, algorithm, number)
         for number, (box, name, score) in enumerate(marks.detections(), start=1)
     ]
     private = any(findings.finding(name).code.scheme == PRIVATE_SCHEME for name in marks.findings)
@@ -66,7 +64,7 @@ def refusal_report(source: Dataset, reason: Reason, algorithm: Algorithm) -> hd.
     failed = reason.cause == "not_finite"
     outcome = codes.DCM.Failed if failed else codes.DCM.NotAttempted
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "film"),
+        tracking_identifier=_tracked(source, algorithm, "film"),
         algorithm_id=_identification(algorithm, f"not assessed: {reason.text}"),
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(codes.DCM.SummaryOfDetections, outcome),
@@ -102,13 +100,19 @@ def _report(
         content=report,
         is_complete=True,
         coding_schemes=[private_scheme()] if private else None,
-        **origin(algorithm, "sr"),
+        **origin(source, algorithm, "sr"),
     )
 
 
 def _device(algorithm: Algorithm) -> hd.UID:
     """Return the model's own UID: the same checkpoint has the same one everywhere."""
-    return hd.UID.from_uuid(str(uuid.uuid5(uuid.NAMESPACE_OID, f"cxr {algorithm.digest}")))
+    return derived_uid("model", algorithm.digest)
+
+
+def _tracked(source: Dataset, algorithm: Algorithm, name: str) -> hd.sr.TrackingIdentifier:
+    """Return what a group of measurements is tracked by: its name, and a UID of film, algorithm and name."""
+    uid = derived_uid("tracked", str(source.SOPInstanceUID), algorithm.identity(), name)
+    return hd.sr.TrackingIdentifier(uid, name)
 
 
 def _certainty(score: float) -> hd.sr.Measurement:
@@ -116,22 +120,17 @@ def _certainty(score: float) -> hd.sr.Measurement:
 
 
 def _region(
-    source: Dataset,
-    number: int,
-    box: NDArray[np.float32],
-    finding: Finding,
-    score: float,
-    algorithm: hd.sr.AlgorithmIdentification,
+    source: Dataset, box: NDArray[np.float32], finding: Finding, score: float, algorithm: Algorithm, number: int
 ) -> hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     name = finding.name
     site = finding_site(name)
     return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), f"{name.replace('_', ' ')} {number}"),
+        tracking_identifier=_tracked(source, algorithm, f"{name.replace('_', ' ')} {number}"),
         referenced_region=hd.sr.ImageRegion(
             "POLYLINE", polyline(source, box), hd.sr.SourceImageForRegion.from_source_image(source)
         ),
         finding_type=finding_code(finding),
         finding_sites=[hd.sr.FindingSite(site)] if site else None,
-        algorithm_id=algorithm,
+        algorithm_id=_identification(algorithm),
         measurements=[_certainty(score)],
     )

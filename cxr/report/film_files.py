@@ -19,7 +19,7 @@ from cxr.report.words import not_assessed_words
 
 PICTURES, OBJECTS = "pictures", "dicom"
 
-_LONGEST = 1024  # px of a picture
+_LONGEST, _SMALL = 1024, 512  # px of a picture, and of one for a page
 _NO_MARKS = Marks(np.zeros((0, 4), np.float32), ())
 
 
@@ -33,6 +33,7 @@ class FilmAnswer:
         prediction: the detector's answer, or why there is none; None for a film that could not be read.
         error: why.
         maps: what its shown detections were read from, as ``write_objects`` takes it; or why there are no maps.
+        has_header: whether it is a DICOM film, of which objects can be made.
     """
 
     film: Input
@@ -40,6 +41,7 @@ class FilmAnswer:
     prediction: Prediction | NotAssessed | None = None
     error: ReadError | None = None
     maps: Mapping[str, NDArray[np.uint16]] | ReadError = field(default_factory=dict)
+    has_header: bool = True
 
     def __str__(self) -> str:
         return str(self.film)
@@ -47,7 +49,7 @@ class FilmAnswer:
 
 @dataclass(frozen=True)
 class FilmFiles:
-    """Writes ``pictures/<name>.png`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm`` of a film; what is there is replaced.
+    """Writes ``pictures/<name>.png``, ``.jpg`` and ``dicom/<name>-{sr,pr,sc,pm-*}.dcm``; what is there is replaced.
 
     A film that is not assessed has a picture that says so across it, and of the objects the report and the capture.
 
@@ -57,6 +59,7 @@ class FilmFiles:
         algorithm: what the DICOM objects say of their origin; only detections from its threshold up are shown.
         pictures, objects: which of the two are wanted.
         language: of the captions in pictures.
+        small: whether a small picture for a page is wanted, ``pictures/<name>.jpg``.
     """
 
     folder: Path
@@ -65,11 +68,12 @@ class FilmFiles:
     pictures: bool
     objects: bool
     language: str = "en"
+    small: bool = False
 
     @property
     def wanted(self) -> bool:
         """Whether a film has files at all."""
-        return self.pictures or self.objects
+        return self.pictures or self.objects or self.small
 
     def __call__(self, film: FilmAnswer) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
@@ -79,16 +83,21 @@ class FilmFiles:
         answer = film.prediction
         if answer is None or not self.wanted:
             return
-        picture = self._picture(film.film.path, answer)
+        pixels = read_film(film.film.path).display()
+        if self.small:
+            with whole_file(self.folder / PICTURES / f"{film.name}.jpg") as part:
+                self._picture(pixels, answer, _SMALL).save(part, "JPEG", quality=85)
+        if not (self.pictures or self.objects):
+            return
+        picture = self._picture(pixels, answer, _LONGEST)
         if self.pictures:
             with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
                 picture.save(part, "PNG", compress_level=1)
-        if self.objects:
+        if self.objects and film.has_header:
             self._write_objects(film, answer, np.asarray(picture))
 
-    def _picture(self, path: Path, answer: Prediction | NotAssessed) -> Image.Image:
-        film = read_film(path).display()
-        width = max(1, round(film.shape[1] * min(1.0, _LONGEST / max(film.shape))))
+    def _picture(self, film: NDArray[np.float32], answer: Prediction | NotAssessed, longest: int) -> Image.Image:
+        width = max(1, round(film.shape[1] * min(1.0, longest / max(film.shape))))
         if isinstance(answer, Prediction):
             marks = _shown(answer, self.algorithm.threshold)
             return film_picture(film, _NO_MARKS, marks, self.findings, width, self.language)

@@ -4,7 +4,7 @@ The file is what a run that was killed goes on from, and what all its tables are
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -86,7 +86,7 @@ class Journal:
         """
         if self._file is None:
             raise ValueError(f"{self.path} is not open")
-        line = json.dumps(_plain(done), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(as_plain(done), ensure_ascii=False, allow_nan=False).encode() + b"\n"
         append_whole(self._file, line, self.path)
         self._places[done.number] = self._end
         self._end += len(line)
@@ -96,7 +96,7 @@ class Journal:
         with self.path.open("rb") as file:
             for number in sorted(self._places):
                 file.seek(self._places[number])
-                yield _done(json.loads(file.readline()))
+                yield from_plain(json.loads(file.readline()))
 
     def predictions(self) -> Iterator[tuple[str, Prediction]]:
         """Yield name and prediction of the films that are assessed, in the order they were given."""
@@ -126,12 +126,12 @@ def read_line(line: bytes) -> Done | None:
     if not line.endswith(b"\n"):
         return None
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        done = _done(json.loads(line))
+        done = from_plain(json.loads(line))
         return done if isinstance(done.number, int) and isinstance(done.name, str) else None
     return None
 
 
-def _plain(done: Done) -> dict[str, Any]:
+def as_plain(done: Done) -> dict[str, Any]:
     """Return a film as the journal keeps it: without its SOPInstanceUID, which stands in the key alone."""
     plain = dict(vars(done))
     if done.prediction is not None:
@@ -144,7 +144,9 @@ def _plain(done: Done) -> dict[str, Any]:
     return plain
 
 
-def _done(fields: dict[str, Any]) -> Done:
+def from_plain(plain: Mapping[str, Any]) -> Done:
+    """Return the film that ``as_plain`` has made a dict of."""
+    fields = dict(plain)
     prediction, refused = fields.pop("prediction"), fields.pop("not_assessed", None)
     return Done(
         **fields,

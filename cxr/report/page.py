@@ -70,8 +70,13 @@ class NotShown:
 
 def write_page(path: Path, template: str, language: str, **content: Any) -> Path:
     """Write ``template`` filled in with ``content`` to ``path``; ``say`` holds the words of ``language`` in it."""
-    write_whole(path, _environment().get_template(template).render(say=words(language), **content))
+    write_whole(path, page_text(template, language, **content))
     return path
+
+
+def page_text(template: str, language: str, **content: Any) -> str:
+    """Return ``template`` filled in as ``write_page`` does it."""
+    return _environment().get_template(template).render(say=words(language), **content)
 
 
 def finding_chip(findings: FindingVocabulary, name: str, text: str, language: str) -> Chip:

@@ -5,7 +5,6 @@ A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``det
 for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
 """
 
-import importlib.metadata
 import importlib.util
 import time
 from collections import Counter
@@ -34,7 +33,6 @@ from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
 from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
-from cxr.report.algorithm import Algorithm
 from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
@@ -103,7 +101,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     point = operating_point(checkpoint)
     if point is None:
         warn(f"no film is put aside as normal: {found.no_point}")
-    algorithm = Algorithm(importlib.metadata.version("cxr"), found.digest, threshold, point)
+    algorithm = found.algorithm(threshold, plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)

@@ -1,6 +1,8 @@
 """What predict.py detects with: checkpoints in PyTorch, or the network that export.py made of one."""
 
+import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +12,16 @@ import torch
 
 from cxr.config.errors import ConfigError
 from cxr.detect.film_detector import FilmDetector
+from cxr.detect.prediction import Threshold
 from cxr.detect.stream import SIDE_BY_SIDE
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
 from cxr.installation import command
+from cxr.report.algorithm import Algorithm
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.exported import as_checkpoint, read_card
 from cxr.runs.named_detector import named_detector
+from cxr.runs.restored_network import operating_point
 
 EAGER = "eager"
 RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a program, and may come from anywhere
@@ -42,6 +47,13 @@ class Restored:
     thresholds: Mapping[str, float] | None = None
     no_point: str = "the checkpoint holds no operating point"
     members: int = 1
+
+    def algorithm(self, threshold: Threshold, settings: Mapping[str, Any]) -> Algorithm:
+        """Return the detector as reports name it, with those of the ``settings`` of a run that decide what they say."""
+        maps = json.dumps([settings["cam"], settings["seed"]], sort_keys=True) if settings["cam"] else ""
+        looks = tuple(f"{key} {settings[key]}" for key in ("language", "runtime"))
+        point = operating_point(self.checkpoint)
+        return Algorithm(importlib.metadata.version("cxr"), self.digest, threshold, point, looks, maps)
 
 
 def restored(

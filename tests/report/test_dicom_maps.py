@@ -170,3 +170,14 @@ def test_an_independent_validator_finds_no_error(tmp_path: Path, elements: dict[
             if line.startswith(("Error", "Abort")) and not any(macro in line for macro in UNPLACED)
         ]  # fmt: skip
         assert not errors, errors
+
+
+def test_a_map_that_is_made_again_is_the_same_object_and_each_method_is_a_series(tmp_path: Path) -> None:
+    first, again = written(tmp_path), written(tmp_path)
+
+    def uids(made: Dataset) -> list[str]:
+        return [str(element.value) for element in made.iterall() if element.VR == "UI"]
+
+    for kind in ("pm-gradcam", "pm-drise"):
+        assert uids(first[kind]) == uids(again[kind])
+    assert first["pm-gradcam"].SeriesInstanceUID != first["pm-drise"].SeriesInstanceUID

@@ -295,3 +295,41 @@ def test_private_codes_fit_their_fields_and_are_apart() -> None:
     assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in made)
     assert len({code.value for code in made}) == len(made)
     assert dicom_codes.finding_site("effusion") is None
+
+
+def uids(made: Dataset) -> set[str]:
+    """The UIDs that an object has of its own: those below 2.25."""
+    return {
+        str(element.value) for element in made.iterall() if element.VR == "UI" and str(element.value)[:5] == "2.25."
+    }
+
+
+def test_what_is_made_again_is_the_same_object_but_for_its_times(tmp_path: Path) -> None:
+    first, again = objects(tmp_path), objects(tmp_path)
+    for kind in KINDS:
+        lines = [str(made[kind]).splitlines() for made in (first, again)]
+        differ = [one for one, other in zip(*lines, strict=True) if one != other]
+        assert all("Time" in line or "Date" in line for line in differ), differ
+    each = [uids(made) for made in first.values()]
+    assert not each[0] & each[1] | each[1] & each[2]  # no two objects, nor their series, share one
+
+
+def test_another_model_threshold_or_language_makes_other_series_and_another_film_another_object(tmp_path: Path) -> None:
+    def made(algorithm: Algorithm = ALGORITHM, **elements: object) -> tuple[str, str]:
+        write_objects(film(tmp_path / "a.dcm", **elements), MARKS, 0.9, PICTURE, algorithm, FINDINGS, tmp_path / "p0")
+        report = dcmread(tmp_path / "p0-sr.dcm")
+        return str(report.SeriesInstanceUID), str(report.SOPInstanceUID)
+
+    series, instance = made()
+    for changed in ({"digest": "ff"}, {"threshold": 0.2}, {"settings": ("language zh",)}, {"operating_point": None}):
+        other = made(replace(ALGORITHM, **changed))
+        assert series != other[0]
+        assert instance != other[1]
+    second = made(SOPInstanceUID="1.2.3.4.6")  # a second film of the study: the same series, another object
+    assert (second[0], second[1] == instance) == (series, False)
+    assert made(StudyInstanceUID="1.2.9")[0] != series
+
+
+def test_objects_keep_the_order_of_the_films_of_a_study(tmp_path: Path) -> None:
+    assert objects(tmp_path, InstanceNumber="7")["sr"].InstanceNumber == 7
+    assert objects(tmp_path, InstanceNumber=None)["sr"].InstanceNumber == 1

@@ -1,0 +1,137 @@
+"""The DICOM door: a storage SCP that takes films from the nodes it knows, within limits, and answers their echo."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
+
+from cxr.read.decode import SUPPORTED
+from cxr.serve.counters import Counters, Refusal
+from cxr.serve.dicom_server import DicomServer, Limits, quiet_pynetdicom
+from cxr.serve.intake import SOP_CLASSES, Intake, Refused
+from cxr.serve.nodes import Node, caller
+from cxr.serve.sends import Sends
+from cxr.serve.tls import Tls
+
+_PDU = 2**17  # bytes: a film of 10 MB in 80 pieces
+_REJECTED, _BY_USER, _CALLING, _CALLED = 0x01, 0x01, 0x03, 0x07  # PS3.8 9.3.4
+
+_ALL_COMMITTED = 1  # PS3.4 J.3.3.1
+_NO_SUCH_OBJECT = 0x0112
+
+
+class DicomIn:
+    """Listens at an address for the nodes that may call.
+
+    Args:
+        title: our AE title.
+        nodes: who may call.
+        intake: where films go.
+        counters: what is refused.
+        limits: of each peer.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        nodes: Sequence[Node],
+        intake: Intake,
+        counters: Counters,
+        limits: Limits,
+    ) -> None:
+        self._title, self._nodes, self._intake, self._counters = title, nodes, intake, counters
+        self._limits = limits
+
+    @contextmanager
+    def listening(self, address: tuple[str, int], tls: Tls | None) -> Iterator[int]:
+        """Take films while the block runs; yield the port. Raises ``OSError`` where the address cannot be had."""
+        quiet_pynetdicom()
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._admit),
+            (evt.EVT_ESTABLISHED, self._note_empty),
+            (evt.EVT_REJECTED, self._note_busy),
+            (evt.EVT_DIMSE_RECV, _begin_message),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_N_EVENT_REPORT, self._report),
+        ]
+        context = None if tls is None else tls.for_callers()
+        server = DicomServer(self._entity(), address, self._title, context, handlers, self._limits, self._counters)
+        thread = server.begin()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.end()
+            thread.join()
+
+    def _entity(self) -> AE:
+        entity = AE(self._title)
+        entity.maximum_associations = self._limits.associations
+        entity.maximum_pdu_size = _PDU
+        entity.acse_timeout = entity.dimse_timeout = self._limits.silence
+        entity.network_timeout = 2 * self._limits.silence  # the look at all connections comes first
+        entity.add_supported_context(Verification)
+        for sop_class in SOP_CLASSES:
+            entity.add_supported_context(sop_class, list(SUPPORTED))
+        entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
+        return entity
+
+    def _admit(self, event: evt.Event) -> None:
+        """Reject an association that is for another title, or from a node that is not known at its address."""
+        association = event.assoc
+        title = association.requestor.primitive.calling_ae_title.strip()
+        called = association.requestor.primitive.called_ae_title.strip()
+        address = association.requestor.address
+        if called != self._title:
+            self._counters.refused(Refusal.CALLED_TITLE, f"{title}@{address}")
+            _reject(association, _CALLED)
+        elif caller(self._nodes, title, address) is None:
+            self._counters.refused(Refusal.CALLER, f"{title}@{address}")
+            _reject(association, _CALLING)
+
+    def _note_empty(self, event: evt.Event) -> None:
+        takes_films = any(one.abstract_syntax in SOP_CLASSES for one in event.assoc.accepted_contexts)
+        if event.assoc.rejected_contexts and not takes_films:  # a CT scanner, or a transfer syntax that is not read
+            self._counters.refused(Refusal.NO_FILM, _peer(event))
+
+    def _note_busy(self, event: evt.Event) -> None:
+        self._counters.refused(Refusal.BUSY, _peer(event))  # the library rejects for this alone: see _admit
+
+    def _store(self, event: evt.Event) -> int:
+        """Take a film and return the status of the answer."""
+        connection = _socket(event)
+        with nullcontext() if connection is None else connection.at_work():
+            try:
+                self._intake.take(event.encoded_dataset(), _peer(event))
+            except Refused as refused:
+                self._counters.refused(refused.cause, f"{_peer(event)}: {refused.reason}")
+                return refused.dicom
+        return 0x0000
+
+    def _report(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        """Note what a node says of the objects that it was asked to commit itself to."""
+        information = event.event_information
+        transaction = str(information.get("TransactionUID", ""))
+        sends = Sends(self._intake.queue, event.assoc.requestor.ae_title.strip())
+        known = sends.committed(transaction, whole=event.event_type == _ALL_COMMITTED)
+        return 0x0000 if known else _NO_SUCH_OBJECT, None
+
+
+def _reject(association: Any, why: int) -> None:
+    association.acse.send_reject(_REJECTED, _BY_USER, why)
+    association.kill()  # which waits until it is sent
+
+
+def _begin_message(event: evt.Event) -> None:
+    if (connection := _socket(event)) is not None:  # not closed in the meantime
+        connection.begin_message()
+
+
+def _socket(event: evt.Event) -> Any:
+    return event.assoc.dul.socket.socket
+
+
+def _peer(event: evt.Event) -> str:
+    return f"{event.assoc.requestor.ae_title.strip()}@{event.assoc.requestor.address}"

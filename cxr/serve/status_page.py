@@ -1,0 +1,143 @@
+"""The page of the service: its queue, the last films, what failed and what was refused, and the model behind it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxr.detect.prediction import NotAssessed, Prediction, in_words, printed_threshold
+from cxr.findings import FindingVocabulary
+from cxr.report.algorithm import Algorithm
+from cxr.report.evaluate_tables import shown
+from cxr.report.film_files import PICTURES
+from cxr.report.page import Chip, Row, finding_chip, page_text
+from cxr.report.words import not_assessed_words, words
+from cxr.serve.answers import called_abnormal, prediction_of
+from cxr.serve.counters import Counters
+from cxr.serve.queue import Queue, QueuedFilm
+
+REFRESH = 10  # seconds until the page loads itself again
+_FILMS = 12
+
+
+@dataclass(frozen=True)
+class FilmCard:
+    """A film as the page shows it: its number, its pseudonym, how far it is, and what was found on it.
+
+    ``picture`` is whether it has one.
+    """
+
+    number: int
+    name: str
+    state: str
+    time: str
+    picture: bool
+    chips: list[Chip]
+    note: str
+
+
+@dataclass(frozen=True)
+class StatusPage:
+    """Writes the page of the service, in one language.
+
+    Args:
+        folder: of the run.
+        queue: of films.
+        counters: of what was refused.
+        algorithm: the detector, its threshold and its operating point.
+        findings: that it knows.
+        language: of the page.
+    """
+
+    folder: Path
+    queue: Queue
+    counters: Counters
+    algorithm: Algorithm
+    findings: FindingVocabulary
+    language: str
+
+    def text(self, alive: bool, room: bool) -> str:
+        """Return the page.
+
+        Args:
+            alive: whether films are worked on, or waited for.
+            room: whether the disk has room for films.
+        """
+        say, now = words(self.language)["serve"], time.time()
+        return page_text(
+            "serve.html",
+            self.language,
+            refresh=REFRESH,
+            as_of=_clock(now),
+            warnings=[say[key] for key, well in (("not_alive", alive), ("no_room", room)) if not well],
+            queue=[Row(say["states"][state.value], [str(n)]) for state, n in self.queue.counts().items()],
+            rate=f"{self.queue.films_a_minute(now):.1f}",
+            cards=[self._card(film) for film in self.queue.latest(_FILMS)],
+            failures=[self._failure(film) for film in self.queue.failures()],
+            refusals=[Row(say["reasons"][why.value], [str(n)]) for why, n in self.counters.refusals().items()],
+            about=self._about(),
+        )
+
+    def _card(self, film: QueuedFilm) -> FilmCard:
+        said = prediction_of(film)
+        chips, note = [], ""
+        if isinstance(said, NotAssessed):
+            note = not_assessed_words(said.reason, self.language)
+        elif said is not None:
+            chips, note = self._chips(said), self._screening(said)
+        state = words(self.language)["serve"]["states"][film.state.value].partition("\n")[0]
+        has_picture = (self.folder / PICTURES / f"{film.name}.jpg").is_file()
+        return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, note)
+
+    def _chips(self, said: Prediction) -> list[Chip]:
+        return [
+            finding_chip(self.findings, said.findings[n], f"{said.scores[n]:.2f}", self.language)
+            for n in said.shown(self.algorithm.threshold)
+        ]
+
+    def _screening(self, said: Prediction) -> str:
+        """Return on which side of the operating point a film lies; "" without one."""
+        abnormal = called_abnormal(said, self.algorithm)
+        if abnormal is None:
+            return ""
+        return str(words(self.language)["serve"]["above" if abnormal else "below"])
+
+    def _failure(self, film: QueuedFilm) -> dict[str, Any]:
+        say = words(self.language)["serve"]
+        waits = film.next_try > time.time()
+        return {
+            "number": film.number,
+            "name": film.name,
+            "state": say["states"][film.state.value].partition("\n")[0],
+            "tries": film.tries,
+            "next": _clock(film.next_try) if waits else "",
+            "reason": film.reason,
+        }
+
+    def _about(self) -> dict[str, str]:
+        """Return what the model is, a line for each heading."""
+        say, algorithm = words(self.language), self.algorithm
+        labels = [self.findings.label(name, self.language) for name in self.findings.names]
+        about = say["serve"]["about"]
+        lines = {
+            about["version"]: algorithm.version,
+            about["digest"]: algorithm.digest,
+            about["findings"]: ", ".join(labels),
+            about["threshold"]: in_words(algorithm.threshold),
+        }
+        point = algorithm.operating_point
+        if point is None:
+            return lines | {about["point"]: say["serve"]["no_point"]}
+        text = say["evaluate"]["point"].format(
+            threshold=f"{printed_threshold(point.threshold):.6g}",
+            wanted=point.wanted_sensitivity,
+            films=point.films,
+            abnormal=point.abnormal,
+            patients=point.patients,
+            reached=shown(point.sensitivity_on_validation),
+        )
+        return lines | {about["point"]: f"{text} {say['evaluate']['point_limited'] if point.limited else ''}".strip()}
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,127 @@
+"""The page of the service and its numbers: what they say, and that they name nobody."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cxr.read.chest_films import Reason
+from cxr.report.words import LANGUAGES, words
+from cxr.serve.counters import Counters, Outcome, Refusal
+from cxr.serve.queue import State
+from web_service import answer, client, film, refuse_to_assess, service
+
+PLANTED = {"PatientName": "Lin^Yu-Ting", "PatientID": "H99887766", "PatientBirthDate": "19400305",
+           "InstitutionName": "Planted Memorial", "StudyDescription": "Lin Yu-Ting"}  # fmt: skip
+
+
+def test_every_state_and_every_reason_has_its_words() -> None:
+    for language in LANGUAGES:
+        say = words(language)["serve"]
+        assert list(say["states"]) == [state.value for state in State]
+        assert list(say["reasons"]) == [reason.value for reason in Refusal]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, language: str) -> None:
+    served = service(tmp_path, language)
+    web = client(served)
+    for name in ("one", "two", "three", "four"):
+        web.post("/films", content=film(name))
+    answer(served, served.queue.get(1), scores=(0.9, 0.2), abnormal=0.9)
+    refuse_to_assess(served, served.queue.get(2), Reason("lateral", "ViewPosition is LL, not a frontal view"))
+    served.queue.give_up(3, "<i>broken</i>")
+    web.post("/films", content=b"<html>")
+    page = web.get("/").text
+    say = words(language)
+    assert f"{words(language)['serve']['above']}" in page
+    assert "0.90" in page
+    assert "0.20" not in page  # below the threshold
+    assert say["not_assessed"] in page
+    assert say["serve"]["reasons"]["not_dicom"] in page
+    assert "ab" * 32 in page
+    assert re.search('<form method=post action="films/3/again"><button', page)
+    assert "films/1/again" not in page
+    assert "<i>broken" not in page
+    assert "&lt;i&gt;broken" in page
+    assert '<meta http-equiv="refresh" content="10">' in page
+    assert "<script" not in page
+
+
+def test_the_page_warns_where_the_service_does_not_work(tmp_path: Path) -> None:
+    served = service(tmp_path, free_mb=1e12)
+    ended = type(served)(**{**vars(served), "alive": lambda: False})
+    page = client(ended).get("/").text
+    assert words("en")["serve"]["no_room"] in page
+    assert words("en")["serve"]["not_alive"] in page
+    assert words("en")["serve"]["not_alive"] not in client(served).get("/").text
+
+
+def test_neither_page_nor_answer_nor_metric_nor_log_nor_queue_names_a_patient(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    served = service(tmp_path)
+    web = client(served)
+    posted = [
+        web.post("/films", files={"Lin Yu-Ting": ("Lin Yu-Ting.dcm", film(**PLANTED))}),
+        web.post("/films", content=film("two", **PLANTED, BodyPartExamined="LIN YUTING")),
+        web.post("/films", content=film("three", **PLANTED)[:-50]),
+        web.post("/films", content=film("four", **PLANTED, modality="CT")),
+        web.post("/films", content=film("four", **(PLANTED | {"Modality": "LIN YUTING"}))),
+        web.post(
+            "/films?name=Lin+Yu-Ting", content=film("five", **(PLANTED | {"PhotometricInterpretation": "LIN YUTING"}))
+        ),
+        web.get("/films/Lin%5EYu-Ting"),
+    ]
+    assert [one.status_code for one in posted] == [202, 202, 422, 415, 415, 422, 422]
+    answer(served, served.queue.get(1))
+    served.queue.close()
+    seen = [one.text for one in posted] + [caplog.text, (tmp_path / "queue.sqlite").read_bytes().decode("latin-1")]
+    served = service(tmp_path)
+    seen += [client(served).get(path).text for path in ("/", "/metrics", "/health", "/films/1", "/films/2")]
+    for text in seen:
+        assert not re.search("lin.?yu.?ting|H99887766|19400305|Planted Memorial", text, re.IGNORECASE)
+
+
+def test_metrics_hold_the_numbers_of_the_service(tmp_path: Path) -> None:
+    served = service(tmp_path)
+    web = client(served)
+    web.post("/films", content=film())
+    web.post("/films", content=b"<html>")
+    served.counters.film(State.SENT, 3.0)
+    served.counters.answer("not_assessed")
+    served.counters.delivery(Outcome.UNREACHABLE)
+    lines = web.get("/metrics").text.splitlines()
+    assert 'cxr_queue_films{state="received"} 1.0' in lines
+    assert 'cxr_refused_total{reason="not_dicom"} 1.0' in lines
+    assert 'cxr_films_total{state="sent"} 1.0' in lines
+    assert 'cxr_film_seconds_bucket{le="5.0",state="sent"} 1.0' in lines
+    assert 'cxr_film_seconds_bucket{le="2.0",state="sent"} 0.0' in lines
+    assert 'cxr_answers_total{answer="not_assessed"} 1.0' in lines
+    assert 'cxr_deliveries_total{outcome="unreachable"} 1.0' in lines
+    assert 'cxr_http_requests_total{status="202"} 1.0' in lines
+    assert "cxr_worker_alive 1.0" in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
+def test_two_services_count_apart() -> None:
+    first, second = Counters(), Counters()
+    first.refused(Refusal.TOKEN)
+    assert (first.refusals(), second.refusals()) == ({Refusal.TOKEN: 1}, {})
+
+
+def test_a_flood_of_refusals_is_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    counters = Counters()
+    for _ in range(500):
+        counters.refused(Refusal.CALLER, "EVIL\nroot: hello@10.0.0.7")
+    counters.refused(Refusal.TOKEN)
+    assert counters.refusals() == {Refusal.CALLER: 500, Refusal.TOKEN: 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused (caller), EVILroot: hello@10.0.0.7; 1 so far", "refused (token); 1 so far",
+    ]  # fmt: skip
+
+
+def test_a_reason_that_is_not_on_the_list_is_no_label() -> None:
+    with pytest.raises(ValueError, match="Lin"):
+        Counters().refused("Lin Yu-Ting")  # type: ignore[arg-type]
