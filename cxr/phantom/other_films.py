@@ -45,7 +45,7 @@ def draw_lateral(rng: np.random.Generator, size: int) -> NDArray[np.uint16]:
     heart = 0.75 * canvas.fill([smooth(place([
         (-84, 170), (-60, 108), (-22, 96), (24, 128), (36, 176), (10, 200), (-50, 204),
     ]), closed=True)], 1.5)  # fmt: skip
-    aorta = 0.4 * canvas.stroke(Stroke((smooth(place([(-30, 110), (-22, 70), (12, 56), (44, 76), (58, 190)])),), 26.0))
+    aorta = 0.25 * canvas.stroke(Stroke((smooth(place([(-30, 110), (-22, 70), (12, 56), (44, 76), (58, 190)])),), 26.0))
     air = air * (1 - heart) * (1 - aorta)
     return expose((tissue + arms - 0.74 * air) * SOFT_MU + _lateral_bones(canvas, rng, deep, tall), pose, rng)
 

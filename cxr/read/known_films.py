@@ -133,7 +133,7 @@ def described(picture: Values) -> Values:
     edges = np.bincount(index.ravel(), strength.ravel(), _CELLS**2 * _DIRECTIONS)
     edges = np.sqrt(edges / max(float(edges.sum()), 1e-6))  # its squares sum to 1
     large = float(cv2.GaussianBlur(smooth, (0, 0), 1.7).var()) / max(float(picture.var()), 1e-6)
-    return np.concatenate([smooth.ravel() / SIDE, edges, [large]]).astype(np.float32)
+    return np.concatenate([smooth.ravel() / SIDE, edges, [2 * large]]).astype(np.float32)
 
 
 def learn(training: Sequence[Values], validation: Sequence[Values]) -> KnownFilms | None:
