@@ -93,8 +93,12 @@ def assert_the_same(run: Path, other: Path) -> None:
 
 
 def merge(place: Path, folder: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "cxr", "merge", folder]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return cxr(place, "merge", folder, code=code)
+
+
+def cxr(place: Path, *words: str, code: int = 0, **more: str) -> str:
+    command = [sys.executable, "-m", "cxr", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -186,6 +190,21 @@ def test_an_archive_that_is_not_there_or_does_not_let_us_in_is_one_message(place
     assert not (place / "refused").exists()
     out = call("predict.py", place, *words(archive, "modality=MG"), code=2, **netrc(archive))
     assert f"has no film of modality MG of {DATES}" in out
+
+
+def test_films_and_reports_are_copied_into_a_folder_once(place: Path, archive: Orthanc, films: Path) -> None:
+    words = ("fetch", archive.address, "copied", "--dates", "20200101-20200131", "--modality", "CR", "SR")
+    cxr(place, *words, **netrc(archive))
+    copies = {dcmread(path).SOPInstanceUID: path for path in (place / "copied").rglob("*") if path.is_file()}
+    assert sorted(copies) == ["1.2.0.0.1", "1.2.0.1.1"]
+    for sop, path in copies.items():
+        original = dcmread(films / "ward" / f"{sop}.dcm")
+        assert dcmread(path).PixelData == original.PixelData
+        assert dcmread(path).file_meta.TransferSyntaxUID == original.file_meta.TransferSyntaxUID
+        path.write_bytes(b"kept")
+    cxr(place, *words, **netrc(archive))
+    assert [path.read_bytes() for path in copies.values()] == [b"kept"] * 2
+    assert (place / "copied").stat().st_mode & 0o077 == 0
 
 
 def test_shards_of_a_folder_and_their_merge_are_the_run_over_all(place: Path, films: Path) -> None:

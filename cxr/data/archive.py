@@ -5,6 +5,7 @@ client is that of the package dicomweb-client (extra ``serve``), which is import
 """
 
 import functools
+import importlib.util
 import logging
 import re
 import time
@@ -207,6 +208,13 @@ def service_url(images: str) -> str | None:
     if parts.query or parts.fragment or not parts.hostname or port == 0:
         raise ValueError(f"{images} is no address of an archive, expected {scheme}://HOST:PORT/PATH")
     return f"{_SCHEMES[scheme]}://{rest}".rstrip("/")
+
+
+def missing_client() -> str | None:
+    """Return what to install, None where the client of archives is there."""
+    if importlib.util.find_spec("dicomweb_client") is None:
+        return "an archive (dicomweb://…) needs dicomweb-client: pip install 'cxr[serve]'"
+    return None
 
 
 def wrong_dates(dates: str) -> str | None:

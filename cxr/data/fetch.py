@@ -17,6 +17,7 @@ from cxr.data.archive import (
     Instance,
     NotRetrievedError,
     Query,
+    missing_client,
     service_url,
     wrong_dates,
 )
@@ -75,7 +76,7 @@ def main(prog: str = "python -m cxr fetch") -> None:
         "--token", type=Path, help="a file with a bearer token; else ~/.netrc, where that names the host"
     )
     words = parser.parse_args()
-    if words.dates and (problem := wrong_dates(words.dates)):
+    if problem := missing_client() or (wrong_dates(words.dates) if words.dates else None):
         parser.error(problem)
     try:
         url = service_url(words.archive)

@@ -1,7 +1,6 @@
 """The films that predict.py is given: those of a folder, a table or an archive, or the part that is this run's."""
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cxr.config.errors import ConfigError
-from cxr.data.archive import MODALITIES, Archive, Instance, Query, service_url, wrong_dates
+from cxr.data.archive import MODALITIES, Archive, Instance, Query, missing_client, service_url, wrong_dates
 from cxr.data.fetched import FETCHED, FetchAndDecode, fetched_films
 from cxr.data.film_list import LIST, FilmList, kept_list
 from cxr.data.inputs import Decode, Input, is_course, read_inputs, table_of
@@ -95,8 +94,8 @@ def refuse_settings(cfg: DictConfig) -> None:
         raise ConfigError(wrong)
     if cfg.token is not None and not Path(cfg.token).is_file():
         raise ConfigError(f"token={cfg.token}: there is no such file, expected one that holds a bearer token")
-    if archive and importlib.util.find_spec("dicomweb_client") is None:
-        raise ConfigError("images=dicomweb://… needs dicomweb-client: pip install 'cxr[serve]'")
+    if archive and (missing := missing_client()):
+        raise ConfigError(missing)
     if (cfg.shard is None) != (cfg.shards is None):
         raise ConfigError("shard=… and shards=… belong together: shard=0 shards=100 is the first part of a hundred")
     for key in ("shard", "shards"):

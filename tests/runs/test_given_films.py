@@ -44,6 +44,7 @@ def test_shards_of_a_folder_hold_each_film_once_and_in_its_order(folder: Path, t
     assert sorted(film for part in parts for film in part) == whole
     assert all(part == [film for film in whole if film in part] for part in parts)
     assert all(parts)
+    assert paths(given_films(settings(images=str(folder), shard=0, shards=1), tmp_path)) == whole
 
 
 def test_a_shard_is_the_same_where_its_folder_stands_elsewhere_and_goes_on_with_its_list(

@@ -52,7 +52,7 @@ def sweep(tmp_path: Path) -> Path:
     """Two shards of four films; a folder sorts before the film whose name goes on with a dash."""
     first = {
         "films/a/1.dcm": Done(1, "p0.1", film(1, 0.1)),
-        "films/b.dcm": Done(3, "", None, "film 3: is empty"),  # 2 was no film
+        "films/b.dcm": Done(5, "", None, "film 5: is empty"),  # 2 to 4 were no films
     }
     second = {
         "films/a-1.dcm": Done(1, "p0.9", film(1, 0.9), note="film 1: no DICOM sr can be made"),
