@@ -75,9 +75,9 @@ def build_app(service: Service, token: str | None, limits: Limits) -> Doors:
     app.add_api_route(OPEN, monitors.health)
     app.add_api_route("/metrics", monitors.metrics)
     app.add_api_route("/films", films.take, methods=["POST"])
-    app.add_api_route("/films/{number}", films.show)
-    app.add_api_route("/films/{number}/picture", films.picture)
-    app.add_api_route("/films/{number}/again", films.again, methods=["POST"])
+    app.add_api_route("/films/{number:int}", films.show)
+    app.add_api_route("/films/{number:int}/picture", films.picture)
+    app.add_api_route("/films/{number:int}/again", films.again, methods=["POST"])
     app.add_api_route("/dicom-web/studies", films.store, methods=["POST"])
     return Doors(app, token, limits, service.counters)
 

@@ -121,7 +121,7 @@ def test_of_many_connections_those_above_the_limit_are_closed(serve: Serve) -> N
 
 @pytest.mark.parametrize("address", ["8000", "127.0.0.1", "127.0.0.1:none", ":8000", "127.0.0.1:99999"])
 def test_an_address_has_a_host_and_a_port(address: str) -> None:
-    with pytest.raises(ValueError, match="expected HOST:PORT, as 127.0.0.1:8000"):
+    with pytest.raises(ValueError, match=r"expected HOST:PORT, as 127\.0\.0\.1:8000"):
         bind(address, "0123456789abcdef")
 
 
