@@ -7,7 +7,7 @@ import pytest
 
 from cxr.read.chest_films import Reason
 from cxr.report.words import LANGUAGES, words
-from cxr.serve.counters import Counters, Outcome, Refusal
+from cxr.serve.counters import Answer, Counters, Outcome, Refusal
 from cxr.serve.queue import State
 from web_service import answer, client, film, refuse_to_assess, service
 
@@ -90,7 +90,7 @@ def test_metrics_hold_the_numbers_of_the_service(tmp_path: Path) -> None:
     web.post("/films", content=film())
     web.post("/films", content=b"<html>")
     served.counters.film(State.SENT, 3.0)
-    served.counters.answer("not_assessed")
+    served.counters.answer(Answer.NOT_ASSESSED)
     served.counters.delivery(Outcome.UNREACHABLE)
     lines = web.get("/metrics").text.splitlines()
     assert 'cxr_queue_films{state="received"} 1.0' in lines
