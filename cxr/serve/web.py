@@ -21,13 +21,13 @@ from cxr.findings import FindingVocabulary
 from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import PICTURES
 from cxr.serve.answers import film_answer
-from cxr.serve.counters import Counters
+from cxr.serve.counters import Counters, Refusal
 from cxr.serve.doors import OPEN, Doors, Limits
 from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.status_page import StatusPage
-from cxr.serve.stow import CONTENT_TYPE, StoreAnswer
+from cxr.serve.stow import CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, reference
 
 _LOOK = 0.2  # seconds between two looks at a film that is waited for
 
@@ -115,13 +115,18 @@ class _Films:
         return JSONResponse(answer.as_json(), answer.status, media_type=CONTENT_TYPE)
 
     def _store(self, data: bytes, request: Request, answer: StoreAnswer) -> None:
+        film = reference(data)
+        if film is None:
+            self._service.counters.refused(Refusal.NOT_DICOM, _source(request))
+            answer.failed(None, NOT_UNDERSTOOD)
+            return
         try:
             self._service.intake.take(data, _source(request))
         except Refused as refused:
             self._refusal(refused, request)
-            answer.failed(data, refused.dicom)
+            answer.failed(film, refused.dicom)
         else:
-            answer.taken(data)
+            answer.taken(film)
 
     def show(self, number: int) -> JSONResponse:
         """Answer what is known of a film."""
