@@ -27,6 +27,9 @@ COMMANDS = {
     ),
     "explain": Command("cxr.runs.commands:explain", "show what a trained detector looked at", hydra=True),
     "predict": Command("cxr.runs.commands:predict", "say what a trained detector finds on films", hydra=True),
+    "serve": Command(
+        "cxr.runs.commands:serve", "take films from a PACS and bring what is found back into their study", hydra=True
+    ),
     "export": Command(
         "cxr.runs.commands:export", "make a faster network for other runtimes, held against the detector", hydra=True
     ),

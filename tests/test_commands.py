@@ -19,7 +19,7 @@ from cxr.__main__ import COMMANDS, main
 from cxr.installation import CONF
 from scripts import ROOT, call
 
-SCRIPTS = ("train", "explain", "evaluate", "predict", "export")
+SCRIPTS = ("train", "explain", "evaluate", "predict", "export", "serve")
 # As the script that pip writes: its own folder is the first on the path, not the current one
 CONSOLE = f"import sys; sys.path[0] = {str(ROOT)!r}; from cxr.__main__ import main; main()"
 HERE = {**os.environ, "PYTHONPATH": str(ROOT)}  # this checkout, whichever is installed

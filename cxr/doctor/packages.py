@@ -15,6 +15,7 @@ _OLDEST_PYTHON = (3, 11)
 _COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}  # GHSA-w37p-236h-pfx3: they steal credentials
 _GIVES = {
     "dicom": "predict: DICOM reports, presentation states and maps",
+    "serve": "serve: films from a PACS and results back into it, by DICOM and HTTP",
     "joblib": "hydra/launcher=cores: jobs of a sweep side by side",
     "submitit": "hydra/launcher=local and slurm",
     "ray": "hydra/launcher=cluster",

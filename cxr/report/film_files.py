@@ -33,6 +33,7 @@ class FilmAnswer:
         prediction: the detector's answer, or why there is none; None for a film that could not be read.
         error: why.
         maps: what its shown detections were read from, as ``write_objects`` takes it; or why there are no maps.
+        has_header: whether it is a DICOM film, of which objects can be made.
     """
 
     film: Input
@@ -40,6 +41,7 @@ class FilmAnswer:
     prediction: Prediction | NotAssessed | None = None
     error: ReadError | None = None
     maps: Mapping[str, NDArray[np.uint16]] | ReadError = field(default_factory=dict)
+    has_header: bool = True
 
     def __str__(self) -> str:
         return str(self.film)
@@ -86,7 +88,7 @@ class FilmFiles:
         if self.pictures:
             with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
                 picture.save(part, "PNG", compress_level=1)
-        if self.objects:
+        if self.objects and film.has_header:
             self._write_objects(film, answer, np.asarray(picture))
 
     def _picture(self, film: NDArray[np.float32], answer: Prediction | NotAssessed, longest: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What ``python train.py …`` and ``cxr train …`` do, and evaluate, predict, explain and export alike.
+"""What ``python train.py …`` and ``cxr train …`` do, and evaluate, predict, explain, serve and export alike.
 
 Each composes its config, has it checked, and hands it to the run of that verb. The runs are imported within the
 functions: they import torch, which --help and a misspelt word need not wait for.
@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from cxr.config.check import check
 from cxr.config.command_line import as_hydra_reads, with_checkpoints_listed
-from cxr.config.entry import entry
+from cxr.config.entry import entry, resolved
 
 
 @entry("train")
@@ -94,6 +94,26 @@ def _explain(cfg: DictConfig) -> None:
         run.explain(parts, folder)
         run.score(parts, folder)
         run.report(parts, folder)
+
+
+def serve() -> None:
+    """Take films from a PACS, bring results back. Hydra would take the comma of ``ckpt=a.ckpt,b.ckpt`` for a sweep."""
+    sys.argv = with_checkpoints_listed(sys.argv)
+    _serve()
+
+
+@entry("serve")
+def _serve(cfg: DictConfig) -> None:
+    """Take films from a PACS and bring results back, until SIGTERM."""
+    check(cfg)
+    from cxr.runs.serve_settings import settings
+
+    settings(resolved(cfg))  # before torch is imported
+    from cxr.runs import serve as run
+
+    with run.opened(cfg) as folder:
+        parts = run.instantiate(cfg, folder)
+        run.serve(parts, folder)
 
 
 @entry("export")

@@ -30,11 +30,12 @@ class Delivery:
 
     def __init__(self, queue: Queue, objects: Path, archive: Archive, counters: Counters) -> None:
         self._queue, self._objects, self._archive, self._counters = queue, objects, archive, counters
-        self._sends = Sends(queue, archive.name)
+        self.name = archive.name
+        self._sends = Sends(queue, self.name)
         self._failures = 0  # of the connection, one after another
         self._failed = 0.0
         self._last = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"to {archive.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"to {self.name}", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -59,7 +60,7 @@ class Delivery:
                     continue
                 self._take_for_committed()
             except Exception as error:  # a full disk; the films stay as they are
-                LOG.warning("objects for %s wait: %s", self._archive.name, type(error).__name__)
+                LOG.warning("objects for %s wait: %s", self.name, type(error).__name__)
             if self._last.is_set():
                 return
             with self._queue.changed:
@@ -103,10 +104,10 @@ class Delivery:
         for _ in left:
             self._counters.delivery(Outcome.UNREACHABLE)
         self._sends.refused(left, broken, wait=False)  # the pause is the archive's, not theirs
-        LOG.warning("%s %s; again in %.0f s", self._archive.name, broken, pause(self._failures))
+        LOG.warning("%s %s; again in %.0f s", self.name, broken, pause(self._failures))
 
     def _take_for_committed(self) -> None:
         """Take what was stored long ago for committed: a node that does not know our address never says so."""
         if waited := self._sends.without_commitment(time.time() - _COMMITMENT):
-            LOG.warning("%s has stored %d objects and committed itself to none", self._archive.name, len(waited))
+            LOG.warning("%s has stored %d objects and committed itself to none", self.name, len(waited))
             self._sends.taken(waited)

@@ -88,8 +88,9 @@ class Work:
         self._until = float("inf")
         self._said = 0.0
         self.at_work = False
-        for name in (PICTURES, OBJECTS):
-            (self.tools.files.folder / name).mkdir(exist_ok=True)
+        self.objects = self.tools.files.folder / OBJECTS
+        for place in (self.objects, self.tools.files.folder / PICTURES):
+            place.mkdir(exist_ok=True)
 
     def run(self) -> None:
         """Work until ``stopping`` is set and what was begun is done, or its time is over."""
@@ -189,7 +190,7 @@ class Work:
     def _objects(self, row: QueuedFilm) -> list[Path]:
         """Return the places of all objects that a film may have."""
         kinds = (*_KINDS, *(f"pm-{method}" for method in self.tools.methods))
-        return [self.tools.files.folder / OBJECTS / f"{row.name}-{kind}.dcm" for kind in kinds]
+        return [self.objects / f"{row.name}-{kind}.dcm" for kind in kinds]
 
     def _stumble(self, error: Exception) -> None:
         """Put off the films that were begun when something failed that is not about one film, such as a full disk."""

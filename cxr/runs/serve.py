@@ -1,0 +1,210 @@
+"""One run of serve.py: what it is made of, where it listens, and how it ends.
+
+Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``cxr.serve``), and ``serve.log``. A run has
+no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from cxr.config.entry import instantiated, resolved
+from cxr.config.errors import ConfigError
+from cxr.data.inputs import Decode
+from cxr.detect.prediction import in_words
+from cxr.explain.maps import MapMaker
+from cxr.read.workers import usable_cores
+from cxr.report.film_files import FilmFiles
+from cxr.runs.folder import held
+from cxr.runs.named_detector import shown_from
+from cxr.runs.predict import Explained
+from cxr.runs.predict_exported import EAGER, RUNTIMES, Restored, restored
+from cxr.runs.restore import intensity_of_films
+from cxr.runs.result import warn
+from cxr.runs.serve_settings import Settings, settings
+from cxr.serve.archive import Archive
+from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.counters import Counters
+from cxr.serve.delivery import Delivery
+from cxr.serve.dicom_archive import DicomArchive
+from cxr.serve.dicom_in import DicomIn
+from cxr.serve.dicom_server import Limits as DicomLimits
+from cxr.serve.doors import Limits as WebLimits
+from cxr.serve.intake import Intake
+from cxr.serve.queue import Queue
+from cxr.serve.web import Service, build_app
+from cxr.serve.web_archive import WebArchive
+from cxr.serve.web_server import bind, web_server
+from cxr.serve.work import Tools, Work
+
+_CLEAR = 600.0  # seconds between two looks at what is old
+
+
+@dataclass
+class Parts:
+    """What a config instantiates to."""
+
+    settings: Settings
+    found: Restored
+    tools: Tools
+    queue: Queue
+    intake: Intake
+    counters: Counters
+    work: Work
+    deliveries: list[Delivery]
+
+
+def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
+    """Hold the run folder of ``cfg``, which may have been begun with any other settings: what is served changes."""
+    if cfg.runtime not in RUNTIMES:
+        raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(RUNTIMES)}")
+    if cfg.cam and cfg.runtime != EAGER:
+        raise ConfigError(f"cam=… needs the detector's own layers; leave runtime={cfg.runtime} out")
+    return held(cfg, may_differ=tuple(str(key) for key in cfg))
+
+
+def instantiate(cfg: DictConfig, folder: Path) -> Parts:
+    """Restore the detector and open the queue. Raises ``ConfigError``."""
+    plain = resolved(cfg)
+    chosen = settings(plain)
+    found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
+    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
+    files = FilmFiles(
+        folder, checkpoint.findings, found.algorithm(threshold, plain), False, True, cfg.language, small=True
+    )
+    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+    cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
+    maps = MapMaker(cast(Explained, found.task), cams, threshold) if cams else None
+    tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
+    queue, counters = Queue(folder), Counters()
+    intake = Intake(folder, queue, chosen.max_film_mb, chosen.free_mb)
+    archives = _archives(chosen)
+    quiet = chosen.quiet if chosen.by_study else 0.0
+    names = [archive.name for archive in archives]
+    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop)
+    deliveries = [Delivery(queue, work.objects, archive, counters) for archive in archives]
+    return Parts(chosen, found, tools, queue, intake, counters, work, deliveries)
+
+
+def serve(parts: Parts, folder: Path) -> None:
+    """Take films, work on them and bring results away until SIGTERM; then finish what is held.
+
+    Raises ``ConfigError`` where an address cannot be listened at.
+    """
+    clear_strays(folder, parts.queue)
+    with _stopped_by_signals(parts.work), _cleared(parts, folder):
+        for delivery in parts.deliveries:
+            delivery.start()
+        with ExitStack() as doors:
+            places = _opened_doors(parts, folder, doors)
+            _introduce(parts, places, folder)
+            parts.work.run()
+        until = time.monotonic() + parts.settings.stop
+        for delivery in parts.deliveries:
+            delivery.finish(until)
+    counts = parts.queue.counts()
+    Console().print("stopped; " + ", ".join(f"{n} {state}" for state, n in counts.items()), highlight=False)
+
+
+def _opened_doors(parts: Parts, folder: Path, doors: ExitStack) -> list[str]:
+    """Open the doors for as long as ``doors`` is; return where they are."""
+    chosen, places = parts.settings, []
+    silence, film = chosen.silence, parts.intake.max_bytes
+    try:
+        if chosen.dicom is not None:
+            limits = DicomLimits(film, chosen.associations, silence)
+            door = DicomIn(chosen.title, chosen.nodes, parts.intake, parts.counters, limits)
+            port = doors.enter_context(door.listening(chosen.dicom, chosen.tls))
+            places.append(f"DICOM {chosen.title}@{chosen.dicom[0]}:{port}{' with TLS' if chosen.tls else ''}")
+        if chosen.http is not None:
+            web = WebLimits(film, chosen.associations, silence, silence)
+            listener = doors.enter_context(bind(chosen.http, chosen.token))
+            app = build_app(_service(parts, folder), chosen.token, web)
+            served = web_server(app, listener, web, parts.counters, chosen.tls)
+            places.append(doors.enter_context(served))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{error}; type another dicom= or http=") from error
+    return places
+
+
+def _service(parts: Parts, folder: Path) -> Service:
+    algorithm, findings = parts.tools.files.algorithm, parts.tools.files.findings
+    return Service(
+        folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
+        lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
+        parts.tools.files.language, parts.work.stopping,
+    )  # fmt: skip
+
+
+def _archives(chosen: Settings) -> list[Archive]:
+    context = None if chosen.tls is None else chosen.tls.for_calls()
+    commits = chosen.dicom is not None  # the answer comes to our own door
+    to_nodes = [DicomArchive(chosen.title, node, chosen.silence, context, commits) for node in chosen.to_nodes]
+    return [*to_nodes, *(WebArchive(url, chosen.silence, chosen.tls) for url in chosen.to_urls)]
+
+
+@contextmanager
+def _cleared(parts: Parts, folder: Path) -> Iterator[None]:
+    """Clear the folder of what is old while the block runs."""
+    over = threading.Event()
+
+    def clear() -> None:
+        while not over.wait(_CLEAR if cleared.is_set() else 0):
+            cleared.set()
+            clear_old(folder, parts.queue, parts.settings.keep_hours)
+
+    cleared = threading.Event()
+    thread = threading.Thread(target=clear, name="clearing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _stopped_by_signals(work: Work) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C stop the work, in place of what they do to other commands; a second Ctrl-C ends at once."""
+
+    def stop(signum: int, frame: Any) -> None:
+        if work.stopping.is_set():
+            if signum == signal.SIGINT:
+                os._exit(128 + signum)
+            return
+        work.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
+    """Say where the run listens, where results go, and with which model and operating point."""
+    chosen, algorithm = parts.settings, parts.tools.files.algorithm
+    console = Console(soft_wrap=True)
+    to = [delivery.name for delivery in parts.deliveries]
+    callers = ", ".join(str(node) for node in chosen.nodes) or "nobody"
+    console.print(f"listening: {', '.join(places)}; callers: {callers}", highlight=False, markup=False)
+    console.print(f"results go to {', '.join(to) or 'nobody'}; folder {folder}", highlight=False, markup=False)
+    for line in algorithm.parameters():
+        console.print(line, highlight=False, markup=False)
+    if algorithm.operating_point is None:
+        warn(f"no film is put aside as normal: {parts.found.no_point}")
+    if chosen.dicom is not None and not chosen.nodes:
+        warn("allow=[] lets no DICOM node call; type allow=[AE@address:port]")
+    if not to:
+        warn("results go nowhere; type to=[…], or a port for a node of allow=[AE@address:port]")
+    console.print(f"detections from score {in_words(algorithm.threshold)} up", highlight=False)
