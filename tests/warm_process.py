@@ -21,6 +21,7 @@ from typing import Any
 # by the script itself: it takes longer, and that is all.
 IMPORTED_FIRST = (
     *("cxr.runs.commands", "cxr.runs.train", "cxr.runs.evaluate", "cxr.runs.explain", "cxr.runs.predict"),
+    "cxr.runs.serve",
     *("cxr.phantom.films", "cxr.detect.faster_rcnn"),
     *("torch.utils.tensorboard", "matplotlib.pyplot", "faster_coco_eval", "highdicom"),
 )

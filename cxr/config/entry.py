@@ -31,17 +31,18 @@ from cxr.files import why_not_written, write_json
 from cxr.installation import CONF, command, find_modules_here
 
 
-def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Return a decorator that turns a function of a config into the main function of a script.
 
     Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in the command gives one message and
-    exit code 2; any other exception keeps its traceback.
+    exit code 2; any other exception keeps its traceback. Where the work ``ends``, a line says now and then how long it
+    has taken; a service says itself where it is.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(job)
         def run_job(cfg: DictConfig) -> Any:
-            return _run_job(config_name, job, cfg)
+            return _run_job(config_name, job, cfg, ends)
 
         def main() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits before we can explain
@@ -58,7 +59,7 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
     return decorate
 
 
-def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig) -> Any:
+def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig, ends: bool) -> Any:
     """Call ``job`` in a process that is prepared for it, and handle its errors."""
     started = time.time()
     RunDirectory.tell_hydra()
@@ -70,7 +71,7 @@ def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig
     from cxr.progress import working  # imported here, so that the message for a misspelt word comes sooner
 
     try:
-        with working(f"{config_name}.py is at work") if rank() == 0 else nullcontext():
+        with working(f"{config_name}.py is at work") if ends and rank() == 0 else nullcontext():
             return job(cfg)
     except Exception as error:
         _report_error(error, job_folder, time.time() - started)

@@ -1,7 +1,7 @@
 """Reads films from DICOM files (PS3.10, with or without a preamble) and from pictures; the content shows which it is.
 
-Of a DICOM header only the elements in ``_HEADER`` are read. Names, dates and institutions never leave the file. The
-identifiers that keep a patient's films together become pseudonyms.
+Of a DICOM header only the elements in ``_HEADER`` are read, and for a digest those in ``_KEPT``. Names, dates and
+institutions never leave the file. The identifiers that keep a patient's films together become pseudonyms.
 """
 
 from collections.abc import Callable, Iterator
@@ -117,11 +117,19 @@ def check_film(path: Path, data: bytes) -> Arrival:
             raise IncompleteError(f"{path}: {tags.syntax.name} ({tags.syntax}): {error}") from error
         digest = blake2b(digest_size=_KEPT_DIGEST)
         for name in _KEPT:
-            digest.update(str(tags.dataset.get(name) or "").encode(errors="surrogateescape") + b"\0")
+            digest.update(_as_stored(tags, name) + b"\0")
         digest.update(element.frame() if element.undefined_length else element.value(element.length))
         study, patient = _pseudonyms(tags, lambda: blake2b(data).hexdigest())
         instance, kind = tags.text("SOPInstanceUID"), tags.text("SOPClassUID")
         return Arrival(instance, digest.hexdigest(), study, patient, kind, tags.code("Modality"))
+
+
+def _as_stored(tags: Tags, name: str) -> bytes:
+    """Return the bytes of a text without its padding, in whatever character set they are; b"" where absent."""
+    if name not in tags.dataset:
+        return b""
+    value = tags.dataset.get_item(name).value
+    return value.rstrip(b"\0 ") if isinstance(value, bytes) else str(value or "").encode(errors="replace")
 
 
 def read_dicom(path: Path | str) -> Radiograph:

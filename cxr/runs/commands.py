@@ -102,7 +102,7 @@ def serve() -> None:
     _serve()
 
 
-@entry("serve")
+@entry("serve", ends=False)
 def _serve(cfg: DictConfig) -> None:
     """Take films from a PACS and bring results back, until SIGTERM."""
     check(cfg)

@@ -1,7 +1,7 @@
 """One run of serve.py: what it is made of, where it listens, and how it ends.
 
-Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``cxr.serve``), and ``serve.log``. A run has
-no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
+Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``cxr.serve``), and ``serve.log``. A run
+has no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
 """
 
 import os
@@ -101,7 +101,7 @@ def serve(parts: Parts, folder: Path) -> None:
     Raises ``ConfigError`` where an address cannot be listened at.
     """
     clear_strays(folder, parts.queue)
-    with _stopped_by_signals(parts.work), _cleared(parts, folder):
+    with _stopped_by_signals(parts.work, parts.intake), _cleared(parts, folder):
         for delivery in parts.deliveries:
             delivery.start()
         with ExitStack() as doors:
@@ -158,11 +158,14 @@ def _cleared(parts: Parts, folder: Path) -> Iterator[None]:
     over = threading.Event()
 
     def clear() -> None:
-        while not over.wait(_CLEAR if cleared.is_set() else 0):
-            cleared.set()
-            clear_old(folder, parts.queue, parts.settings.keep_hours)
+        while True:
+            try:
+                clear_old(folder, parts.queue, parts.settings.keep_hours)
+            except Exception as error:  # a disk that is full; what is old waits
+                warn(f"old films could not be removed ({type(error).__name__})")
+            if over.wait(_CLEAR):
+                return
 
-    cleared = threading.Event()
     thread = threading.Thread(target=clear, name="clearing", daemon=True)
     thread.start()
     try:
@@ -173,14 +176,15 @@ def _cleared(parts: Parts, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stopped_by_signals(work: Work) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C stop the work, in place of what they do to other commands; a second Ctrl-C ends at once."""
+def _stopped_by_signals(work: Work, intake: Intake) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C stop the work, not end it as they do other commands; a second Ctrl-C ends it at once."""
 
     def stop(signum: int, frame: Any) -> None:
         if work.stopping.is_set():
             if signum == signal.SIGINT:
                 os._exit(128 + signum)
             return
+        intake.closing = True
         work.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -11,7 +11,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 from cxr.read.decode import SUPPORTED
 from cxr.serve.counters import Counters, Refusal
 from cxr.serve.dicom_server import DicomServer, Limits, quiet_pynetdicom
-from cxr.serve.intake import OUT_OF_RESOURCES, SOP_CLASSES, Intake, Refused
+from cxr.serve.intake import SOP_CLASSES, Intake, Refused
 from cxr.serve.nodes import Node, caller
 from cxr.serve.sends import Sends
 from cxr.serve.tls import Tls
@@ -44,7 +44,6 @@ class DicomIn:
     ) -> None:
         self._title, self._nodes, self._intake, self._counters = title, nodes, intake, counters
         self._limits = limits
-        self._closing = False
 
     @contextmanager
     def listening(self, address: tuple[str, int], tls: Tls | None) -> Iterator[int]:
@@ -64,7 +63,6 @@ class DicomIn:
         try:
             yield int(server.server_address[1])
         finally:
-            self._closing = True
             server.end()
             thread.join()
 
@@ -102,8 +100,6 @@ class DicomIn:
 
     def _store(self, event: evt.Event) -> int:
         """Take a film and return the status of the answer."""
-        if self._closing:
-            return OUT_OF_RESOURCES  # for another time
         connection = _socket(event)
         with nullcontext() if connection is None else connection.at_work():
             try:

@@ -73,12 +73,15 @@ class Intake:
         self.queue = queue
         self.max_bytes = int(max_film_mb * _MEGABYTE)
         self._free = int(free_mb * _MEGABYTE)
+        self.closing = False  # whether the run is about to end, and takes nothing more
 
     def take(self, data: bytes, source: str) -> QueuedFilm:
         """Return the row of the film in ``data``, a DICOM file or a picture. File and row are whole and flushed.
 
         Raises ``Refused``; then nothing is kept.
         """
+        if self.closing:
+            raise Refused(Refusal.BUSY, "the service is about to stop", OUT_OF_RESOURCES, 503)
         self.refuse_when_full(len(data))
         if len(data) > self.max_bytes:
             raise Refused(Refusal.TOO_LARGE, self.too_large(), _NOT_UNDERSTOOD, 413)

@@ -86,7 +86,7 @@ class Work:
     def __post_init__(self) -> None:
         self._held: dict[int, QueuedFilm] = {}
         self._until = float("inf")
-        self._said = 0.0
+        self._said, self._counts = 0.0, dict[State, int]()
         self.at_work = False
         self.objects = self.tools.files.folder / OBJECTS
         for place in (self.objects, self.tools.files.folder / PICTURES):
@@ -212,10 +212,12 @@ class Work:
         self.counters.film(state, time.time() - row.received)
 
     def _say(self) -> None:
-        """Say now and then where the run is."""
+        """Say where the run is, at most once a minute, and only where it is somewhere else than before."""
         if (now := time.monotonic()) < self._said + _SAY:
             return
         self._said = now
         counts = self.queue.counts()
-        rate = self.queue.films_a_minute(time.time())
-        LOG.info("%s; %.1f films a minute", ", ".join(f"{counts[state]} {state}" for state in State), rate)
+        if counts != self._counts:
+            rate = self.queue.films_a_minute(time.time())
+            LOG.info("%s; %.1f films a minute", ", ".join(f"{n} {state}" for state, n in counts.items()), rate)
+        self._counts = counts

@@ -1,0 +1,251 @@
+"""Objects are brought until they are taken: over real associations to a small archive, and by STOW-RS."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import ComprehensiveSRStorage, ParametricMapStorage, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
+
+from cxr.serve.archive import DAMAGED, Archive, Pledge, Stored
+from cxr.serve.counters import Counters
+from cxr.serve.delivery import Delivery
+from cxr.serve.dicom_archive import DicomArchive
+from cxr.serve.nodes import Node
+from cxr.serve.queue import NewFilm, Queue, State
+from cxr.serve.web_archive import WebArchive
+from web_service import film
+
+NOBODY: Pledge = lambda uid, places: None  # noqa: E731
+
+
+def made(path: Path, instance: str, sop_class: str = SecondaryCaptureImageStorage) -> Path:
+    dicom = dcmread(BytesIO(film(sop_class=sop_class)))
+    dicom.SOPInstanceUID = dicom.file_meta.MediaStorageSOPInstanceUID = instance
+    dicom.save_as(path, enforce_file_format=True)
+    return path
+
+
+@contextmanager
+def archive(*answers: int, commits: bool = False, classes: Sequence[str] = ()) -> Iterator[tuple[Node, list[str], Any]]:
+    """A PACS that answers so, one status after the other, and then with success; yields what it has kept."""
+    kept: list[str] = []
+    left, asked = list(answers), []
+
+    def store(event: evt.Event) -> int:
+        status = left.pop(0) if left else 0x0000
+        if status == -1:
+            event.assoc.abort()
+            return 0x0000
+        if status == 0 or status >= 0xB000:
+            kept.append(str(event.request.AffectedSOPInstanceUID))
+        return status
+
+    def commit(event: evt.Event) -> tuple[int, Dataset | None]:
+        asked.append(event.action_information)
+        return 0x0000, None
+
+    entity = AE("PACS")
+    for sop_class in classes or (ComprehensiveSRStorage, SecondaryCaptureImageStorage):
+        entity.add_supported_context(sop_class)
+    if commits:
+        entity.add_supported_context(StorageCommitmentPushModel)
+    server = entity.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store), (evt.EVT_N_ACTION, commit)]
+    )
+    assert server is not None
+    try:
+        yield Node("PACS", "127.0.0.1", server.server_address[1]), kept, asked
+    finally:
+        server.shutdown()
+
+
+def ours(node: Node, commits: bool = False) -> DicomArchive:
+    return DicomArchive("CXR", node, 5.0, None, commits)
+
+
+def test_each_object_has_its_own_answer(tmp_path: Path) -> None:
+    files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(3)]
+    files.append(made(tmp_path / "map.dcm", "1.2.9", ParametricMapStorage))  # of a kind the archive does not know
+    (tmp_path / "cut.dcm").write_bytes(files[0].read_bytes()[:40])
+    with archive(0x0000, 0xA700, 0xB000) as (node, kept, _):
+        stored = ours(node).store([*files, tmp_path / "cut.dcm"], NOBODY)
+    assert kept == ["1.2.0", "1.2.2"]
+    assert stored.refusals == [
+        "", "refused Secondary Capture Image Storage with status 0xA700", "",
+        "does not take Parametric Map Storage", DAMAGED,
+    ]  # fmt: skip
+    assert (stored.broken, stored.pledged) == ("", False)
+
+
+def test_an_association_that_breaks_off_says_how_far_it_came(tmp_path: Path) -> None:
+    files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(3)]
+    with archive(0x0000, -1) as (node, _, _):
+        stored = ours(node).store(files, NOBODY)
+    assert stored.refusals == [""]
+    assert stored.broken == "the association broke off"
+    assert ours(node).store(files, NOBODY).broken == "cannot be reached"
+
+
+def test_an_archive_that_offers_commitment_is_asked_for_what_it_has_taken(tmp_path: Path) -> None:
+    files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(3)]
+    pledges: list[tuple[str, list[int]]] = []
+    with archive(0x0000, 0xA700, commits=True) as (node, _, asked):
+        stored = ours(node, commits=True).store(files, lambda uid, places: pledges.append((uid, list(places))))
+        assert not ours(node).store(files, NOBODY).pledged  # nobody would hear the answer
+    assert stored.pledged
+    (request,) = asked
+    assert pledges == [(request.TransactionUID, [0, 2])]
+    assert [one.ReferencedSOPInstanceUID for one in request.ReferencedSOPSequence] == ["1.2.0", "1.2.2"]
+
+
+class Fake:
+    """An archive that answers as it is told, and keeps what it was offered."""
+
+    name = "PACS"
+
+    def __init__(self, *answers: Callable[[int, Pledge], Stored]) -> None:
+        self.answers, self.offered, self.times = list(answers), list[list[str]](), list[float]()
+
+    def store(self, files: Sequence[Path], pledge: Pledge) -> Stored:
+        self.offered.append([path.name for path in files])
+        self.times.append(time.monotonic())
+        return self.answers.pop(0)(len(files), pledge) if self.answers else Stored([""] * len(files))
+
+
+def delivered(folder: Path, archive: Archive, until: Callable[[Queue], bool], queue: Queue | None = None) -> Queue:
+    """Bring two objects of one film until something holds."""
+    if queue is None:
+        queue = Queue(folder)
+        queue.add(NewFilm("p1", "p0", "d", "s", "PACS@127.0.0.1"))
+        queue.has_assessed(1, ["a.dcm", "b.dcm"], [archive.name])
+    delivery = Delivery(queue, folder, archive, Counters())
+    delivery.start()
+    with queue.changed:
+        assert queue.changed.wait_for(lambda: until(queue), 10)
+    delivery.finish(time.monotonic() + 5)
+    assert not delivery.alive()
+    return queue
+
+
+def is_sent(queue: Queue) -> bool:
+    return queue.get(1).state is State.SENT
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sends", "delivery"):
+        monkeypatch.setattr(f"cxr.serve.{module}.pause", lambda tries: 0.1 * 2**tries)
+    monkeypatch.setattr("cxr.serve.delivery._LOOK", 0.05)
+
+
+def test_an_archive_that_cannot_be_reached_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
+    gone: Callable[[int, Pledge], Stored] = lambda n, pledge: Stored(broken="cannot be reached")  # noqa: E731
+    fake = Fake(gone, gone, gone)
+    queue = delivered(tmp_path, fake, is_sent)
+    assert fake.offered == [["a.dcm", "b.dcm"]] * 4
+    pauses = [after - before for before, after in zip(fake.times, fake.times[1:], strict=False)]
+    for longest, waited in zip((0.2, 0.4, 0.8), pauses, strict=True):
+        assert waited >= longest
+    assert queue.get(1).reason == ""
+
+
+def test_only_what_was_refused_is_offered_again(tmp_path: Path) -> None:
+    fake = Fake(lambda n, pledge: Stored(["", "refused with status 0xA700"]))
+    delivered(tmp_path, fake, is_sent)
+    assert fake.offered == [["a.dcm", "b.dcm"], ["b.dcm"]]
+
+
+def test_a_film_whose_object_is_damaged_is_detected_again(tmp_path: Path) -> None:
+    fake = Fake(lambda n, pledge: Stored(["", DAMAGED]))
+    queue = delivered(tmp_path, fake, lambda queue: queue.get(1).state is State.RECEIVED)
+    queue.has_assessed(1, ["a.dcm", "b.dcm"], ["PACS"])
+    delivered(tmp_path, fake, is_sent, queue)
+    assert fake.offered == [["a.dcm", "b.dcm"], ["b.dcm"]]
+
+
+def test_what_is_pledged_is_sent_when_the_archive_has_committed_itself(tmp_path: Path) -> None:
+    from cxr.serve.sends import Sends
+
+    def pledged(n: int, pledge: Pledge) -> Stored:
+        pledge("2.25.1", range(n))
+        return Stored([""] * n, pledged=True)
+
+    fake = Fake(pledged)
+    queue = delivered(tmp_path, fake, lambda queue: queue.read("SELECT 1 FROM sends WHERE stored IS NOT NULL") != [])
+    assert queue.get(1).state is State.ASSESSED
+    assert Sends(queue, "PACS").committed("2.25.1", whole=True)
+    assert is_sent(queue)
+
+
+def test_an_archive_that_refuses_to_commit_itself_has_taken_what_it_stored(tmp_path: Path) -> None:
+    def refuses(n: int, pledge: Pledge) -> Stored:
+        pledge("2.25.1", range(n))
+        return Stored([""] * n, pledged=False)
+
+    delivered(tmp_path, Fake(refuses), is_sent)
+
+
+@contextmanager
+def stow(status: int, answer: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """A server that answers each request so; yields its URL and what came."""
+    came: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            came.append((self.path, self.headers["Authorization"], body))
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://me:se%40cret@127.0.0.1:{server.server_address[1]}/dicom-web/", came
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_stow_says_of_each_object_whether_it_was_taken(tmp_path: Path) -> None:
+    files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(2)]
+    (tmp_path / "cut.dcm").write_bytes(b"")
+    failed = {
+        "00081198": {"vr": "SQ", "Value": [{
+            "00081155": {"vr": "UI", "Value": ["1.2.1"]}, "00081197": {"vr": "US", "Value": [0xA700]},
+        }]},
+    }  # fmt: skip
+    with stow(202, failed) as (url, came):
+        archive = WebArchive(url, 5.0, None)
+        stored = archive.store([*files, tmp_path / "cut.dcm"], NOBODY)
+    assert stored.refusals == ["", "refused with reason 0xA700", DAMAGED]
+    assert archive.name == url.replace("me:se%40cret@", "").rstrip("/")
+    ((path, authorization, body),) = came
+    assert path == "/dicom-web/studies"
+    assert authorization == "Basic bWU6c2VAY3JldA=="
+    assert all(file.read_bytes()[-500:] in body for file in files)
+    assert WebArchive(url, 1.0, None).store(files, NOBODY).broken == "cannot be reached (ConnectionError)"
+
+
+def test_stow_that_is_refused_or_fails_as_a_whole_is_told_apart(tmp_path: Path) -> None:
+    files = [made(tmp_path / "0.dcm", "1.2.0")]
+    with stow(409, {}) as (url, _):
+        assert WebArchive(url, 5.0, None).store(files, NOBODY).refusals == ["refused with HTTP 409"]
+    with stow(503, {}) as (url, _):
+        assert WebArchive(url, 5.0, None).store(files, NOBODY) == Stored(broken="answered with HTTP 503")

@@ -1,0 +1,275 @@
+"""The DICOM door, called by real associations over loopback: who is let in, what is taken, and who is cut off."""
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
+
+from cxr.read.decode import SUPPORTED
+from cxr.serve.counters import Counters, Refusal
+from cxr.serve.dicom_in import DicomIn
+from cxr.serve.dicom_server import Limits
+from cxr.serve.intake import Intake
+from cxr.serve.nodes import Node
+from cxr.serve.queue import Queue
+from cxr.serve.sends import Sends
+from cxr.serve.tls import Tls
+from web_service import film
+
+NODES = [Node("PACS", "127.0.0.1", 4242), Node("FAR", "10.0.0.9")]
+SILENCE = 1.0
+
+
+@dataclass
+class Door:
+    intake: Intake
+    counters: Counters
+    port: int
+    before: dict[Any, int]
+
+    def new_refusals(self, *wanted: Refusal) -> dict[Refusal, int]:
+        """What was refused since the test began; the ``wanted`` ones are waited for."""
+        end = time.monotonic() + 5
+        while True:
+            now = self.counters.refusals()
+            new = {why: n - self.before.get(why, 0) for why, n in now.items() if n > self.before.get(why, 0)}
+            if set(wanted) <= set(new) or time.monotonic() > end:
+                return new
+            time.sleep(0.02)
+
+
+@contextmanager
+def opened(folder: Path, tls: Tls | None = None) -> Iterator[Door]:
+    intake, counters = Intake(folder, Queue(folder), 1, 0), Counters()
+    door = DicomIn("CXR", NODES, intake, counters, Limits(2**20, 2, SILENCE))
+    with door.listening(("127.0.0.1", 0), tls) as port:
+        yield Door(intake, counters, port, {})
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with opened(tmp_path_factory.mktemp("door")) as door:
+        yield door
+
+
+@pytest.fixture
+def door(shared: Door) -> Door:
+    shared.before = dict(shared.counters.refusals())
+    return shared
+
+
+def associate(
+    door: Door, title: str = "PACS", called: str = "CXR", sop_class: str = ComputedRadiographyImageStorage, **tls: Any
+) -> Association:
+    entity = AE(title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.add_requested_context(sop_class, list(SUPPORTED)[:2])
+    entity.add_requested_context(Verification)
+    return entity.associate("127.0.0.1", door.port, ae_title=called, **tls)
+
+
+def sent(door: Door, data: bytes, sop_class: str = ComputedRadiographyImageStorage) -> int:
+    """Send a film, and return the status of the answer."""
+    association = associate(door, sop_class=sop_class)
+    assert association.is_established
+    status = association.send_c_store(dcmread(BytesIO(data)))
+    association.release()
+    return int(status.Status)
+
+
+def test_a_known_node_is_answered_and_its_film_is_on_the_disk(door: Door) -> None:
+    association = associate(door)
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+    assert sent(door, film("a film")) == 0x0000
+    row = door.intake.queue.latest(1)[0]
+    assert row.source == "PACS@127.0.0.1"
+    assert dcmread(door.intake.path(row.digest)).PixelData == dcmread(BytesIO(film("a film"))).PixelData
+    assert sent(door, film("a film")) == 0x0000  # again: it is the same one
+    assert door.intake.queue.latest(1)[0].number == row.number
+    assert door.new_refusals() == {}
+
+
+@pytest.mark.parametrize(
+    ("title", "called", "refusal", "diagnostic"),
+    [
+        ("STRANGER", "CXR", Refusal.CALLER, 3),
+        ("FAR", "CXR", Refusal.CALLER, 3),  # known, but at another address
+        ("PACS", "OTHER", Refusal.CALLED_TITLE, 7),
+    ],
+)
+def test_a_stranger_and_a_call_for_another_are_rejected_and_counted(
+    door: Door, title: str, called: str, refusal: Refusal, diagnostic: int
+) -> None:
+    association = associate(door, title, called)
+    assert association.is_rejected
+    assert association.acceptor.primitive.diagnostic == diagnostic
+    assert door.new_refusals(refusal) == {refusal: 1}
+
+
+def test_a_ct_finds_no_context_and_a_film_of_each_kind_does(door: Door) -> None:
+    association = associate(door, sop_class=CTImageStorage)
+    accepted = [one.abstract_syntax for one in association.accepted_contexts]
+    association.release()
+    assert accepted == [Verification]
+    assert door.new_refusals(Refusal.NO_FILM) == {Refusal.NO_FILM: 1}
+    for sop_class in (DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage):
+        assert sent(door, film(f"of {sop_class}", sop_class), sop_class) == 0x0000
+
+
+def test_every_transfer_syntax_that_is_read_is_accepted(door: Door) -> None:
+    entity = AE("PACS")
+    for syntax in SUPPORTED:
+        entity.add_requested_context(ComputedRadiographyImageStorage, syntax)  # one context with all of them
+    (whole,) = entity.requested_contexts
+    contexts = []
+    for syntax in whole.transfer_syntax:
+        one = AE("PACS")
+        one.add_requested_context(ComputedRadiographyImageStorage, syntax)
+        contexts += one.requested_contexts
+    association = entity.associate("127.0.0.1", door.port, contexts, ae_title="CXR")
+    taken = {one.transfer_syntax[0] for one in association.accepted_contexts}
+    association.release()
+    assert taken == set(SUPPORTED)
+
+
+def test_a_film_that_is_not_whole_gets_a_status_and_is_not_stored(door: Door) -> None:
+    dicom = dcmread(BytesIO(film("cut")))
+    dicom.PixelData = dicom.PixelData[:-200]
+    content = BytesIO()
+    dicom.save_as(content, enforce_file_format=True)
+    before = len(list(door.intake.films.iterdir()))
+    assert sent(door, content.getvalue()) == 0xC000
+    assert door.new_refusals(Refusal.TRUNCATED) == {Refusal.TRUNCATED: 1}
+    assert len(list(door.intake.films.iterdir())) == before
+
+
+def test_a_film_that_is_too_large_ends_its_association_before_it_is_whole(door: Door) -> None:
+    dicom = dcmread(BytesIO(film("large")))
+    dicom.PixelData = bytes(5 * 2**20)
+    association = associate(door)
+    assert "Status" not in association.send_c_store(dicom)
+    assert door.new_refusals(Refusal.TOO_LARGE) == {Refusal.TOO_LARGE: 1}
+
+
+def test_a_peer_that_stands_still_is_cut(door: Door) -> None:
+    silent = socket.create_connection(("127.0.0.1", door.port))
+    midway = socket.create_connection(("127.0.0.1", door.port))
+    midway.sendall(b"\x01\x00\x00\x00\x10\x00half of a request")
+    for connection in (silent, midway):
+        connection.settimeout(10)
+        assert connection.recv(1) == b""
+        connection.close()
+    assert door.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 2}
+
+
+def trickle(connection: socket.socket, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def test_a_peer_that_only_trickles_is_cut(door: Door) -> None:
+    slow = socket.create_connection(("127.0.0.1", door.port))
+    slow.sendall(b"\x01\x00\x00\x00\x10\x00")
+    with pytest.raises(OSError, match=r"pipe|reset"):
+        trickle(slow, seconds=6)
+    slow.close()
+    assert door.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 1}
+
+
+def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(door: Door) -> None:
+    held = [associate(door) for _ in range(3)]
+    assert [one.is_established for one in held] == [True, True, False]
+    assert held[2].is_rejected
+    flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
+    refused = door.new_refusals(Refusal.BUSY)
+    end = time.monotonic() + 3
+    while refused.get(Refusal.BUSY, 0) < 30 and time.monotonic() < end:
+        refused = door.new_refusals(Refusal.BUSY)
+    assert refused[Refusal.BUSY] >= 30
+    for connection in flood:
+        connection.close()
+    for association in held[:2]:
+        association.release()
+    end = time.monotonic() + 5
+    while not (again := associate(door)).is_established and time.monotonic() < end:
+        time.sleep(0.1)
+    again.release()
+
+
+def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
+    queue = door.intake.queue
+    number = door.intake.take(film("committed"), "PACS@127.0.0.1").number
+    queue.has_assessed(number, ["x-sr.dcm"], ["PACS"])
+    sends = Sends(queue, "PACS")
+    sends.pledged(sends.due(time.time(), 1), "2.25.99")
+
+    def told(uid: str) -> int:
+        from pynetdicom import build_role
+
+        entity = AE("PACS")
+        entity.add_requested_context(StorageCommitmentPushModel)
+        roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
+        association = entity.associate("127.0.0.1", door.port, ae_title="CXR", ext_neg=roles)
+        information = Dataset()
+        information.TransactionUID = uid
+        status, _ = association.send_n_event_report(
+            information, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+        )
+        association.release()
+        return int(status.Status)
+
+    assert told("2.25.98") == 0x0112
+    assert queue.get(number).state == "assessed"
+    assert told("2.25.99") == 0x0000
+    assert queue.get(number).state == "sent"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate of our own, one of a peer, and one that nobody knows."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed, which makes the keys")
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "stranger"):
+        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        words += ["-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
+        subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_with_tls_only_peers_that_the_ca_has_signed_come_in(tmp_path: Path, keys: Path) -> None:
+    ours = Tls(keys / "ours.pem", keys / "ours.key", keys / "ours.pem")
+    stranger = Tls(keys / "stranger.pem", keys / "stranger.key", keys / "ours.pem")
+    with opened(tmp_path, ours) as door:
+        association = associate(door, tls_args=(ours.for_calls(), "127.0.0.1"))
+        assert association.send_c_store(dcmread(BytesIO(film()))).Status == 0x0000
+        association.release()
+        assert not associate(door).is_established  # without TLS
+        assert door.new_refusals(Refusal.NO_TLS) == {Refusal.NO_TLS: 1}
+        assert not associate(door, tls_args=(stranger.for_calls(), "127.0.0.1")).is_established
+        bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        bare.check_hostname, bare.verify_mode = False, ssl.CERT_NONE
+        assert not associate(door, tls_args=(bare, "127.0.0.1")).is_established
+        assert len(door.intake.queue.latest(9)) == 1

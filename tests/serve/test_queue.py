@@ -1,0 +1,167 @@
+"""The queue: what stands in it after whatever has ended the process, and what has still to go where."""
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from cxr.serve.queue import DuplicateFilm, NewFilm, Queue, State
+from cxr.serve.sends import Sends, pause
+
+ANSWER = {"prediction": None, "not_assessed": None}
+
+
+def film(sop: str = "s1", digest: str = "d1", study: str = "p1") -> NewFilm:
+    return NewFilm(study, "p0", digest, sop, "PACS@127.0.0.1")
+
+
+def test_a_film_goes_from_received_to_sent_and_is_named_by_pseudonyms(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    added = queue.add(film())
+    assert (added.number, added.name, added.state, added.tries) == (1, "p1-1", State.RECEIVED, 0)
+    queue.has_read(1, ANSWER)
+    assert (queue.get(1).state, queue.get(1).answer) == (State.READ, ANSWER)
+    queue.has_assessed(1, ["a-sr.dcm", "a-sc.dcm"], ["PACS", "VNA"])
+    pacs, vna = Sends(queue, "PACS"), Sends(queue, "VNA")
+    pacs.taken(pacs.due(time.time(), 9))
+    assert queue.get(1).state is State.ASSESSED  # the other has taken nothing yet
+    assert [send.object for send in vna.due(time.time(), 9)] == ["a-sc.dcm", "a-sr.dcm"]
+    vna.taken(vna.due(time.time(), 9)[:1])
+    assert queue.get(1).state is State.ASSESSED
+    vna.taken(vna.due(time.time(), 9))
+    done = queue.get(1)
+    assert done.state is State.SENT
+    times = (done.received, done.read, done.assessed, done.sent)
+    assert None not in times
+    assert list(times) == sorted(t for t in times if t)
+    assert queue.counts() == {state: int(state is State.SENT) for state in State}
+
+
+def test_a_film_that_goes_nowhere_is_sent_once_it_is_assessed(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_assessed(1, ["a-sr.dcm"], [])
+    assert queue.get(1).state is State.SENT
+
+
+def test_the_same_film_has_one_row_and_another_one_under_its_uid_is_refused(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    assert queue.add(film()) == queue.add(film())
+    with pytest.raises(DuplicateFilm, match="as film 1"):
+        queue.add(film(digest="d2"))
+    assert queue.add(film(sop="s2", digest="d2")).number == 2
+
+
+def test_a_film_that_has_failed_is_done_again_when_it_comes_again_or_somebody_asks(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    for ask in (lambda: queue.add(film()), lambda: queue.retry(1)):
+        queue.add(film())
+        queue.give_up(1, "the codestream is cut off")
+        assert [failed.reason for failed in queue.failures()] == ["the codestream is cut off"]
+        assert queue.waiting(State.RECEIVED, time.time(), 9) == []
+        ask()
+        assert [waiting.number for waiting in queue.waiting(State.RECEIVED, time.time(), 9)] == [1]
+        assert queue.get(1).reason == ""
+
+
+def test_a_film_that_is_put_off_waits_for_its_time(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_read(1, ANSWER)
+    queue.put_off(1, time.time() + 60, "put off")
+    assert queue.waiting(State.RECEIVED, time.time(), 9) == []
+    (later,) = queue.waiting(State.RECEIVED, time.time() + 61, 9)
+    assert (later.tries, later.answer) == (1, None)
+    queue.retry(1)
+    assert len(queue.waiting(State.RECEIVED, time.time(), 9)) == 1
+
+
+def test_films_of_a_study_wait_until_no_other_has_come_for_a_while(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film("s1", "d1", "p1"))
+    queue.add(film("s2", "d2", "p2"))
+    queue.add(film("s3", "d3", "p1"))
+    with queue.written() as rows:  # film 1 is old; the other of its study has just come
+        rows.execute("UPDATE films SET received = received - 100 WHERE number IN (1, 2)")
+    assert [one.number for one in queue.waiting(State.RECEIVED, time.time(), 9, quiet=30)] == [2]
+    assert [one.number for one in queue.waiting(State.RECEIVED, time.time() + 40, 9, quiet=30)] == [1, 2, 3]
+
+
+def test_pauses_grow_from_two_seconds_to_ten_minutes() -> None:
+    assert [pause(tries) for tries in (0, 1, 2, 3, 9, 10, 10**6)] == [2, 2, 4, 8, 512, 600, 600]
+
+
+def test_an_object_that_is_refused_waits_longer_each_time_and_the_film_says_why(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_assessed(1, ["a-sr.dcm"], ["PACS"])
+    sends = Sends(queue, "PACS")
+    for tries in (0, 1):
+        (due,) = sends.due(time.time() + 1000, 9)
+        assert due.tries == tries
+        sends.refused([due], "refused Comprehensive SR Storage with status 0xA700")
+    assert sends.due(time.time() + 3.5, 9) == []
+    assert len(sends.due(time.time() + 4.5, 9)) == 1
+    assert queue.failures()[0].reason == "PACS: refused Comprehensive SR Storage with status 0xA700"
+    queue.retry(1)
+    assert len(sends.due(time.time(), 9)) == 1
+
+
+def test_what_an_archive_commits_itself_to_is_taken_and_what_not_is_offered_again(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_assessed(1, ["a-sc.dcm", "a-sr.dcm"], ["PACS"])
+    sends = Sends(queue, "PACS")
+    sends.pledged(sends.due(time.time(), 9), "2.25.7")
+    assert sends.due(time.time(), 9) == []  # stored there, and nothing more to offer
+    assert queue.get(1).state is State.ASSESSED
+    assert not Sends(queue, "OTHER").committed("2.25.7", whole=True)  # it was not asked
+    assert sends.committed("2.25.7", whole=False)
+    sends.pledged(sends.due(time.time() + 3, 9), "2.25.8")
+    assert len(sends.without_commitment(time.time() + 1)) == 2
+    assert sends.committed("2.25.8", whole=True)
+    assert queue.get(1).state is State.SENT
+    assert not sends.committed("2.25.8", whole=True)
+
+
+def test_only_old_films_that_are_done_with_may_leave(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    for n in range(4):
+        queue.add(film(f"s{n}", f"d{n}"))
+    queue.has_assessed(2, ["a"], [])
+    queue.has_assessed(3, ["a"], ["PACS"])  # has still to be sent
+    queue.give_up(4, "it is damaged")
+    assert queue.older_than(3600, time.time()) == []
+    assert [old.number for old in queue.older_than(3600, time.time() + 3601)] == [2, 4]
+    queue.remove(2)
+    assert [one.number for one in queue.latest(9)] == [4, 3, 1]
+    assert queue.add(film("s9", "d9")).number == 5  # no number is given twice
+
+
+def test_a_killed_process_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:  # in it, films are added until it is killed; each number is written when it is added
+        queue, n = Queue(tmp_path), 0
+        while True:
+            n += 1
+            os.write(write, b"%d\n" % queue.add(film(f"s{n}", f"d{n}")).number)
+    answered = b""
+    while answered.count(b"\n") < 20:
+        answered += os.read(read, 99)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(write)
+    while more := os.read(read, 9999):
+        answered += more
+    numbers = [int(number) for number in answered.split(b"\n")[:-1]]
+    assert [one.number for one in reversed(Queue(tmp_path).latest(10**6))][: len(numbers)] == numbers
+
+
+def test_rows_are_flushed_to_the_disk_before_a_method_returns(tmp_path: Path) -> None:
+    Queue(tmp_path)
+    rows = sqlite3.connect(tmp_path / "queue.sqlite")
+    assert rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert Queue(tmp_path).read("PRAGMA synchronous") == [(2,)]  # 2: FULL
