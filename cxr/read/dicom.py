@@ -118,7 +118,7 @@ def check_film(path: Path, data: bytes) -> Arrival:
         digest = blake2b(digest_size=_KEPT_DIGEST)
         for name in _KEPT:
             digest.update(_as_stored(tags, name) + b"\0")
-        digest.update(element.frame() if element.undefined_length else element.value(element.length))
+        digest.update(element.frame() if element.undefined_length else element.value(layout.nbytes))
         study, patient = _pseudonyms(tags, lambda: blake2b(data).hexdigest())
         instance, kind = tags.text("SOPInstanceUID"), tags.text("SOPClassUID")
         return Arrival(instance, digest.hexdigest(), study, patient, kind, tags.code("Modality"))
