@@ -129,7 +129,7 @@ class Counters:
             alive: whether the worker is.
         """
         for state, films in queue.items():
-            self._queue.labels(str(state)).set(films)
+            self._queue.labels(state).set(films)
         self._free.set(free)
         self._alive.set(alive)
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

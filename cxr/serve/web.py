@@ -207,7 +207,8 @@ class _Monitors:
         """Return the numbers that Prometheus reads."""
         service = self._service
         free = shutil.disk_usage(service.folder).free
-        content, kind = service.counters.text(service.queue.counts(), free, service.alive())
+        queue = {state.value: films for state, films in service.queue.counts().items()}
+        content, kind = service.counters.text(queue, free, service.alive())
         return Response(content, media_type=kind)
 
 
