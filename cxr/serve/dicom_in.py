@@ -92,7 +92,8 @@ class DicomIn:
             _reject(association, _CALLING)
 
     def _note_empty(self, event: evt.Event) -> None:
-        if not event.assoc.accepted_contexts:  # a CT scanner, or a film in a transfer syntax that is not read
+        takes_films = any(one.abstract_syntax in SOP_CLASSES for one in event.assoc.accepted_contexts)
+        if event.assoc.rejected_contexts and not takes_films:  # a CT scanner, or a transfer syntax that is not read
             self._counters.refused(Refusal.NO_FILM, _peer(event))
 
     def _note_busy(self, event: evt.Event) -> None:

@@ -76,6 +76,13 @@ class _Watched:
             raise OSError("a message that is too large")
         return data
 
+    def shutdown(self, how: int) -> None:
+        """Shut down. Where the peer is gone already, close: pynetdicom leaves a connection open of which this fails."""
+        try:
+            super().shutdown(how)  # type: ignore[misc]
+        except OSError:
+            self.close()  # type: ignore[attr-defined]
+
     def begin_message(self) -> None:
         """Count anew: a message is whole."""
         self._brought = 0
@@ -163,9 +170,9 @@ class DicomServer(ThreadedAssociationServer):
         """Cut the connections that stand still; called twice a second."""
         super().service_actions()
         self._forget_closed()
-        for connection, peer in self._connections.items():
-            if connection.stands_still(self._limits.silence):
-                self._counters.refused(Refusal.STALLED, peer)
+        for connection in self._connections:
+            if connection.refusal is None and connection.stands_still(self._limits.silence):
+                connection.refusal = Refusal.STALLED
                 with suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
 

@@ -269,7 +269,8 @@ class Queue:
 
     def older_than(self, seconds: float, now: float) -> list[QueuedFilm]:
         """Return films that came longer ago and are done with: sent, or failed."""
-        return self._select("WHERE state IN (?, ?) AND received < ?", State.SENT, State.FAILED, now - seconds)
+        where = "WHERE state IN (?, ?) AND received < ? ORDER BY number"
+        return self._select(where, State.SENT, State.FAILED, now - seconds)
 
     def remove(self, number: int) -> None:
         """Forget a film. Its files are the caller's, who holds ``files``."""

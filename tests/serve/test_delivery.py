@@ -1,5 +1,6 @@
 """Objects are brought until they are taken: over real associations to a small archive, and by STOW-RS."""
 
+import gc
 import json
 import threading
 import time
@@ -25,7 +26,16 @@ from cxr.serve.queue import NewFilm, Queue, State
 from cxr.serve.web_archive import WebArchive
 from web_service import film
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 NOBODY: Pledge = lambda uid, places: None  # noqa: E731
+
+
+@pytest.fixture(autouse=True)
+def no_socket_is_left() -> Iterator[None]:
+    """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
+    yield
+    gc.collect()
 
 
 def made(path: Path, instance: str, sop_class: str = SecondaryCaptureImageStorage) -> Path:

@@ -1,10 +1,12 @@
 """The DICOM door, called by real associations over loopback: who is let in, what is taken, and who is cut off."""
 
+import gc
 import shutil
 import socket
 import ssl
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +37,17 @@ from cxr.serve.sends import Sends
 from cxr.serve.tls import Tls
 from web_service import film
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 NODES = [Node("PACS", "127.0.0.1", 4242), Node("FAR", "10.0.0.9")]
 SILENCE = 1.0
+
+
+@pytest.fixture(autouse=True)
+def no_socket_is_left() -> Iterator[None]:
+    """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
+    yield
+    gc.collect()
 
 
 @dataclass
@@ -47,12 +58,12 @@ class Door:
     before: dict[Any, int]
 
     def new_refusals(self, *wanted: Refusal) -> dict[Refusal, int]:
-        """What was refused since the test began; the ``wanted`` ones are waited for."""
+        """What was refused since the test began; the ``wanted`` ones are waited for, each as often as it is named."""
         end = time.monotonic() + 5
         while True:
             now = self.counters.refusals()
             new = {why: n - self.before.get(why, 0) for why, n in now.items() if n > self.before.get(why, 0)}
-            if set(wanted) <= set(new) or time.monotonic() > end:
+            if not Counter(wanted) - Counter(new) or time.monotonic() > end:
                 return new
             time.sleep(0.02)
 
@@ -139,14 +150,8 @@ def test_a_ct_finds_no_context_and_a_film_of_each_kind_does(door: Door) -> None:
 def test_every_transfer_syntax_that_is_read_is_accepted(door: Door) -> None:
     entity = AE("PACS")
     for syntax in SUPPORTED:
-        entity.add_requested_context(ComputedRadiographyImageStorage, syntax)  # one context with all of them
-    (whole,) = entity.requested_contexts
-    contexts = []
-    for syntax in whole.transfer_syntax:
-        one = AE("PACS")
-        one.add_requested_context(ComputedRadiographyImageStorage, syntax)
-        contexts += one.requested_contexts
-    association = entity.associate("127.0.0.1", door.port, contexts, ae_title="CXR")
+        entity.add_requested_context(ComputedRadiographyImageStorage, syntax)
+    association = entity.associate("127.0.0.1", door.port, ae_title="CXR")
     taken = {one.transfer_syntax[0] for one in association.accepted_contexts}
     association.release()
     assert taken == set(SUPPORTED)
@@ -179,7 +184,7 @@ def test_a_peer_that_stands_still_is_cut(door: Door) -> None:
         connection.settimeout(10)
         assert connection.recv(1) == b""
         connection.close()
-    assert door.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 2}
+    assert door.new_refusals(Refusal.STALLED, Refusal.STALLED) == {Refusal.STALLED: 2}
 
 
 def trickle(connection: socket.socket, seconds: float) -> None:
@@ -203,11 +208,7 @@ def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(door: Door)
     assert [one.is_established for one in held] == [True, True, False]
     assert held[2].is_rejected
     flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
-    refused = door.new_refusals(Refusal.BUSY)
-    end = time.monotonic() + 3
-    while refused.get(Refusal.BUSY, 0) < 30 and time.monotonic() < end:
-        refused = door.new_refusals(Refusal.BUSY)
-    assert refused[Refusal.BUSY] >= 30
+    assert door.new_refusals(*[Refusal.BUSY] * 30)[Refusal.BUSY] >= 30
     for connection in flood:
         connection.close()
     for association in held[:2]:

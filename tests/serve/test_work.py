@@ -43,6 +43,11 @@ def work(tmp_path: Path, vocabulary: FindingVocabulary) -> Work:
     return Work(queue, Intake(tmp_path, queue, 1, 0), tools, ["PACS"], Counters())
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
+
+
 def done(work: Work, until: Callable[[], bool], seconds: float = 30) -> None:
     """Work until something holds."""
 
@@ -76,7 +81,8 @@ def test_each_film_has_an_answer_objects_and_a_picture(work: Work) -> None:
         assert after.answer is not None
         assert from_plain(after.answer).prediction is not None
         assert kinds(work, row.name) == {"sr", "pr", "sc"}
-        assert Image.open(work.intake.films.parent / "pictures" / f"{row.name}.jpg").format == "JPEG"
+        picture = (work.intake.films.parent / "pictures" / f"{row.name}.jpg").read_bytes()
+        assert picture.startswith(b"\xff\xd8\xff")
         report = dcmread(work.objects / f"{row.name}-sr.dcm")
         assert report.StudyInstanceUID == dcmread(work.intake.path(row.digest)).StudyInstanceUID
     left = work.queue.read("SELECT film, object FROM sends WHERE destination = 'PACS' AND taken IS NULL")
