@@ -28,14 +28,14 @@ def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, la
     web = client(served)
     for name in ("one", "two", "three", "four"):
         web.post("/films", content=film(name))
-    answer(served, served.queue.get(1), scores=(0.9, 0.2), abnormal=0.9)
+    answer(served, served.queue.get(1), scores=(0.9, 0.8, 0.2), abnormal=0.9)
     refuse_to_assess(served, served.queue.get(2), Reason("lateral", "ViewPosition is LL, not a frontal view"))
     served.queue.give_up(3, "<i>broken</i>")
     web.post("/films", content=b"<html>")
     page = web.get("/").text
     say = words(language)
     assert f"{words(language)['serve']['above']}" in page
-    assert "0.90" in page
+    assert "0.90 × 2" in page
     assert "0.20" not in page  # below the threshold
     assert say["not_assessed"] in page
     assert say["serve"]["reasons"]["not_dicom"] in page
