@@ -3,11 +3,12 @@
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,47 @@ _CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # the characters allowed in a Code Stri
 _MOST_LUT = 2 * 2**16  # bytes of the largest table: 2^16 entries of 16 bits
 
 
+class _Silence:
+    """Keeps pydicom silent as long as any thread reads: its settings, and Python's of warnings, are of the process.
+
+    Were they set and restored by each thread for itself, the first to end would let the others speak.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._readers = 0
+        self._settings = ExitStack()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        with self._lock:
+            if self._readers == 0:
+                self._settings.enter_context(warnings.catch_warnings())
+                self._settings.enter_context(config.disable_value_validation())
+                warnings.simplefilter("ignore")
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if self._readers == 0:
+                    self._settings.close()
+
+
+_SILENCE = _Silence()
+
+
 @contextmanager
 def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterator["Tags"]:
     """Open the DICOM file ``path`` and read the elements ``names``; ``data`` is its content if that is already known.
 
     Inside the block pydicom gives no warnings, because these repeat values, and a value may be a patient's name. Its
-    settings are restored afterwards. Every exception becomes a ``ReadError``.
+    settings are restored afterwards. Every exception becomes a ``ReadError``. Several threads may read at once.
     """
     try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            with path.open("rb") if data is None else BytesIO(data) as file:
-                yield Tags(path, *read_data_set(path, file, names))
+        with _SILENCE.kept(), path.open("rb") if data is None else BytesIO(data) as file:
+            yield Tags(path, *read_data_set(path, file, names))
     except ReadError:
         raise
     except DamagedError as error:

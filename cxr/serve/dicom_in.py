@@ -106,7 +106,7 @@ class DicomIn:
             try:
                 self._intake.take(event.encoded_dataset(), _peer(event))
             except Refused as refused:
-                self._counters.refused(refused.cause, f"{_peer(event)}: {refused.reason}")
+                self._counters.refused(refused.cause, _peer(event))  # the reason may quote a header
                 return refused.dicom
         return 0x0000
 

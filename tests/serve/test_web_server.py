@@ -98,6 +98,29 @@ def test_a_body_that_trickles_in_ends_too(serve: Serve) -> None:
         assert time.monotonic() - begun >= 1  # ten times the silence that is allowed
 
 
+def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(serve: Serve) -> None:
+    with serve() as (url, served), connect(url) as large:
+        large.sendall(b"POST /films HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000000000\r\n\r\n")
+        assert large.recv(1000).startswith(b"HTTP/1.1 413 ")
+        assert is_closed(large)
+        assert served.counters.refusals() == {"too_large": 1}
+
+
+def test_a_body_in_chunks_is_cut_off_at_the_limit(serve: Serve, tmp_path: Path) -> None:
+    with serve() as (url, served), connect(url) as large:
+        large.sendall(b"POST /films HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        try:
+            while sent < 100:
+                large.sendall(b"10000\r\n" + b"\0" * 2**16 + b"\r\n")
+                sent += 1
+        except ConnectionError:
+            pass
+        assert sent < 100  # of 64 kB, where 1 MB is allowed and some more fits the buffers of the system
+        assert counted(served, "too_large") == 1
+        assert not list((tmp_path / "films").iterdir())
+
+
 def test_what_is_no_http_is_counted(serve: Serve) -> None:
     with serve() as (url, served), connect(url) as other:
         other.sendall(b"\x01\x00\x00\x00\x00\xcd\x00\x01\r\n\r\n")  # an A-ASSOCIATE-RQ at the wrong door
