@@ -1,19 +1,16 @@
 """Typed access to the elements of an untrusted DICOM data set, with errors that say what is wrong."""
 
 import re
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, ExplicitVRBigEndian
@@ -22,43 +19,13 @@ from cxr.read.files import cannot_open
 from cxr.read.metered import DamagedError
 from cxr.read.part10 import PixelElement, looks_like_dicom, read_data_set
 from cxr.read.radiograph import Lut, ReadError, Window
+from cxr.read.silence import SILENT, UNCHECKED
 
 __all__ = ["Tags", "looks_like_dicom", "open_tags"]
 
 _CODE = re.compile(r"[A-Z0-9_ ]{0,16}")  # the characters allowed in a Code String (PS3.5 6.2)
 
 _MOST_LUT = 2 * 2**16  # bytes of the largest table: 2^16 entries of 16 bits
-
-
-class _Silence:
-    """Keeps pydicom silent as long as any thread reads: its settings, and Python's of warnings, are of the process.
-
-    Were they set and restored by each thread for itself, the first to end would let the others speak.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._readers = 0
-        self._settings = ExitStack()
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        with self._lock:
-            if self._readers == 0:
-                self._settings.enter_context(warnings.catch_warnings())
-                self._settings.enter_context(config.disable_value_validation())
-                warnings.simplefilter("ignore")
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._readers -= 1
-                if self._readers == 0:
-                    self._settings.close()
-
-
-_SILENCE = _Silence()
 
 
 @contextmanager
@@ -69,7 +36,7 @@ def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterat
     settings are restored afterwards. Every exception becomes a ``ReadError``. Several threads may read at once.
     """
     try:
-        with _SILENCE.kept(), path.open("rb") if data is None else BytesIO(data) as file:
+        with SILENT.kept(), UNCHECKED.kept(), path.open("rb") if data is None else BytesIO(data) as file:
             yield Tags(path, *read_data_set(path, file, names))
     except ReadError:
         raise
