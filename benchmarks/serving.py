@@ -35,7 +35,7 @@ from pydicom.uid import generate_uid
 from benchmarks.orthanc import Line, Orthanc, free_port
 from cxr.phantom.films import write_course_layout
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = {
     "1.2.840.10008.5.1.4.1.1.88.33": "SR",
     "1.2.840.10008.5.1.4.1.1.11.1": "GSPS",
@@ -95,10 +95,10 @@ def store(films: list[Path], port: int, caller: str, called: str) -> bool:
 
 def drawn(folder: Path, films: int, studies: int, size: int = 512) -> list[Path]:
     """Films of so many studies: the first ones have a second film."""
-    write_course_layout(folder / "drawn", films=films, test_films=2, size=size)
+    write_course_layout(folder / "drawn", films=8, test_films=films, size=size)
     out = folder / "films"
     out.mkdir()
-    for n, path in enumerate(sorted((folder / "drawn").rglob("train*/**/*.dcm"))[:films]):
+    for n, path in enumerate(sorted((folder / "drawn" / "test").rglob("*.dcm"))):
         film = dcmread(path)
         film.StudyInstanceUID = generate_uid(entropy_srcs=[f"study {n % studies}"])
         film.SeriesInstanceUID = generate_uid(entropy_srcs=[f"series {n % studies}"])

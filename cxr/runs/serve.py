@@ -20,7 +20,6 @@ from rich.console import Console
 from cxr.config.entry import instantiated, resolved
 from cxr.config.errors import ConfigError
 from cxr.data.inputs import Decode
-from cxr.detect.prediction import in_words
 from cxr.explain.maps import MapMaker
 from cxr.read.workers import usable_cores
 from cxr.report.film_files import FilmFiles
@@ -211,4 +210,3 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
         warn("allow=[] lets no DICOM node call; type allow=[AE@address:port]")
     if not to:
         warn("results go nowhere; type to=[…], or a port for a node of allow=[AE@address:port]")
-    console.print(f"detections from score {in_words(algorithm.threshold)} up", highlight=False)
