@@ -80,7 +80,7 @@ class DicomIn:
 
     def _admit(self, event: evt.Event) -> None:
         """Reject an association that is for another title, or from a node that is not known at its address."""
-        association = event.assoc
+        association: Any = event.assoc
         title = association.requestor.primitive.calling_ae_title.strip()
         called = association.requestor.primitive.called_ae_title.strip()
         address = association.requestor.address
@@ -130,7 +130,8 @@ def _begin_message(event: evt.Event) -> None:
 
 
 def _socket(event: evt.Event) -> Any:
-    return event.assoc.dul.socket.socket
+    wrapped: Any = event.assoc.dul.socket
+    return wrapped.socket
 
 
 def _peer(event: evt.Event) -> str:

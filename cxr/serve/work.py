@@ -8,7 +8,7 @@ longer than that.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +158,7 @@ class Work:
             self._held[film.number] = film
             yield Input(film.number, self.intake.path(film.digest))
 
-    def _noted(self, outcomes: Iterator[tuple[Input, Outcome]]) -> Iterator[FilmAnswer]:
+    def _noted(self, outcomes: Iterator[tuple[Input, Outcome]]) -> Generator[FilmAnswer, None, None]:
         """Note what the detector says, and yield it with what the files show."""
         for film, outcome in outcomes:
             if isinstance(outcome, ReadError):
