@@ -1,10 +1,12 @@
-"""What tests of several rooms share: a detector trained once, a kill between two files, and a vocabulary."""
+"""What tests of several rooms share: a detector trained once, a kill between two files, a vocabulary, and a browser."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from cxr.findings import FindingVocabulary
 from scripts import LEARNING, call
@@ -46,3 +48,30 @@ def kill_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(Path, "replace", killed)
 
     return arm
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = tmp_path_factory.mktemp("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))  # a given driver: none is looked for online
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def resize(chromium: webdriver.Chrome) -> Callable[[int], None]:
+    """Make the browser's window as wide as is asked for."""
+
+    def to(width: int) -> None:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    return to

@@ -6,7 +6,10 @@ typed (``command.json``, ``.hydra``, logs).
 
 import importlib.util
 import json
+import re
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from markupsafe import escape
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from scripts import call
+from scripts import Job, call, start
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +108,36 @@ def test_an_evaluation_names_nobody(place: Path) -> None:
     page = (run / "index.html").read_text(encoding="utf-8")
     assert str(escape(seen["in_words"])) in page
     assert "trained on 21: the figures flatter it" in page
+
+
+def test_a_service_names_nobody(place: Path) -> None:
+    """Its log is looked at too: nobody has typed the name of a film. ``films`` and ``dicom`` belong to the patient."""
+    pytest.importorskip("fastapi", reason="the extra serve")
+    import httpx
+
+    service = start("serve.py", place, CKPT, "dicom=null", "http=127.0.0.1:0", "workers=1", "hydra.run.dir=serving")
+    try:
+        url = address(service)
+        films = [(film.name, film.read_bytes()) for film in sorted((place / FOLDER).iterdir())]
+        answers = [httpx.post(f"{url}/films", files={"film": film}, timeout=60) for film in films]
+        pages = [httpx.get(f"{url}/{path}").text for path in ("", "metrics", "health", "films/1", "films/2")]
+    finally:
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) == 0, service.printed()
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 200, 422]
+    seen = service.printed() + "".join(pages + [answer.text for answer in answers])
+    seen += (place / "serving" / "serve.log").read_text(encoding="utf-8")
+    assert not [word for word in PLANTED if word in seen]
+    hold_the_patient = ("films", "dicom")
+    assert {name for name in named(place / "serving") if not name.startswith(hold_the_patient)} == set()
+    assert len(list((place / "serving" / "pictures").glob("*.jpg"))) == 4
+
+
+def address(service: Job) -> str:
+    """Where a service listens, as soon as it says so."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and service.poll() is None:
+        if said := re.search(r"http://127\.0\.0\.1:\d+", service.printed()):
+            return said.group()
+        time.sleep(0.1)
+    raise AssertionError(service.printed())

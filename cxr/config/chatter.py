@@ -22,6 +22,9 @@ _WARNINGS: tuple[tuple[str, type[Warning]], ...] = (  # beginning of the message
     # torch's schedulers warn of this at the first step of a resumed training
     (r"Detected call of `lr_scheduler.step\(\)` before `optimizer.step\(\)`", UserWarning),
 )
+# They quote what they find odd in a header, which may be a patient's name. ``cxr.read.silence`` hides that for a while;
+# a library that sets the warnings of the process back meanwhile, in another thread, would let it through
+_QUOTE_HEADERS = r"pydicom\b|highdicom\b"
 _LOGGERS = {  # name → lowest level that is shown
     "lightning.pytorch": logging.WARNING,  # lists devices and gives tips; our lines of each epoch are shorter
     "lightning.fabric": logging.WARNING,
@@ -35,5 +38,6 @@ def silence_libraries() -> None:
     """Hide the listed messages in this process, without importing any of the libraries."""
     for message, category in _WARNINGS:
         warnings.filterwarnings("ignore", message, category)
+    warnings.filterwarnings("ignore", module=_QUOTE_HEADERS)
     for name, level in _LOGGERS.items():
         logging.getLogger(name).setLevel(level)

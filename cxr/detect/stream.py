@@ -1,7 +1,7 @@
 """Runs a detector over files, one after another: decoding, inference and writing overlap, and no film is kept."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -26,7 +26,7 @@ SIDE_BY_SIDE = 4  # batches in the detector at once; the part of a batch in Pyth
 
 def predict_films(
     task: FilmDetector, films: Iterable[Input], decode: Read, batch: int, workers: int, look: Look | None = None
-) -> Iterator[tuple[Input, Outcome]]:
+) -> Generator[tuple[Input, Outcome], None, None]:
     """Yield each film with its prediction, or the reason why it has none, in the order they are done.
 
     A film that cannot be read has its ``ReadError``. One that is no film for this detector (``ChestFilms``), or for

@@ -113,13 +113,13 @@ def check_film(path: Path, data: bytes) -> Arrival:
     with open_tags(path, [*_HEADER, *_KEPT], data) as tags, _pixel_errors(tags):
         element, layout = _one_frame(tags, tags.integer("PixelRepresentation", 0) == 1)
         try:
-            check_data(element, tags.syntax, layout)
+            pixels = check_data(element, tags.syntax, layout)
         except ValueError as error:
             raise IncompleteError(f"{path}: {tags.syntax.name} ({tags.syntax}): {error}") from error
         digest = blake2b(digest_size=_KEPT_DIGEST)
         for name in _KEPT:
             digest.update(_as_stored(tags, name) + b"\0")
-        digest.update(element.frame() if element.undefined_length else element.value(layout.nbytes))
+        digest.update(pixels if isinstance(pixels, memoryview) else pixels.stream)
         study, patient = _pseudonyms(tags, lambda: blake2b(data).hexdigest())
         instance, kind = tags.text("SOPInstanceUID"), tags.text("SOPClassUID")
         return Arrival(instance, digest.hexdigest(), study, patient, kind, tags.code("Modality"))

@@ -1,7 +1,6 @@
 """Typed access to the elements of an untrusted DICOM data set, with errors that say what is wrong."""
 
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID, ExplicitVRBigEndian
@@ -21,6 +19,7 @@ from cxr.read.files import cannot_open
 from cxr.read.metered import DamagedError
 from cxr.read.part10 import PixelElement, looks_like_dicom, read_data_set
 from cxr.read.radiograph import Lut, ReadError, Window
+from cxr.read.silence import SILENT, UNCHECKED
 
 __all__ = ["Tags", "looks_like_dicom", "open_tags"]
 
@@ -34,13 +33,11 @@ def open_tags(path: Path, names: list[str], data: bytes | None = None) -> Iterat
     """Open the DICOM file ``path`` and read the elements ``names``; ``data`` is its content if that is already known.
 
     Inside the block pydicom gives no warnings, because these repeat values, and a value may be a patient's name. Its
-    settings are restored afterwards. Every exception becomes a ``ReadError``.
+    settings are restored afterwards. Every exception becomes a ``ReadError``. Several threads may read at once.
     """
     try:
-        with warnings.catch_warnings(), config.disable_value_validation():
-            warnings.simplefilter("ignore")
-            with path.open("rb") if data is None else BytesIO(data) as file:
-                yield Tags(path, *read_data_set(path, file, names))
+        with SILENT.kept(), UNCHECKED.kept(), path.open("rb") if data is None else BytesIO(data) as file:
+            yield Tags(path, *read_data_set(path, file, names))
     except ReadError:
         raise
     except DamagedError as error:

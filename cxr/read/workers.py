@@ -60,7 +60,7 @@ def outcomes(
 
 def streamed(
     task: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
-) -> Iterator[tuple[_Item, _Result | ReadError]]:
+) -> Generator[tuple[_Item, _Result | ReadError], None, None]:
     """Do the same as ``outcomes`` for a stream of items, of which at most two for each worker are taken ahead.
 
     With one worker, this process does the work.

@@ -11,7 +11,6 @@ frame (PS3.3 C.18.6.1.2), the presentation state's (C.10.5.1.2) and our boxes' a
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from cxr.findings import FindingVocabulary
 from cxr.palette import colour
 from cxr.read.chest_films import Reason
 from cxr.read.dicom import ReadError
+from cxr.read.silence import SILENT
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_maps import parametric_map
 from cxr.report.dicom_origin import NOTICE, origin, polyline
@@ -94,8 +94,7 @@ def write_refusal(film: Path, reason: Reason, picture: NDArray[np.uint8], algori
 def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
     """Write what each maker makes of the film's header, under its kind."""
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # at INFO it logs each film's SOPInstanceUID
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom and highdicom quote names and dates that they find odd
+    with SILENT.kept():  # pydicom and highdicom quote names and dates that they find odd
         source = _read_source(film)
         for kind, make in makers.items():
             try:

@@ -5,6 +5,7 @@ from typing import Any
 from cxr.detect.prediction import NotAssessed, Prediction, printed_threshold, six_digits
 from cxr.report.algorithm import Algorithm
 from cxr.report.journal import from_plain
+from cxr.serve.counters import Answer
 from cxr.serve.queue import QueuedFilm
 
 
@@ -20,6 +21,14 @@ def called_abnormal(prediction: Prediction, algorithm: Algorithm) -> bool | None
     """Return whether screening calls a film abnormal; None without an operating point."""
     point = algorithm.operating_point
     return None if point is None else prediction.abnormal >= point.threshold
+
+
+def kind_of(said: Prediction | NotAssessed, algorithm: Algorithm) -> Answer:
+    """Return what is counted of an answer."""
+    if isinstance(said, NotAssessed):
+        return Answer.NOT_ASSESSED
+    abnormal = called_abnormal(said, algorithm)
+    return Answer.NO_POINT if abnormal is None else Answer.ABNORMAL if abnormal else Answer.BELOW
 
 
 def film_answer(film: QueuedFilm, algorithm: Algorithm) -> dict[str, Any]:

@@ -46,6 +46,15 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+class Answer(StrEnum):
+    """What was said of a film."""
+
+    ABNORMAL = "abnormal"  # at the operating point of screening, or above it
+    BELOW = "below"  # it
+    NO_POINT = "no_point"  # there is none to compare with
+    NOT_ASSESSED = "not_assessed"
+
+
 class Counters:
     """Counts films, refusals and deliveries; any thread may call it."""
 
@@ -73,16 +82,17 @@ class Counters:
         if seconds is not None:
             self._seconds.labels(str(state)).observe(seconds)
 
-    def answer(self, answer: str) -> None:
-        """Count an answer: "abnormal", "normal", "no_operating_point" or "not_assessed"."""
-        self._answers.labels(answer).inc()
+    def answer(self, answer: Answer) -> None:
+        """Count an answer on a film; ``cxr.serve.answers.kind_of`` says which it is."""
+        self._answers.labels(Answer(answer).value).inc()
 
     def refused(self, reason: Refusal, peer: str = "") -> None:
         """Count something that was refused, and say so in the log, once a minute for each reason.
 
         Args:
             reason: why.
-            peer: address, or AE title and address, of who was refused; it stands in the log alone.
+            peer: address, or AE title and address, of who was refused; it stands in the log alone. Never what the film
+                said: a value of its header may be a name.
         """
         reason = Refusal(reason)
         self._refused.labels(reason.value).inc()
@@ -119,7 +129,7 @@ class Counters:
             alive: whether the worker is.
         """
         for state, films in queue.items():
-            self._queue.labels(str(state)).set(films)
+            self._queue.labels(state).set(films)
         self._free.set(free)
         self._alive.set(alive)
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -111,7 +111,8 @@ class DicomArchive:
 
     def _bound(self, event: evt.Event) -> None:
         """Let no byte be waited for longer than is allowed: the library waits for ever within a message."""
-        event.assoc.dul.socket.socket.settimeout(self._silence)
+        connection: Any = event.assoc.dul.socket
+        connection.socket.settimeout(self._silence)
 
 
 def _asked_to_commit(association: Association, taken: dict[int, Dataset], pledge: Pledge) -> bool:

@@ -70,8 +70,8 @@ class DicomIn:
         entity = AE(self._title)
         entity.maximum_associations = self._limits.associations
         entity.maximum_pdu_size = _PDU
-        entity.acse_timeout = entity.dimse_timeout = self._limits.silence
-        entity.network_timeout = 2 * self._limits.silence  # the look at all connections comes first
+        # The look at all connections comes first, which also counts what it cuts
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 2 * self._limits.silence
         entity.add_supported_context(Verification)
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, list(SUPPORTED))
@@ -80,7 +80,7 @@ class DicomIn:
 
     def _admit(self, event: evt.Event) -> None:
         """Reject an association that is for another title, or from a node that is not known at its address."""
-        association = event.assoc
+        association: Any = event.assoc
         title = association.requestor.primitive.calling_ae_title.strip()
         called = association.requestor.primitive.called_ae_title.strip()
         address = association.requestor.address
@@ -106,7 +106,7 @@ class DicomIn:
             try:
                 self._intake.take(event.encoded_dataset(), _peer(event))
             except Refused as refused:
-                self._counters.refused(refused.cause, f"{_peer(event)}: {refused.reason}")
+                self._counters.refused(refused.cause, _peer(event))  # the reason may quote a header
                 return refused.dicom
         return 0x0000
 
@@ -130,7 +130,8 @@ def _begin_message(event: evt.Event) -> None:
 
 
 def _socket(event: evt.Event) -> Any:
-    return event.assoc.dul.socket.socket
+    wrapped: Any = event.assoc.dul.socket
+    return wrapped.socket
 
 
 def _peer(event: evt.Event) -> str:

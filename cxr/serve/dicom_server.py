@@ -108,7 +108,7 @@ class _Plain(_Watched, socket.socket):
     """A connection without TLS."""
 
 
-class _Secured(_Watched, ssl.SSLSocket):
+class _Secured(_Watched, ssl.SSLSocket):  # type: ignore[misc] # its recv takes None for a size, too
     """A connection with TLS; its handshake is made with the first bytes, not while others wait to be accepted."""
 
 
@@ -149,7 +149,8 @@ class DicomServer(ThreadedAssociationServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection."""
-        accepted, address = self.socket.accept()
+        listener: Any = self.socket
+        accepted, address = listener.accept()
         if self.ssl_context is None:
             connection: Any = _Plain(fileno=accepted.detach())
         else:

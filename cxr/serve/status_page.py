@@ -90,10 +90,14 @@ class StatusPage:
         return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, note)
 
     def _chips(self, said: Prediction) -> list[Chip]:
-        return [
-            finding_chip(self.findings, said.findings[n], f"{said.scores[n]:.2f}", self.language)
-            for n in said.shown(self.algorithm.threshold)
-        ]
+        """Return the findings of the boxes that are shown, the surest first, with best score and number of boxes."""
+        scores: dict[str, list[float]] = {}
+        for n in said.shown(self.algorithm.threshold):
+            scores.setdefault(said.findings[n], []).append(said.scores[n])
+        texts = {
+            name: f"{best:.2f}" + (f" × {len(more) + 1}" if more else "") for name, (best, *more) in scores.items()
+        }
+        return [finding_chip(self.findings, name, text, self.language) for name, text in texts.items()]
 
     def _screening(self, said: Prediction) -> str:
         """Return on which side of the operating point a film lies; "" without one."""

@@ -10,6 +10,7 @@ from cxr.read.radiograph import ReadError
 from cxr.read.tags import open_tags
 
 CONTENT_TYPE = "application/dicom+json"
+NOT_UNDERSTOOD = 0xC000  # PS3.4 B.2.3
 _UIDS = ["SOPClassUID", "SOPInstanceUID"]
 
 
@@ -21,18 +22,16 @@ class StoreAnswer:
         self._failed: list[Dataset] = []
         self._unknown: list[Dataset] = []  # of which not even the UIDs can be read
 
-    def taken(self, data: bytes) -> None:
+    def taken(self, film: Dataset) -> None:
         """Note that a film is kept."""
-        item = _reference(data) or Dataset()
-        item.RetrieveURL = ""  # films are not given back
-        self._taken.append(item)
+        film.RetrieveURL = ""  # films are not given back
+        self._taken.append(film)
 
-    def failed(self, data: bytes, status: int) -> None:
-        """Note that a film is not kept, with the status that a C-STORE would have had."""
-        known = _reference(data)
-        item = known or Dataset()
+    def failed(self, film: Dataset | None, status: int) -> None:
+        """Note that a film is not kept, with the status that a C-STORE would have had; None for what is no film."""
+        item = film or Dataset()
         item.FailureReason = status
-        (self._failed if known else self._unknown).append(item)
+        (self._unknown if film is None else self._failed).append(item)
 
     @property
     def status(self) -> int:
@@ -55,8 +54,8 @@ class StoreAnswer:
         return answer.to_json_dict()
 
 
-def _reference(data: bytes) -> Dataset | None:
-    """Return which film this is; None where it does not say so."""
+def reference(data: bytes) -> Dataset | None:
+    """Return the item of a sequence that says which film this is; None where the film does not say so."""
     try:
         with open_tags(Path("film"), _UIDS, data) as tags:
             uids = [UID(tags.text(name)) for name in _UIDS]

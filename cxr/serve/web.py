@@ -21,13 +21,13 @@ from cxr.findings import FindingVocabulary
 from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import PICTURES
 from cxr.serve.answers import film_answer
-from cxr.serve.counters import Counters
+from cxr.serve.counters import Counters, Refusal
 from cxr.serve.doors import OPEN, Doors, Limits
 from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.status_page import StatusPage
-from cxr.serve.stow import CONTENT_TYPE, StoreAnswer
+from cxr.serve.stow import CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, reference
 
 _LOOK = 0.2  # seconds between two looks at a film that is waited for
 
@@ -75,9 +75,9 @@ def build_app(service: Service, token: str | None, limits: Limits) -> Doors:
     app.add_api_route(OPEN, monitors.health)
     app.add_api_route("/metrics", monitors.metrics)
     app.add_api_route("/films", films.take, methods=["POST"])
-    app.add_api_route("/films/{number}", films.show)
-    app.add_api_route("/films/{number}/picture", films.picture)
-    app.add_api_route("/films/{number}/again", films.again, methods=["POST"])
+    app.add_api_route("/films/{number:int}", films.show)
+    app.add_api_route("/films/{number:int}/picture", films.picture)
+    app.add_api_route("/films/{number:int}/again", films.again, methods=["POST"])
     app.add_api_route("/dicom-web/studies", films.store, methods=["POST"])
     return Doors(app, token, limits, service.counters)
 
@@ -115,13 +115,18 @@ class _Films:
         return JSONResponse(answer.as_json(), answer.status, media_type=CONTENT_TYPE)
 
     def _store(self, data: bytes, request: Request, answer: StoreAnswer) -> None:
+        film = reference(data)
+        if film is None:
+            self._service.counters.refused(Refusal.NOT_DICOM, _source(request))
+            answer.failed(None, NOT_UNDERSTOOD)
+            return
         try:
             self._service.intake.take(data, _source(request))
         except Refused as refused:
             self._refusal(refused, request)
-            answer.failed(data, refused.dicom)
+            answer.failed(film, refused.dicom)
         else:
-            answer.taken(data)
+            answer.taken(film)
 
     def show(self, number: int) -> JSONResponse:
         """Answer what is known of a film."""
@@ -202,7 +207,8 @@ class _Monitors:
         """Return the numbers that Prometheus reads."""
         service = self._service
         free = shutil.disk_usage(service.folder).free
-        content, kind = service.counters.text(service.queue.counts(), free, service.alive())
+        queue = {state.value: films for state, films in service.queue.counts().items()}
+        content, kind = service.counters.text(queue, free, service.alive())
         return Response(content, media_type=kind)
 
 

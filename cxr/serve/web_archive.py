@@ -54,7 +54,7 @@ class WebArchive:
             try:
                 refusals = _refusals(self._client.store_instances(list(made.values())))
             except requests.HTTPError as error:
-                status = error.response.status_code
+                status = 0 if error.response is None else error.response.status_code
                 if status != requests.codes.conflict:
                     return Stored(broken=f"answered with HTTP {status}")
                 refusals = {str(one.SOPInstanceUID): "refused with HTTP 409" for one in made.values()}

@@ -8,7 +8,7 @@ longer than that.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from cxr.read.workers import WORTH_A_POOL, streamed
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.journal import Done, as_plain
 from cxr.report.without_paths import without_path
+from cxr.serve.answers import kind_of
 from cxr.serve.counters import Counters
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue, QueuedFilm, State
@@ -157,7 +158,7 @@ class Work:
             self._held[film.number] = film
             yield Input(film.number, self.intake.path(film.digest))
 
-    def _noted(self, outcomes: Iterator[tuple[Input, Outcome]]) -> Iterator[FilmAnswer]:
+    def _noted(self, outcomes: Iterator[tuple[Input, Outcome]]) -> Generator[FilmAnswer, None, None]:
         """Note what the detector says, and yield it with what the files show."""
         for film, outcome in outcomes:
             if isinstance(outcome, ReadError):
@@ -168,6 +169,7 @@ class Work:
             refused = outcome if isinstance(outcome, NotAssessed) else None
             self.queue.has_read(row.number, as_plain(Done(row.number, row.name, assessed, not_assessed=refused)))
             self._count(row, State.READ)
+            self.counters.answer(kind_of(outcome, self.tools.files.algorithm))
             for path in self._objects(row):
                 path.unlink(missing_ok=True)  # of another answer, given before
             shown = maps.take(film.number) if maps and assessed else {}

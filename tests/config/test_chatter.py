@@ -28,6 +28,15 @@ def test_warnings_of_libraries_are_left_out(message: str, category: type[Warning
         assert [str(warning.message) for warning in shown] == ["the learning rate is 0"]
 
 
+def test_what_quotes_a_header_is_left_out_whatever_it_says() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        silence_libraries()
+        for module in ("pydicom.valuerep", "highdicom.base", "pydicom_of_ours"):
+            warnings.warn_explicit(f"{module} finds Lin^Yu-Ting odd", UserWarning, f"{module}.py", 1, module)
+        assert [str(warning.message) for warning in shown] == ["pydicom_of_ours finds Lin^Yu-Ting odd"]
+
+
 def test_lines_of_libraries_are_left_out_and_ours_are_not(caplog: pytest.LogCaptureFixture) -> None:
     names = ("matplotlib.font_manager", "faster_coco_eval.core", "lightning.pytorch.tuner", "highdicom.base")
     before = {name: logging.getLogger(name).level for name in chatter._LOGGERS}

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydicom import config
 
 from cxr.data.folder import film_paths, read_folder
 from cxr.read.dicom import ReadError, find_dicoms, read_dicom, read_film, read_header
@@ -112,3 +115,16 @@ def test_convert_refuses_a_wrong_limit_of_pixels_before_it_reads(folder):
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=environment)
     assert done.returncode == 2
     assert "CXR_MAX_PIXELS is 'forty', expected a whole number" in done.stderr
+
+
+def test_the_first_of_two_readers_to_end_leaves_the_other_silent(write_film):
+    """Two threads read at once; what pydicom warns of is a value, and may be a name."""
+    before = (list(warnings.filters), config.settings.reading_validation_mode)
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(open_tags(write_film(), ["Rows"]))
+    second.enter_context(open_tags(write_film(), ["Rows"]))
+    first.close()
+    warnings.warn("Invalid value for VR UI: 'Lin^Yu-Ting'", stacklevel=1)  # an error in these tests where it is heard
+    assert config.settings.reading_validation_mode == config.IGNORE
+    second.close()
+    assert (list(warnings.filters), config.settings.reading_validation_mode) == before

@@ -1,15 +1,11 @@
 """A run of explained films and an evaluation with known contents, for their figures and their pages."""
 
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from cxr.explain.record import Explained, ExplainedFilm, Marked, write_map
 from cxr.explain.scores import ScoreRow
@@ -125,30 +121,3 @@ def evaluation(film_results: list[FilmResult], findings: FindingVocabulary) -> E
     point = choose_operating_point(film_results[:1] + film_results[3:], 0.99)
     settings = Settings("iou50", (0.1,), worst=2, samples=50, seed=0)
     return evaluate(film_results, findings, findings.names, point, settings)
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))  # a given driver: none is looked for online
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def resize(chromium: webdriver.Chrome) -> Callable[[int], None]:
-    """Make the browser's window as wide as is asked for."""
-
-    def to(width: int) -> None:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-    return to

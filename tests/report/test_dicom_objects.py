@@ -218,15 +218,18 @@ def test_what_the_film_does_not_know_stays_empty(tmp_path: Path) -> None:
     "wrong", [{"StudyInstanceUID": None}, {"PatientSex": "secret"}, {"PatientBirthDate": "5 March 1940"}]
 )
 def test_a_header_that_cannot_be_used_is_told_without_its_contents(
-    tmp_path: Path, wrong: dict[str, object], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path: Path, wrong: dict[str, object], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     with warnings.catch_warnings(action="ignore"):  # of pydicom, which writes the wrong date all the same
         source = film(tmp_path / "film.dcm", **wrong)
+    caplog.clear()
     with pytest.raises(ReadError, match=r"film\.dcm: no DICOM") as error:
         write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
     for quoted in ("secret", "March", "Wang", "H1234"):
         assert quoted not in str(error.value)
         assert quoted not in "".join(capfd.readouterr())
+        assert quoted not in caplog.text  # pydicom logs what it warns of, too
     assert not recwarn.list
     assert not list(tmp_path.glob("*.part"))
 

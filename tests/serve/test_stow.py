@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage
 
 from cxr.phantom.course_layout import uid
@@ -49,6 +50,12 @@ def test_what_is_not_kept_is_named_with_the_status_of_a_store(tmp_path: Path) ->
     assert (failed["00081155"]["Value"], failed["00081197"]["Value"]) == ([uid("ct", "instance")], [0xA900])
     (unknown,) = answer["0008119A"]["Value"]
     assert unknown == {"00081197": {"vr": "US", "Value": [0xC000]}}
+
+
+def test_a_picture_is_no_dicom_object(tmp_path: Path) -> None:
+    Image.new("L", (64, 64)).save(tmp_path / "film.png")
+    assert store(tmp_path, body((tmp_path / "film.png").read_bytes())).status_code == 409
+    assert not list((tmp_path / "films").iterdir())
 
 
 def test_a_request_of_which_nothing_is_kept_is_a_conflict(tmp_path: Path) -> None:
