@@ -1,4 +1,4 @@
-"""Does pretraining on films nobody marked help? Detectors from several starts on 10, 25 and 100 % of the marked films.
+"""Do films that nobody marked help? Detectors from several starts on 10, 25 and 100 % of the marked films.
 
     python benchmarks/pretraining.py OUT --data coco --root FOLDER --films FOLDER [--shares 0.1 0.25 1] [--seeds 0 1 2]
     python benchmarks/pretraining.py OUT --data phantom
@@ -11,9 +11,12 @@ complete and goes on where it was cut off: the same command may be typed again a
 the films is shown four times as often as all of them, a quarter twice as often.
 
     random             the backbone from random numbers
-    imagenet           efficientnet_lite0 with ImageNet weights
+    imagenet           efficientnet_lite0 with ImageNet weights, in float32 (its steps in bfloat16 take twice as long)
     pretrained         random, then pretrained here
     imagenet+pretrained
+    ema                random, with the moving average of the weights that a teacher needs
+    teacher            ema, and from a third of the epochs on ``--films`` teach too (task=teacher); a step has as many
+                       marked films as one of ema, which it is held against
 
 Not part of ``make bench``: hours for three seeds.
 """
@@ -23,18 +26,39 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-STARTS = {  # name → backbone, its weights, and whether it is pretrained here
-    "tiny random": ("tiny", None, False),
-    "tiny pretrained": ("tiny", None, True),
-    "lite0 random": ("efficientnet_lite0", None, False),
-    "lite0 pretrained": ("efficientnet_lite0", None, True),
-    "lite0 imagenet": ("efficientnet_lite0", "imagenet", False),
-    "lite0 imagenet+pretrained": ("efficientnet_lite0", "imagenet", True),
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a detector knows before it sees marked films, and what it learns from beside them."""
+
+    backbone: str
+    weights: str | None = None
+    pretrained: bool = False
+    average: bool = False
+    teacher: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        float32 = ["trainer.precision=32-true"] if self.backbone == "efficientnet_lite0" else []
+        return [f"model/backbone={self.backbone}", *float32]
+
+
+STARTS = {
+    "tiny random": Start("tiny"),
+    "tiny pretrained": Start("tiny", pretrained=True),
+    "tiny ema": Start("tiny", average=True),
+    "tiny teacher": Start("tiny", average=True, teacher=True),
+    "lite0 random": Start("efficientnet_lite0"),
+    "lite0 pretrained": Start("efficientnet_lite0", pretrained=True),
+    "lite0 imagenet": Start("efficientnet_lite0", "imagenet"),
+    "lite0 imagenet+pretrained": Start("efficientnet_lite0", "imagenet", pretrained=True),
 }
 _VAL_FRACTION = 0.1  # of experiment=course_cpu
 _FINDINGS = {"coco": 2, "phantom": 7}  # of the films at hand, from which the shots of a share follow
@@ -44,7 +68,7 @@ def main() -> None:
     given = arguments()
     figures: dict[str, list[dict[str, Any]]] = {}
     for start, share, seed in cells(given):
-        weights = pretrained(given, start, seed) if STARTS[start][2] else STARTS[start][1]
+        weights = pretrained(given, start, seed) if STARTS[start].pretrained else STARTS[start].weights
         result = trained(given, start, weights, share, seed)
         figures.setdefault(start, []).append(result | {"share": share, "seed": seed})
         show(figures, given.shares)
@@ -82,7 +106,7 @@ def pretrained(given: argparse.Namespace, start: str, seed: int) -> str:
     words = ["experiment=pretrain", f"data.root={given.films}", f"data@data.marked={given.data}"]
     words += [f"data.marked.root={given.root}", f"trainer.max_epochs={given.pretraining_epochs}"]
     words.append(f"data.marked.val_fraction={_VAL_FRACTION}")  # the split of the detectors
-    run(given, folder, [*words, *backbone(start, STARTS[start][1])], seed)
+    run(given, folder, [*words, *backbone(start, STARTS[start].weights)], seed)
     return str(folder / "backbone.pth")
 
 
@@ -93,6 +117,10 @@ def trained(given: argparse.Namespace, start: str, weights: str | None, share: f
     words = ["experiment=course_cpu", f"data={given.data}", f"data.root={given.root}", f"trainer.max_epochs={epochs}"]
     if share < 1:
         words.append(f"data.shots={shots(given, share, seed)}")
+    if STARTS[start].average:
+        words.append("callbacks=[default,ema]")
+    if STARTS[start].teacher:  # one unmarked film beside each marked one
+        words += ["task=teacher", f"data.unmarked={given.films}", f"task.begins_at={epochs // 3}", "data.batch_size=8"]
     run(given, folder, [*words, *backbone(start, weights)], seed)
     metrics = json.loads((folder / "result.json").read_text(encoding="utf-8"))["metrics"]
     films = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))[-1]["films"]["train"]
@@ -114,7 +142,7 @@ def shots(given: argparse.Namespace, share: float, seed: int) -> int:
 
 
 def backbone(start: str, weights: str | None) -> list[str]:
-    return [f"model/backbone={STARTS[start][0]}", *([f"model.backbone.weights={weights}"] if weights else [])]
+    return [*STARTS[start].words, *([f"model.backbone.weights={weights}"] if weights else [])]
 
 
 def run(given: argparse.Namespace, folder: Path, words: list[str], seed: int) -> None:

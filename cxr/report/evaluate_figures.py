@@ -189,7 +189,7 @@ def _steps(axes: Axes, curve: tuple[Values, Values], ink: str, label: str, line:
 
 
 def _called(name: str, evaluations: Evaluations, say: Mapping[str, str]) -> str:
-    return say["checkpoint"].format(name=name) if len(evaluations) > 1 else say["this_checkpoint"]
+    return say["checkpoint"].format(name=name) if len(evaluations) > 1 else say["this_detector"]
 
 
 def _dress(axes: Axes, title: str) -> None:

@@ -149,7 +149,7 @@ def fold_rows(folds: Sequence[FoldFigures]) -> list[list[str]]:
         for number, fold in enumerate(folds)
     ]
     means = (mean_and_deviation(folds, name) for name in folds[0].figures)
-    return [*rows, ["±", "", *(f"{_number(mean)} ± {_number(deviation)}" for mean, deviation in means)]]
+    return [*rows, ["mean ± SD", "", *(f"{_number(mean)} ± {_number(deviation)}" for mean, deviation in means)]]
 
 
 def print_comparison(differences: Mapping[str, Estimate], console: Console) -> None:

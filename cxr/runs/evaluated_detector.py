@@ -143,10 +143,11 @@ def what_was_seen(model: Measured, films: RadiographDataset) -> Seen:
     training = dict(model.checkpoint.films)
     these = film_digests(films.films, films.cache)
     if model.folds:  # no film is judged by what was trained on it
-        judged = [(member, fold) for fold in model.folds for member in [model.named.members[fold.number]]]
         pretrained = [
-            np.intersect1d(film_digests(fold.films, fold.data.cache), member.films["pretrained"])
-            for member, fold in judged
+            np.intersect1d(
+                film_digests(fold.films, fold.data.cache), model.named.members[fold.number].films["pretrained"]
+            )
+            for fold in model.folds
         ]
         without = {"train": np.zeros(0, np.int64), "pretrained": np.concatenate(pretrained)}
         return seen(these, training | without, these)
@@ -180,7 +181,7 @@ def _operating_point(model: Measured, cfg: Mapping[str, Any], kept: Path) -> tup
     if derive_on == "test":
         return choose_operating_point(model.results, wanted), TESTED_ON
     lack = "" if model.data.films["val"] else "these data have no validation films to choose one on"
-    if len(model.named.members) > 1:
+    if model.named.validates_on_training_films:
         lack = "the validation films of one member are training films of another"
     if lack:
         reason = (

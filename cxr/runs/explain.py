@@ -265,14 +265,14 @@ def _about(parts: Parts) -> dict[str, str]:
     """What the model and the data were, for the page."""
     trained = parts.checkpoint.config
     about = {
-        "Detector": name_of(trained["model"]),
+        "Detector": ", ".join(dict.fromkeys(name_of(member.config["model"]) for member in parts.named.members)),
         "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
         "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
         "Explained": f"detections from score {in_words(parts.explainer.threshold)} up, the strongest of each finding",
     }
     if not parts.named.single:
         about["Answers"] = f"{parts.named.in_words}; a map is the mean of the members' maps"
-    if scores := _test_scores(parts.checkpoint.path):
+    elif scores := _test_scores(parts.checkpoint.path):
         about["Test score"] = scores
     return about
 

@@ -88,6 +88,16 @@ class NamedDetector:
         return operating_point(self.checkpoint)
 
     @property
+    def validates_on_training_films(self) -> bool:
+        """Whether validation films of one member are training films of another, or it is not known which films are."""
+        if len(self.members) == 1:
+            return False
+        if not all(member.films for member in self.members):
+            return True
+        films = self.checkpoint.films
+        return bool(np.isin(films["val"], films["train"]).any())
+
+    @property
     def thresholds(self) -> dict[str, float] | None:
         """From which score up boxes of each finding are shown, as the out-of-fold films of a sweep chose; else None.
 
@@ -116,6 +126,8 @@ class NamedDetector:
         """Why there is no operating point, and what to do."""
         if self.single:
             return "the checkpoint holds no operating point"
+        if self.folder is None and len(self.members) == 1:
+            return "a checkpoint's operating point holds for films as they are, not for more views"
         if self.folder is None:
             return "checkpoints that answer as one have no operating point; the folder of a sweep over folds may have"
         return f"no operating point was chosen for these views; type ckpt={self.folder} split=out_of_fold first"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cxr.config.errors import ConfigError
@@ -61,6 +62,20 @@ def test_one_checkpoint_on_films_as_they_are_is_no_ensemble(tmp_path: Path, chec
     assert name(path).checkpoint.path == Path(path)
     assert not name(path, views=2).single
     assert name(path, views=2).digest != name(path).digest
+
+
+def test_members_of_one_split_may_choose_a_point_on_its_validation_films_and_those_of_folds_may_not(
+    tmp_path: Path, checkpoints: dict[str, Checkpoint]
+) -> None:
+    films = {split: np.array(digests) for split, digests in (("train", [1, 2, 3]), ("val", [4]), ("test", [5]))}
+    moved = {**films, "train": np.array([1, 2, 4]), "val": np.array([3])}
+    checkpoints["a.ckpt"] = checkpoints["b.ckpt"] = replace(READ, films=films)
+    checkpoints["c.ckpt"] = replace(READ, films=moved)
+    assert not name(listed(tmp_path, "a.ckpt", "b.ckpt")).validates_on_training_films
+    assert name(listed(tmp_path, "a.ckpt", "c.ckpt")).validates_on_training_films
+    assert not name(str(tmp_path / "c.ckpt"), views=3).validates_on_training_films
+    checkpoints["c.ckpt"] = READ  # it does not tell its films
+    assert name(listed(tmp_path, "a.ckpt", "c.ckpt")).validates_on_training_films
 
 
 def test_all_that_is_frozen_belongs_to_the_digest(tmp_path: Path, checkpoints: object) -> None:
