@@ -66,18 +66,13 @@ class FilmFiles:
     objects: bool
     language: str = "en"
 
-    @property
-    def wanted(self) -> bool:
-        """Whether a film has files at all."""
-        return self.pictures or self.objects
-
     def __call__(self, film: FilmAnswer) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
 
         Raises ``OSError`` with the file's path where the disk does not take one.
         """
         answer = film.prediction
-        if answer is None or not self.wanted:
+        if answer is None or not (self.pictures or self.objects):
             return
         picture = self._picture(film.film.path, answer)
         if self.pictures:
