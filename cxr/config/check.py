@@ -10,6 +10,7 @@ from cxr.config.command_line import nearest
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, check_name
 from cxr.config.signatures import constant, signature
+from cxr.data.archive_query import service_url
 from cxr.export.card import CARD
 from cxr.installation import CONF
 
@@ -145,8 +146,6 @@ def _check_values(cfg: DictConfig) -> Iterator[str]:
 
 def _no_films(films: str, archives: bool) -> str:
     """Return why there can be no films at a place, "" where there may be some; an archive is not asked."""
-    from cxr.data.archive import service_url  # with numpy, which a misspelt word need not wait for
-
     try:
         archive = service_url(films)
     except ValueError as error:
