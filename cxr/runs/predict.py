@@ -187,7 +187,7 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     workers = 1 if few else parts.cfg["workers"] or usable_cores()
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
-    writers = workers if parts.files.wanted else 1
+    writers = workers if parts.files.pictures or parts.files.objects else 1
     for film, error in streamed(parts.files, noted, writers):
         parts.films.forget(film.film)
         prediction, note, failed = film.prediction, _as_number(error, film.film), _as_number(film.error, film.film)
