@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cxr.read.burnt_text import without_text
 from cxr.read.dicom import ReadError, find_dicoms, read_dicom
 from cxr.read.frame import shrunk
 from cxr.read.intensity import FullRange, Intensity, LogWindow, Percentile, VoiWindow
@@ -26,7 +27,7 @@ INTENSITIES = {
 
 @dataclass(frozen=True)
 class Converter:
-    """Writes films as 8-bit grayscale pictures, air dark.
+    """Writes films as 8-bit grayscale pictures, air dark. Text burnt into a film is covered: it may be a name.
 
     Args:
         folder: common folder of the films.
@@ -49,7 +50,7 @@ class Converter:
         """Write the picture of one film. Raises ``ReadError``."""
         film = read_dicom(path)
         values = self.intensity(film) * 255
-        picture = np.rint(values, out=values).astype(np.uint8)
+        picture = without_text(np.rint(values, out=values).astype(np.uint8))
         picture = shrunk(picture, self.size or max(picture.shape))
         name = Path(f"{film.study}_{blake2b(film.pixels.tobytes(), digest_size=4).hexdigest()}{self.suffix}")
         if self.keep_names:

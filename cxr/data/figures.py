@@ -17,6 +17,7 @@ from cxr.data.sources.layouts import read_films, read_vocabulary, vocabulary_of
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
 from cxr.palette import colour
+from cxr.read.burnt_text import without_text
 from cxr.read.cache import CachedFilm, FilmCache
 from cxr.read.dicom import ReadError
 from cxr.read.intensity import Intensity, VoiWindow
@@ -67,7 +68,8 @@ def _readable(films: Iterator[Film], cache: FilmCache) -> Iterator[tuple[Film, C
 
 def _draw(place: Axes, film: Film, cached: CachedFilm, findings: FindingVocabulary, row: str) -> None:
     # extent: the axes count in original pixels, whatever the size of the picture
-    place.imshow(cached.pixels, cmap="gray", vmin=0, vmax=65535, extent=(0, cached.width, cached.height, 0))
+    picture = without_text(np.uint8(cached.pixels >> 8))
+    place.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, cached.width, cached.height, 0))
     for finding, (x0, y0, x1, y1) in zip(film.findings, film.boxes, strict=True):
         style = _style(findings, finding) | {"linewidth": 2.0 if finding == row else 1.0}
         place.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, **style))

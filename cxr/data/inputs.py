@@ -14,6 +14,7 @@ from cxr.data.sources.tables import parse_rows, raise_problems, read_text
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import read_film
 from cxr.read.frame import at_working_size, to_longest_side
+from cxr.read.known_films import KnownFilms
 from cxr.read.preprocessing import Preprocessing
 
 _COURSE = "test.csv"
@@ -77,21 +78,27 @@ class Decode:
         intensity: intensity with which the detector was trained. A film that it refuses counts as unreadable.
         size: longest side in pixels of the films on which the detector was trained.
         kind: kind of these films; see ``ChestFilms``.
+        known: what these films look like, likewise.
     """
 
     intensity: Preprocessing
     size: int
     kind: str | None = None
+    known: tuple[KnownFilms, ...] = ()
 
     def __call__(self, film: Input) -> Decoded | Refused:
         """Return the film, or the reason why it must not be assessed. Raises ``ReadError``."""
         read = read_film(film.path)
         height, width = read.pixels.shape
         who = (height, width, read.study, read.patient, read.sop_instance)
-        reason = ChestFilms(self.size, self.kind).refusal(height, width, read.body_part, read.view_position)
-        if reason is not None:
+        rule = ChestFilms(self.size, self.kind, self.known)
+        stated = (read.body_part, read.view_position, read.modality, read.row_direction)
+        reason = rule.refusal(height, width, *stated)
+        if reason is not None:  # before the intensity, which a film of another kind may not go through
             return Refused(reason, *who)
-        return Decoded(to_longest_side(at_working_size(read, self.intensity, self.size), self.size), *who)
+        pixels = at_working_size(read, self.intensity, self.size)
+        reason = rule.refusal_by_pixels(pixels)
+        return Decoded(to_longest_side(pixels, self.size), *who) if reason is None else Refused(reason, *who)
 
 
 def read_inputs(path: Path) -> list[Input]:

@@ -37,6 +37,7 @@ from cxr.explain.record import (
 )
 from cxr.explain.scores import baseline_maps, localisation
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.burnt_text import without_text
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import read_film
 from cxr.read.preprocessing import Preprocessing
@@ -174,6 +175,7 @@ class Explainer:
     def _write_picture(self, film: Film, path: Path) -> None:
         values = self.intensity(read_film(film.path))
         values = values if values.ndim == 2 else values[0]  # of several channels the first is shown
+        values = without_text(values)
         shrink = min(1.0, PICTURE_SIDE / max(values.shape))
         size = max(1, round(values.shape[1] * shrink)), max(1, round(values.shape[0] * shrink))
         grey = np.uint8(np.clip(cv2.resize(values, size, interpolation=cv2.INTER_AREA), 0, 1) * 255 + 0.5)

@@ -15,7 +15,7 @@ from cxr.phantom.anatomy import Thorax
 from cxr.phantom.canvas import Canvas, Map, Pose
 from cxr.phantom.skeleton import CIRCLE, Points, Stroke
 
-_SOFT_MU = 0.2  # attenuation of water per cm, in a chest beam of about 70 keV effective
+SOFT_MU = 0.2  # attenuation of water per cm, in a chest beam of about 70 keV effective
 _AIR_SHARE = 0.74  # share of air in the volume of an inflated lung
 
 
@@ -55,7 +55,7 @@ def _soft(canvas: Canvas, thorax: Thorax, rng: np.random.Generator) -> Map:
     along *= np.interp(across, (0, 0.5, 1.3, 1.7), (1.03, 1.0, 0.8, 0.5)).astype(np.float32)
     along *= 1 + 0.012 * canvas.texture(rng, (60, 18, 6))
     tissue = canvas.fine(along) * canvas.thickness(silhouette, 38) * silhouette
-    return (tissue + canvas.ellipses(thorax.breasts) - canvas.ellipses(thorax.gas)) * _SOFT_MU
+    return (tissue + canvas.ellipses(thorax.breasts) - canvas.ellipses(thorax.gas)) * SOFT_MU
 
 
 def _chest(
@@ -69,7 +69,7 @@ def _chest(
     fields = canvas.fill(thorax.lungs, 0.7)
     depth = (11.5 + 3.5 * body.stout) * (0.38 + 0.62 * canvas.thickness(fields, 48))
     grain = 1 + 0.03 * canvas.fine(canvas.texture(of_lungs, (9, 4, 2)))
-    air: Map = fields * depth * grain * np.float32(_SOFT_MU * _AIR_SHARE)
+    air: Map = fields * depth * grain * np.float32(SOFT_MU * _AIR_SHARE)
     layers = {"lungs": -air}
     shares = {
         "mediastinum": 0.92 * canvas.fill([thorax.mediastinum], 1.4),

@@ -1,18 +1,21 @@
-"""Which films a detector of chest films may assess: frontal films of the chest with enough pixels.
+"""Which films a detector of chest films may assess: frontal films of the chest with enough pixels, like its training's.
 
 A detector gives an answer for every picture, even for one of a foot. A film that this rule refuses is "not assessed":
-no detection is reported for it, and it is never put aside as normal. The rule knows only what the file states. A film
-that states neither body part nor view, such as any PNG or JPEG, is judged by its number of pixels alone.
+no detection is reported for it, and it is never put aside as normal. The first part of the rule is what the file
+states. A header may be wrong, and a PNG or JPEG has none, so the second part looks at the pixels (``KnownFilms``).
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from numpy.typing import NDArray
+
+from cxr.read.known_films import KnownFilms, Likeness, likeness
 from cxr.read.preprocessing import RADIOGRAPH
 
-Cause = Literal["too_small", "other_part", "lateral", "not_finite"]
+Cause = Literal["too_small", "other_kind", "other_part", "lateral", "inverted", "turned", "unlike", "not_finite"]
 
 # BodyPartExamined is free text in practice ("PORT CHEST", "CHEST_TO_PELVIS", "Thorax PA"): a value with one of these
 # words means the chest. PS3.16 Annex L has CHEST, CHESTABDOMEN, CHESTABDPELVIS, NECKCHEST, …, LUNG and RIB; hospitals
@@ -30,6 +33,9 @@ _OTHER_PARTS = re.compile(
 # film is a frontal one, so these are assessed.
 _LATERAL = frozenset({"LL", "RL", "LLO", "RLO", "ML", "LM"})
 _DECUBITUS = "DECUB"
+# Modality (PS3.3 C.7.3.1.1.1) of films that are radiographs, and of others that a reason repeats by name.
+_RADIOGRAPHS = frozenset({"CR", "DX", "RG", "DR", ""})
+_OTHER_KINDS = re.compile("CT|MR|MG|US|PT|NM|XA|RF|IO|PX|ES|XC|OT|SC|SR|PR|DOC|SEG|OP|GM|SM|ECG")
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,24 @@ class ChestFilms:
         size: longest side, in pixels, of the picture that the detector takes.
         kind: kind of the films it was trained on (``Preprocessing.kind``), None where that is not known. CT and MR
             slices show other body parts and have no ViewPosition: of them only the number of pixels is checked.
+        known: what is known of the pixels of its training films; of an ensemble, that of each member. Without any,
+            films are judged by their headers alone.
     """
 
     size: int
     kind: str | None = None
+    known: tuple[KnownFilms, ...] = ()
 
-    def refusal(self, rows: int, columns: int, body_part: str, view_position: str) -> Reason | None:
-        """Return why a film is not assessed, or None if it may be assessed.
+    def refusal(
+        self,
+        rows: int,
+        columns: int,
+        body_part: str,
+        view_position: str,
+        modality: str = "",
+        row_direction: str = "",
+    ) -> Reason | None:
+        """Return why a film is not assessed by what its file states, or None if it may be assessed.
 
         A film has too few pixels if its longest side is shorter than half of ``size`` (it would be enlarged more than
         twice), or if its shortest side is shorter than a quarter of it (it is only a strip of a film).
@@ -66,21 +83,66 @@ class ChestFilms:
             rows: height of the original film.
             columns: width of the original film.
             body_part: BodyPartExamined of the file, "" where it has none.
-            view_position: ViewPosition of the file, "" where it has none.
+            view_position: ViewPosition, likewise.
+            modality: Modality, likewise.
+            row_direction: first value of PatientOrientation, likewise: to which side of the patient the rows run.
         """
         if max(rows, columns) < self.size / 2 or min(rows, columns) < self.size / 4:
             return Reason("too_small", f"{columns} x {rows} px are too few for a detector of {self.size} px")
         if self.kind not in (None, RADIOGRAPH):
             return None
-        part = _letters(body_part)
-        if part and not any(word in part for word in _CHEST):
-            named = f"is {part}" if _OTHER_PARTS.fullmatch(part) else "names another part"
-            return Reason("other_part", f"BodyPartExamined {named}, not the chest")
-        view = _letters(view_position)
-        if _DECUBITUS not in view and (view in _LATERAL or "LAT" in view):
-            named = view if view in _LATERAL else "lateral"
-            return Reason("lateral", f"ViewPosition is {named}, not frontal")
+        return self._other_kind(modality) or _other_part(body_part) or _lateral(view_position, row_direction)
+
+    def refusal_by_pixels(self, pixels: NDArray[Any]) -> Reason | None:
+        """Return why a film is not assessed by what it looks like, or None if it may be.
+
+        Args:
+            pixels: [h, w] or [h, w, C], as the detector takes the film: after the intensity, air dark.
+        """
+        if not self.known or self.kind not in (None, RADIOGRAPH):
+            return None
+        return _unlike(likeness(self.known, pixels))
+
+    def _other_kind(self, modality: str) -> Reason | None:
+        stated = modality.strip().upper()
+        if self.kind is None or stated in _RADIOGRAPHS:
+            return None
+        named = stated if _OTHER_KINDS.fullmatch(stated) else "another one"
+        return Reason("other_kind", f"Modality is {named}, not that of a radiograph")
+
+
+def _other_part(body_part: str) -> Reason | None:
+    part = _letters(body_part)
+    if not part or any(word in part for word in _CHEST):
         return None
+    named = f"is {part}" if _OTHER_PARTS.fullmatch(part) else "names another part"
+    return Reason("other_part", f"BodyPartExamined {named}, not the chest")
+
+
+def _lateral(view_position: str, row_direction: str) -> Reason | None:
+    """Return that a film is a lateral one. Where it states no view, the direction of its rows may tell.
+
+    On a frontal film the rows run to the patient's left or right, on a lateral one to the front or the back (PS3.3
+    C.7.6.1.1.1).
+    """
+    view = _letters(view_position)
+    if _DECUBITUS not in view and (view in _LATERAL or "LAT" in view):
+        named = view if view in _LATERAL else "lateral"
+        return Reason("lateral", f"ViewPosition is {named}, not frontal")
+    if not view and (direction := row_direction.strip().upper()) in ("A", "P"):
+        return Reason("lateral", f"PatientOrientation begins with {direction}: the view is not frontal")
+    return None
+
+
+def _unlike(found: Likeness) -> Reason | None:
+    if found.turned:
+        return Reason("turned", f"the film lies turned by {found.turned} degrees")
+    if found.inverted:
+        return Reason("inverted", "its pixels are inverted against what its header states: air is bright")
+    if found.distance > 1:
+        far = f"{found.distance:.2f} times the distance that is allowed"
+        return Reason("unlike", f"it does not look like the films that the detector was trained on: {far}")
+    return None
 
 
 def _letters(value: str) -> str:

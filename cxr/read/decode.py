@@ -90,13 +90,14 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
     Unused high bits are dropped and the sign is applied. Only the codec takes memory beside the bytes of the file and
     the returned pixels. Raises ``ValueError`` with the reason.
     """
-    codestream = check_data(element, syntax, layout)
-    if syntax in _NATIVE:
+    data = check_data(element, syntax, layout)
+    if not isinstance(data, Codestream):
+        if syntax == uid.RLELossless:
+            announce({syntax: "imagecodecs"})
+            return _stored_bits(_rle_words(data, layout), layout)
         announce({syntax: "numpy"})
-        return _stored_bits(_native_words(element, syntax, layout), layout)
-    if codestream is None:
-        announce({syntax: "imagecodecs"})
-        return _stored_bits(_rle_words(element.frame(), layout), layout)
+        return _stored_bits(_native_words(data, syntax, _swapped(element, syntax, layout), layout), layout)
+    codestream = data
     name, codec = _CODECS[syntax]
     announce({syntax: name})
     samples = _decoded(codestream, name, codec)
@@ -107,10 +108,11 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
     return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
 
 
-def check_data(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> Codestream | None:
-    """Raise ``ValueError`` unless the data of a film are all there, as far as this is seen without decoding them.
+def check_data(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> Codestream | memoryview:
+    """Return the data of a film: its codestream, or its bytes where it is not compressed or RLE.
 
-    Returns the codestream, with its header, where the data are one.
+    Raises ``ValueError`` unless they are all there, as far as this is seen without decoding them. Deflated data can be
+    had only once.
     """
     compressed = syntax == uid.RLELossless or syntax in _CODECS
     if not compressed and syntax not in _NATIVE:
@@ -120,12 +122,11 @@ def check_data(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> C
     if element.undefined_length and not compressed:
         raise ValueError("pixel data are compressed, expected uncompressed ones")
     if syntax in _NATIVE:
-        _native_bytes(element, syntax, layout)
-        return None
-    if syntax == uid.RLELossless:
-        _check_rle(element.frame(), layout)
-        return None
+        return _native_bytes(element, syntax, layout)
     frame = element.frame()
+    if syntax == uid.RLELossless:
+        _check_rle(frame, layout)
+        return frame
     codestream = open_wavelet(frame) if syntax in _WAVELET else open_jpeg(frame)
     _check_agreement(codestream, layout)
     check_whole(codestream)
@@ -162,13 +163,12 @@ def _swapped(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> boo
     return syntax == uid.ExplicitVRBigEndian and element.vr == "OW" and layout.bits_allocated == 8
 
 
-def _native_words(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArray[Any]:
+def _native_words(data: memoryview, syntax: uid.UID, swapped: bool, layout: PixelLayout) -> NDArray[Any]:
     """Return uncompressed words, as a view of the file's bytes where no byte has to change."""
-    data = _native_bytes(element, syntax, layout)
     words: NDArray[Any]
     if layout.bits_allocated == 16:
         words = np.frombuffer(data, "<u2" if syntax.is_little_endian else ">u2").astype(np.uint16, copy=False)
-    elif _swapped(element, syntax, layout):
+    elif swapped:
         words = np.frombuffer(data, ">u2").astype("<u2").view(np.uint8)[: layout.nbytes]
     else:
         words = np.frombuffer(data, np.uint8)

@@ -40,10 +40,11 @@ __all__ = [
 # fmt: off
 _HEADER = [
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "BodyPartExamined", "ViewPosition",
-    "PresentationIntentType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelIntensityRelationship",
-    "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
-    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "LUTDescriptor", "LUTData",
+    "PatientOrientation", "PresentationIntentType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelIntensityRelationship", "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope", "RescaleIntercept",
+    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "LUTDescriptor",
+    "LUTData",
 ]
 # fmt: on
 # Beside the pixels, what objects about a film say of it: a film whose name was corrected is not the film that was here.
@@ -62,6 +63,7 @@ class Header:
     modality: str = ""
     body_part: str = ""
     view_position: str = ""
+    row_direction: str = ""
 
 
 class IncompleteError(ReadError):
@@ -111,13 +113,13 @@ def check_film(path: Path, data: bytes) -> Arrival:
     with open_tags(path, [*_HEADER, *_KEPT], data) as tags, _pixel_errors(tags):
         element, layout = _one_frame(tags, tags.integer("PixelRepresentation", 0) == 1)
         try:
-            check_data(element, tags.syntax, layout)
+            pixels = check_data(element, tags.syntax, layout)
         except ValueError as error:
             raise IncompleteError(f"{path}: {tags.syntax.name} ({tags.syntax}): {error}") from error
         digest = blake2b(digest_size=_KEPT_DIGEST)
         for name in _KEPT:
             digest.update(_as_stored(tags, name) + b"\0")
-        digest.update(element.frame() if element.undefined_length else element.value(layout.nbytes))
+        digest.update(pixels if isinstance(pixels, memoryview) else pixels.stream)
         study, patient = _pseudonyms(tags, lambda: blake2b(data).hexdigest())
         instance, kind = tags.text("SOPInstanceUID"), tags.text("SOPClassUID")
         return Arrival(instance, digest.hexdigest(), study, patient, kind, tags.code("Modality"))
@@ -158,6 +160,7 @@ def _header(tags: Tags) -> Header:
         modality=tags.text("Modality"),
         body_part=tags.text("BodyPartExamined"),
         view_position=tags.text("ViewPosition"),
+        row_direction=tags.text("PatientOrientation"),
     )
 
 
@@ -192,6 +195,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
             modality=tags.text("Modality"),
             body_part=tags.text("BodyPartExamined"),
             view_position=tags.text("ViewPosition"),
+            row_direction=tags.text("PatientOrientation"),
             pixel_intensity_relationship=tags.text("PixelIntensityRelationship"),
             presentation_intent=tags.text("PresentationIntentType"),
             spacing_mm=tags.spacing(),

@@ -122,6 +122,7 @@ class Radiograph:
         modality_lut: table that is used in place of the rescale, where the file has one (PS3.3 C.11.1).
         voi_luts, windows: alternative views of the film, in the file's order.
         modality, body_part, view_position: Modality, BodyPartExamined and ViewPosition, "" where absent.
+        row_direction: first value of PatientOrientation, "" where absent: to which side of the patient the rows run.
         pixel_intensity_relationship: "LIN", "LOG", … (PS3.3 C.8.11.3.1.2), "" where absent.
         presentation_intent: "FOR PRESENTATION", "FOR PROCESSING" or "".
         spacing_mm: (row, column) distance of pixel centers: PixelSpacing, else ImagerPixelSpacing (measured at the
@@ -144,6 +145,7 @@ class Radiograph:
     modality: str = ""
     body_part: str = ""
     view_position: str = ""
+    row_direction: str = ""
     pixel_intensity_relationship: str = ""
     presentation_intent: str = ""
     spacing_mm: tuple[float, float] | None = None

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cxr.read.burnt_text import cover, text_boxes
 from cxr.read.dicom import Radiograph, ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow
 from cxr.read.preprocessing import Preprocessing
@@ -18,7 +19,8 @@ def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing |
     """Draw a film as it is stored, its logarithm, and the film after ``intensity``; write the picture to ``out``.
 
     Several channels are drawn one by one. Under each picture is its histogram. The logarithm is
-    -ln((1 + x) / 2^BitsStored) of the windowed values, before scaling and clipping. The title has the film's pseudonym.
+    -ln((1 + x) / 2^BitsStored) of the windowed values, before scaling and clipping. The title has the film's pseudonym;
+    text burnt into the film is covered.
     The default of ``intensity`` is the course's log window. Raises ``ReadError`` for a film that cannot be read.
     """
     film = read_film(path)
@@ -34,8 +36,9 @@ def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing |
     figure = Figure(figsize=(4.3 * len(columns), 7.5), layout="constrained")
     FigureCanvasAgg(figure)  # draws to memory, without pyplot's global state
     figure.suptitle(_title(film))
+    text = text_boxes(np.uint8(film.display() * 255 + 0.5))
     for column, (title, unit, values) in enumerate(columns):
-        _draw(figure, (column, len(columns)), title, unit, np.asarray(values, np.float32))
+        _draw(figure, (column, len(columns)), title, unit, cover(np.asarray(values, np.float32), text))
     figure.savefig(out, dpi=110, format="png")
 
 

@@ -16,7 +16,11 @@ REASON_NOT_ASSESSED = CodedConcept("REASON", PRIVATE_SCHEME, "Reason for not bei
 _REFUSALS = {
     "too_small": CodedConcept("TOO_SMALL", PRIVATE_SCHEME, "Too few pixels for the detector"),
     "other_part": CodedConcept("OTHER_PART", PRIVATE_SCHEME, "Not a film of the chest"),
+    "other_kind": CodedConcept("OTHER_KIND", PRIVATE_SCHEME, "Not a radiograph"),
     "lateral": CodedConcept("LATERAL", PRIVATE_SCHEME, "Not a frontal view"),
+    "inverted": CodedConcept("INVERTED", PRIVATE_SCHEME, "Grey values inverted against the header"),
+    "turned": CodedConcept("TURNED", PRIVATE_SCHEME, "Film turned by 90 or 180 degrees"),
+    "unlike": CodedConcept("UNLIKE", PRIVATE_SCHEME, "Unlike the films that the detector was trained on"),
     "not_finite": CodedConcept("NOT_FINITE", PRIVATE_SCHEME, "The detector's answer is not finite"),
 }
 

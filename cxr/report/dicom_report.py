@@ -26,6 +26,8 @@ from cxr.report.figures import Marks
 
 _PLAIN_X_RAY_OF_CHEST = CodedConcept("399208008", "SCT", "Plain chest X-ray")
 _PLAIN_X_RAY = CodedConcept("168537006", "SCT", "Plain radiography")
+_IMAGING = CodedConcept("363679005", "SCT", "Imaging")
+_PROCEDURES = {"other_part": _PLAIN_X_RAY, "unlike": _PLAIN_X_RAY, "other_kind": _IMAGING}  # else of the chest
 
 
 def structured_report(source: Dataset, marks: Marks, abnormal: float, algorithm: Algorithm) -> hd.sr.ComprehensiveSR:
@@ -68,7 +70,7 @@ def refusal_report(source: Dataset, reason: Reason, algorithm: Algorithm) -> hd.
         ],
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(source)],
     )
-    procedure = _PLAIN_X_RAY if reason.cause == "other_part" else _PLAIN_X_RAY_OF_CHEST
+    procedure = _PROCEDURES.get(reason.cause, _PLAIN_X_RAY_OF_CHEST)
     return _report(source, [group], True, algorithm, procedure)
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.palette import GROUND, colour
+from cxr.read.burnt_text import without_text
 from cxr.report.plots import DPI, png
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
@@ -57,10 +58,11 @@ def film_picture(
 ) -> Image.Image:
     """Draw a film [h, w] of 0..1 with its true boxes (solid) and its detections (dashed, labelled with the score).
 
-    The picture is ``width`` pixels wide; boxes are in pixels of ``image``.
+    Text burnt into the film is covered, as it may be a name (``cxr.read.burnt_text``). The picture is ``width`` pixels
+    wide; boxes are in pixels of ``image``.
     """
     scale = width / image.shape[1]
-    grey = Image.fromarray(np.uint8(np.clip(image, 0, 1) * 255 + 0.5))
+    grey = Image.fromarray(without_text(np.uint8(np.clip(image, 0, 1) * 255 + 0.5)))
     picture = grey.resize((width, round(image.shape[0] * scale)), Image.Resampling.BILINEAR).convert("RGB")
     draw = ImageDraw.Draw(picture)
     for box, name in zip(truth.boxes, truth.findings, strict=True):

@@ -20,6 +20,7 @@ from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.read.known_films import KnownFilms, from_fields
 
 LEAST_SIZE, MOST_SIZE = 32, 8192
 """Of films that a checkpoint may ask for, pixels along the longest side."""
@@ -44,6 +45,8 @@ class Checkpoint:
             chose none.
         films: int64 [films], a digest of the pixels of each film, by split (``film_digests``), and of those that its
             backbone was pretrained on as "pretrained"; empty for networks of studies.
+        known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
+            where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
     """
 
@@ -56,6 +59,7 @@ class Checkpoint:
     kind: str | None = None
     operating_point: Mapping[str, Any] | None = None
     films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
 
     @property
@@ -95,7 +99,8 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     versions = {str(name): str(version) for name, version in card["versions"].items()}
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, modules)
+    known = _known_films(path, card.get("known_films"))
+    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -107,6 +112,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "operating_point": (dict, type(None)),
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
+    "known_films": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"
@@ -138,6 +144,13 @@ def _films(path: Path, digests: dict[Any, Any]) -> dict[str, NDArray[np.int64]]:
             kind = f"{values.dtype} {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
             raise ConfigError(f"{path}: cxr.films.{split} is {kind}, expected int64 [films], a digest for each film")
     return {split: values.numpy() for split, values in digests.items()}
+
+
+def _known_films(path: Path, fields: dict[str, Any] | None) -> tuple[KnownFilms, ...]:
+    try:
+        return () if fields is None else (from_fields(fields),)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.known_films is no model of training films: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

@@ -40,6 +40,7 @@ from cxr.report.page import NotShown
 from cxr.report.words import LANGUAGES
 from cxr.runs.ensemble_file import write_frozen
 from cxr.runs.evaluated_detector import Measured, choose, measured, results_of, what_was_seen
+from cxr.runs.evaluated_films import NotMeasured, counts, not_measured, refusals_of, warning
 from cxr.runs.evaluated_findings import asked_findings, evaluated_findings
 from cxr.runs.folder import held
 from cxr.runs.result import warn, without_paths, write_result
@@ -56,6 +57,7 @@ class Parts:
     chosen: tuple[str, ...]  # findings of the detectors that are evaluated
     films: RadiographDataset
     failed: list[str] = field(default_factory=list)  # a line for each film without a finite result
+    refused: list[NotMeasured] = field(default_factory=list)  # films that no detector speaks of
     differences: dict[str, Estimate] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
@@ -97,30 +99,36 @@ def detect(parts: Parts, folder: Path) -> None:
     """Take the detections on the films, and where a point is still to be chosen on validation films, on those too.
 
     What ``detections.json`` holds of this checkpoint and these films is not detected again. A film of which a detector
-    computes NaN or infinity enters no figure, of no checkpoint: ``parts.failed`` names it. Raises ``ConfigError`` where
-    no film is left.
+    computes NaN or infinity enters no figure, of no checkpoint: ``parts.failed`` names it. Neither does a film that the
+    gate of a checkpoint refuses: it stands in ``parts.refused``. Raises ``ConfigError`` where no film is left.
     """
     kept = folder / DETECTIONS
     for model in parts.models:
         model.results = results_of(model, parts.cfg["split"], kept)
-    _leave_out_failed(parts)
+    _leave_out(parts)
     for model in parts.models:
         choose(model, parts.cfg, kept)
         model.seen = what_was_seen(model, parts.films)
 
 
-def _leave_out_failed(parts: Parts) -> None:
+def _leave_out(parts: Parts) -> None:
     films, models = parts.films, parts.models
-    wrong = {i: [m.name for m in models if not m.results[i].finite] for i in range(len(films.films))}
+    reasons = {i: reason for model in models for i, reason in refusals_of(model, parts.cfg["gate"]).items()}
+    parts.refused = not_measured(models[0].results, reasons)
+    wrong = {
+        i: [m.name for m in models if not m.results[i].finite] for i in range(len(films.films)) if i not in reasons
+    }
     whole = [i for i, names in wrong.items() if not names]
     parts.failed = [
         f"{films.films[i].study}: the answer of checkpoint {' and '.join(names)} is not finite (NaN or infinity)"
         for i, names in wrong.items()
         if names
     ]
+    if not wrong:
+        raise ConfigError(f"{warning(parts.refused)} Type gate=false to judge films by their headers alone")
     if not whole:
         raise ConfigError(f"no film has a finite result, of {len(wrong)}: the checkpoint computes NaN or infinity")
-    if parts.failed:
+    if parts.failed or parts.refused:
         kept = [films.films[i] for i in whole]
         parts.films = RadiographDataset(kept, models[0].data.findings, films.cache, films.size)
         for model in models:
@@ -145,12 +153,14 @@ def report(parts: Parts, folder: Path) -> None:
     """Write the tables, the figures and the page, print the tables, and write ``result.json`` last."""
     data = parts.models[0].data
     errors = list(zip(data.unreadable_files, data.unreadable, strict=True))
-    not_shown = NotShown(without_paths(errors), parts.failed)
+    language = parts.cfg["language"]
+    not_shown = NotShown(without_paths(errors), parts.failed, [film.in_words(language) for film in parts.refused])
     evaluations = {model.name: model.evaluation for model in parts.models}
-    films = {"evaluated": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
+    left_out = {"failed": parts.failed, "not_assessed": counts(parts.refused), "unreadable": not_shown.unreadable}
+    films = {"evaluated": len(parts.films), **left_out}
     origins = {model.name: _origin(model) for model in parts.models}
     write_tables(folder, evaluations, parts.differences, origins, films)
-    warnings, language = _warnings(parts), parts.cfg["language"]
+    warnings = _warnings(parts)
     folds = {model.name: model.by_fold for model in parts.models}
     page = evaluate_page(
         folder, evaluations, parts.differences, parts.films, _about(parts), warnings, not_shown, language, folds
@@ -167,8 +177,7 @@ def report(parts: Parts, folder: Path) -> None:
         if model.frozen is not None and model.named.folder is not None:
             path = write_frozen(model.named.folder, model.named.paths, model.named.views, model.frozen)
             console.print(f"frozen for predictions with {model.named.folder}: {path}", highlight=False)
-    counts = {"films": len(parts.films), "failed": parts.failed, "unreadable": not_shown.unreadable}
-    write_result(folder, parts.started, counts)
+    write_result(folder, parts.started, {"films": len(parts.films), **left_out})
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
 
 
@@ -183,7 +192,7 @@ def _origin(model: Measured) -> Origin:
 
 def _warnings(parts: Parts) -> list[str]:
     """What has to be known before any figure is believed."""
-    lines = []
+    lines = [warning(parts.refused)] if parts.refused else []
     if parts.failed:
         lines.append(
             f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named below."

@@ -33,8 +33,8 @@ from cxr.files import DamagedFileError, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.progress import track
 from cxr.read.cache import FilmCache
-from cxr.read.chest_films import ChestFilms, Reason
-from cxr.read.dicom import ReadError, read_header
+from cxr.read.chest_films import Reason
+from cxr.read.dicom import ReadError
 from cxr.report.explain_figures import category_page, film_figure
 from cxr.report.explain_page import explain_page
 from cxr.report.explain_plots import score_plot
@@ -43,6 +43,7 @@ from cxr.report.without_paths import folder_pseudonym, without_path
 from cxr.report.words import not_assessed_words
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
+from cxr.runs.gate import gate, refusal_by_header, refused_by_pixels
 from cxr.runs.named_detector import NamedDetector, named_detector, shown_from
 from cxr.runs.restore import intensity_of_films, load_data, restored_intensity, same_films
 from cxr.runs.result import warn, without_paths, write_result
@@ -222,22 +223,25 @@ def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, 
 def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
     """Return the first films of the user's folder that the detector may assess, and those that are left out."""
     films, failures = read_folder(Path(cfg.images))
-    left_out, rule = LeftOut(), ChestFilms(checkpoint.size, checkpoint.kind)
+    left_out, rule = LeftOut(list(failures)), gate(checkpoint, cfg.gate)
+    cache = FilmCache(Path(CACHE), intensity_of_films(checkpoint), checkpoint.size)
     chosen: list[Film] = []
     for film in films:
         if cfg.films is not None and len(chosen) == cfg.films:
             break
-        header = read_header(film.path)
-        reason = rule.refusal(header.rows, header.columns, header.body_part, header.view_position)
+        reason = refusal_by_header(rule, film)
         if reason is None:
             chosen.append(film)
         else:
             left_out.refused.append((film.study, film.path, reason))
-    cache = FilmCache(Path(CACHE), intensity_of_films(checkpoint), checkpoint.size)
     failed = cache.fill([film.path for film in chosen])
-    left_out.files = [*failures, *((path, failed[path]) for path in sorted(failed))]
-    readable = [film for film in chosen if film.path not in failed]
-    return RadiographDataset(readable, checkpoint.findings, cache, checkpoint.size), left_out
+    left_out.files += [(path, failed[path]) for path in sorted(failed)]
+    readable = RadiographDataset(
+        [film for film in chosen if film.path not in failed], checkpoint.findings, cache, checkpoint.size
+    )
+    by_pixels = refused_by_pixels(rule, readable)
+    left_out.refused += [(readable.films[i].study, readable.films[i].path, reason) for i, reason in by_pixels.items()]
+    return _subset(readable, checkpoint.findings, (i for i in range(len(readable)) if i not in by_pixels)), left_out
 
 
 def _source(cfg: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ from cxr.files import digest_of, short_digest_of, write_json
 from cxr.installation import command
 from cxr.progress import working
 from cxr.read.intensity import Intensity
+from cxr.read.known_films import as_plain
 from cxr.read.modality import ByModality
 from cxr.read.preprocessing import Preprocessing
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
@@ -143,6 +144,7 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         film_weight=0.0 if head is None else float(head.film_weight),
         operating_point=checkpoint.operating_point,
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
+        known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
     )
 
 

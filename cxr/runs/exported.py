@@ -16,6 +16,7 @@ from cxr.export.runtimes import RUNNERS
 from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
+from cxr.read.known_films import from_fields
 from cxr.runs.checkpoint import Checkpoint
 
 _IN_JSON: dict[Any, tuple[type, ...]] = {  # what the entries of a card are in its file
@@ -60,7 +61,12 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
     """Return ``card`` as what restores an intensity and what reports read: a checkpoint without weights."""
     config = {"data": {"intensity": card.intensity, "size": card.size}}
     findings = FindingVocabulary(**card.findings)
-    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
+    about = (card.versions, {}, card.kind, card.operating_point)
+    try:
+        known = () if card.known_films is None else (from_fields(card.known_films),)
+    except ValueError as error:
+        raise ConfigError(f"{path / CARD}: known_films is no model of training films: {error}") from error
+    return Checkpoint(path / CARD, config, findings, "", *about, known=known)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:

@@ -79,7 +79,8 @@ class NamedDetector:
             if all(member.films for member in self.members)
         }
         point = None if self.frozen is None else self.frozen.point.as_dict()
-        return replace(first, path=Path(self.ckpt), operating_point=point, films=films)
+        known = tuple(one for member in self.members for one in member.known)
+        return replace(first, path=Path(self.ckpt), operating_point=point, films=films, known=known)
 
     @property
     def operating_point(self) -> OperatingPoint | None:

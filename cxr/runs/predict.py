@@ -41,6 +41,7 @@ from cxr.report.submission import write_coco, write_detections, write_films, wri
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
 from cxr.runs.folder import changed_since_begun, held
+from cxr.runs.gate import gate
 from cxr.runs.named_detector import shown_from
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
@@ -100,7 +101,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
         warn(f"no film is put aside as normal: {found.no_point}")
     algorithm = found.algorithm(threshold, plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
-    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+    rule = gate(checkpoint, cfg.gate)
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
     return Parts(plain, found.task, decode, films, files, maps, found.members > 1)
 

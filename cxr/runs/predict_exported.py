@@ -51,7 +51,7 @@ class Restored:
     def algorithm(self, threshold: Threshold, settings: Mapping[str, Any]) -> Algorithm:
         """Return the detector as reports name it, with those of the ``settings`` of a run that decide what they say."""
         maps = json.dumps([settings["cam"], settings["seed"]], sort_keys=True) if settings["cam"] else ""
-        looks = tuple(f"{key} {settings[key]}" for key in ("language", "runtime"))
+        looks = tuple(f"{key} {settings[key]}" for key in ("language", "runtime", "gate"))
         point = operating_point(self.checkpoint)
         return Algorithm(importlib.metadata.version("cxr"), self.digest, threshold, point, looks, maps)
 

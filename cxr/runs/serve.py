@@ -24,6 +24,7 @@ from cxr.explain.maps import MapMaker
 from cxr.read.workers import usable_cores
 from cxr.report.film_files import FilmFiles
 from cxr.runs.folder import held
+from cxr.runs.gate import gate
 from cxr.runs.named_detector import shown_from
 from cxr.runs.predict import Explained
 from cxr.runs.predict_exported import EAGER, RUNTIMES, Restored, restored
@@ -80,7 +81,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     files = FilmFiles(
         folder, checkpoint.findings, found.algorithm(threshold, plain), False, True, cfg.language, small=True
     )
-    decode = Decode(intensity_of_films(checkpoint), checkpoint.size, checkpoint.kind)
+    rule = gate(checkpoint, cfg.gate)
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
     maps = MapMaker(cast(Explained, found.task), cams, threshold) if cams else None
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))

@@ -70,8 +70,8 @@ class DicomIn:
         entity = AE(self._title)
         entity.maximum_associations = self._limits.associations
         entity.maximum_pdu_size = _PDU
-        entity.acse_timeout = entity.dimse_timeout = self._limits.silence
-        entity.network_timeout = 2 * self._limits.silence  # the look at all connections comes first
+        # The look at all connections comes first, which also counts what it cuts
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 2 * self._limits.silence
         entity.add_supported_context(Verification)
         for sop_class in SOP_CLASSES:
             entity.add_supported_context(sop_class, list(SUPPORTED))

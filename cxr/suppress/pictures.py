@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cxr.data.layers import LayeredDataModule
 from cxr.phantom.layers import PARTS
+from cxr.read.burnt_text import cover, text_boxes
 from cxr.read.dicom import ReadError, read_film
 from cxr.read.intensity import Intensity, LogWindow
 from cxr.suppress.step import Suppressed, Suppressor, read_suppressor
@@ -118,6 +119,8 @@ def show_films(checkpoint: Path, out: Path, films: Sequence[Path], drawn: int = 
             "suppressed": step(picture, film),
             "taken off × 3": np.clip(3 * layers.residual, 0, 1),
         }
+        text = text_boxes(np.uint8(np.clip(picture, 0, 1) * 255 + 0.5))
+        pictures = {heading: cover(shown, text) for heading, shown in pictures.items()}
         rows.append(Row(film.study, pictures, np.stack([layers.masks[part] for part in PARTS])))
     draw(rows, out)
 

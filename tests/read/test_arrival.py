@@ -23,6 +23,11 @@ def test_a_film_is_known_by_its_uid_pixels_and_pseudonyms(write_film):
     for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian):
         again = arrival(write_film(name="b.dcm", syntax=syntax, SeriesInstanceUID="1.2.3.1", StudyDate="20200101"))
         assert again.digest == known.digest
+    pixels = np.arange(2**20, dtype=np.uint16).reshape(1024, 1024)  # more than a deflated file is read ahead
+    plain, deflated = (
+        arrival(write_film(pixels, syntax=one)) for one in (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+    )
+    assert plain.digest == deflated.digest
     for other in ({"PatientName": "Other^Name"}, {"pixels": ((0, 1), (2, 4))}, {"SeriesInstanceUID": "1.2.3.2"}):
         changed = {"SeriesInstanceUID": "1.2.3.1", **other}
         assert arrival(write_film(name="c.dcm", **changed)).digest != known.digest

@@ -49,12 +49,38 @@ def test_a_film_of_less_than_half_the_frame_is_refused(rows: int, columns: int, 
     assert cause(rows=columns, columns=rows) == ("" if enough else "too_small")
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR", "MG", "us", "OT"])
+def test_a_film_that_is_no_radiograph_is_refused_by_a_detector_of_radiographs(modality: str) -> None:
+    of_radiographs = ChestFilms(512, "radiograph")
+    reason = of_radiographs.refusal(900, 900, "CHEST", "PA", modality)
+    assert reason == Reason("other_kind", f"Modality is {modality.upper()}, not that of a radiograph")
+    assert RULE.refusal(900, 900, "CHEST", "PA", modality) is None  # it is not known what this detector learnt from
+    assert ChestFilms(512, "CT").refusal(900, 900, "CHEST", "", modality) is None
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "RG", "DR", "", "dx "])
+def test_radiographs_are_taken(modality: str) -> None:
+    assert ChestFilms(512, "radiograph").refusal(900, 900, "CHEST", "PA", modality) is None
+
+
+@pytest.mark.parametrize(
+    ("view", "direction", "why"),
+    # PS3.3 C.7.6.1.1.1: the rows of a frontal film run to a side, those of a lateral one to the front or the back
+    [("", "A", "lateral"), ("", "P", "lateral"), ("", "L", ""), ("", "R", ""), ("", "", ""), ("PA", "A", "")],
+)
+def test_a_lateral_film_without_a_view_is_told_by_its_rows(view: str, direction: str, why: str) -> None:
+    reason = RULE.refusal(900, 900, "CHEST", view, "CR", direction)
+    assert ("" if reason is None else reason.cause) == why
+
+
 def test_the_reason_says_what_was_found_but_repeats_no_name() -> None:
     assert RULE.refusal(9, 7, "", "") == Reason("too_small", "7 x 9 px are too few for a detector of 512 px")
     assert RULE.refusal(900, 900, "Extremity", "").text == "BodyPartExamined is EXTREMITY, not the chest"
     assert RULE.refusal(900, 900, "WANG^MING", "").text == "BodyPartExamined names another part, not the chest"
     assert RULE.refusal(900, 900, "CHEST", "LL").text == "ViewPosition is LL, not frontal"
     assert RULE.refusal(900, 900, "CHEST", "LAT WANG").text == "ViewPosition is lateral, not frontal"
+    other = ChestFilms(512, "radiograph").refusal(900, 900, "", "", "WANG")
+    assert other == Reason("other_kind", "Modality is another one, not that of a radiograph")
 
 
 def test_a_detector_of_ct_slices_has_its_own_parts_and_no_view() -> None:

@@ -98,17 +98,25 @@ def associate(
     return entity.associate("127.0.0.1", door.port, ae_title=called, **tls)
 
 
+def established(door: Door, sop_class: str = ComputedRadiographyImageStorage) -> Association:
+    """An association; those that tests before this one have left may have to end first."""
+    end = time.monotonic() + 10
+    while not (association := associate(door, sop_class=sop_class)).is_established and time.monotonic() < end:
+        time.sleep(0.1)
+    assert association.is_established
+    return association
+
+
 def sent(door: Door, data: bytes, sop_class: str = ComputedRadiographyImageStorage) -> int:
     """Send a film, and return the status of the answer."""
-    association = associate(door, sop_class=sop_class)
-    assert association.is_established
+    association = established(door, sop_class)
     status = association.send_c_store(dcmread(BytesIO(data)))
     association.release()
     return int(status.Status)
 
 
 def test_a_known_node_is_answered_and_its_film_is_on_the_disk(door: Door) -> None:
-    association = associate(door)
+    association = established(door)
     assert association.send_c_echo().Status == 0x0000
     association.release()
     assert sent(door, film("a film")) == 0x0000
@@ -117,7 +125,7 @@ def test_a_known_node_is_answered_and_its_film_is_on_the_disk(door: Door) -> Non
     assert dcmread(door.intake.path(row.digest)).PixelData == dcmread(BytesIO(film("a film"))).PixelData
     assert sent(door, film("a film")) == 0x0000  # again: it is the same one
     assert door.intake.queue.latest(1)[0].number == row.number
-    assert door.new_refusals() == {}
+    assert set(door.new_refusals()) <= {Refusal.BUSY}
 
 
 @pytest.mark.parametrize(
@@ -138,11 +146,11 @@ def test_a_stranger_and_a_call_for_another_are_rejected_and_counted(
 
 
 def test_a_ct_finds_no_context_and_a_film_of_each_kind_does(door: Door) -> None:
-    association = associate(door, sop_class=CTImageStorage)
+    association = established(door, CTImageStorage)
     accepted = [one.abstract_syntax for one in association.accepted_contexts]
     association.release()
     assert accepted == [Verification]
-    assert door.new_refusals(Refusal.NO_FILM) == {Refusal.NO_FILM: 1}
+    assert door.new_refusals(Refusal.NO_FILM)[Refusal.NO_FILM] == 1
     for sop_class in (DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage):
         assert sent(door, film(f"of {sop_class}", sop_class), sop_class) == 0x0000
 
@@ -164,16 +172,16 @@ def test_a_film_that_is_not_whole_gets_a_status_and_is_not_stored(door: Door) ->
     dicom.save_as(content, enforce_file_format=True)
     before = len(list(door.intake.films.iterdir()))
     assert sent(door, content.getvalue()) == 0xC000
-    assert door.new_refusals(Refusal.TRUNCATED) == {Refusal.TRUNCATED: 1}
+    assert door.new_refusals(Refusal.TRUNCATED)[Refusal.TRUNCATED] == 1
     assert len(list(door.intake.films.iterdir())) == before
 
 
 def test_a_film_that_is_too_large_ends_its_association_before_it_is_whole(door: Door) -> None:
     dicom = dcmread(BytesIO(film("large")))
     dicom.PixelData = bytes(5 * 2**20)
-    association = associate(door)
+    association = established(door)
     assert "Status" not in association.send_c_store(dicom)
-    assert door.new_refusals(Refusal.TOO_LARGE) == {Refusal.TOO_LARGE: 1}
+    assert door.new_refusals(Refusal.TOO_LARGE)[Refusal.TOO_LARGE] == 1
 
 
 def test_a_peer_that_stands_still_is_cut(door: Door) -> None:
@@ -204,19 +212,15 @@ def test_a_peer_that_only_trickles_is_cut(door: Door) -> None:
 
 
 def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(door: Door) -> None:
-    held = [associate(door) for _ in range(3)]
-    assert [one.is_established for one in held] == [True, True, False]
-    assert held[2].is_rejected
+    held = [established(door), established(door)]  # the two that are allowed at once
+    assert associate(door).is_rejected
     flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
     assert door.new_refusals(*[Refusal.BUSY] * 30)[Refusal.BUSY] >= 30
     for connection in flood:
         connection.close()
-    for association in held[:2]:
+    for association in held:
         association.release()
-    end = time.monotonic() + 5
-    while not (again := associate(door)).is_established and time.monotonic() < end:
-        time.sleep(0.1)
-    again.release()
+    established(door).release()
 
 
 def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
