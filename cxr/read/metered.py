@@ -73,7 +73,6 @@ class Inflated(Metered):
         self._known = bytearray()
         self._position = 0
         self._spent = 0
-        self._rest: memoryview | None = None
 
     def read(self, count: int) -> bytes:
         """Return the next ``count`` bytes, fewer at the end of the data."""
@@ -97,12 +96,10 @@ class Inflated(Metered):
         return self._position
 
     def rest(self, count: int = UNDEFINED) -> memoryview:
-        """Return the next ``count`` inflated bytes, or as many as there are; asked again, the same ones.
+        """Return the next ``count`` inflated bytes, or as many as there are.
 
         The system only provides the part of the array that is filled, so a wrong ``count`` takes no memory.
         """
-        if self._rest is not None:
-            return self._rest[:count]
         whole: NDArray[Any] = np.empty(count, np.uint8)
         start = self._known[self._position : self._position + count]
         whole[: len(start)] = start
@@ -110,8 +107,7 @@ class Inflated(Metered):
         while filled < count and (piece := self._more(min(count - filled, _PIECE))):
             whole[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
             filled += len(piece)
-        self._rest = whole.data[:filled]
-        return self._rest
+        return whole.data[:filled]
 
     def _more(self, limit: int) -> bytes:
         """Return at most ``limit`` further inflated bytes; none at the end of the data, or where they are cut off."""
