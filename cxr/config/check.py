@@ -10,7 +10,7 @@ from cxr.config.command_line import nearest
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, check_name
 from cxr.config.signatures import constant, signature
-from cxr.data.archive import service_url
+from cxr.data.archive_query import service_url
 from cxr.export.card import CARD
 from cxr.installation import CONF
 

@@ -10,17 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cxr.data.archive import (
-    MODALITIES,
-    Archive,
-    ArchiveError,
-    Instance,
-    NotRetrievedError,
-    Query,
-    missing_client,
-    service_url,
-    wrong_dates,
-)
+from cxr.data.archive import Archive, ArchiveError, Instance, NotRetrievedError
+from cxr.data.archive_query import MODALITIES, Query, missing_client, service_url, wrong_dates
 from cxr.data.shards import Shard
 from cxr.files import write_whole
 from cxr.progress import track

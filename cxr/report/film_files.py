@@ -70,18 +70,13 @@ class FilmFiles:
     language: str = "en"
     small: bool = False
 
-    @property
-    def wanted(self) -> bool:
-        """Whether a film has files at all."""
-        return self.pictures or self.objects or self.small
-
     def __call__(self, film: FilmAnswer) -> None:
         """Write the files of a film that was read. Raises ``ReadError`` where it cannot have them.
 
         Raises ``OSError`` with the file's path where the disk does not take one.
         """
         answer = film.prediction
-        if answer is None or not self.wanted:
+        if answer is None or not (self.pictures or self.objects or self.small):
             return
         pixels = read_film(film.film.path).display()
         if self.small:

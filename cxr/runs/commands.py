@@ -60,11 +60,11 @@ def predict() -> None:
 def _predict(cfg: DictConfig) -> None:
     """Say what a trained detector finds on films."""
     check(cfg)
-    from cxr.data import archive, fetched, inputs
+    from cxr.data import archive_query, fetched, inputs
     from cxr.read import workers
 
     if not inputs.is_one_film(Path(cfg.images)):  # they start while torch is imported
-        reader = inputs if archive.service_url(str(cfg.images)) is None else fetched
+        reader = inputs if archive_query.service_url(str(cfg.images)) is None else fetched
         workers.stand_by(reader.__name__, cfg.workers or workers.usable_cores())
     from cxr.runs import predict as run
 

@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cxr.config.errors import ConfigError
-from cxr.data.archive import MODALITIES, Archive, Instance, Query, missing_client, service_url, wrong_dates
+from cxr.data.archive import Archive, Instance
+from cxr.data.archive_query import MODALITIES, Query, missing_client, service_url, wrong_dates
 from cxr.data.fetched import FETCHED, FetchAndDecode, fetched_films
 from cxr.data.film_list import LIST, FilmList, kept_list
 from cxr.data.inputs import Decode, Input, is_course, read_inputs, table_of

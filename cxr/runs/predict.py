@@ -106,8 +106,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
-    decoding = films.decoding(decode, files.wanted)
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
+    read = films.decoding(decode, keep=cfg.pictures or cfg.dicom)
+    return Parts(plain, found.task, read, films, files, maps, found.members > 1)
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -187,7 +187,7 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     workers = 1 if few else parts.cfg["workers"] or usable_cores()
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
-    writers = workers if parts.files.wanted else 1
+    writers = workers if parts.files.pictures or parts.files.objects else 1
     for film, error in streamed(parts.files, noted, writers):
         parts.films.forget(film.film)
         prediction, note, failed = film.prediction, _as_number(error, film.film), _as_number(film.error, film.film)

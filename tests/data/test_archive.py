@@ -12,7 +12,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr.data import archive as module
-from cxr.data.archive import Archive, ArchiveError, Instance, NotRetrievedError, Query, service_url, wrong_dates
+from cxr.data.archive import Archive, ArchiveError, Instance, NotRetrievedError
+from cxr.data.archive_query import Query, service_url, wrong_dates
 from cxr.data.shards import Shard
 
 requests = pytest.importorskip("requests", reason="the extra is not installed: pip install 'cxr[serve]'")
