@@ -20,3 +20,4 @@ def test_the_disagreement_of_members_counts_before_scores() -> None:
     sure, unsure = film((0.3,), (0.0,)), film((0.99, 0.98), (0.1, 0.5))
     assert sorted([sure, unsure], key=lambda one: doubt(one, 0.3)) == [sure, unsure]
     assert doubt(unsure, 0.3)[0] == 0.5
+    assert doubt(film((0.03, 0.4), (0.5, 0.01)), 0.3)[0] == 0.5 * (0.03 / 0.3)  # one member alone saw the weak box
