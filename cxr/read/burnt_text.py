@@ -164,7 +164,7 @@ def _lines(strokes: _Strokes, letters: int = 2) -> tuple[Boxes, Boxes]:
     fitting = strokes.only((height >= _LEAST) & (height <= _MOST) & (width <= 12 * height))
     lines: dict[str, list[_Glyph]] = {"text": [], "marker": [], "": []}
     for members in _chains(fitting):
-        line = fitting.only(members)
+        line = _without_marker(fitting.only(members))
         x0, y0, x1, y1 = (int(side) for side in (*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)))
         edge = max(2, round(0.25 * (y1 - y0)))
         lines[_kind(line, letters)].append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
@@ -181,10 +181,21 @@ def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
     shared = np.minimum(y1, y1.T) - np.maximum(y0, y0.T)
     gap = np.maximum(x0, x0.T) - np.minimum(x1, x1.T)
     taller, lower = np.maximum(height, height.T), np.minimum(height, height.T)
-    beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 2.2 * lower)
+    beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 1.9 * lower)
     beside &= np.abs(strokes.ink[:, None] - strokes.ink[None]) <= 40
     count, chain = connected_components(beside, directed=False)
     return [np.flatnonzero(chain == number) for number in range(count)]
+
+
+def _without_marker(line: _Strokes) -> _Strokes:
+    """Return a line without a letter at one of its ends that is much taller than all others, as a side marker is."""
+    height = line.boxes[:, 3] - line.boxes[:, 1]
+    tall = height >= 1.5 * np.median(height)
+    if tall.sum() != 1 or len(height) < _MARKER_LETTERS + 1 or np.ptp(height[~tall]) > 0.5 * np.median(height):
+        return line
+    left = line.boxes[:, 0]
+    at_end = left[tall][0] in (left.min(), left.max())
+    return line.only(~tall) if at_end else line
 
 
 def _kind(line: _Strokes, least: int) -> str:
