@@ -165,3 +165,12 @@ def test_rows_are_flushed_to_the_disk_before_a_method_returns(tmp_path: Path) ->
     rows = sqlite3.connect(tmp_path / "queue.sqlite")
     assert rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert Queue(tmp_path).read("PRAGMA synchronous") == [(2,)]  # 2: FULL
+
+
+def test_two_who_bring_halves_bring_each_object_once(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    for n in range(1, 6):
+        queue.add(film(f"s{n}", f"d{n}"))
+        queue.has_assessed(n, ["a"], ["PACS"])
+    halves = [[send.film for send in Sends(queue, "PACS", (k, 2)).due(time.time(), 9)] for k in range(2)]
+    assert halves == [[2, 4], [1, 3, 5]]
