@@ -31,19 +31,23 @@ _STOP_POLL_S = 0.1
 _GRACE_S = 3.0  # time to finish the current films when a pool must end at once
 
 _standing_by: dict[tuple[str, int], ProcessPoolExecutor] = {}
+_staying: set[tuple[str, int]] = set()
 
 
-def stand_by(module: str, workers: int) -> None:
+def stand_by(module: str, workers: int, *more: str, stay: bool = False) -> None:
     """Start ``workers`` processes that import ``module``; the next pool for a task of ``module`` uses them.
 
     This is for a caller that first does something else for seconds, such as importing torch. With one worker there is
-    no pool, so nothing is started.
+    no pool, so nothing is started; nor where such processes stand by already. ``more`` are modules that ``module``
+    imports only when it is used. With ``stay`` the processes stand by again after each stream of such tasks.
     """
-    if workers > 1:
+    if stay:
+        _staying.add((module, workers))
+    if workers > 1 and (module, workers) not in _standing_by:
         pool = _standing_by[module, workers] = _new_pool(workers)
         with _deaf_children():
             for _ in range(workers):
-                pool.submit(_import, module)
+                pool.submit(_import, module, *more)
 
 
 def outcomes(
@@ -142,8 +146,9 @@ def _put(queue: Queue[_Item | _End], item: _Item | _End, stopped: threading.Even
         return
 
 
-def _import(module: str) -> None:
-    importlib.import_module(module)
+def _import(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def usable_cores() -> int:
@@ -185,25 +190,34 @@ def _until_a_crash(
     A pool does not say which film killed its process. So only few films are in work at a time, and after a crash each
     of them is tried alone.
     """
+    key = (task.__module__, workers)
+    with _open(_standing_by.pop(key, None) or _new_pool(workers)) as pool:
+        suspects = yield from _flown(pool, task, items, workers)
+        if key in _staying and not suspects:
+            _standing_by[key] = pool
+    return suspects
+
+
+def _flown(
+    pool: ProcessPoolExecutor, task: Callable[[_Item], _Result], items: Iterator[_Item], workers: int
+) -> Generator[tuple[_Item, _Result | ReadError], None, list[_Item]]:
     flying: dict[Future[tuple[_Result | ReadError, dict[UID, str]]], _Item] = {}
-    standing_by = _standing_by.pop((task.__module__, workers), None)
-    with _open(standing_by or _new_pool(workers)) as pool:
-        while True:
-            for item in itertools.islice(items, 2 * workers - len(flying)):
-                try:
-                    with _deaf_children():
-                        flying[pool.submit(_attempt_in_worker, task, item)] = item
-                except BrokenProcessPool:
-                    return [*flying.values(), item]
-            if not flying:
-                return []
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                try:
-                    outcome, decoders = future.result()
-                except BrokenProcessPool:
-                    return list(flying.values())
-                announce(decoders)
-                yield flying.pop(future), outcome
+    while True:
+        for item in itertools.islice(items, 2 * workers - len(flying)):
+            try:
+                with _deaf_children():
+                    flying[pool.submit(_attempt_in_worker, task, item)] = item
+            except BrokenProcessPool:
+                return [*flying.values(), item]
+        if not flying:
+            return []
+        for future in wait(flying, return_when=FIRST_COMPLETED).done:
+            try:
+                outcome, decoders = future.result()
+            except BrokenProcessPool:
+                return list(flying.values())
+            announce(decoders)
+            yield flying.pop(future), outcome
 
 
 def _alone(task: Callable[[_Item], _Result], item: _Item) -> _Result | ReadError:
@@ -225,13 +239,17 @@ def _new_pool(workers: int) -> ProcessPoolExecutor:
 
 @contextmanager
 def _open(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """Shut a pool down when the block ends; at once if an error, Ctrl-C or the consumer ends it early."""
+    """Shut a pool down when the block ends, at once if an error, Ctrl-C or the consumer ends it early.
+
+    One that stands by again then stays.
+    """
     try:
         yield pool
     except BaseException:  # also GeneratorExit
         _end_now(pool)
         raise
-    pool.shutdown()
+    if pool not in _standing_by.values():
+        pool.shutdown()
 
 
 def _end_now(pool: ProcessPoolExecutor) -> None:

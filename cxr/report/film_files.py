@@ -83,21 +83,21 @@ class FilmFiles:
         answer = film.prediction
         if answer is None or not self.wanted:
             return
-        pixels = read_film(film.film.path).display()
+        picture = self._picture(film.film.path, answer)
         if self.small:
+            small = picture.copy()  # not drawn anew: text in a film is looked for in all of its pixels
+            small.thumbnail((_SMALL, _SMALL))
             with whole_file(self.folder / PICTURES / f"{film.name}.jpg") as part:
-                self._picture(pixels, answer, _SMALL).save(part, "JPEG", quality=85)
-        if not (self.pictures or self.objects):
-            return
-        picture = self._picture(pixels, answer, _LONGEST)
+                small.save(part, "JPEG", quality=85)
         if self.pictures:
             with whole_file(self.folder / PICTURES / f"{film.name}.png") as part:
                 picture.save(part, "PNG", compress_level=1)
         if self.objects and film.has_header:
             self._write_objects(film, answer, np.asarray(picture))
 
-    def _picture(self, film: NDArray[np.float32], answer: Prediction | NotAssessed, longest: int) -> Image.Image:
-        width = max(1, round(film.shape[1] * min(1.0, longest / max(film.shape))))
+    def _picture(self, path: Path, answer: Prediction | NotAssessed) -> Image.Image:
+        film = read_film(path).display()
+        width = max(1, round(film.shape[1] * min(1.0, _LONGEST / max(film.shape))))
         if isinstance(answer, Prediction):
             marks = _shown(answer, self.algorithm.threshold)
             return film_picture(film, _NO_MARKS, marks, self.findings, width, self.language)

@@ -46,6 +46,7 @@ from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
 from cxr.serve.work import Tools, Work
 
+_SIDE_BY_SIDE = 2  # associations to each archive
 _CLEAR = 600.0  # seconds between two looks at what is old
 
 
@@ -88,11 +89,15 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
     queue, counters = Queue(folder), Counters()
     intake = Intake(folder, queue, chosen.max_film_mb, chosen.free_mb)
-    archives = _archives(chosen)
+    shares = [_archives(chosen) for _ in range(_SIDE_BY_SIDE)]
     quiet = chosen.quiet if chosen.by_study else 0.0
-    names = [archive.name for archive in archives]
+    names = [archive.name for archive in shares[0]]
     work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop)
-    deliveries = [Delivery(queue, work.objects, archive, counters) for archive in archives]
+    deliveries = [
+        Delivery(queue, work.objects, archive, counters, (share, _SIDE_BY_SIDE))
+        for share, archives in enumerate(shares)
+        for archive in archives
+    ]
     return Parts(chosen, found, tools, queue, intake, counters, work, deliveries)
 
 
@@ -200,7 +205,7 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
     """Say where the run listens, where results go, and with which model and operating point."""
     chosen, algorithm = parts.settings, parts.tools.files.algorithm
     console = Console(soft_wrap=True)
-    to = [delivery.name for delivery in parts.deliveries]
+    to = parts.work.destinations
     callers = ", ".join(str(node) for node in chosen.nodes) or "nobody"
     console.print(f"listening: {', '.join(places)}; callers: {callers}", highlight=False, markup=False)
     console.print(f"results go to {', '.join(to) or 'nobody'}; folder {folder}", highlight=False, markup=False)

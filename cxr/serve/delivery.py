@@ -26,12 +26,16 @@ class Delivery:
         objects: folder of the files.
         archive: where they go.
         counters: of what it takes.
+        share: which films, as ``Sends`` takes it. An archive answers each object after it has written it, so that two
+            who bring halves are faster than one.
     """
 
-    def __init__(self, queue: Queue, objects: Path, archive: Archive, counters: Counters) -> None:
+    def __init__(
+        self, queue: Queue, objects: Path, archive: Archive, counters: Counters, share: tuple[int, int] = (0, 1)
+    ) -> None:
         self._queue, self._objects, self._archive, self._counters = queue, objects, archive, counters
         self.name = archive.name
-        self._sends = Sends(queue, self.name)
+        self._sends = Sends(queue, self.name, share)
         self._failures = 0  # of the connection, one after another
         self._failed = 0.0
         self._last = threading.Event()

@@ -1,7 +1,8 @@
 """The queue of a serving run, one SQLite file: each film, how far it is, and which of its objects went where.
 
-What stands here has been written to the disk (WAL, ``synchronous=FULL``) before a method returns. So whatever ends the
-process, the next one goes on from here. Rows hold pseudonyms and no identity.
+A film's row has been flushed to the disk (WAL, ``synchronous=FULL``) before ``add`` returns. What is noted of it later
+outlives the process, too, but is flushed only with the next film: were it lost with the machine's power, the film would
+be detected and sent again, which makes the same objects. Rows hold pseudonyms and no identity.
 """
 
 import json
@@ -121,7 +122,7 @@ class Queue:
         self.asked = 0.0  # when somebody last asked that something be tried again, in seconds since 1970
         self._lock = threading.RLock()
         self._rows = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-        self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
+        self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
         self._rows.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -130,12 +131,13 @@ class Queue:
             self._rows.close()
 
     @contextmanager
-    def written(self) -> Iterator[sqlite3.Connection]:
-        """Yield the rows within a transaction; it is on the disk when the outermost block ends."""
+    def written(self, flush: bool = False) -> Iterator[sqlite3.Connection]:
+        """Yield the rows within a transaction; with ``flush`` it is on the disk when the outermost block ends."""
         with self._lock:
             if self._rows.in_transaction:
                 yield self._rows
                 return
+            self._rows.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
@@ -156,7 +158,7 @@ class Queue:
         A film that is here already has one row and keeps it; one that had failed is tried again. Raises
         ``DuplicateFilm`` where the one that is here has the same SOPInstanceUID and is another.
         """
-        with self.written() as rows:
+        with self.written(flush=True) as rows:
             known = rows.execute("SELECT number, digest, state FROM films WHERE sop = ?", (film.sop,)).fetchone()
             if known is not None and known[1] != film.digest:
                 raise DuplicateFilm(f"another film with this SOPInstanceUID is here already, as film {known[0]}")

@@ -35,17 +35,18 @@ class Sends:
     Args:
         queue: of the films.
         destination: AE title or URL.
+        share: of its films, (0, 1): all; (1, 2): those with odd numbers.
     """
 
-    def __init__(self, queue: Queue, destination: str) -> None:
-        self._queue, self._destination = queue, destination
+    def __init__(self, queue: Queue, destination: str, share: tuple[int, int] = (0, 1)) -> None:
+        self._queue, self._destination, self._share = queue, destination, share
 
     def due(self, now: float, limit: int) -> list[Send]:
         """Return objects whose time has come, those of the oldest films first."""
         rows = self._queue.read(
             "SELECT film, object, tries FROM sends WHERE destination = ? AND taken IS NULL AND stored IS NULL"
-            " AND next_try <= ? ORDER BY film, object LIMIT ?",
-            *(self._destination, now, limit),
+            " AND next_try <= ? AND film % ? = ? ORDER BY film, object LIMIT ?",
+            *(self._destination, now, self._share[1], self._share[0], limit),
         )
         return [Send(*row) for row in rows]
 

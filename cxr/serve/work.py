@@ -1,8 +1,7 @@
 """Detects on the films of the queue as they come, and writes what is said about them.
 
 Films go through ``predict_films`` as those of predict.py do. While many wait, they are one stream, which ends when none
-is left, decoded and written by processes of their own. Few are done at once in this process: to begin others takes
-longer than that.
+is left, decoded and written by processes that stand by for that. Few are done at once in this process.
 """
 
 import logging
@@ -19,7 +18,7 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.explain.maps import MapMaker
 from cxr.read.dicom import ReadError
-from cxr.read.workers import WORTH_A_POOL, streamed
+from cxr.read.workers import WORTH_A_POOL, stand_by, streamed
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.journal import Done, as_plain
 from cxr.report.without_paths import without_path
@@ -32,6 +31,7 @@ from cxr.serve.sends import pause
 LOG = logging.getLogger(__name__)
 
 _KINDS = ("sr", "pr", "sc")
+_USED_LATER = ("cxr.report.dicom_objects",)  # by those who write
 _MOST_TRIES = 5  # of a film that makes the detector fail
 _LOOK = 1.0  # seconds between two looks at the queue
 _SAY = 60.0  # seconds between two lines on where the run is
@@ -104,6 +104,8 @@ class Work:
 
     def _run(self) -> None:
         while not self.stopping.is_set():
+            stand_by(Decode.__module__, self.tools.workers, stay=True)
+            stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
             try:
                 if films := self._ready(WORTH_A_POOL):
                     self._detect(films)

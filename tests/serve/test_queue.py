@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import time
 from pathlib import Path
 
@@ -160,8 +159,19 @@ def test_a_killed_process_loses_nothing_that_was_answered(tmp_path: Path) -> Non
     assert [one.number for one in reversed(Queue(tmp_path).latest(10**6))][: len(numbers)] == numbers
 
 
-def test_rows_are_flushed_to_the_disk_before_a_method_returns(tmp_path: Path) -> None:
-    Queue(tmp_path)
-    rows = sqlite3.connect(tmp_path / "queue.sqlite")
-    assert rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert Queue(tmp_path).read("PRAGMA synchronous") == [(2,)]  # 2: FULL
+def test_a_films_row_is_flushed_to_the_disk_before_it_is_taken(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    assert queue.read("PRAGMA journal_mode") == [("wal",)]
+    assert queue.read("PRAGMA synchronous") == [(2,)]  # FULL, as the last transaction was
+    queue.has_read(1, ANSWER)
+    assert queue.read("PRAGMA synchronous") == [(1,)]  # NORMAL: it could be detected again
+
+
+def test_two_who_bring_halves_bring_each_object_once(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    for n in range(1, 6):
+        queue.add(film(f"s{n}", f"d{n}"))
+        queue.has_assessed(n, ["a"], ["PACS"])
+    halves = [[send.film for send in Sends(queue, "PACS", (k, 2)).due(time.time(), 9)] for k in range(2)]
+    assert halves == [[2, 4], [1, 3, 5]]
