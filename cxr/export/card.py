@@ -29,9 +29,9 @@ class Card:
         box_weight, film_weight: shares of the image head in the scores (``ImageHead``); 0 without one.
         operating_point: operating point of screening, ``OperatingPoint.as_dict``; None if there is none.
         versions: versions of the packages that made it.
+        compared: how far it was from the original detector when it was made (``Comparison``).
         known_films: what the films on which it was trained look like, ``known_films.as_plain``; None if the checkpoint
             does not say.
-        compared: how far it was from the original detector when it was made (``Comparison``).
     """
 
     runtime: str
@@ -51,5 +51,5 @@ class Card:
     film_weight: float
     operating_point: Mapping[str, Any] | None
     versions: Mapping[str, str]
-    known_films: Mapping[str, Any] | None = None
     compared: Mapping[str, Any] = field(default_factory=dict)
+    known_films: Mapping[str, Any] | None = None
