@@ -49,7 +49,7 @@ from cxr.runs.restored_network import operating_point
 
 OWN = "its own test films"
 SEED = 20261
-_SAME = 0.03  # mean difference of two films' ranks, 0..2, below which they are one film
+_SAME = 0.08  # mean difference of the ranks of two films below which they are one; other films differ by 0.11 or more
 
 Films = Iterator[Radiograph]
 

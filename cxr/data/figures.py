@@ -68,7 +68,7 @@ def _readable(films: Iterator[Film], cache: FilmCache) -> Iterator[tuple[Film, C
 
 def _draw(place: Axes, film: Film, cached: CachedFilm, findings: FindingVocabulary, row: str) -> None:
     # extent: the axes count in original pixels, whatever the size of the picture
-    picture = without_text(np.uint8(cached.pixels >> 8))
+    picture = without_text(np.asarray(cached.pixels >> 8, np.uint8))
     place.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, cached.width, cached.height, 0))
     for finding, (x0, y0, x1, y1) in zip(film.findings, film.boxes, strict=True):
         style = _style(findings, finding) | {"linewidth": 2.0 if finding == row else 1.0}

@@ -41,8 +41,7 @@ def without_text(picture: NDArray[Any]) -> NDArray[Any]:
 
     A bar is black and not filled from its surroundings, so that everybody sees that something was covered there.
     """
-    grey = picture if picture.dtype == np.uint8 else np.uint8(np.clip(picture, 0, 1) * 255 + 0.5)
-    return cover(picture, text_boxes(grey))
+    return cover(picture, text_boxes(picture))
 
 
 def cover(picture: NDArray[Any], boxes: Boxes) -> NDArray[Any]:
@@ -53,15 +52,21 @@ def cover(picture: NDArray[Any], boxes: Boxes) -> NDArray[Any]:
     return covered
 
 
-def text_boxes(picture: Picture) -> Boxes:
-    """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text."""
+def text_boxes(picture: NDArray[Any]) -> Boxes:
+    """Return the lines of text in a picture [h, w], as boxes [N, 4] xyxy in its pixels; side markers are no text.
+
+    The picture is uint8 or float in 0..1, and air is dark in it.
+    """
     texts, markers = [_NOTHING], [_NOTHING]
-    level, scale = np.ascontiguousarray(picture), 1
+    grey = picture if picture.dtype == np.uint8 else np.clip(picture, 0, 1) * 255 + 0.5
+    level: Picture = np.ascontiguousarray(grey, np.uint8)
+    scale = 1
     while min(level.shape) >= _LEAST_SIDE:
         for text, marker in _lines_of(level, _LEAST if scale == 1 else _LEAST_SHRUNK):
             texts.append(scale * text)
             markers.append(scale * marker)
-        level, scale = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), 2 * scale
+        level = np.asarray(cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        scale *= 2
     boxes, stay = np.concatenate(texts), np.concatenate(markers)
     boxes = boxes[~(_share_within(boxes, stay) > 0.6).any(1)]  # a marker may look like text where it is smaller
     height, width = picture.shape
@@ -123,7 +128,7 @@ def _on_bright_ground(lines: Boxes, picture: Picture) -> Boxes:
         block = picture[y0:y1, x0:x1]
         border = np.concatenate([block[0], block[-1], block[:, 0], block[:, -1]])
         kept.append(bool(np.median(border) >= _BRIGHT))
-    return lines[np.array(kept, bool)]
+    return np.asarray(lines[np.array(kept, bool)], np.int64)
 
 
 def _strokes_of(picture: Picture, least: int, faint: bool = False) -> _Strokes:
@@ -138,8 +143,9 @@ def _strokes_of(picture: Picture, least: int, faint: bool = False) -> _Strokes:
         mask &= np.asarray(picture >= int(picture.max()) - 25, np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     ink, contrast = np.zeros((2, count), np.int64)
+    inside = mask > 0
     for values, of in ((ink, picture), (contrast, hat)):
-        np.maximum.at(values, labels[mask > 0], of[mask > 0])
+        np.maximum.at(values, np.asarray(labels[inside], np.int64), np.asarray(of[inside], np.int64))
     left, top, width, height, area = stats.T.astype(np.int64)
     sides = np.minimum(width, height), np.maximum(width, height)
     fits = (sides[1] >= least) & (sides[0] <= _MOST) & (sides[1] <= 12 * _MOST)
@@ -158,7 +164,7 @@ def _lines(strokes: _Strokes, letters: int = 2) -> tuple[Boxes, Boxes]:
     fitting = strokes.only((height >= _LEAST) & (height <= _MOST) & (width <= 12 * height))
     lines: dict[str, list[_Glyph]] = {"text": [], "marker": [], "": []}
     for members in _chains(fitting):
-        line = fitting.only(members)
+        line = _without_marker(fitting.only(members))
         x0, y0, x1, y1 = (int(side) for side in (*line.boxes[:, :2].min(0), *line.boxes[:, 2:].max(0)))
         edge = max(2, round(0.25 * (y1 - y0)))
         lines[_kind(line, letters)].append((x0 - 2 * edge, y0 - edge, x1 + 2 * edge, y1 + edge))
@@ -175,10 +181,21 @@ def _chains(strokes: _Strokes) -> list[NDArray[np.int64]]:
     shared = np.minimum(y1, y1.T) - np.maximum(y0, y0.T)
     gap = np.maximum(x0, x0.T) - np.minimum(x1, x1.T)
     taller, lower = np.maximum(height, height.T), np.minimum(height, height.T)
-    beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 2.2 * lower)
+    beside = (shared >= 0.6 * lower) & (gap <= 0.9 * taller) & (taller <= 1.9 * lower)
     beside &= np.abs(strokes.ink[:, None] - strokes.ink[None]) <= 40
     count, chain = connected_components(beside, directed=False)
     return [np.flatnonzero(chain == number) for number in range(count)]
+
+
+def _without_marker(line: _Strokes) -> _Strokes:
+    """Return a line without a letter at one of its ends that is much taller than all others, as a side marker is."""
+    height = line.boxes[:, 3] - line.boxes[:, 1]
+    tall = height >= 1.5 * np.median(height)
+    if tall.sum() != 1 or len(height) < _MARKER_LETTERS + 1 or np.ptp(height[~tall]) > 0.5 * np.median(height):
+        return line
+    left = line.boxes[:, 0]
+    at_end = left[tall][0] in (left.min(), left.max())
+    return line.only(~tall) if at_end else line
 
 
 def _kind(line: _Strokes, least: int) -> str:

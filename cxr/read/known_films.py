@@ -171,7 +171,8 @@ def _fitted(training: Sequence[Values], chosen_on: int) -> KnownFilms:
     kept = min(_MOST_AXES, len(training) // 4)
     rest = math.sqrt(max(float(variances[kept:].sum()) / (rows.shape[1] - kept), 1e-12))
     return KnownFilms(
-        *(np.asarray(values, np.float32) for values in (mean, directions.T[:kept])),
+        mean=np.asarray(mean, np.float32),
+        axes=np.asarray(directions.T[:kept], np.float32),
         spread=np.asarray(np.sqrt(np.maximum(variances[:kept], rest**2)), np.float32),
         rest=rest,
         allowed=1.0,
@@ -219,15 +220,14 @@ def from_fields(given: Mapping[str, Any]) -> KnownFilms:
     if arrays["mean"].shape != (size,) or width != size or arrays["spread"].shape != (count,):
         shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
         raise ValueError(f"its shapes are {shapes}, expected [{size}], [Q, {size}] and [Q]")
-    numbers = {name: given[name] for name in ("rest", "allowed")}
-    counts = {name: given[name] for name in ("films", "chosen_on")}
-    if not all(type(value) in (int, float) and 0 < value < math.inf for value in numbers.values()):
-        raise ValueError(f"rest and allowed are {numbers['rest']!r} and {numbers['allowed']!r}, expected above 0")
-    if not all(type(value) is int and value >= 0 for value in counts.values()):
+    rest, allowed, counts = given["rest"], given["allowed"], (given["films"], given["chosen_on"])
+    if not all(type(value) in (int, float) and 0 < value < math.inf for value in (rest, allowed)):
+        raise ValueError("rest or allowed is no number above 0")
+    if not all(type(value) is int and value >= 0 for value in counts):
         raise ValueError("films and chosen_on are no numbers of films")
     if not (arrays["spread"] > 0).all():
         raise ValueError("spread holds 0 or less, expected standard deviations")
-    return KnownFilms(**arrays, **{name: float(value) for name, value in numbers.items()}, **counts)
+    return KnownFilms(arrays["mean"], arrays["axes"], arrays["spread"], float(rest), float(allowed), *counts)
 
 
 def _array(name: str, values: Any) -> Values:
@@ -255,10 +255,12 @@ def _positions(picture: Values) -> list[Values]:
     moved = [picture]
     for scale, degrees, right, down in _MOVES:
         matrix = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, scale)
-        matrix[:, 2] += (right * SIDE, down * SIDE)
+        matrix[:, 2] += np.array([right, down]) * SIDE
         moved.append(np.asarray(cv2.warpAffine(picture, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)))
     return moved
 
 
-_MOVES = ((1.0, 0, 0.05, 0), (1.0, 0, -0.05, 0), (1.0, 0, 0, 0.05), (1.0, 0, 0, -0.05))
-_MOVES += ((1.1, 0, 0, 0), (0.92, 0, 0, 0), (1.0, 4, 0, 0), (1.0, -4, 0, 0))  # scale, degrees, right, down
+_MOVES: tuple[tuple[float, float, float, float], ...] = (  # scale, degrees, right, down
+    *((1.0, 0, 0.05, 0), (1.0, 0, -0.05, 0), (1.0, 0, 0, 0.05), (1.0, 0, 0, -0.05)),
+    *((1.1, 0, 0, 0), (0.92, 0, 0, 0), (1.0, 4, 0, 0), (1.0, -4, 0, 0)),
+)

@@ -36,7 +36,7 @@ def show_intensity(path: Path | str, out: Path | str, intensity: Preprocessing |
     figure = Figure(figsize=(4.3 * len(columns), 7.5), layout="constrained")
     FigureCanvasAgg(figure)  # draws to memory, without pyplot's global state
     figure.suptitle(_title(film))
-    text = text_boxes(np.uint8(film.display() * 255 + 0.5))
+    text = text_boxes(film.display())
     for column, (title, unit, values) in enumerate(columns):
         _draw(figure, (column, len(columns)), title, unit, cover(np.asarray(values, np.float32), text))
     figure.savefig(out, dpi=110, format="png")

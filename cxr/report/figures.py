@@ -62,7 +62,7 @@ def film_picture(
     wide; boxes are in pixels of ``image``.
     """
     scale = width / image.shape[1]
-    grey = Image.fromarray(without_text(np.uint8(np.clip(image, 0, 1) * 255 + 0.5)))
+    grey = Image.fromarray(without_text(np.asarray(np.clip(image, 0, 1) * 255 + 0.5, np.uint8)))
     picture = grey.resize((width, round(image.shape[0] * scale)), Image.Resampling.BILINEAR).convert("RGB")
     draw = ImageDraw.Draw(picture)
     for box, name in zip(truth.boxes, truth.findings, strict=True):

@@ -105,5 +105,5 @@ def _card(data: UnmarkedDataModule, films: Sequence[Film], index: int, similar: 
 
 def _picture(data: UnmarkedDataModule, film: Film) -> NDArray[np.uint8]:
     pixels = data.cache.get(film.path).pixels
-    grey = Image.fromarray(without_text(np.uint8((pixels if pixels.ndim == 2 else pixels[..., 0]) >> 8)))
+    grey = Image.fromarray(without_text(np.asarray((pixels if pixels.ndim == 2 else pixels[..., 0]) >> 8, np.uint8)))
     return np.asarray(grey.resize((max(1, round(grey.width * _HEIGHT / grey.height)), _HEIGHT)))

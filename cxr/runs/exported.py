@@ -61,12 +61,12 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
     """Return ``card`` as what restores an intensity and what reports read: a checkpoint without weights."""
     config = {"data": {"intensity": card.intensity, "size": card.size}}
     findings = FindingVocabulary(**card.findings)
-    about = (card.versions, {}, card.kind, card.operating_point)
     try:
         known = () if card.known_films is None else (from_fields(card.known_films),)
     except ValueError as error:
         raise ConfigError(f"{path / CARD}: known_films is no model of training films: {error}") from error
-    return Checkpoint(path / CARD, config, findings, "", *about, known=known)
+    point = card.operating_point
+    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, point, known=known)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:

@@ -119,7 +119,7 @@ def show_films(checkpoint: Path, out: Path, films: Sequence[Path], drawn: int = 
             "suppressed": step(picture, film),
             "taken off × 3": np.clip(3 * layers.residual, 0, 1),
         }
-        text = text_boxes(np.uint8(np.clip(picture, 0, 1) * 255 + 0.5))
+        text = text_boxes(picture)
         pictures = {heading: cover(shown, text) for heading, shown in pictures.items()}
         rows.append(Row(film.study, pictures, np.stack([layers.masks[part] for part in PARTS])))
     draw(rows, out)
