@@ -92,7 +92,7 @@ def test_the_commands_of_the_dockerfile_leave_a_service_that_is_well(
             [*json.loads(steps["ENTRYPOINT"]), *words], cwd=tmp_path, env=environment, stdout=log, stderr=log
         )
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + 120
             while subprocess.run(check, env=environment, capture_output=True).returncode:
                 assert service.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < end, (tmp_path / "log").read_text()
