@@ -191,7 +191,8 @@ def _until_a_crash(
     of them is tried alone.
     """
     key = (task.__module__, workers)
-    with _open(_standing_by.pop(key, None) or _new_pool(workers)) as pool:
+    standing_by = _standing_by.pop(key, None)
+    with _open(standing_by or _new_pool(workers)) as pool:
         suspects = yield from _flown(pool, task, items, workers)
         if key in _staying and not suspects:
             _standing_by[key] = pool

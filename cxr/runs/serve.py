@@ -46,7 +46,7 @@ from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
 from cxr.serve.work import Tools, Work
 
-_SIDE_BY_SIDE = 2  # associations to each archive
+_SIDE_BY_SIDE = 3  # associations to each archive
 _CLEAR = 600.0  # seconds between two looks at what is old
 
 

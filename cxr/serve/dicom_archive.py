@@ -1,5 +1,6 @@
 """An archive that takes objects by C-STORE, and commits itself to them where it offers to (PS3.4 B and J)."""
 
+import socket
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,9 +111,13 @@ class DicomArchive:
         return stored, taken
 
     def _bound(self, event: evt.Event) -> None:
-        """Let no byte be waited for longer than is allowed: the library waits for ever within a message."""
+        """Let no byte be waited for longer than is allowed: the library waits for ever within a message.
+
+        Nor wait with the last bytes of an object for an answer to those before: that takes 80 ms for each.
+        """
         connection: Any = event.assoc.dul.socket
         connection.socket.settimeout(self._silence)
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _asked_to_commit(association: Association, taken: dict[int, Dataset], pledge: Pledge) -> bool:

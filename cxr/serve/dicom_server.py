@@ -151,6 +151,7 @@ class DicomServer(ThreadedAssociationServer):
         """Accept a connection."""
         listener: Any = self.socket
         accepted, address = listener.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer is not held back
         if self.ssl_context is None:
             connection: Any = _Plain(fileno=accepted.detach())
         else:

@@ -236,6 +236,8 @@ def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
         entity = AE("PACS")
         entity.add_requested_context(StorageCommitmentPushModel)
         roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
+        established(door).release()  # those of other tests have ended
+        time.sleep(0.2)
         association = entity.associate("127.0.0.1", door.port, ae_title="CXR", ext_neg=roles)
         information = Dataset()
         information.TransactionUID = uid
