@@ -16,7 +16,6 @@ from cxr.read.chest_films import Reason
 from cxr.report.film_files import PICTURES, FilmAnswer, FilmFiles
 from web_service import film, service
 
-pytest.importorskip("cxr.read.burnt_text", reason="the covering of burnt-in text")
 NAME = "LIN YU-TING 19400305"
 SIDE, SMALL = 1024, 512
 
