@@ -111,6 +111,7 @@ def drawn(folder: Path, films: int, studies: int, size: int = 512) -> list[Path]
 
 
 def film_of(made: Dataset) -> str:
+    """Return the SOPInstanceUID of the film that a report, presentation state or capture is about."""
     if "CurrentRequestedProcedureEvidenceSequence" in made:
         series = made.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
         return str(series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)

@@ -22,6 +22,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.presentation import StoragePresentationContexts
 
+from benchmarks.serving import film_of
 from scripts import Job, call, start
 
 pytestmark = pytest.mark.slow
@@ -55,16 +56,6 @@ class Archive:
         for made in list(self.kept.values()):
             films[film_of(made)][made.SOPClassUID] += 1
         return films
-
-
-def film_of(made: Dataset) -> str:
-    """The film that an object is about."""
-    if "CurrentRequestedProcedureEvidenceSequence" in made:
-        series = made.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
-        return str(series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
-    if "ReferencedSeriesSequence" in made:
-        return str(made.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID)
-    return str(made.SourceImageSequence[0].ReferencedSOPInstanceUID)
 
 
 @pytest.fixture
