@@ -57,9 +57,9 @@ class Door:
     port: int
     before: dict[Any, int]
 
-    def new_refusals(self, *wanted: Refusal) -> dict[Refusal, int]:
+    def new_refusals(self, *wanted: Refusal, seconds: float = 5) -> dict[Refusal, int]:
         """What was refused since the test began; the ``wanted`` ones are waited for, each as often as it is named."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + seconds
         while True:
             now = self.counters.refusals()
             new = {why: n - self.before.get(why, 0) for why, n in now.items() if n > self.before.get(why, 0)}
@@ -69,9 +69,9 @@ class Door:
 
 
 @contextmanager
-def opened(folder: Path, tls: Tls | None = None) -> Iterator[Door]:
+def opened(folder: Path, tls: Tls | None = None, silence: float = SILENCE) -> Iterator[Door]:
     intake, counters = Intake(folder, Queue(folder), 1, 0), Counters()
-    door = DicomIn("CXR", NODES, intake, counters, Limits(2**20, 2, SILENCE))
+    door = DicomIn("CXR", NODES, intake, counters, Limits(2**20, 2, silence))
     with door.listening(("127.0.0.1", 0), tls) as port:
         yield Door(intake, counters, port, {})
 
@@ -211,16 +211,19 @@ def test_a_peer_that_only_trickles_is_cut(door: Door) -> None:
     assert door.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 1}
 
 
-def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(door: Door) -> None:
-    held = [established(door), established(door)]  # the two that are allowed at once
-    assert associate(door).is_rejected
-    flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
-    assert door.new_refusals(*[Refusal.BUSY] * 30)[Refusal.BUSY] >= 30
-    for connection in flood:
-        connection.close()
-    for association in held:
-        association.release()
-    established(door).release()
+def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(tmp_path: Path) -> None:
+    with opened(tmp_path, silence=60) as door:  # of none that is let in the silence makes room for another
+        held = [established(door), established(door)]  # the two that are allowed at once
+        assert associate(door).is_rejected
+        before = door.new_refusals().get(Refusal.BUSY, 0)
+        flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
+        wanted = before + 40 - 8  # eight may wait beside the two; the third call may not have closed yet, and is one more
+        assert door.new_refusals(*[Refusal.BUSY] * wanted, seconds=60)[Refusal.BUSY] in (wanted, wanted + 1)
+        for connection in flood:
+            connection.close()
+        for association in held:
+            association.release()
+        established(door).release()
 
 
 def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:

@@ -65,7 +65,11 @@ def done(work: Work, until: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def nothing_waits(work: Work) -> Callable[[], bool]:
-    return lambda: work.queue.counts()[State.RECEIVED] == work.queue.counts()[State.READ] == 0
+    def nothing() -> bool:
+        counts = work.queue.counts()  # asked once: a film that is put off between two questions would be in neither
+        return counts[State.RECEIVED] == counts[State.READ] == 0
+
+    return nothing
 
 
 def kinds(work: Work, name: str) -> set[str]:
