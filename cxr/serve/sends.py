@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxr.serve.queue import Queue, State
+from cxr.serve.queue import LEFT, Queue, State
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 600.0  # seconds
 
@@ -114,6 +114,26 @@ class Sends:
         with self._queue.written() as rows:
             rows.executemany(
                 "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ?"
-                " AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND taken IS NULL)",
+                f" AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})",  # noqa: S608
                 [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers],
             )
+
+
+def leave_out(queue: Queue, destinations: Sequence[str]) -> dict[str, int]:
+    """Wait no longer for destinations that are none of these; return how many objects each has not taken.
+
+    Their films count as sent as soon as all others have taken theirs. Nothing is forgotten: a destination that is one
+    again, while the films are still here, is brought what it lacks.
+    """
+    with queue.written() as rows:
+        rows.execute("DELETE FROM left_out")
+        waited = rows.execute("SELECT destination, count(*) FROM sends WHERE taken IS NULL GROUP BY destination")
+        out = {name: objects for name, objects in waited.fetchall() if name not in destinations}
+        rows.executemany("INSERT INTO left_out VALUES (?)", [(name,) for name in out])
+        left = f"EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})"  # noqa: S608
+        for old, new, sent, where in (
+            (State.ASSESSED, State.SENT, time.time(), f"NOT {left}"),
+            (State.SENT, State.ASSESSED, None, left),
+        ):
+            rows.execute(f"UPDATE films SET state = ?, sent = ? WHERE state = ? AND {where}", (new, sent, old))  # noqa: S608
+    return out
