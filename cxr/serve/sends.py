@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cxr.serve.queue import LEFT, Queue, State
 
+_DONE = f"NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})"  # noqa: S608 - of a row of films
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 600.0  # seconds
 
 
@@ -111,11 +112,11 @@ class Sends:
         return [Send(*row) for row in self._queue.read(query, self._destination, since)]
 
     def _finish(self, numbers: set[int]) -> None:
+        now = time.time()
         with self._queue.written() as rows:
             rows.executemany(
-                "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ?"
-                f" AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})",  # noqa: S608
-                [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers],
+                f"UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ? AND {_DONE}",  # noqa: S608
+                [(State.SENT, now, number, State.ASSESSED) for number in numbers],
             )
 
 
@@ -130,10 +131,7 @@ def leave_out(queue: Queue, destinations: Sequence[str]) -> dict[str, int]:
         waited = rows.execute("SELECT destination, count(*) FROM sends WHERE taken IS NULL GROUP BY destination")
         out = {name: objects for name, objects in waited.fetchall() if name not in destinations}
         rows.executemany("INSERT INTO left_out VALUES (?)", [(name,) for name in out])
-        left = f"EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})"  # noqa: S608
-        for old, new, sent, where in (
-            (State.ASSESSED, State.SENT, time.time(), f"NOT {left}"),
-            (State.SENT, State.ASSESSED, None, left),
-        ):
-            rows.execute(f"UPDATE films SET state = ?, sent = ? WHERE state = ? AND {where}", (new, sent, old))  # noqa: S608
+        update = "UPDATE films SET state = ?, sent = ? WHERE state = ? AND "
+        rows.execute(update + _DONE, (State.SENT, time.time(), State.ASSESSED))
+        rows.execute(f"{update} NOT {_DONE}", (State.ASSESSED, None, State.SENT))
     return out
