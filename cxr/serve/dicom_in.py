@@ -21,8 +21,11 @@ from cxr.serve.tls import Tls
 LOG = logging.getLogger(__name__)
 
 _PDU = 2**17  # bytes: a film of 10 MB in 80 pieces
-# Result, source and diagnostic of a rejection (PS3.8 9.3.4)
-_CALLING, _CALLED, _TOO_MANY = (0x01, 0x01, 0x03), (0x01, 0x01, 0x07), (0x02, 0x03, 0x02)
+_REJECTIONS = {  # result, source and diagnostic (PS3.8 9.3.4)
+    Refusal.CALLER: (0x01, 0x01, 0x03),
+    Refusal.CALLED_TITLE: (0x01, 0x01, 0x07),
+    Refusal.BUSY: (0x02, 0x03, 0x02),
+}
 _FAILED = 0x0110  # PS3.7 C.5: processing failure
 
 _ALL_COMMITTED = 1  # PS3.4 J.3.3.1
@@ -75,7 +78,7 @@ class DicomIn:
 
     def _entity(self) -> AE:
         entity = AE(self._title)
-        entity.maximum_associations = 10 * self._limits.associations  # see _is_room: the library counts strangers, too
+        entity.maximum_associations = self._limits.associations + 100  # ours is in _is_room: this counts strangers, too
         entity.maximum_pdu_size = _PDU
         # The look at all connections comes first, which also counts what it cuts
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 2 * self._limits.silence
@@ -88,26 +91,26 @@ class DicomIn:
     def _admit(self, event: evt.Event) -> None:
         """Reject an association for another title, from a node that is not known at its address, or one too many.
 
-        The library goes on with one of which this raises. So nothing may be raised: then it is rejected.
+        The library would let one in at which this raises. So that one is rejected, too.
         """
-        association: Any = event.assoc
-        title = association.requestor.primitive.calling_ae_title.strip()
-        called = association.requestor.primitive.called_ae_title.strip()
-        address = association.requestor.address
         try:
-            known = caller(self._nodes, title, address) is not None
+            why = self._refusal(event.assoc)
         except Exception as error:
             LOG.error("a caller could not be looked up: %s", where(error))
-            known = False
-        if called != self._title:
-            self._counters.refused(Refusal.CALLED_TITLE, f"{title}@{address}")
-            _reject(association, _CALLED)
-        elif not known:
-            self._counters.refused(Refusal.CALLER, f"{title}@{address}")
-            _reject(association, _CALLING)
-        elif not self._is_room(association):
-            self._counters.refused(Refusal.BUSY, f"{title}@{address}")
-            _reject(association, _TOO_MANY)
+            why = Refusal.CALLER
+        if why is not None:
+            self._counters.refused(why, _peer(event))
+            event.assoc.acse.send_reject(*_REJECTIONS[why])
+            event.assoc.kill()  # which waits until it is sent
+
+    def _refusal(self, association: Any) -> Refusal | None:
+        """Return why an association is not let in."""
+        primitive = association.requestor.primitive
+        if primitive.called_ae_title.strip() != self._title:
+            return Refusal.CALLED_TITLE
+        if caller(self._nodes, primitive.calling_ae_title.strip(), association.requestor.address) is None:
+            return Refusal.CALLER
+        return None if self._is_room(association) else Refusal.BUSY
 
     def _is_room(self, association: Any) -> bool:
         """Let an association in if there are not too many; connections of strangers do not count."""
@@ -148,11 +151,6 @@ class DicomIn:
         return 0x0000 if known else _NO_SUCH_OBJECT, None
 
 
-def _reject(association: Any, why: tuple[int, int, int]) -> None:
-    association.acse.send_reject(*why)
-    association.kill()  # which waits until it is sent
-
-
 def _begin_message(event: evt.Event) -> None:
     if (connection := _socket(event)) is not None:  # not closed in the meantime
         connection.begin_message()
@@ -164,4 +162,5 @@ def _socket(event: evt.Event) -> Any:
 
 
 def _peer(event: evt.Event) -> str:
-    return f"{event.assoc.requestor.ae_title.strip()}@{event.assoc.requestor.address}"
+    calling = event.assoc.requestor.primitive.calling_ae_title
+    return f"{calling.strip()}@{event.assoc.requestor.address}"

