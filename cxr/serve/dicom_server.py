@@ -22,6 +22,7 @@ from cxr.serve.counters import Counters, Refusal
 
 LOG = logging.getLogger(__name__)
 
+_LOOK = 0.5  # seconds between two looks at the connections
 _CONNECTIONS_ASIDE = 8  # beyond the associations, so that one too many is told so and not only cut off
 _SLOWEST = 1024  # bytes a second of a message that takes longer than a peer may be silent
 _COMMANDS = 2**20  # bytes of a message beside its film
@@ -138,7 +139,7 @@ class DicomServer(ThreadedAssociationServer):
 
     def begin(self) -> threading.Thread:
         """Serve in a thread of its own, which is returned."""
-        thread = threading.Thread(target=self.serve_forever, name="dicom", daemon=True)
+        thread = threading.Thread(target=self.serve_forever, args=(_LOOK,), name="dicom", daemon=True)
         thread.start()
         return thread
 
@@ -178,7 +179,7 @@ class DicomServer(ThreadedAssociationServer):
         return True
 
     def service_actions(self) -> None:
-        """Cut the connections that stand still; called twice a second."""
+        """Cut the connections that stand still; called by the server's loop."""
         super().service_actions()
         self._forget_closed()
         for connection in self._connections:
