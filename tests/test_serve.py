@@ -77,7 +77,7 @@ def words(archive: Archive, port: int, *more: str) -> list[str]:
     return [ckpt, nodes, f"dicom=127.0.0.1:{port}", "http=null", "free_mb=1", "hydra.run.dir=served", *more]
 
 
-def listens(job: Job, port: int, seconds: float = 60) -> None:
+def listens(job: Job, port: int, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert job.poll() is None, job.printed()
@@ -91,7 +91,7 @@ def listens(job: Job, port: int, seconds: float = 60) -> None:
 def send(films: list[Path], port: int) -> list[Path]:
     """Send films, and return those that were not taken."""
     entity = AE("CR1")
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 5
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = 60
     entity.requested_contexts = StoragePresentationContexts[:20]
     association = entity.associate("127.0.0.1", port, ae_title="CXR")
     left = list(films)
@@ -132,10 +132,10 @@ def test_each_film_has_one_of_each_object_in_the_archive_whatever_kills_the_serv
         else:
             left = send(left[:killed_at], port) + left[killed_at:]
             came = len(archive.kept)
-            assert wait_for(lambda before=came: len(archive.kept) > before, 30)  # it is in the middle of its work
+            assert wait_for(lambda before=came: len(archive.kept) > before, 240)  # it is in the middle of its work
             job.send_signal(signal.SIGKILL)
             assert job.wait() == -signal.SIGKILL
-    assert wait_for(lambda: len(archive.of_films()) == 20 and set(map(len, archive.of_films().values())) == {3}, 60)
+    assert wait_for(lambda: len(archive.of_films()) == 20 and set(map(len, archive.of_films().values())) == {3}, 240)
     assert "another process is working in this folder" in call("serve.py", place, *words(archive, 0), code=2)
     job.send_signal(signal.SIGTERM)
     assert job.wait() == 0, job.printed()
@@ -157,9 +157,9 @@ def test_films_of_a_study_wait_for_the_rest_and_maps_go_along(place: Path, archi
     listens(job, port)
     begun = time.monotonic()
     assert not send(films, port)
-    assert wait_for(lambda: archive.kept, 60)
+    assert wait_for(lambda: archive.kept, 240)
     assert time.monotonic() - begun > 2
-    assert wait_for(lambda: len(archive.kept) == 8, 30), Counter(
+    assert wait_for(lambda: len(archive.kept) == 8, 240), Counter(
         made.SOPClassUID.name for made in archive.kept.values()
     )
     job.send_signal(signal.SIGTERM)

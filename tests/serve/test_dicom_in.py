@@ -40,9 +40,7 @@ from web_service import film
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 NODES = [Node("PACS", "127.0.0.1", 4242), Node("FAR", "10.0.0.9")]
-PATIENT = (
-    60.0  # seconds: how long a peer may be silent where nothing is to be cut, and something that comes is waited for
-)
+PATIENT = 60.0  # seconds that a peer may be silent where none is to be cut, and that something is waited for
 
 
 @pytest.fixture(autouse=True, scope="module")
