@@ -278,6 +278,11 @@ class Queue:
         counted = dict(self.read("SELECT state, count(*) FROM films GROUP BY state"))
         return {state: counted.get(state, 0) for state in State}
 
+    def unwritten(self) -> int:
+        """Return how many films have come of which nothing is written yet."""
+        query = "SELECT count(*) FROM films WHERE state IN (?, ?)"
+        return int(self.read(query, State.RECEIVED, State.READ)[0][0])
+
     def latest(self, n: int) -> list[QueuedFilm]:
         """Return the last ``n`` films that came, the newest first."""
         return self._select("ORDER BY number DESC LIMIT ?", n)
