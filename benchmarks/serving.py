@@ -134,7 +134,7 @@ def count(orthanc: Orthanc) -> int:
 
 
 def held(orthanc: Orthanc) -> int:
-    """How many objects Orthanc holds, of anybody. It knows that without looking for them, so asking does not slow it."""
+    """How many objects Orthanc holds, of anybody. It knows that without a search, so asking does not slow it."""
     return int(orthanc.ask("/statistics")["CountInstances"])
 
 
