@@ -4,8 +4,10 @@ Every mutant is read in a process of its own, with limited memory and time. It m
 and within 0..1, or be refused by one ``ReadError`` that names the file and nobody. Whatever else happens is a break:
 its mutant is kept in ``--out`` with a line in ``breaks.jsonl``, and the program ends with 1. ``summary.json`` counts.
 
-FOLDER holds the files to damage (default: films made here in every transfer syntax, and the real encodings in
-``CXR_SHARED``). Each is first read as it stands. The same seed gives the same mutants. Linux only.
+FOLDER holds the files to damage (default: films made here in every transfer syntax, the real encodings in
+``CXR_SHARED`` and pydicom's own test files; large ones less often). Each is first read as it stands. The same seed
+gives the same mutants. With ``--reference``, what is read as a film is read by pydicom's decoders too, and those whose
+pixels are others stand in ``differ.jsonl``, for the eye: on damaged pixels two sound decoders may differ. Linux only.
 """
 
 import argparse
@@ -27,10 +29,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pydicom
 
 from cxr.data.convert import INTENSITIES
-from cxr.read.dicom import ReadError, read_film, read_header
-from fuzz_films import SECRETS, made_films, shared_films
+from cxr.read.dicom import ReadError, check_film, read_film, read_header
+from cxr.read.frame import at_working_size
+from fuzz_films import SECRETS, made_films, packaged_films, shared_films
 from fuzz_mutations import mutant
 
 SECONDS = 10.0
@@ -43,6 +47,10 @@ its depth, so that 8-bit films cost it six films."""
 SLACK = 32 * 2**20
 """Bytes that reading may take besides: of the header, and of libraries that are loaded when first used."""
 HARD_LIMIT = 3 * 2**30
+_LARGE = 200_000
+"""Bytes from which up a file is chosen the less often the larger it is."""
+_EQUAL, _DIFFERENT, _NOT_READ = 0, 3, 4
+"""How a process ends that compares a film with what pydicom reads."""
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Tally:
     refused: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
     breaks: list[str] = field(default_factory=list)
+    reference: Counter[str] = field(default_factory=Counter)
 
 
 # --- reading in a process of its own
@@ -125,7 +134,9 @@ def _judged(path: Path) -> Outcome:
         if not (np.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1):
             return Outcome("break", f"display() gives {shown.min()}..{shown.max()}")
         with contextlib.suppress(ReadError):
-            INTENSITIES["log"](film)
+            at_working_size(film, INTENSITIES["log"], 128)
+        with contextlib.suppress(ReadError):
+            check_film(path, path.read_bytes())
         del shown
     except ReadError as error:
         outcome = _refusal(path, str(error), _status("VmHWM") - before)
@@ -152,6 +163,38 @@ def _refusal(path: Path, message: str, peak: int) -> Outcome:
     return Outcome("refused", reason[:300], peak=peak)
 
 
+def compared(path: Path) -> str:
+    """Read a file, in a forked process, as this project does and as pydicom does; say whether the pixels are equal."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_compare(path))
+    until = time.monotonic() + PATIENCE
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+    if os.WIFSIGNALED(ended[1]):
+        return "pydicom's decoder dies or hangs"
+    codes = {_EQUAL: "equal", _DIFFERENT: "different", _NOT_READ: "refused by pydicom"}
+    return codes.get(os.waitstatus_to_exitcode(ended[1]), "not compared")
+
+
+def _compare(path: Path) -> int:
+    warnings.simplefilter("ignore")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    ours = read_film(path)
+    try:
+        film = pydicom.dcmread(path, force=True)
+        theirs, bits = pydicom.pixels.pixel_array(film, raw=True), int(film.BitsStored)
+    except BaseException:  # of whatever kind: pydicom is not what is tested here
+        return _NOT_READ
+    native = not film.file_meta.TransferSyntaxUID.is_encapsulated
+    shift = int(film.get("HighBit", bits - 1)) + 1 - bits if native else 0
+    mask = (1 << bits) - 1
+    same = np.array_equal(ours.pixels.astype(np.int64) & mask, theirs.astype(np.int64) >> shift & mask)
+    return _EQUAL if same else _DIFFERENT
+
+
 def _status(name: str) -> int:
     """Return a size of this process in bytes, from Linux's /proc."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
@@ -167,7 +210,9 @@ def kind_of(reason: str) -> str:
     return re.sub(r"'[^']*'|[-\d.,e+]*\d[\d.,e+]*", "#", reason)[:70]
 
 
-def run(seeds: list[Path], films: int, seconds: float, seed: int, out: Path) -> tuple[Tally, dict[str, Outcome]]:
+def run(
+    seeds: list[Path], films: int, seconds: float, seed: int, out: Path, reference: bool = False
+) -> tuple[Tally, dict[str, Outcome]]:
     """Read the seeds as they stand, then ``films`` mutants of them or as many as fit into ``seconds``."""
     tally, given = Tally(), {}
     for path in seeds:
@@ -175,12 +220,13 @@ def run(seeds: list[Path], films: int, seconds: float, seed: int, out: Path) -> 
         if outcome.kind == "break":
             tally.breaks.append(f"{path.name}: {outcome.reason}")
     contents = [path.read_bytes() for path in seeds]
+    shares = np.array([1 / max(1.0, len(content) / _LARGE) for content in contents])
     until = time.monotonic() + seconds
     for number in range(films):
         if time.monotonic() > until:
             break
         rng = np.random.default_rng([seed, number])
-        chosen = int(rng.integers(len(seeds)))
+        chosen = int(rng.choice(len(seeds), p=shares / shares.sum()))
         data, names = mutant(contents[chosen], rng)
         path = out / f"mutant_{number}.dcm"
         path.write_bytes(data)
@@ -188,13 +234,20 @@ def run(seeds: list[Path], films: int, seconds: float, seed: int, out: Path) -> 
         _count(tally, outcome)
         if outcome.kind == "break":
             tally.breaks.append(f"{path.name} of {seeds[chosen].name} by {names}: {outcome.reason}")
-            with (out / "breaks.jsonl").open("a") as log:
-                log.write(
-                    json.dumps({"mutant": path.name, "of": str(seeds[chosen]), "by": names, **asdict(outcome)}) + "\n"
-                )
-        else:
-            path.unlink()
+            _note(out / "breaks.jsonl", {"mutant": path.name, "of": str(seeds[chosen]), "by": names, **asdict(outcome)})
+            continue
+        if reference and outcome.kind == "film" and path.read_bytes()[128:132] == b"DICM":
+            said = compared(path)
+            tally.reference[said] += 1
+            if said != "equal":
+                _note(out / "differ.jsonl", {"number": number, "of": seeds[chosen].name, "by": names, "why": said})
+        path.unlink()
     return tally, given
+
+
+def _note(log: Path, about: dict[str, object]) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(about) + "\n")
 
 
 def _count(tally: Tally, outcome: Outcome) -> None:
@@ -218,17 +271,21 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=1000, help="mutants; 0: only read the files as they stand")
     parser.add_argument("--seconds", type=float, default=600.0, help="time for the mutants at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reference", action="store_true", help="read what is a film with pydicom, too")
     parser.add_argument("--out", type=Path, default=Path("outputs/fuzz"), help="for what breaks, and summary.json")
     words = parser.parse_args()
     warnings.simplefilter("error")
-    os.nice(10)
     words.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         made = made_films(Path(place))
         _warm_up(Path(place))
-        seeds = sorted(p for p in words.folder.rglob("*") if p.is_file()) if words.folder else made + shared_films()
-        tally, given = run(seeds, words.films, words.seconds, words.seed, words.out)
+        seeds = [*made, *shared_films(), *packaged_films()]
+        if words.folder:
+            seeds = sorted(path for path in words.folder.rglob("*") if path.is_file())
+        began = time.monotonic()
+        tally, given = run(seeds, words.films, words.seconds, words.seed, words.out, words.reference)
     summary = {**asdict(tally), "refusals": dict(tally.refusals.most_common())}
+    summary["films_a_second"] = round(tally.mutants / (time.monotonic() - began), 1)
     summary["given"] = {name: asdict(outcome) for name, outcome in given.items()}
     (words.out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     print(f"{tally.mutants} mutants: {tally.films} films, {tally.refused} refused, {len(tally.breaks)} breaks")
