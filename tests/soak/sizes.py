@@ -7,6 +7,7 @@ the disk, ``CXR_SOAK_SECONDS`` at most for each of these, ``CXR_SOAK_SEED`` of a
 
 import json
 import os
+import random
 from pathlib import Path
 
 
@@ -19,6 +20,11 @@ FILMS = _number("FILMS", 10_000)
 ROOMS = _number("ROOMS", 40)
 SECONDS = _number("SECONDS", 3600)
 SEED = _number("SEED", 0)
+
+
+def chance_of(what: str) -> random.Random:
+    """Return what draws the moments of ``what``, the same for the same seed."""
+    return random.Random(f"{SEED} {what}")  # noqa: S311
 
 
 def tell(what: str, **figures: object) -> None:

@@ -1,13 +1,12 @@
 """kill -9 at random moments of each command: typed again, it ends as if nothing had happened."""
 
-import random
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from soak.kills import Verb, kill_again_and_again
-from soak.sizes import KILLS, SECONDS, SEED, tell
+from soak.sizes import KILLS, SECONDS, chance_of, tell
 
 pytestmark = pytest.mark.soak
 
@@ -29,7 +28,7 @@ VERBS = {
 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_run_that_was_killed_ends_as_one_that_was_not(place: Path, name: str) -> None:
-    outcome = kill_again_and_again(VERBS[name], place, KILLS, SECONDS, random.Random(f"{SEED}{name}"), name)
+    outcome = kill_again_and_again(VERBS[name], place, KILLS, SECONDS, chance_of(name), name)
     tell(f"kill -9 of {name}", **asdict(outcome))
     assert not outcome.faults, "\n".join(outcome.faults)
     assert outcome.kills

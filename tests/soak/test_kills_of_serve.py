@@ -1,6 +1,5 @@
 """kill -9 at random moments of serve.py: each film that it took has each of its objects in the archive, once."""
 
-import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ pytest.importorskip("pynetdicom", reason="the extra is not installed: pip instal
 from cxr.serve.queue import Queue, State
 from scripts import start
 from soak.kills import killed_after
-from soak.sizes import KILLS, SECONDS, SEED, tell
+from soak.sizes import KILLS, SECONDS, chance_of, tell
 from test_serve import KINDS, Archive, free_port, listens, send, wait_for, words
 
 pytestmark = pytest.mark.soak
@@ -43,7 +42,7 @@ def copies(place: Path) -> Iterator[Path]:
 
 
 def test_whatever_kills_the_service_nothing_is_lost_or_doubled(place: Path, archive: Archive) -> None:
-    chance, port, source = random.Random(f"{SEED}serve"), free_port(), copies(place)
+    chance, port, source = chance_of("serve"), free_port(), copies(place)
     taken: set[str] = set()
     left: list[Path] = []
     kills, until = 0, time.monotonic() + SECONDS
