@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scripts import start
 from soak.kills import Verb, differences
 from soak.sizes import ROOMS, SECONDS, chance_of
-from soak.test_kills import VERBS
+from soak.verbs import VERBS
 from soak.whole import contents
 
 COMMANDS = ("predict", "evaluate", "explain", "train")

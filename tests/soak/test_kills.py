@@ -5,25 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from soak.kills import Verb, kill_again_and_again
+from soak.kills import kill_again_and_again
 from soak.sizes import KILLS, SECONDS, chance_of, tell
+from soak.verbs import VERBS
 
 pytestmark = pytest.mark.soak
-
-CKPT = "ckpt=run/checkpoints/best.ckpt"
-TRAINING = ("experiment=smoke", "trainer.precision=32-true", "callbacks.page.films=2")
-VERBS = {
-    "train": Verb("train.py", (*TRAINING, "trainer.max_epochs=3")),
-    "sweep": Verb(
-        "train.py",
-        ("-m", "optimizer.lr=0.001,0.002", "trainer.max_epochs=2", "+trainer.limit_train_batches=2", *TRAINING),
-        named="name={}",
-        left="outputs/sweeps/{}",
-    ),
-    "predict": Verb("predict.py", (CKPT, "images=data", "pictures=true", "dicom=true", "batch=2", "workers=2")),
-    "explain": Verb("explain.py", (CKPT, "films=4", "threshold=0.1", "sanity_films=1", "cam=[box,eigencam]")),
-    "evaluate": Verb("evaluate.py", (CKPT, "samples=50")),
-}
 
 
 @pytest.mark.parametrize("name", VERBS)
