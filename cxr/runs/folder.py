@@ -40,7 +40,7 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
     Raises ``ConfigError`` where another process holds it, where it was begun with other settings than these (but for
     the keys in ``may_differ``), where it holds files that no run has made, or where it cannot be made or written.
     """
-    path, started = Path(cfg.run_dir), time.time()
+    path, started = Path(cfg.run_dir), time.monotonic()
     taken = f"{path}: another process is working in this folder; type another hydra.run.dir"
     with occupied(path, taken, "hydra.run.dir"):
         made = _accepted(path, cfg, may_differ)
@@ -54,7 +54,7 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
             if isinstance(error, OSError) and error.errno is not None and error.filename is None:
                 error.filename = str(path)  # of a library that names no file, as TensorBoard
             if not stopping.received():
-                note_failure(path, error, time.time() - started)
+                note_failure(path, error, time.monotonic() - started)
             raise
         finally:
             if stopping.received() and not _in_sweep():

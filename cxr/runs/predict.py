@@ -66,7 +66,7 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:

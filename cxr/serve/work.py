@@ -213,7 +213,7 @@ class Work:
             LOG.warning("the queue cannot be written (%s)", type(second).__name__)
 
     def _count(self, row: QueuedFilm, state: State) -> None:
-        self.counters.film(state, time.time() - row.received)
+        self.counters.film(state, max(0.0, time.time() - row.received))
 
     def _say(self) -> None:
         """Say where the run is, at most once a minute, and only where it is somewhere else than before."""
