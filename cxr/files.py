@@ -71,6 +71,20 @@ def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
         part.replace(path)
 
 
+@contextmanager
+def noted_while(note: Path) -> Iterator[bool]:
+    """Keep a file at ``note`` during the block; yield whether an earlier process died in the same block.
+
+    A process that is killed, or that a library brings down, leaves the file; an error or Ctrl-C does not.
+    """
+    died = note.exists()
+    note.touch()
+    try:
+        yield died
+    finally:
+        note.unlink(missing_ok=True)
+
+
 def flush_folder(folder: Path) -> None:
     """Write the names of a folder's files to the disk, so that a power cut does not take one back."""
     if os.name != "posix":  # Windows cannot open a folder, and writes its names with the files

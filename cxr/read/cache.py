@@ -33,7 +33,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from cxr.files import write_whole
+from cxr.files import noted_while, write_whole
 from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym, read_header
 from cxr.read.frame import at_working_size
 from cxr.read.preprocessing import Preprocessing
@@ -43,6 +43,7 @@ FORMAT = 2
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
 
 _LOCK = ".filling.lock"
+_BEGUN = ".filling"  # is there while films are decoded
 _FOOTER = 8 + 16  # bytes: the length of the JSON, then BLAKE2b of the array and the JSON
 _SETTLED_NS = 100_000_000  # a file changed less than 0.1 s ago may change again within one tick of its clock
 
@@ -140,7 +141,8 @@ class FilmCache:
         """Decode the films that are missing, in ``workers`` processes (default: one for each usable core).
 
         One process at a time fills a cache. Others that start with the same films (the ranks of a run, the jobs of a
-        sweep) wait for it and then use what it stored. If it is killed, the next one goes on.
+        sweep) wait for it and then use what it stored. If it is killed, the next one goes on, and reads even a few
+        films in processes of their own: one of them may have been what killed it.
 
         Returns the films that cannot be read, each with the reason; a film that kills its process is one of them. With
         ``on_error="raise"`` the first such error is raised instead.
@@ -151,8 +153,9 @@ class FilmCache:
         missing = self._missing(dict.fromkeys(map(Path, paths)))
         if not missing:
             return {}
-        with FileLock(self.folder / _LOCK):
-            for path, error in outcomes(self._store, self._missing(missing), workers or usable_cores(), progress):
+        with FileLock(self.folder / _LOCK), noted_while(self.folder / _BEGUN) as apart:
+            missing = self._missing(missing)
+            for path, error in outcomes(self._store, missing, workers or usable_cores(), progress, apart):
                 if error is not None and on_error == "raise":
                     raise error
                 if error is not None:
