@@ -13,6 +13,7 @@ from cxr.files import (
     DamagedFileError,
     check_digest,
     digest_of,
+    noted_while,
     part_of,
     place_with_digest,
     short_digest_of,
@@ -117,3 +118,22 @@ def test_a_kill_between_any_two_steps_leaves_a_file_and_a_digest_that_agree(
 def test_a_short_digest_is_what_b2sum_says(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert short_digest_of(tmp_path / "abc") == "d8bb14d833d59559"  # b2sum -l 64
+
+
+def test_a_note_stays_where_the_process_dies_and_goes_where_it_ends_in_an_error(tmp_path: Path) -> None:
+    note = tmp_path / ".at_work"
+    seen = []
+
+    def fail() -> None:
+        with noted_while(note) as died:
+            seen.append((died, note.exists()))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [(False, True)]
+    assert not note.exists()
+    note.touch()  # what a process leaves that is killed within the block
+    with noted_while(note) as died:
+        assert died
+    assert not note.exists()

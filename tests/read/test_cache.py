@@ -298,6 +298,32 @@ def test_fill_decodes_only_what_is_missing_and_shows_progress(tmp_path, write_fi
     assert capsys.readouterr().err == ""
 
 
+KILLING = """
+import os
+from cxr.read.intensity import Intensity
+
+class Killing(Intensity):
+    def __call__(self, film):
+        if film.pixels[0, 0] == 7:
+            os._exit(9)
+        return super().__call__(film)
+"""
+
+
+def test_a_film_that_killed_the_process_which_filled_the_cache_is_named_by_the_next(tmp_path, write_film, monkeypatch):
+    (tmp_path / "killing.py").write_text(KILLING)
+    monkeypatch.syspath_prepend(tmp_path)
+    from killing import Killing
+
+    films = make(tmp_path, intensity=Killing([VoiWindow()]))
+    sound, kills = write_film(RAMP), write_film(np.full((64, 48), 7, np.uint16), "kills.dcm")
+    (films.folder / ".filling").touch()  # as the process leaves it
+    failures = films.fill([sound, kills], workers=1, progress=False)
+    assert list(failures) == [kills]
+    assert "kills the process" in str(failures[kills])
+    assert not (films.folder / ".filling").exists()
+
+
 def test_fill_works_in_processes(tmp_path, write_film):
     paths = [write_film(RAMP + n, f"{n}.dcm") for n in range(14)]
     paths[4].write_text("<html></html>")
