@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ DIGEST = ".blake2b"
 """Ends the name of the file beside another that holds its digest, as ``b2sum -l 256`` writes and checks it."""
 
 _BYTES = 32
+_PART = r"\.[0-9a-f]{32}\.part"  # name of a file that is being written
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG}
 
@@ -43,6 +45,13 @@ def part_of(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes have left half written below ``folder``, into which nobody else writes now."""
+    for part in folder.rglob(".*.part"):
+        if re.fullmatch(_PART, part.name):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

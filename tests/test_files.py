@@ -16,6 +16,7 @@ from cxr.files import (
     noted_while,
     part_of,
     place_with_digest,
+    remove_parts,
     short_digest_of,
     whole_file,
     why_not_written,
@@ -137,3 +138,15 @@ def test_a_note_stays_where_the_process_dies_and_goes_where_it_ends_in_an_error(
     with noted_while(note) as died:
         assert died
     assert not note.exists()
+
+
+def test_what_a_kill_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "dicom").mkdir()
+    with part_of(tmp_path / "dicom" / "a-sr.dcm") as part:
+        part.write_text("half of a report")
+        kept = part.rename(part.with_name(part.name[:-6] + "0.part"))  # as a kill leaves it
+    for name in (".mine.part", "a.part", "a-sr.dcm"):
+        (tmp_path / "dicom" / name).write_text("of somebody")
+    assert kept.exists()
+    remove_parts(tmp_path)
+    assert names(tmp_path / "dicom") == {".mine.part", "a.part", "a-sr.dcm"}

@@ -1,7 +1,7 @@
 """The folder of a run, of whatever script: made, held by one process, and what is done about files that are not ours.
 
 Nothing is written into a folder before this process holds it and the run is accepted there, and nothing is removed but
-what this very call has made, file by file. Nothing here imports torch.
+what this very call has made, file by file, and files that a kill left half written. Nothing here imports torch.
 """
 
 import json
@@ -22,7 +22,7 @@ from cxr.config import run_files, stopping
 from cxr.config.entry import note_failure, resolved
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, LOCK, TRIAL
-from cxr.files import DamagedFileError, read_mapping, write_json, write_whole
+from cxr.files import DamagedFileError, read_mapping, remove_parts, write_json, write_whole
 
 HYDRA = ".hydra"
 _NOTES = ("begun.json", "checkpoint.json")  # of predict.py and explain.py, written before they begin
@@ -157,6 +157,7 @@ def _accepted(path: Path, cfg: DictConfig, may_differ: Sequence[str]) -> _Made:
         write_json(command, {"overrides": overrides, "config": settings})
     _write_hydra(path, cfg)
     (path / FAILED).unlink(missing_ok=True)
+    remove_parts(path)
     return _Made(path, new, before)
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from scripts import start
 from soak.kills import Verb, differences
 from soak.sizes import ROOMS, SECONDS, chance_of
-from soak.verbs import VERBS
+from soak.verbs import VERBS, list_few_films
 from soak.whole import contents
 
 COMMANDS = ("predict", "evaluate", "explain", "train")
@@ -91,6 +91,7 @@ def _prepare(place: Path, learned: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(learned / "data", place / "data")
     shutil.copytree(learned / "run", place / "run", ignore=shutil.ignore_patterns("tensorboard", "last*", "previous*"))
+    list_few_films(place)
 
 
 def free(disk: Path) -> int:
