@@ -23,6 +23,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -86,12 +87,17 @@ class Tally:
 
 
 def read(path: Path) -> Outcome:
-    """Read a file in a forked process of limited memory and time."""
+    """Read a film in a forked process of limited memory and time."""
+    return in_a_process(lambda: _judged(path))
+
+
+def in_a_process(judge: Callable[[], Outcome]) -> Outcome:
+    """Return what ``judge`` says in a forked process of limited memory and time, or how that process ended."""
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(receiver)
-        _read_here(path, sender)
+        _judge_here(judge, sender)
     os.close(sender)
     ready, _, _ = select.select([receiver], [], [], PATIENCE)
     answer = os.read(receiver, 65536) if ready else b""
@@ -109,16 +115,16 @@ def read(path: Path) -> Outcome:
     return outcome
 
 
-def _read_here(path: Path, sender: int) -> None:
-    """Read a file in this process, tell the outcome and end."""
+def _judge_here(judge: Callable[[], Outcome], sender: int) -> None:
+    """Judge in this process, tell the outcome and end."""
     try:
-        limit = _status("VmSize") + HARD_LIMIT
+        limit = status("VmSize") + HARD_LIMIT
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         reports: list[str] = []
         sys.unraisablehook = lambda report: reports.append(str(report.exc_value))
         with tempfile.TemporaryFile() as errors:
             os.dup2(errors.fileno(), 2)
-            outcome = _judged(path)
+            outcome = judge()
             errors.seek(0)
             reports += errors.read().decode(errors="replace").splitlines()
         if outcome.kind == "film" and reports:
@@ -129,12 +135,12 @@ def _read_here(path: Path, sender: int) -> None:
 
 
 def _judged(path: Path) -> Outcome:
-    before, begun = _status("VmRSS"), time.process_time()
+    before, begun = status("VmRSS"), time.process_time()
     try:
         with contextlib.suppress(ReadError):
             read_header(path)
         film = read_film(path)
-        peak, seconds = _status("VmHWM") - before, round(time.process_time() - begun, 3)
+        peak, seconds = status("VmHWM") - before, round(time.process_time() - begun, 3)
         decoded = film.pixels.nbytes
         shown = film.display()
         if not (np.isfinite(shown).all() and shown.min() >= 0 and shown.max() <= 1):
@@ -145,7 +151,7 @@ def _judged(path: Path) -> Outcome:
             check_film(path, path.read_bytes())
         del shown
     except ReadError as error:
-        outcome = _refusal(path, str(error), _status("VmHWM") - before)
+        outcome = _refusal(path, str(error), status("VmHWM") - before)
         return replace(outcome, seconds=round(time.process_time() - begun, 3))
     except BaseException as error:
         return Outcome("break", f"{type(error).__name__}: {error}"[:300])
@@ -202,7 +208,7 @@ def _compare(path: Path) -> int:
     return _EQUAL if apart.max() <= (_ROUNDING if lossy else 0) else _DIFFERENT
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     """Return a size of this process in bytes, from Linux's /proc."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
     return 1024 * int(line.split()[1])
