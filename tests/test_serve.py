@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import stat
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -142,6 +143,8 @@ def test_each_film_has_one_of_each_object_in_the_archive_whatever_kills_the_serv
     assert "20 sent" in job.printed()
     objects = archive.of_films()
     assert set(objects) == uids
+    ours = [place / "served", *(place / "served" / "films").iterdir()]
+    assert [path for path in ours if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     for film in films:
         source = dcmread(film)
         assert objects[str(source.SOPInstanceUID)] == Counter(KINDS)
@@ -173,6 +176,7 @@ def test_what_is_typed_wrong_is_said_before_anything_is_restored(place: Path, ar
         ("when=day", "when is 'day', expected film or study"),
         ("timeout=0", "timeout is 0, expected a number above 0"),
         ("ae=A\\\\B", "is no AE title"),
+        ("allow=[PACS@10.0.0.5:104,PACS@10.0.0.6:104]", "allow has two nodes PACS with a port"),
         ("dicom=null", "dicom=null and http=null: there is no way in for films"),
         ("http=0.0.0.0:8000", "is reached from other machines, so it needs token=FILE"),
         ("tls.key=nowhere.pem", "tls needs both tls.certificate and tls.key"),
