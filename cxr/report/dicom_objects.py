@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.valuerep import DA, TM
 
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
@@ -42,6 +43,13 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+# Of these, too, an object may say nothing. What is out of standard it may not say.
+_IN_STANDARD: dict[str, Callable[[str], object]] = {
+    "PatientSex": hd.PatientSexValues,
+    "PatientBirthDate": DA,
+    "StudyDate": DA,
+    "StudyTime": TM,
+}
 
 
 def write_objects(
@@ -177,6 +185,12 @@ def _read_source(film: Path) -> Dataset:
         raise ReadError(f"{film}: no DICOM objects can be made: its header has no {', '.join(missing)}")
     for name in _MAY_BE_EMPTY:
         if name not in source:
+            setattr(source, name, "")
+    for name, kind in _IN_STANDARD.items():
+        try:
+            if value := str(source[name].value or ""):
+                kind(value)
+        except ValueError:  # such as a sex of "U": highdicom would make no object at all
             setattr(source, name, "")
     source.decode()  # names in Big5 or GB18030 become text, to be written again in Unicode
     source.SpecificCharacterSet = "ISO_IR 192"
