@@ -144,7 +144,7 @@ class Archive:
             )
             if page and page == before and len(page) == _PAGE:
                 raise ArchiveError(
-                    f"{self.url} gives the same {_PAGE} studies again when it is asked for the next ones: what is behind"
+                    f"{self.url} gives the same {_PAGE} studies again when it is asked for the next ones: those behind"
                     " them cannot be listed; ask for fewer days at once (dates)"
                 )
             if not page or page == before:  # the same again: this archive has no pages and has told all

@@ -53,8 +53,9 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
         )
     if "://" in str(cfg.images):
         raise ConfigError(
-            f"images={cfg.images}: films for annotators must lie in a folder, as a training reads them from there when the"
-            f" marks are back; copy those of an archive with `{command('fetch')} ARCHIVE FOLDER`, and type images=FOLDER"
+            f"images={cfg.images}: films for annotators have to lie in a folder, because a training reads them there when"
+            " the marks are back; copy those of an archive with `python -m cxr fetch ARCHIVE FOLDER`, and type"
+            " images=FOLDER"
         )
     if cfg.runtime not in RUNTIMES:
         raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(RUNTIMES)}")
