@@ -192,6 +192,38 @@ def test_an_archive_that_is_not_there_or_does_not_let_us_in_is_one_message(place
     assert f"has no film of modality MG of {DATES}" in out
 
 
+def test_an_archive_that_stays_away_ends_the_run_with_1_and_the_same_command_goes_on(
+    place: Path, archive: Orthanc, folder: Path
+) -> None:
+    """1 and not 2, as nothing that was typed is wrong: a queue of jobs may begin it again."""
+    gone = "import cxr.data.archive as a\n"
+    gone += "was, asked = a.Archive.retrieve, []\n"
+    gone += "def retrieve(self, film):\n"
+    gone += "    asked.append(film)\n"
+    gone += "    if len(asked) > 5: raise a.ArchiveAwayError('the archive does not answer')\n"
+    gone += "    return was(self, film)\n"
+    gone += "a.Archive.retrieve = retrieve"
+    more = words(archive, "hydra.run.dir=left", "batch=1", "workers=1")
+    out = call("predict.py", place, *more, before=gone, code=1, **netrc(archive))
+    assert "the archive does not answer. The same command then goes on from what is kept" in out
+    assert "Traceback" not in out
+    assert not (place / "left" / "result.json").exists()
+    call("predict.py", place, *more, **netrc(archive))
+    assert_the_same(place / "left", folder)
+
+
+def test_an_archive_that_is_away_from_the_start_ends_with_1_and_leaves_no_folder(place: Path) -> None:
+    if importlib.util.find_spec("dicomweb_client") is None:
+        pytest.skip("the extra is not installed: pip install 'cxr[serve]'")
+    nobody = ("images=dicomweb://127.0.0.1:9/dicom-web", "hydra.run.dir=nobody")  # the port of "discard", never served
+    soon = "import cxr.data.archive as a; a._PAUSES_S = ()"
+    out = call("predict.py", place, CKPT, *nobody, before=soon, code=1, NO_PROXY="127.0.0.1")
+    assert "http://127.0.0.1:9/dicom-web does not answer (ConnectionError), also after 1 tries in 0 s" in out
+    assert not (place / "nobody").exists()
+    out = cxr(place, "annotate", CKPT, "to=coco", nobody[0], code=2)
+    assert "films for annotators have to lie in a folder" in out
+
+
 def test_films_and_reports_are_copied_into_a_folder_once(place: Path, archive: Orthanc, films: Path) -> None:
     words = ("fetch", archive.address, "copied", "--dates", "20200101-20200131", "--modality", "CR", "SR")
     cxr(place, *words, **netrc(archive))

@@ -144,7 +144,7 @@ def test_an_archive_that_has_more_and_gives_its_first_page_again_is_told_and_no_
             return super().search_for_studies(limit, 0, search_filters)
 
     studies = {f"1.{n}": {f"1.{n}.1": ("CR", [f"1.{n}.1.1"])} for n in range(501)}
-    with pytest.raises(ArchiveError, match="gives the same 500 studies again.*fewer days at once"):
+    with pytest.raises(ArchiveError, match=r"gives the same 500 studies again.*fewer days at once"):
         list(serve(FirstPageAlone(studies)).instances(Query("", ("CR",), ALL)))
     fewer = dict(list(studies.items())[:499])
     assert len(list(serve(FirstPageAlone(fewer)).instances(Query("", ("CR",), ALL)))) == 499
