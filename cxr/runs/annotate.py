@@ -53,7 +53,7 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
         )
     if "://" in str(cfg.images):
         raise ConfigError(
-            f"images={cfg.images}: films for annotators have to lie in a folder, as a training reads them there when the"
+            f"images={cfg.images}: films for annotators must lie in a folder, as a training reads them there when the"
             " marks are back; copy those of an archive with `python -m cxr fetch ARCHIVE FOLDER`, then images=FOLDER"
         )
     if cfg.runtime not in RUNTIMES:
