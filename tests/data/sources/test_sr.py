@@ -286,10 +286,8 @@ def test_each_doctor_changed_the_boxes_that_this_doctor_saw(film: Path) -> None:
     moved = Region(SCOLIOSIS, rectangle(40, 5, 60, 95))
     write_doctors_report(film, folder / "b.dcm", [moved], name="Lin^Yi", replaces=second)
     (read,) = read_corrected(folder, FINDINGS)
-    assert [(one.kind, one.finding) for one in read.changes()] == [
-        ("kept", "cardiac_hypertrophy"),
-        ("kept", "scoliosis"),
-    ]
+    kept = sorted((one.kind, one.finding) for one in read.changes())  # in the order of the pseudonyms
+    assert kept == [("kept", "cardiac_hypertrophy"), ("kept", "scoliosis")]
 
 
 def test_a_box_that_we_drew_after_the_doctor_was_not_rejected(film: Path) -> None:
