@@ -12,6 +12,7 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.data.corrections import changes
 from cxr.data.film import Film, Reading
+from cxr.data.sources import sr_document
 from cxr.data.sources.layouts import VOCABULARY, read_films, read_vocabulary
 from cxr.data.sources.sr import read_corrected, read_sr
 from cxr.data.sources.sr_document import MAKER, read_report, region_box
@@ -19,7 +20,7 @@ from cxr.data.sources.tables import TableError
 from cxr.findings import Code, Finding, FindingVocabulary, UnknownLabelError
 from cxr.phantom.course_layout import write_film
 from cxr.read.chest_films import Reason
-from cxr.read.dicom import pseudonym
+from cxr.read.dicom import ReadError, pseudonym
 from cxr.report import dicom_origin
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_objects import write_objects, write_refusal
@@ -331,3 +332,20 @@ def test_a_box_with_its_name_is_the_same_wherever_it_is_moved() -> None:
     assert [one.kind for one in changes(mine, theirs)] == ["moved", "moved"]
     assert [one.iou for one in changes(mine, theirs)] == [0, 0]
     assert changes(reading([], []), reading([], [])) == []
+
+
+def test_a_box_that_overlaps_ours_by_exactly_the_limit_is_ours_moved() -> None:
+    ours_alone, low = reading([[0, 0, 10, 10]], ["a"]), reading([[0, 0, 10, 4]], ["a"])  # IoU 40 / 100
+    assert [one.kind for one in changes(ours_alone, low)] == ["moved"]
+    lower = reading([[0, 0, 10, 3.99]], ["a"])
+    assert [one.kind for one in changes(ours_alone, lower)] == ["deleted", "added"]
+    assert [one.kind for one in changes(ours_alone, reading([[0, 0, 10, 11]], ["a"]))] == ["kept"]  # a side by 1 px
+    assert [one.kind for one in changes(ours_alone, reading([[0, 0, 10, 11.1]], ["a"]))] == ["moved"]
+
+
+def test_a_report_of_endless_items_is_left_out(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sr = write_doctors_report(film, film.parent / "sr.dcm", [Region(CARDIOMEGALY, HEART)])
+    assert len(read_report(sr).statements) == 1
+    monkeypatch.setattr(sr_document, "_MOST_ITEMS", 5)
+    with pytest.raises(ReadError, match="damaged DICOM data set"):
+        read_report(sr)
