@@ -165,6 +165,9 @@ def test_our_private_code_and_a_typed_label_are_known_and_another_code_is_refuse
     regions = [Region(CodedConcept(private.value, private.scheme, private.meaning), HEART), Region(typed, SPINE)]
     write_doctors_report(film, sr, regions)
     assert only(film.parent).findings == ("intercostal_pleural_thickening", "scoliosis")
+    of_dicom = CodedConcept("112121", "DCM", "Infiltrate")  # PS3.16 CID 6102, as programs for the chest write
+    write_doctors_report(film, sr, [Region(of_dicom, HEART)])
+    assert only(film.parent).findings == ("lung_field_infiltration",)
     write_doctors_report(film, sr, [Region(CodedConcept("36118008", "SCT", "Pneumothorax"), HEART)])
     with pytest.raises(UnknownLabelError, match=r"SCT 36118008 'Pneumothorax' \(1 groups\).*`codes`"):
         read_sr(film.parent, FINDINGS)
