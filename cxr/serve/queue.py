@@ -144,10 +144,11 @@ class Queue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
+                self._rows.execute("COMMIT")
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:  # on a full disk SQLite has ended it already
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
         self.notify()
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
