@@ -59,7 +59,7 @@ class Parts:
     failed: list[str] = field(default_factory=list)  # a line for each film without a finite result
     refused: list[NotMeasured] = field(default_factory=list)  # films that no detector speaks of
     differences: dict[str, Estimate] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:

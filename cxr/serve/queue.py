@@ -18,6 +18,9 @@ from typing import Any
 
 QUEUE = "queue.sqlite"
 
+LONGEST_PAUSE = 600.0
+"""Seconds until the next try, at most. A time that is further ahead was noted while the clock was wrong."""
+
 _MINUTES = 5  # over which films a minute are counted
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS films (
@@ -119,7 +122,7 @@ class Queue:
         self.path = folder / QUEUE
         self.changed = threading.Condition()
         self.files = threading.RLock()
-        self.asked = 0.0  # when somebody last asked that something be tried again, in seconds since 1970
+        self.asked = 0.0  # when somebody last asked that something be tried again (``time.monotonic``)
         self._lock = threading.RLock()
         self._rows = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
@@ -141,10 +144,11 @@ class Queue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
+                self._rows.execute("COMMIT")
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:  # on a full disk SQLite has ended it already
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
         self.notify()
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -192,10 +196,10 @@ class Queue:
 
         With ``quiet``, only of studies of which no film has come for so many seconds.
         """
-        where, values = "WHERE state = ? AND next_try <= ?", [state, now]
-        if quiet:
-            where += " AND study NOT IN (SELECT study FROM films WHERE received > ?)"
-            values.append(now - quiet)
+        where, values = "WHERE state = ? AND (next_try <= ? OR next_try > ?)", [state, now, now + LONGEST_PAUSE]
+        if quiet:  # a film that came long after now came while the clock was wrong
+            where += " AND study NOT IN (SELECT study FROM films WHERE received > ? AND received < ?)"
+            values += [now - quiet, now + quiet]
         return self._select(f"{where} ORDER BY number LIMIT ?", *values, limit)
 
     def has_read(self, number: int, answer: Mapping[str, Any]) -> None:
@@ -230,7 +234,7 @@ class Queue:
 
     def retry(self, number: int) -> QueuedFilm:
         """Do again what a film failed at, or at once what it waits for. Raises ``KeyError``."""
-        self.asked = time.time()
+        self.asked = time.monotonic()
         with self.written():
             self._retry(number)
         return self.get(number)
@@ -264,13 +268,18 @@ class Queue:
 
     def films_a_minute(self, now: float) -> float:
         """Return how many films a minute were assessed in the last five minutes."""
-        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed > ?", now - 60 * _MINUTES)
+        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed BETWEEN ? AND ?", now - 60 * _MINUTES, now)
         return float(n) / _MINUTES
 
     # --- what leaves the folder
 
     def older_than(self, seconds: float, now: float) -> list[QueuedFilm]:
-        """Return films that came longer ago and are done with: sent, or failed."""
+        """Return films that came longer ago and are done with: sent, or failed.
+
+        Films that came while the clock was ahead count as having come now: else they would stay for as long as that.
+        """
+        with self.written() as rows:
+            rows.execute("UPDATE films SET received = ? WHERE received > ?", (now, now))
         where = "WHERE state IN (?, ?) AND received < ? ORDER BY number"
         return self._select(where, State.SENT, State.FAILED, now - seconds)
 

@@ -120,7 +120,7 @@ def test_what_an_archive_commits_itself_to_is_taken_and_what_not_is_offered_agai
     assert not Sends(queue, "OTHER").committed("2.25.7", whole=True)  # it was not asked
     assert sends.committed("2.25.7", whole=False)
     sends.pledged(sends.due(time.time() + 3, 9), "2.25.8")
-    assert len(sends.without_commitment(time.time() + 1)) == 2
+    assert len(sends.without_commitment(1, time.time() + 3)) == 2
     assert sends.committed("2.25.8", whole=True)
     assert queue.get(1).state is State.SENT
     assert not sends.committed("2.25.8", whole=True)
@@ -175,3 +175,42 @@ def test_two_who_bring_halves_bring_each_object_once(tmp_path: Path) -> None:
         queue.has_assessed(n, ["a"], ["PACS"])
     halves = [[send.film for send in Sends(queue, "PACS", (k, 2)).due(time.time(), 9)] for k in range(2)]
     assert halves == [[2, 4], [1, 3, 5]]
+
+
+DAY = 86400.0
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_makes_no_film_wait_for_days(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    queue.put_off(1, now + 3 * DAY + 2, "put off")  # noted while the clock was three days ahead
+    assert [one.number for one in queue.waiting(State.RECEIVED, now, 9)] == [1]
+    queue.has_assessed(1, ["a-sr.dcm"], ["PACS"])
+    sends = Sends(queue, "PACS")
+    with queue.written() as rows:
+        rows.execute("UPDATE sends SET next_try = ?", (now + 3 * DAY,))
+    assert len(sends.due(now, 9)) == 1
+    with queue.written() as rows:
+        rows.execute("UPDATE sends SET stored = ?, pledge = '2.25.7'", (now + 3 * DAY,))
+    assert len(sends.without_commitment(900, now)) == 1
+
+
+def test_a_film_that_came_while_the_clock_was_ahead_holds_no_study_back_and_leaves_in_time(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    with queue.written() as rows:
+        rows.execute("UPDATE films SET received = ?, assessed = ?", (now + 3 * DAY, now + 3 * DAY))
+    assert [one.number for one in queue.waiting(State.RECEIVED, now, 9, quiet=30)] == [1]
+    assert queue.films_a_minute(now) == 0
+    queue.give_up(1, "it is damaged")
+    assert queue.older_than(3600, now) == []  # it counts as having come now
+    assert [old.number for old in queue.older_than(3600, now + 3601)] == [1]
+
+
+def test_a_clock_that_jumps_ahead_takes_no_film_that_is_not_sent(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    queue.add(film("s2", "d2"))
+    queue.has_assessed(2, ["a-sr.dcm"], ["PACS"])
+    assert queue.older_than(3600, now + 10 * DAY) == []
+    assert [one.number for one in queue.waiting(State.RECEIVED, now - 10 * DAY, 9)] == [1]
