@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.config.errors import ConfigError
+from cxr.data.groups import checked
 from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
@@ -49,6 +50,8 @@ class Checkpoint:
         known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
             where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
+        groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
+            None where it does not tell.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Checkpoint:
     films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
+    groups: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -101,7 +105,10 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    groups = _groups(path, card.get("groups"))
+    return Checkpoint(
+        path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules, groups
+    )
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -114,6 +121,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
+    "groups": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"
@@ -152,6 +160,13 @@ def _known_films(path: Path, fields: dict[str, Any] | None) -> tuple[KnownFilms,
         return () if fields is None else (from_fields(fields),)
     except ValueError as error:
         raise ConfigError(f"{path}: cxr.known_films is no model of training films: {error}") from error
+
+
+def _groups(path: Path, fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    try:
+        return None if fields is None else checked(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.groups does not count the groups of films: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:
