@@ -21,6 +21,8 @@ from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.measure.shift import Reference
+from cxr.measure.shift import from_fields as read_reference
 from cxr.read.known_films import KnownFilms, from_fields
 from cxr.runs.finding_codes import with_codes
 
@@ -52,6 +54,7 @@ class Checkpoint:
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
         groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
             None where it does not tell.
+        reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
     """
 
     path: Path
@@ -66,6 +69,7 @@ class Checkpoint:
     known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
     groups: Mapping[str, Any] | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -105,10 +109,11 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
-    groups = _groups(path, card.get("groups"))
+    groups, reference = _groups(path, card.get("groups")), _reference(path, card.get("reference"))
     return Checkpoint(
-        path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules, groups
-    )
+        path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules, groups,
+        reference,
+    )  # fmt: skip
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -122,6 +127,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
     "groups": (dict, type(None)),
+    "reference": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"
@@ -167,6 +173,13 @@ def _groups(path: Path, fields: dict[str, Any] | None) -> dict[str, Any] | None:
         return None if fields is None else checked(fields)
     except ValueError as error:
         raise ConfigError(f"{path}: cxr.groups does not count the groups of films: {error}") from error
+
+
+def _reference(path: Path, fields: dict[str, Any] | None) -> Reference | None:
+    try:
+        return None if fields is None else read_reference(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.reference does not describe films: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

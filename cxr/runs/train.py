@@ -27,17 +27,15 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.datamodule import DataModule
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
-from cxr.data.groups import counted, groups_of
 from cxr.data.unmarked import UnmarkedDataModule
 from cxr.files import write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
-from cxr.progress import track
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
-from cxr.runs.gate import as_tensors, known_films
+from cxr.runs.frozen_films import frozen_films
 from cxr.runs.pretrained_films import pretrained_films, refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
 from cxr.runs.result import typed
@@ -216,20 +214,12 @@ def _calibrate(parts: Parts, folder: TrainingFolder) -> None:
         return
     parts.task.load_state_dict(best["state_dict"])
     parts.task.eval()
-    known = groups = None
+    best["cxr"] |= parts.task.calibrate(parts.data.dataset("val"))
     if isinstance(parts.data, FilmDataModule):
-        known, groups = as_tensors(known_films(parts.data)), _groups(parts.data)
-    chosen = {**parts.task.calibrate(parts.data.dataset("val")), "known_films": known, "groups": groups}
-    best["cxr"] |= {**chosen, "calibrated": True}
+        best["cxr"] |= frozen_films(parts.task, parts.data)
+    best["cxr"]["calibrated"] = True
     best["state_dict"] = parts.task.state_dict()  # choosing may set buffers
     AtomicCheckpointIO().save_checkpoint(best, path)
-
-
-def _groups(data: FilmDataModule) -> dict[str, Any]:
-    """Return how many of the training films are of which sex, age, machine and so on."""
-    films = data.films["train"]
-    groups = [groups_of(film) for film in track(films, "reading which groups the films are of")]
-    return counted(groups, [film.patient for film in films])
 
 
 def test(parts: Parts, folder: TrainingFolder) -> None:
