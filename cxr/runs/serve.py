@@ -32,7 +32,7 @@ from cxr.runs.restore import intensity_of_films
 from cxr.runs.result import warn
 from cxr.runs.serve_settings import Settings, settings
 from cxr.serve.archive import Archive
-from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.counters import Counters
 from cxr.serve.delivery import Delivery
 from cxr.serve.dicom_archive import DicomArchive
@@ -41,6 +41,7 @@ from cxr.serve.dicom_server import Limits as DicomLimits
 from cxr.serve.doors import Limits as WebLimits
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue
+from cxr.serve.sends import leave_out
 from cxr.serve.web import Service, build_app
 from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
@@ -107,6 +108,9 @@ def serve(parts: Parts, folder: Path) -> None:
     Raises ``ConfigError`` where an address cannot be listened at.
     """
     clear_strays(folder, parts.queue)
+    doubt_unsent(folder, parts.queue)
+    for name, objects in leave_out(parts.queue, parts.work.destinations).items():
+        warn(f"{name} has not taken {objects} objects, and results go there no more; type it in to=[…] to send them")
     with _stopped_by_signals(parts.work, parts.intake), _cleared(parts, folder):
         for delivery in parts.deliveries:
             delivery.start()

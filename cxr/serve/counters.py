@@ -6,8 +6,10 @@ UID of a film or a patient, and no text that came from outside.
 
 import logging
 import time
+import traceback
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -133,3 +135,9 @@ class Counters:
         self._free.set(free)
         self._alive.set(alive)
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def where(error: Exception) -> str:
+    """Return the kind of an error and the line it comes from for the log, without its message: it may quote a film."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"

@@ -12,7 +12,7 @@ from cxr.report.evaluate_tables import shown
 from cxr.report.film_files import PICTURES
 from cxr.report.page import Chip, Row, finding_chip, page_text
 from cxr.report.words import not_assessed_words, words
-from cxr.serve.answers import called_abnormal, prediction_of
+from cxr.serve.answers import called_abnormal, lack_of, prediction_of
 from cxr.serve.counters import Counters
 from cxr.serve.queue import Queue, QueuedFilm
 
@@ -87,7 +87,8 @@ class StatusPage:
             chips, note = self._chips(said), self._screening(said)
         state = words(self.language)["serve"]["states"][film.state.value].partition("\n")[0]
         has_picture = (self.folder / PICTURES / f"{film.name}.jpg").is_file()
-        return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, note)
+        notes = "; ".join(part for part in (note, lack_of(film)) if part)
+        return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, notes)
 
     def _chips(self, said: Prediction) -> list[Chip]:
         """Return the findings of the boxes that are shown, the surest first, with best score and number of boxes."""

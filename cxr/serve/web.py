@@ -27,7 +27,7 @@ from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.status_page import StatusPage
-from cxr.serve.stow import CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, reference
+from cxr.serve.stow import ANOTHER_STUDY, CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, is_of_study, reference
 
 _LOOK = 0.2  # seconds between two looks at a film that is waited for
 
@@ -79,6 +79,7 @@ def build_app(service: Service, token: str | None, limits: Limits) -> Doors:
     app.add_api_route("/films/{number:int}/picture", films.picture)
     app.add_api_route("/films/{number:int}/again", films.again, methods=["POST"])
     app.add_api_route("/dicom-web/studies", films.store, methods=["POST"])
+    app.add_api_route("/dicom-web/studies/{study}", films.store, methods=["POST"])
     return Doors(app, token, limits, service.counters)
 
 
@@ -106,19 +107,23 @@ class _Films:
             return JSONResponse(answer)
         return JSONResponse(answer, 202, headers={"Location": f"/films/{film.number}", "Retry-After": "2"})
 
-    async def store(self, request: Request) -> JSONResponse:
-        """Take the films of a STOW-RS request (PS3.18 10.5)."""
+    async def store(self, request: Request, study: str | None = None) -> JSONResponse:
+        """Take the films of a STOW-RS request (PS3.18 10.5); with ``study`` only those of that StudyInstanceUID."""
         self._refuse_when_full(request)
         answer = StoreAnswer()
         async for part in read_parts(request, RELATED, self._limits.film):
-            await run_in_threadpool(self._store, bytes(part.data), request, answer)
+            await run_in_threadpool(self._store, bytes(part.data), request, answer, study)
         return JSONResponse(answer.as_json(), answer.status, media_type=CONTENT_TYPE)
 
-    def _store(self, data: bytes, request: Request, answer: StoreAnswer) -> None:
+    def _store(self, data: bytes, request: Request, answer: StoreAnswer, study: str | None) -> None:
         film = reference(data)
         if film is None:
             self._service.counters.refused(Refusal.NOT_DICOM, _source(request))
             answer.failed(None, NOT_UNDERSTOOD)
+            return
+        if study is not None and not is_of_study(data, study):
+            self._service.counters.refused(Refusal.NO_FILM, _source(request))
+            answer.failed(film, ANOTHER_STUDY)
             return
         try:
             self._service.intake.take(data, _source(request))

@@ -86,6 +86,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self._held: dict[int, QueuedFilm] = {}
+        self._unnoted = False  # whether films that are held no more still stand in the queue as being at work
         self._until = float("inf")
         self._said, self._counts = 0.0, dict[State, int]()
         self.at_work = False
@@ -104,9 +105,12 @@ class Work:
 
     def _run(self) -> None:
         while not self.stopping.is_set():
-            stand_by(Decode.__module__, self.tools.workers, stay=True)
-            stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
             try:
+                stand_by(Decode.__module__, self.tools.workers, stay=True)
+                stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
+                if self._unnoted:
+                    self.queue.take_up()
+                    self._unnoted = False
                 if films := self._ready(WORTH_A_POOL):
                     self._detect(films)
                     continue
@@ -208,8 +212,8 @@ class Work:
                     self.queue.give_up(film.number, f"the detector fails on it ({kind})")
                 else:
                     self.queue.put_off(film.number, time.time() + pause(film.tries + 1), f"put off ({kind})")
-            self.queue.take_up()
         except Exception as second:  # the disk of the queue itself is full
+            self._unnoted = True
             LOG.warning("the queue cannot be written (%s)", type(second).__name__)
 
     def _count(self, row: QueuedFilm, state: State) -> None:
