@@ -39,6 +39,7 @@ from cxr.serve.dicom_archive import DicomArchive
 from cxr.serve.dicom_in import DicomIn
 from cxr.serve.dicom_server import Limits as DicomLimits
 from cxr.serve.doors import Limits as WebLimits
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue
 from cxr.serve.sends import leave_out
@@ -84,7 +85,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
         folder, checkpoint.findings, found.algorithm(threshold, plain), False, True, cfg.language, small=True
     )
     rule = gate(checkpoint, cfg.gate)
-    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
+    watched = checkpoint.reference is not None
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known, statistics=watched)
     cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
     maps = MapMaker(cast(Explained, found.task), cams, threshold) if cams else None
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
@@ -93,7 +95,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     shares = [_archives(chosen) for _ in range(_SIDE_BY_SIDE)]
     quiet = chosen.quiet if chosen.by_study else 0.0
     names = [archive.name for archive in shares[0]]
-    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop)
+    watch = None if checkpoint.reference is None else FilmWatch(queue, checkpoint.reference)
+    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop, watch=watch)
     deliveries = [
         Delivery(queue, work.objects, archive, counters, (share, _SIDE_BY_SIDE))
         for share, archives in enumerate(shares)
@@ -151,7 +154,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch,
     )  # fmt: skip
 
 
