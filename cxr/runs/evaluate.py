@@ -67,7 +67,7 @@ class Parts:
     differences: dict[str, Estimate] = field(default_factory=dict)
     shifts: dict[str, Shift | str] = field(default_factory=dict)  # of the films from those each was chosen on
     subgroups: dict[str, Subgroups] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:

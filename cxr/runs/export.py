@@ -51,7 +51,7 @@ class Parts:
     digest: str
     task: DetectionTask
     graph: Graph
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
@@ -106,7 +106,7 @@ def export(parts: Parts, folder: Path) -> Card:
 def report(parts: Parts, card: Card, folder: Path) -> None:
     """Write ``result.json`` and say what to type next."""
     result = {"status": "completed", "to": parts.to, "compared": card.compared, "files": dict(card.files)}
-    write_json(folder / run_files.RESULT, {**result, "seconds": round(time.time() - parts.started, 1)})
+    write_json(folder / run_files.RESULT, {**result, "seconds": round(time.monotonic() - parts.started, 1)})
     compared = Comparison(**{**card.compared, "sides": tuple(card.compared["sides"])})
     console = Console()
     console.print(f"as the detector itself on {compared}", highlight=False, soft_wrap=True)

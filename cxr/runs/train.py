@@ -80,7 +80,7 @@ def opened(cfg: DictConfig) -> Iterator[TrainingFolder]:
         logging.getLogger().setLevel(logging.ERROR)
     _settle_precision(cfg)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
-        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.monotonic())
 
 
 def _settle_precision(cfg: DictConfig) -> None:
@@ -252,7 +252,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         "overrides": typed(folder.path),
         "epochs": len(folder.epochs()),
         "max_epochs": folder.max_epochs,
-        "seconds": round(time.time() - folder.started, 1),
+        "seconds": round(time.monotonic() - folder.started, 1),
     }
     write_json(folder.path / run_files.RESULT, result)
     return score

@@ -50,7 +50,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
 
 
-def done(work: Work, until: Callable[[], bool], seconds: float = 30) -> None:
+def done(work: Work, until: Callable[[], bool], seconds: float = 240) -> None:
     """Work until something holds."""
 
     def watch() -> None:
