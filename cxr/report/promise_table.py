@@ -8,7 +8,7 @@ from cxr.findings import FindingVocabulary
 from cxr.measure.promises import FALSE_BOXES, SCREENING, Reached
 from cxr.report.evaluate_tables import shown
 from cxr.report.page import Row, finding_row
-from cxr.report.promise_words import too_few
+from cxr.report.promise_words import OUT_OF_FOLD, too_few
 from cxr.report.words import words
 
 SHOWN = (0.05, 0.1, 0.5, 1.0)
@@ -40,6 +40,7 @@ def promise_table(kept: KeptHere | None, findings: FindingVocabulary, language: 
     return {
         "lead": say["kept_lead"].format(films=kept.films, split=split),
         "warning": say["kept_on_these"].format(films=kept.chose) if kept.chose else "",
+        "of_members": say["of_members"] if kept.split == OUT_OF_FOLD else "",
         "rows": [_row(one, findings, language) for one in kept.reached if one.promise.level in SHOWN],
     }
 
