@@ -87,12 +87,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--films", type=int, default=1600)
+    parser.add_argument("--size", type=int, default=512, help="px of a film as drawn")
     parser.add_argument("--splits", type=int, default=500)
     parser.add_argument("--validation", type=Path)
     given = parser.parse_args()
     (given.out / "films").mkdir(parents=True, exist_ok=True)
     checkpoint = read_checkpoint(given.checkpoint)
-    drawn = {"films": 8, "test_films": given.films, "seed": SEED, "draw": True}
+    drawn = {"films": 8, "test_films": given.films, "size": given.size, "seed": SEED, "draw": True}
     settings = {"root": str(given.out / "films"), "cache": str(given.out / "cache"), "read": drawn}
     results = detected(checkpoint, settings, "test", given.out / "detections.json")
     names = checkpoint.findings.names

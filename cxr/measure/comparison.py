@@ -106,7 +106,7 @@ def _patients_needed(of_patients: float, of_runs: float, patients: int, margin: 
 
     The variance over patients falls as 1 / n, that over runs does not.
     """
-    allowed = (margin / (ndtri((1 + LEVEL) / 2) + ndtri(POWER))) ** 2
+    allowed = (margin / float(ndtri((1 + LEVEL) / 2) + ndtri(POWER))) ** 2
     if not of_patients > 0 or of_runs >= allowed:
         return None
     return math.ceil(patients * of_patients / (allowed - of_runs))
