@@ -1,9 +1,10 @@
 """Does a promise hold? Drawn films are cut 500 times into films that choose the thresholds and films that check them.
 
-    python benchmarks/promises.py CKPT OUT [--films 1600] [--splits 500] [--validation FOLDER]
+    python benchmarks/promises.py CKPT OUT [--films 1600] [--splits 500] [--drawn FOLDER] [--validation FOLDER]
 
 CKPT: a checkpoint of train.py on drawn films, such as the demo's. OUT takes the films, the detections and the figures
 (promises.json, promises.md); what is there is not made again. None of the films was seen in training or chosen on.
+``--drawn`` is a folder of films that are drawn already, of which those for testing count.
 
 Each cut takes half of the patients for the thresholds, and again 40 films. A row is a promise: on how many patients it
 was made, the mean over the cuts of what the other patients lost, with its standard error; where 90 % of the cuts lie;
@@ -25,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data.dataset import RadiographDataset
+from cxr.data.film import Film
+from cxr.data.sources.course import read_course
 from cxr.detect.inference import film_results
 from cxr.files import write_json
 from cxr.measure.intervals import Values
@@ -32,9 +35,11 @@ from cxr.measure.kept_results import as_plain, from_plain
 from cxr.measure.promises import choose_promises, reached_promises
 from cxr.measure.results import FilmResult
 from cxr.measure.risk_control import FalseBoxes, Loss, MissedBoxes, PutAside, promise
+from cxr.phantom.films import write_course_layout
 from cxr.progress import track
+from cxr.read.cache import FilmCache
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
-from cxr.runs.restore import load_data, load_task
+from cxr.runs.restore import load_data, load_task, restored_intensity
 
 SEED = 20261
 LEVELS, RATES = (0.1, 0.05), (1.0, 0.5)
@@ -87,21 +92,25 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--films", type=int, default=1600)
-    parser.add_argument("--size", type=int, default=512, help="px of a film as drawn")
+    parser.add_argument("--drawn", type=Path)
     parser.add_argument("--splits", type=int, default=500)
     parser.add_argument("--validation", type=Path)
     given = parser.parse_args()
-    (given.out / "films").mkdir(parents=True, exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
     checkpoint = read_checkpoint(given.checkpoint)
-    drawn = {"films": 8, "test_films": given.films, "size": given.size, "seed": SEED, "draw": True}
-    settings = {"root": str(given.out / "films"), "cache": str(given.out / "cache"), "read": drawn}
-    results = detected(checkpoint, settings, "test", given.out / "detections.json")
+    root = given.drawn or given.out / "films"
+    if given.drawn is None:
+        write_course_layout(root, films=8, test_films=given.films, size=512, seed=SEED)
+    films = [film for film in read_course(root, checkpoint.findings) if film.split == "test"]
+    results = detected(checkpoint, films, given.out / "detections.json")
     names = checkpoint.findings.names
     rows = [*cut(results, names, given.splits, 0.5), *cut(results, names, given.splits, FEW / len(results))]
     own = {}
     if given.validation is not None:
-        place = {"root": str(given.validation), "cache": str(given.out / "cache")}
-        kept = choose_promises(detected(checkpoint, place, "val", given.out / "validation.json"), names)
+        data = load_data(checkpoint, {"root": str(given.validation), "cache": str(given.out / "cache")})
+        data.prepare_data()
+        data.setup()
+        kept = choose_promises(detected(checkpoint, data.films["val"], given.out / "validation.json"), names)
         own = {"films": kept.films, "promises": [asdict(one) for one in reached_promises(kept, results)]}
     write_json(given.out / "promises.json", {"films": len(results), "rows": [asdict(r) for r in rows], "own": own})
     text = "\n".join(table(rows, given.splits))
@@ -109,14 +118,14 @@ def main() -> None:
     print(text)
 
 
-def detected(checkpoint: Checkpoint, settings: dict[str, object], split: str, kept: Path) -> list[FilmResult]:
-    """Return what the detector says of the films of a split, from the file where it is there."""
+def detected(checkpoint: Checkpoint, films: Sequence[Film], kept: Path) -> list[FilmResult]:
+    """Return what the detector says of films, from the file where it is there."""
     if not kept.exists():
-        data = load_data(checkpoint, settings)
-        data.prepare_data()
-        data.setup()
-        films = RadiographDataset(data.films[split], data.findings, data.cache, data.size)
-        found = film_results(load_task(checkpoint), films, data.batch_size)
+        cache = FilmCache(kept.parent / "cache", restored_intensity(checkpoint), checkpoint.size)
+        cache.fill([film.path for film in films])
+        found = film_results(
+            load_task(checkpoint), RadiographDataset(list(films), checkpoint.findings, cache, checkpoint.size)
+        )
         write_json(kept, [as_plain(one) for one in track(found, "detecting", len(films))])
     return [from_plain(one) for one in json.loads(kept.read_text(encoding="utf-8"))]
 
