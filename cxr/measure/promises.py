@@ -184,7 +184,7 @@ def _read_promise(fields: Any, level: float, name: str) -> Promise:
         "level": one.level == level,
         "threshold": score is None or (_is_number(score) and 0 <= score <= 1),
         "patients": _is_count(one.patients),
-        "risk": _is_number(risk) and (math.isnan(risk) or 0 <= risk < 2**63),
+        "risk": _is_number(risk) and (risk != risk or 0 <= risk < 2**63),  # NaN without patients
         "needed": one.needed is None or (score is None and _is_count(one.needed)),
     }
     if wrong := [key for key, fits in right.items() if not fits]:

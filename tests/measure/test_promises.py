@@ -70,6 +70,7 @@ def test_they_come_back_from_plain_data(films):
         (("findings", "heart", 3, "level"), 0.5, "has the level 0.5"),
         (("findings", "heart", 3, "patients"), 2.5, "has the patients 2.5"),
         (("findings", "heart", 3, "risk"), math.inf, "has the risk inf"),
+        (("findings", "heart", 3, "risk"), 10**400, "has the risk 1000"),
         (("findings", "heart", 3, "needed"), 9, "has the needed 9"),  # of a promise that there is
         (("screening", 3, "threshold"), 0.9, "points does not have the threshold that screening promises for 0.1"),
         (("points",), [None] * 4, "points is no list of 5"),

@@ -1,6 +1,7 @@
 """A promise holds on new patients, costs no more than it must, and is refused where there are too few."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,13 @@ def test_false_boxes_are_counted_a_film_up_to_the_most_and_kept_below_a_rate(res
     refused = promise(loss, 0.4)
     assert (refused.threshold, refused.risk, refused.needed) == (None, 0, 24)  # (0 + 10) / 25 = 0.4
     assert promise(FalseBoxes(one[:9]), 0.5).needed == 19  # (0 + 10) / 20
+
+
+def test_a_film_that_was_not_read_for_every_finding_has_no_false_boxes_to_count(result):
+    film = result([], [(ELSEWHERE, 1, 0.5)])
+    partly = replace(film, labelled=np.array([True, False, True, False]), patient="other")
+    assert FalseBoxes([film, partly]).patients == 1
+    assert FalseBoxes([film, replace(partly, labelled=np.ones(4, bool))]).patients == 2
 
 
 def test_a_promise_is_of_the_scores_that_predictions_hold(found):
