@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.table import Column, Table
+
 from cxr.findings import FindingVocabulary
 from cxr.measure.promises import FALSE_BOXES, SCREENING, Reached
 from cxr.report.evaluate_tables import shown
@@ -11,6 +14,7 @@ from cxr.report.page import Row, finding_row
 from cxr.report.promise_words import OUT_OF_FOLD, too_few
 from cxr.report.words import words
 
+LEVEL, FALSE_RATE = 0.1, 0.5  # of the terminal
 SHOWN = (0.05, 0.1, 0.5, 1.0)
 """Levels and rates of a page; ``metrics.json`` has all."""
 
@@ -43,6 +47,24 @@ def promise_table(kept: KeptHere | None, findings: FindingVocabulary, language: 
         "of_members": say["of_members"] if kept.split == OUT_OF_FOLD else "",
         "rows": [_row(one, findings, language) for one in kept.reached if one.promise.level in SHOWN],
     }
+
+
+def print_promises(kept: KeptHere | None, console: Console) -> None:
+    """Print what is promised at a tenth, and half a false box a film, and what these films gave; nothing without any."""
+    if kept is None:
+        return
+    table = Table("promised", Column("at most", justify="right"), "on patients", "reached here", title_justify="left")
+    table.title = f"Promises, made on {kept.films} {kept.split} films"
+    say = words("en")["promises"]
+    for one in kept.reached:
+        if one.promise.level == (FALSE_RATE if one.of == FALSE_BOXES else LEVEL):
+            none = one.promise.threshold is None
+            reached = f"no promise: {too_few(one.promise)}" if none else shown(one.risk)
+            name = say["rows"].get(one.of, one.of)
+            table.add_row(name, f"{one.promise.level:g}", str(one.promise.patients), reached)
+    if kept.chose:
+        table.caption = say["kept_on_these"].format(films=kept.chose)
+    console.print(table)
 
 
 def _row(one: Reached, findings: FindingVocabulary, language: str) -> Row:

@@ -38,6 +38,7 @@ from cxr.report.evaluate_tables import (
     write_tables,
 )
 from cxr.report.page import NotShown
+from cxr.report.promise_table import print_promises
 from cxr.report.words import LANGUAGES
 from cxr.runs.ensemble_file import write_frozen
 from cxr.runs.evaluated_arms import runs_of_arms
@@ -187,6 +188,8 @@ def report(parts: Parts, folder: Path) -> None:
     console = Console()
     print_evaluations(evaluations, console)
     print_folds(folds, console)
+    for name in evaluations:
+        print_promises(kept.get(name), console)
     print_comparison(parts.comparison, console)
     for line in warnings:
         warn(line)
