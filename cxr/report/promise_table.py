@@ -50,7 +50,7 @@ def promise_table(kept: KeptHere | None, findings: FindingVocabulary, language: 
 
 
 def print_promises(kept: KeptHere | None, console: Console) -> None:
-    """Print what is promised at a tenth, and half a false box a film, and what these films gave; nothing without any."""
+    """Print what is promised at a tenth, or half a false box a film, and what these films gave; nothing without any."""
     if kept is None:
         return
     table = Table("promised", Column("at most", justify="right"), "on patients", "reached here", title_justify="left")
