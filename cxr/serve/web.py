@@ -23,6 +23,7 @@ from cxr.report.film_files import PICTURES
 from cxr.serve.answers import film_answer
 from cxr.serve.counters import Counters, Refusal
 from cxr.serve.doors import OPEN, Doors, Limits
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
@@ -46,6 +47,7 @@ class Service:
         alive: whether films are worked on, or waited for.
         language: of the page.
         stopping: set when the service is to end; then no answer is waited for.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Service:
     alive: Callable[[], bool]
     language: str = "en"
     stopping: Event = field(default_factory=Event)
+    watch: FilmWatch | None = None
 
     def has_room(self) -> bool:
         """Return whether the disk has room for films."""
@@ -191,6 +194,7 @@ class _Monitors:
             service.algorithm,
             service.findings,
             service.language,
+            service.watch,
         )
 
     def page(self) -> HTMLResponse:
@@ -213,6 +217,8 @@ class _Monitors:
         service = self._service
         free = shutil.disk_usage(service.folder).free
         queue = {state.value: films for state, films in service.queue.counts().items()}
+        for name, week in service.watch.both(time.time()).items() if service.watch is not None else ():
+            service.counters.films_of_week(name, week.patients, week.distances, week.differs)
         content, kind = service.counters.text(queue, free, service.alive())
         return Response(content, media_type=kind)
 

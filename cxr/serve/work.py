@@ -6,6 +6,7 @@ more than one worker no film is decoded in it: one that kills its decoder is nam
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -26,6 +27,7 @@ from cxr.report.journal import Done, as_plain
 from cxr.report.without_paths import without_path
 from cxr.serve.answers import kind_of
 from cxr.serve.counters import Counters
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.sends import pause
@@ -76,6 +78,7 @@ class Work:
         quiet: seconds without another film of a study after which its films are worked on; 0: at once.
         stopping: when it is set, no film is begun any more.
         grace: seconds after that for those that are begun.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     queue: Queue
@@ -86,6 +89,7 @@ class Work:
     quiet: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
     grace: float = 30.0
+    watch: FilmWatch | None = None
 
     def __post_init__(self) -> None:
         self._held: dict[int, QueuedFilm] = {}
@@ -189,6 +193,8 @@ class Work:
             assessed = outcome if isinstance(outcome, Prediction) else None
             refused = outcome if isinstance(outcome, NotAssessed) else None
             self.queue.has_read(row.number, as_plain(Done(row.number, row.name, assessed, not_assessed=refused)))
+            if self.watch is not None:
+                self.watch.note(row.patient, row.received, outcome)
             self._count(row, State.READ)
             self.counters.answer(kind_of(outcome, self.tools.files.algorithm))
             for path in self._objects(row):
@@ -220,7 +226,7 @@ class Work:
         films, kind = list(self._held.values()), type(error).__name__
         self._held.clear()
         LOG.warning("%d films are put off: %s", len(films), kind)
-        lasting = not isinstance(error, OSError)
+        lasting = not isinstance(error, (OSError, sqlite3.Error))
         try:
             for film in films:
                 if lasting and film.tries + 1 >= _MOST_TRIES:
