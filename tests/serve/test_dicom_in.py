@@ -27,6 +27,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from cxr.read.decode import SUPPORTED
+from cxr.serve import dicom_server
 from cxr.serve.counters import Counters, Refusal
 from cxr.serve.dicom_in import DicomIn
 from cxr.serve.dicom_server import Limits
@@ -222,6 +223,49 @@ def test_a_peer_that_only_trickles_is_cut(impatient: Door) -> None:
         trickle(slow, seconds=PATIENT)
     slow.close()
     assert impatient.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 1}
+
+
+def test_a_peer_may_bring_more_in_all_than_one_message_may_have(door: Door) -> None:
+    association = established(door)
+    for n in range(6):  # of 0.5 MB each, where a message may have 2 MB
+        dicom = dcmread(BytesIO(film(f"one of many {n}")))
+        dicom.Rows, dicom.Columns, dicom.PixelData = 500, 500, bytes(2 * 500 * 500)
+        assert association.send_c_store(dicom).Status == 0x0000
+    association.release()
+
+
+def test_a_connection_stands_still_when_nothing_comes_but_not_while_its_peer_waits_for_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(dicom_server.time, "monotonic", lambda: now[0])
+    ours, theirs = socket.socketpair()
+    with dicom_server._Plain(fileno=ours.detach()) as connection, theirs:
+        connection.watch(10**6)
+        now[0] += 29
+        assert not connection.stands_still(30)
+        now[0] += 2
+        assert connection.stands_still(30)
+        with connection.at_work():
+            now[0] += 1000
+            assert not connection.stands_still(30)
+        assert not connection.stands_still(30)  # its peer has just had the answer
+        theirs.sendall(bytes(2**15))
+        assert len(connection.recv(2**15)) == 2**15
+        now[0] += 31
+        assert connection.stands_still(30)
+        theirs.sendall(bytes(2**15))
+        assert len(connection.recv(2**15)) == 2**15
+        assert not connection.stands_still(30)  # 64 kB in 31 s are slow, and not too slow
+        connection.begin_message()
+        theirs.sendall(b"x")
+        connection.recv(1)
+        now[0] += 29
+        theirs.sendall(b"x")
+        connection.recv(1)
+        assert not connection.stands_still(30)
+        now[0] += 2
+        assert connection.stands_still(30)  # two bytes of a message in 31 s are
 
 
 def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(tmp_path: Path) -> None:
