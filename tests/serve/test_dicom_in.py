@@ -318,7 +318,7 @@ def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
     sends = Sends(queue, "PACS")
     sends.pledged(sends.due(time.time(), 1), "2.25.99")
 
-    def told(uid: str) -> int:
+    def told(uid: str, kind: int = 1) -> int:
         from pynetdicom import build_role
 
         entity = AE("PACS")
@@ -328,15 +328,38 @@ def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
         information = Dataset()
         information.TransactionUID = uid
         status, _ = association.send_n_event_report(
-            information, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
+            information, kind, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1"
         )
         association.release()
         return int(status.Status)
 
     assert told("2.25.98") == 0x0112
     assert queue.get(number).state == "assessed"
-    assert told("2.25.99") == 0x0000
+    assert told("2.25.99", kind=2) == 0x0000  # there are failures
+    assert queue.get(number).state == "assessed"
+    sends.pledged(sends.due(time.time() + 60, 1), "2.25.100")
+    assert told("2.25.100") == 0x0000
     assert queue.get(number).state == "sent"
+
+
+def test_a_peer_whose_film_is_being_written_is_not_silent(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, take, order = dicom_server._Watched.at_work, door.intake.take, list[str]()
+
+    @contextmanager
+    def noted_work(self: Any) -> Iterator[None]:
+        order.append("begun")
+        with at_work(self):
+            yield
+        order.append("done")
+
+    def noted_take(data: bytes, source: str) -> object:
+        order.append("taken")
+        return take(data, source)
+
+    monkeypatch.setattr(dicom_server._Watched, "at_work", noted_work)
+    monkeypatch.setattr(door.intake, "take", noted_take)
+    assert sent(door, film("slowly written")) == 0x0000
+    assert order == ["begun", "taken", "done"]
 
 
 @pytest.fixture(scope="module")
