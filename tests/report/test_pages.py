@@ -19,8 +19,8 @@ from selenium import webdriver
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
-from cxr.measure.evaluation import Evaluation
 from cxr.measure.comparison import Comparison
+from cxr.measure.evaluation import Evaluation
 from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.explain_page import explain_page
