@@ -71,8 +71,8 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         promises = None if card.promises is None else Promises.from_dict(card.promises, findings.names)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path / CARD}: promises does not fit this version: {error}") from error
-    about = (path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
-    return Checkpoint(*about, known=known, promises=promises)
+    point, versions = card.operating_point, card.versions
+    return Checkpoint(path / CARD, config, findings, "", versions, {}, card.kind, point, known=known, promises=promises)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:
