@@ -23,7 +23,7 @@ from cxr.measure.results import FilmResult
 from cxr.measure.screening import Rates, RocAuc, share
 
 FIGURES = ("sensitivity@1fp", "ap50", "roc_auc", "screening")
-"""Sensitivity at the threshold that gives 1 false positive a film on all films together; AP50 over the findings that are
+"""Sensitivity at the threshold of 1 false positive a film on all films together; AP50 over the findings that are
 marked both in the group and elsewhere; area under the ROC curve, normal or abnormal; sensitivity of screening at the
 operating point."""
 LEVEL = 0.05
