@@ -61,7 +61,7 @@ def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig
 
 def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig, ends: bool) -> Any:
     """Call ``job`` in a process that is prepared for it, and handle its errors."""
-    started = time.time()
+    started = time.monotonic()
     RunDirectory.tell_hydra()
     job_folder = _job_folder()
     if job_folder is not None:
@@ -74,7 +74,7 @@ def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig
         with working(f"{config_name}.py is at work") if ends and rank() == 0 else nullcontext():
             return job(cfg)
     except Exception as error:
-        _report_error(error, job_folder, time.time() - started)
+        _report_error(error, job_folder, time.monotonic() - started)
         raise
 
 

@@ -54,4 +54,5 @@ class Card:
     versions: Mapping[str, str]
     compared: Mapping[str, Any] = field(default_factory=dict)
     known_films: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
     promises: Mapping[str, Any] | None = None

@@ -24,6 +24,7 @@ from cxr.report.evaluate_tables import (
     sensitivities_of,
     shown,
 )
+from cxr.report.films_told import FilmsTold
 from cxr.report.page import NotShown, Row, finding_row, only_detected_in_words, write_page
 from cxr.report.promise_table import KeptHere, promise_table
 from cxr.report.words import words
@@ -42,14 +43,15 @@ def evaluate_page(
     language: str = "en",
     folds: Mapping[str, Sequence[FoldFigures]] | None = None,
     promises: Mapping[str, KeptHere] | None = None,
+    told: FilmsTold | None = None,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
     ``evaluations`` are one or two, by the letter of their checkpoint, of ``films`` in the order of their results;
     ``comparison`` is that of the second with the first, by the names of ``compare``, and may be empty. ``about`` says
     what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is believed.
-    ``folds`` are the figures of each fold and ``promises`` what is promised, by the letter of the checkpoint.
-    ``language`` is ``en`` or ``zh``.
+    ``folds`` are the figures of each fold and ``promises`` what is promised, by the letter of the checkpoint. ``told``
+    has the groups of the films, and whether they are like others. ``language`` is ``en`` or ``zh``.
     """
     plots = evaluation_figures(folder / "figures", evaluations, language)
     return write_page(
@@ -65,6 +67,7 @@ def evaluate_page(
         ],
         plots={name: path.read_bytes() for name, path in plots.items()},
         working_rate=f"{WORKING_RATE:g}",
+        told=None if told is None else told.sections(folder / "figures", language),
         about=about,
         warnings=warnings,
         not_shown=not_shown,

@@ -70,12 +70,14 @@ def write_tables(
     comparison: Mapping[str, Comparison],
     origins: Mapping[str, Origin],
     films: Mapping[str, Any],
+    more: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
     ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``comparison`` of the
-    second checkpoint with the first, by figure, may be empty. ``films`` says how many were evaluated, and has a
-    line for each that failed or could not be read.
+    second checkpoint with the first, by figure, may be empty. ``films`` says how many were evaluated, and has a line
+    for each that failed or could not be read. ``more`` has further entries for ``metrics.json``, by a checkpoint's
+    letter.
     """
     metrics = {
         name: {
@@ -84,6 +86,7 @@ def write_tables(
             "box_calibration_error": origins[name].box_errors,
             **({"folds": origins[name].folds} if origins[name].folds else {}),
             **({"promises": origins[name].promises} if origins[name].promises else {}),
+            **(more or {}).get(name, {}),
         }
         for name, evaluation in evaluations.items()
     }

@@ -33,7 +33,7 @@ from cxr.findings import NORMAL
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
-from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
+from cxr.read.workers import WORTH_A_POOL, at_least_two, streamed, usable_cores
 from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
@@ -73,7 +73,8 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
-    started: float = field(default_factory=time.time)
+    again: bool = False  # whether a call before this one was cut off while it predicted
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
@@ -112,7 +113,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
+    again = (folder / JOURNAL).exists()
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, again)
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -193,6 +195,8 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
     few, left = len(parts.films) - len(journal) < WORTH_A_POOL, parts.films.left(journal)
     workers = 1 if few else parts.cfg["workers"] or usable_cores()
+    if parts.again:  # a film may have been what killed the process
+        workers = at_least_two(workers)
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
     writers = workers if parts.files.pictures or parts.files.objects else 1
