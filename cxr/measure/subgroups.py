@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from cxr.data.groups import KINDS, NOT_STATED, TOO_FEW, Groups, pooled
 from cxr.measure.average_precision import AveragePrecision
-from cxr.measure.froc import SensitivityAt
+from cxr.measure.froc import froc
 from cxr.measure.group_tests import MOST, Members, Permutations, holm
 from cxr.measure.intervals import Estimate, Figure, Values, estimates
-from cxr.measure.matching import Rule
+from cxr.measure.matching import Rule, match
 from cxr.measure.operating_point import OperatingPoint
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import Rates, RocAuc
+from cxr.measure.screening import Rates, RocAuc, share
 
 FIGURES = ("sensitivity@1fp", "ap50", "roc_auc", "screening")
-"""Sensitivity at 1 false positive a film of the group's own FROC; AP50 over the findings that are marked both in the
-group and elsewhere; area under the ROC curve, normal or abnormal; sensitivity of screening at the operating point."""
+"""Sensitivity at the threshold of 1 false positive a film on all films together; AP50 over the findings that are
+marked both in the group and elsewhere; area under the ROC curve, normal or abnormal; sensitivity of screening at the
+operating point."""
 LEVEL = 0.05
 """Corrected p-value below which a difference is told as a finding."""
 
@@ -179,7 +180,7 @@ def _figures(
     of_known = [results[i] for i in known]
     area = RocAuc(of_known)
     figures: dict[str, Figure] = {
-        "sensitivity@1fp": SensitivityAt(judged, None, rule, (1,)),
+        "sensitivity@1fp": _at_common_threshold(judged, rule),
         "ap50": lambda times: np.concatenate([np.zeros(0), *(finding(times) for finding in each)]),
         "roc_auc": lambda times: area(times[known]),
     }
@@ -187,6 +188,22 @@ def _figures(
         rates = Rates(of_known, point.threshold, ())
         figures["screening"] = lambda times: rates(times[known])[:1]
     return figures
+
+
+def _at_common_threshold(judged: Sequence[FilmResult], rule: Rule) -> Figure:
+    """Return the share of the boxes found that score as high as all films with 1 false positive each allow.
+
+    A detector has one threshold, whatever the machine.
+    """
+    matches = match(judged, None, rule)
+    threshold = froc(judged, None, rule).at(1).threshold
+    hits = (matches.truth_scores >= threshold).astype(np.float64)
+
+    def found(times: Values) -> Values:
+        weights = times[matches.truth_film]
+        return share((weights * hits).sum(), weights.sum())[None]
+
+    return found
 
 
 def _sides(figure: Figure, times: Values, member: Members) -> tuple[float, float]:
