@@ -56,13 +56,22 @@ class Beside:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of films: its kind ("sex"), its name in it ("F"), how large it is, and its figures by name."""
+    """A group of films.
+
+    Args:
+        kind, name: "sex" and "F".
+        films, patients: how large it is.
+        figures: by name.
+        division: number of the division of the films into the group and the rest. Women and men, or a maker and its
+            only machine, are one.
+    """
 
     kind: str
     name: str
     films: int
     patients: int
     figures: Mapping[str, Beside]
+    division: int
 
 
 @dataclass(frozen=True)
@@ -86,11 +95,17 @@ class Subgroups:
     alone: Mapping[str, str]
 
     def differing(self) -> Iterator[tuple[Group, str, Beside]]:
-        """Yield the findings: group, name of the figure, and the figure."""
-        for group in self.groups:
-            for name, beside in group.figures.items():
-                if beside.differs:
-                    yield group, name, beside
+        """Yield the findings: group, name of the figure, and the figure.
+
+        Of groups that are one division the first is told on which the detector is worse.
+        """
+        told: dict[tuple[int, str], tuple[Group, str, Beside]] = {}
+        for worse in (True, False):
+            for group in self.groups:
+                for name, beside in group.figures.items():
+                    if beside.differs and (beside.difference.value < 0) is worse:
+                        told.setdefault((group.division, name), (group, name, beside))
+        yield from told.values()
 
     @property
     def smallest_p(self) -> float:
@@ -141,13 +156,14 @@ def measure_groups(
     }
     p_values = _tested(figures, Permutations(patients, abnormal), kept, settings)
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    divisions = list(dict.fromkeys(_side(member) for member in kept.values()))
     measured = []
     for (kind, name), member in kept.items():
         besides = _beside(figures, results, patients, member, settings)
         for figure, beside in besides.items():
             key = (figure, _side(member))
             besides[figure] = replace(beside, p=p_values.get(key, math.nan), p_holm=corrected.get(key, math.nan))
-        measured.append(Group(kind, name, *sizes[kind, name], besides))
+        measured.append(Group(kind, name, *sizes[kind, name], besides, divisions.index(_side(member))))
     ones = np.ones(len(results))
     return Subgroups(
         settings.least,
