@@ -26,6 +26,7 @@ def archive() -> Iterator[Archive]:
     archive = Archive()
     yield archive
     archive.server.shutdown()
+    archive.server.server_close()
 
 
 def copies(place: Path) -> Iterator[Path]:
