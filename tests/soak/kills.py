@@ -18,7 +18,6 @@ from pathlib import Path
 from scripts import Job, start
 from soak.whole import contents
 
-
 _LONGEST = 1200.0  # seconds for a run on a machine that does much else
 
 
