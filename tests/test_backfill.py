@@ -226,7 +226,7 @@ def test_an_archive_that_is_away_from_the_start_ends_with_1_and_leaves_no_folder
     assert "http://127.0.0.1:9/dicom-web does not answer (ConnectionError), also after 1 tries in 0 s" in out
     assert not (place / "nobody").exists()
     out = cxr(place, "annotate", CKPT, "to=coco", nobody[0], code=2)
-    assert "films for annotators must lie in a folder" in out
+    assert "an archive is read by predict.py alone; copy its films with `python -m cxr fetch ARCHIVE FOLDER`" in out
 
 
 def test_films_and_reports_are_copied_into_a_folder_once(place: Path, archive: Orthanc, films: Path) -> None:

@@ -23,11 +23,12 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.valuerep import DA, TM
 
-from cxr.files import whole_file
+from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
 from cxr.read.chest_films import Reason
 from cxr.read.dicom import ReadError
+from cxr.read.dicom_bytes import dicom_bytes
 from cxr.read.silence import SILENT
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_maps import parametric_map
@@ -107,8 +108,7 @@ def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
         for kind, make in makers.items():
             try:
                 made = make(source)
-                with whole_file(stem.with_name(f"{stem.name}-{kind}.dcm")) as part:
-                    made.save_as(part, enforce_file_format=True)
+                write_whole(stem.with_name(f"{stem.name}-{kind}.dcm"), dicom_bytes(made), flush=False)
             except (ValueError, TypeError, AttributeError, KeyError) as error:  # a header out of standard
                 # Not the error's own words: they may quote the patient's name, and this goes into a report
                 reason = f"no DICOM {kind} can be made of its header ({type(error).__name__})"

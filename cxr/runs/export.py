@@ -146,7 +146,7 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         operating_point=checkpoint.operating_point,
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
         known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
-        promises=checkpoint.promises and checkpoint.promises.as_dict(),
+        promises=None if checkpoint.promises is None else checkpoint.promises.as_dict(),
         reference=shift.as_plain(checkpoint.reference) if checkpoint.reference else None,
     )
 

@@ -77,8 +77,8 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         promises = None if card.promises is None else Promises.from_dict(card.promises, findings.names)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path / CARD}: promises does not fit this version: {error}") from error
-    about = (path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
-    return Checkpoint(*about, known=known, reference=reference, promises=promises)
+    about: dict[str, Any] = {"known": known, "reference": reference, "promises": promises}
+    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point, **about)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:

@@ -1,6 +1,7 @@
 """DICOM objects read back: where their boxes are, what they refer to, who they name, and what a validator says."""
 
 import logging
+import resource
 import shutil
 import subprocess
 import warnings
@@ -19,6 +20,7 @@ from scripts import ROOT
 
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
+from cxr.files import why_not_written
 from cxr.findings import Finding, FindingVocabulary
 from cxr.measure.intervals import Estimate
 from cxr.measure.operating_point import OperatingPoint
@@ -230,6 +232,18 @@ def test_a_header_that_cannot_be_used_is_told_without_its_contents(
         assert quoted not in caplog.text  # pydicom logs what it warns of, too
     assert not recwarn.list
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_disk_that_does_not_take_an_object_is_not_taken_for_a_bad_header(tmp_path: Path) -> None:
+    source, (soft, hard) = film(tmp_path / "film.dcm"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # bytes of a file, in place of a full disk
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "p0-sr.dcm could not be written" in str(why_not_written(error.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.dcm"]
 
 
 def test_a_picture_that_is_no_dicom_is_told(tmp_path: Path) -> None:

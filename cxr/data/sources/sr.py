@@ -229,8 +229,9 @@ def _elsewhere(ours: Reading, regions: Sequence[Box]) -> Reading:
     """Return those of our boxes that do not mean the same place as one of some regions."""
     overlaps = box_iou(ours.boxes, np.array(regions, np.float32).reshape(-1, 4))
     kept = [n for n in range(len(ours.boxes)) if not (overlaps[n] >= SAME_PLACE).any()]
-    names, ids, scores = (tuple(every[n] for n in kept) for every in (ours.findings, ours.ids, ours.scores))
-    return replace(ours, boxes=ours.boxes[kept], findings=names, ids=ids, scores=scores)
+    findings, ids = (tuple(every[n] for n in kept) for every in (ours.findings, ours.ids))
+    scores = tuple(ours.scores[n] for n in kept)
+    return replace(ours, boxes=ours.boxes[kept], findings=findings, ids=ids, scores=scores)
 
 
 def _name(code: Code | None, findings: FindingVocabulary) -> str | None:
