@@ -293,7 +293,7 @@ def test_a_connection_whose_peer_is_gone_is_closed() -> None:
 
 
 def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(tmp_path: Path) -> None:
-    with opened(tmp_path, associations=2) as door:
+    with opened(tmp_path, associations=2, silence=10 * PATIENT) as door:
         strangers = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(12)]
         held = [established(door), established(door)]  # though ten is all that there is room for
         for connection in strangers:
