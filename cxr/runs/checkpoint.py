@@ -21,6 +21,7 @@ from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
 from cxr.read.known_films import KnownFilms, from_fields
+from cxr.runs.counted_splits import counted_splits
 from cxr.runs.finding_codes import with_codes
 
 LEAST_SIZE, MOST_SIZE = 32, 8192
@@ -49,6 +50,9 @@ class Checkpoint:
         known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
             where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
+        splits: how many items, patients and marks each split holds (``cxr.data.split_counts``); empty where it does not
+            tell.
+        thresholds: of a network for studies, finding → the score from which up a study has it.
     """
 
     path: Path
@@ -62,6 +66,8 @@ class Checkpoint:
     films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -101,7 +107,9 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    splits, thresholds = counted_splits(path, card.get("splits") or {}, findings), dict(card.get("thresholds") or {})
+    known_of_run = (card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    return Checkpoint(path, *known_of_run, splits, thresholds)
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -114,6 +122,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
+    "splits": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"

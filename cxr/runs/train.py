@@ -27,6 +27,7 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.datamodule import DataModule
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
+from cxr.data.split_counts import split_counts
 from cxr.data.unmarked import UnmarkedDataModule
 from cxr.files import write_json
 from cxr.findings import FindingVocabulary
@@ -153,6 +154,7 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
+        "splits": split_counts(parts.data.films, parts.findings.names),
         "films": _digests(parts.data, pretrained)
         if isinstance(parts.data, FilmDataModule | UnmarkedDataModule)
         else {},
