@@ -53,3 +53,4 @@ class Card:
     versions: Mapping[str, str]
     compared: Mapping[str, Any] = field(default_factory=dict)
     known_films: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None

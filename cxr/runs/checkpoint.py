@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.config.errors import ConfigError
+from cxr.data.groups import checked
 from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.measure.shift import Reference
+from cxr.measure.shift import from_fields as read_reference
 from cxr.read.known_films import KnownFilms, from_fields
 from cxr.runs.counted_splits import counted_splits
 from cxr.runs.finding_codes import with_codes
@@ -53,6 +56,9 @@ class Checkpoint:
         splits: how many items, patients and marks each split holds (``cxr.data.split_counts``); empty where it does not
             tell.
         thresholds: of a network for studies, finding → the score from which up a study has it.
+        groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
+            None where it does not tell.
+        reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
     """
 
     path: Path
@@ -68,6 +74,8 @@ class Checkpoint:
     trust: tuple[str, ...] = ()
     splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    groups: Mapping[str, Any] | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -107,9 +115,15 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
-    splits, thresholds = counted_splits(path, card.get("splits") or {}, findings), dict(card.get("thresholds") or {})
-    known_of_run = (card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
-    return Checkpoint(path, *known_of_run, splits, thresholds)
+    about = (path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    return Checkpoint(
+        *about,
+        promises=_promises(path, card.get("promises"), findings),
+        groups=_groups(path, card.get("groups")),
+        reference=_reference(path, card.get("reference")),
+        splits=counted_splits(path, card.get("splits") or {}, findings),
+        thresholds=dict(card.get("thresholds") or {}),
+    )
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -123,6 +137,8 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
     "splits": (dict, type(None)),
+    "groups": (dict, type(None)),
+    "reference": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"
@@ -161,6 +177,20 @@ def _known_films(path: Path, fields: dict[str, Any] | None) -> tuple[KnownFilms,
         return () if fields is None else (from_fields(fields),)
     except ValueError as error:
         raise ConfigError(f"{path}: cxr.known_films is no model of training films: {error}") from error
+
+
+def _groups(path: Path, fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    try:
+        return None if fields is None else checked(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.groups does not count the groups of films: {error}") from error
+
+
+def _reference(path: Path, fields: dict[str, Any] | None) -> Reference | None:
+    try:
+        return None if fields is None else read_reference(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.reference does not describe films: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from cxr.export.files import NEEDS, missing_packages, write_files
 from cxr.export.graph import Graph, UnsupportedError
 from cxr.files import digest_of, short_digest_of, write_json
 from cxr.installation import command
+from cxr.measure import shift
 from cxr.progress import working
 from cxr.read.intensity import Intensity
 from cxr.read.known_films import as_plain
@@ -145,6 +146,7 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         operating_point=checkpoint.operating_point,
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
         known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
+        reference=shift.as_plain(checkpoint.reference) if checkpoint.reference else None,
     )
 
 

@@ -16,6 +16,7 @@ from cxr.export.runtimes import RUNNERS
 from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
+from cxr.measure import shift
 from cxr.read.known_films import from_fields
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.finding_codes import with_codes
@@ -66,8 +67,14 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         known = () if card.known_films is None else (from_fields(card.known_films),)
     except ValueError as error:
         raise ConfigError(f"{path / CARD}: known_films is no model of training films: {error}") from error
+    try:
+        reference = None if card.reference is None else shift.from_fields(card.reference)
+    except ValueError as error:
+        raise ConfigError(f"{path / CARD}: reference does not describe films: {error}") from error
     point = card.operating_point
-    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, point, known=known)
+    return Checkpoint(
+        path / CARD, config, findings, "", card.versions, {}, card.kind, point, known=known, reference=reference
+    )
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:

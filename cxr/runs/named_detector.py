@@ -20,6 +20,7 @@ from cxr.detect.prediction import Threshold
 from cxr.detect.views import View, first_views
 from cxr.files import short_digest_of
 from cxr.measure.operating_point import OperatingPoint
+from cxr.measure.shift import of_pixels
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.runs.ensemble_file import Frozen, read_frozen
 from cxr.runs.restore import load_task, of_studies
@@ -80,7 +81,10 @@ class NamedDetector:
         }
         point = None if self.frozen is None else self.frozen.point.as_dict()
         known = tuple(one for member in self.members for one in member.known)
-        return replace(first, path=Path(self.ckpt), operating_point=point, films=films, known=known)
+        shared = of_pixels([member.reference for member in self.members if member.reference is not None])
+        return replace(
+            first, path=Path(self.ckpt), operating_point=point, films=films, known=known, groups=None, reference=shared
+        )
 
     @property
     def operating_point(self) -> OperatingPoint | None:
