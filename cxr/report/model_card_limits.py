@@ -7,9 +7,7 @@ FEW = 30
 """Marked films of a finding below which its sensitivity is known to about ± .18 at best (Clopper and Pearson at .5)."""
 
 
-def limits(
-    frozen: Mapping[str, Any], measured: Mapping[str, Any], commands: Mapping[str, str]
-) -> list[dict[str, Any]]:
+def limits(frozen: Mapping[str, Any], measured: Mapping[str, Any], commands: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return a list of what the model is not for; ``code`` is a key of the pages' words, the rest is filled in there.
 
     The arguments are those of ``cxr.report.model_card.model_card``.

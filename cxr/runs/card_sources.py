@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cxr.config.run_files import RESULT
 from cxr.explain.scores import ALL
 from cxr.report.model_card import CHECKPOINT, FREEZING, TRAINING, figures_at
 from cxr.report.without_paths import command_without_paths
-from cxr.config.run_files import RESULT
 from cxr.runs.ensemble_file import FILE
 from cxr.runs.measured_notes import EVALUATION, EXPLANATION, FOLDER, call_of, read_notes
 from cxr.runs.named_detector import BEST, NamedDetector

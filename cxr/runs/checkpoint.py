@@ -21,6 +21,7 @@ from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.measure.promises import Promises
 from cxr.measure.shift import Reference
 from cxr.measure.shift import from_fields as read_reference
 from cxr.read.known_films import KnownFilms, from_fields
@@ -59,6 +60,7 @@ class Checkpoint:
         groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
             None where it does not tell.
         reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
+        promises: chosen on the validation films; None where the run chose none.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Checkpoint:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     groups: Mapping[str, Any] | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
+    promises: Promises | None = None
 
     @property
     def size(self) -> int:
@@ -133,6 +136,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "versions": (dict,),
     "kind": (str, type(None)),
     "operating_point": (dict, type(None)),
+    "promises": (dict, type(None)),
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
@@ -191,6 +195,13 @@ def _reference(path: Path, fields: dict[str, Any] | None) -> Reference | None:
         return None if fields is None else read_reference(fields)
     except ValueError as error:
         raise ConfigError(f"{path}: cxr.reference does not describe films: {error}") from error
+
+
+def _promises(path: Path, fields: dict[str, Any] | None, findings: FindingVocabulary) -> Promises | None:
+    try:
+        return None if fields is None else Promises.from_dict(fields, findings.names)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: cxr.promises does not fit this version: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

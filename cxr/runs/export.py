@@ -147,6 +147,7 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
         known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
         reference=shift.as_plain(checkpoint.reference) if checkpoint.reference else None,
+        promises=checkpoint.promises and checkpoint.promises.as_dict(),
     )
 
 

@@ -17,6 +17,7 @@ from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.measure import shift
+from cxr.measure.promises import Promises
 from cxr.read.known_films import from_fields
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.finding_codes import with_codes
@@ -71,10 +72,12 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         reference = None if card.reference is None else shift.from_fields(card.reference)
     except ValueError as error:
         raise ConfigError(f"{path / CARD}: reference does not describe films: {error}") from error
-    point = card.operating_point
-    return Checkpoint(
-        path / CARD, config, findings, "", card.versions, {}, card.kind, point, known=known, reference=reference
-    )
+    try:
+        promises = None if card.promises is None else Promises.from_dict(card.promises, findings.names)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path / CARD}: promises does not fit this version: {error}") from error
+    about = (path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
+    return Checkpoint(*about, known=known, reference=reference, promises=promises)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:

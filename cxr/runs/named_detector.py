@@ -64,7 +64,9 @@ class NamedDetector:
         """A hash of all that decides about the answers: the checkpoint's own where it is one alone."""
         if self.single:
             return self.digests[0]
-        frozen = None if self.frozen is None else asdict(self.frozen)
+        chosen = None if self.frozen is None else asdict(self.frozen)
+        # what files of before do not hold leaves their digest as it was
+        frozen = chosen and {name: value for name, value in chosen.items() if value is not None}
         text = f"{self.digests} {[asdict(view) for view in self.views]} {frozen}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -82,9 +84,9 @@ class NamedDetector:
         point = None if self.frozen is None else self.frozen.point.as_dict()
         known = tuple(one for member in self.members for one in member.known)
         shared = of_pixels([member.reference for member in self.members if member.reference is not None])
-        return replace(
-            first, path=Path(self.ckpt), operating_point=point, films=films, known=known, groups=None, reference=shared
-        )
+        promises = None if self.frozen is None else self.frozen.promises
+        chosen = {"operating_point": point, "promises": promises}
+        return replace(first, path=Path(self.ckpt), films=films, known=known, groups=None, reference=shared, **chosen)
 
     @property
     def operating_point(self) -> OperatingPoint | None:
@@ -188,9 +190,17 @@ def named_detector(
     return NamedDetector(text, read, tuple(digests[path] for path in chosen), looked, folder, frozen, left_out)
 
 
-def shown_from(typed: float | None, frozen: Mapping[str, float] | None) -> Threshold:
-    """Return the score from which up boxes are shown: what was typed, else what a sweep has frozen for each finding."""
+def shown_from(typed: Any, frozen: Mapping[str, float] | None) -> Threshold:
+    """Return the score from which up boxes are shown: what was typed, else what a sweep has frozen for each finding.
+
+    Raises ``ConfigError`` where no score was typed. Promises are read by ``cxr.runs.promised``.
+    """
     if typed is not None:
+        if not isinstance(typed, float | int) or isinstance(typed, bool) or not 0 <= typed <= 1:
+            raise ConfigError(
+                f"threshold is {typed}, expected a score of 0 to 1; predict.py and serve.py also take risk and"
+                " {risk: 0.05} (docs/promises.md)"
+            )
         return typed
     return DEFAULT_THRESHOLD if frozen is None else frozen
 

@@ -2,7 +2,7 @@
 
 A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``detections.json`` with ``images.json``,
 ``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where asked
-for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
+for, ``promises.csv``, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
 """
 
 import importlib.util
@@ -37,16 +37,22 @@ from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
 from cxr.report.journal import JOURNAL, Done, Journal
-from cxr.report.submission import write_coco, write_detections, write_films, write_submission
+from cxr.report.promise_words import promise_sentences
+from cxr.report.submission import (
+    PROMISES,
+    write_coco,
+    write_detections,
+    write_films,
+    write_promises,
+    write_submission,
+)
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.gate import gate
 from cxr.runs.given_films import GivenFilms, given_films, refuse_settings
-from cxr.runs.named_detector import shown_from
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
-from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, write_result
 from cxr.runs.shards import note_shard
 
@@ -92,20 +98,18 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """
     plain = resolved(cfg)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
-    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
+    checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     try:
         films = given_films(cfg, folder)
     except (ValueError, OSError, ArchiveError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     refuse_other_films(folder, found.digest, films.digest)
-    point = operating_point(checkpoint)
-    if point is None:
-        warn(f"no film is put aside as normal: {found.no_point}")
-    algorithm = found.algorithm(threshold, plain)
+    if why := found.none_put_aside(algorithm):
+        warn(f"no film is put aside as normal: {why}")
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
-    maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
+    maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
     return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
 
@@ -149,6 +153,7 @@ def report(parts: Parts, folder: Path) -> None:
             note_shard(folder, parts.films.shard, parts.files, images, parts.several)
         write_result(folder, parts.started, result)
         _print_table(journal, parts, result["not_assessed"])
+        _print_promises(parts)
         for done in journal:
             for line in (done.failed, done.note, refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only
@@ -167,6 +172,8 @@ def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
     write_coco(folder, journal, findings, images)
     write_detections(folder / "detections.csv", _predictions(journal), threshold, images, parts.several)
     write_films(folder / "films.csv", journal, findings, threshold, images)
+    if parts.files.algorithm.promises is not None:
+        write_promises(folder / PROMISES, parts.files.algorithm.promises)
     if parts.films.course:
         ids = {film.number: film.id for film in parts.films.left(())}
         write_submission(folder / "submission.csv", _predictions(journal), ids)
@@ -231,6 +238,12 @@ def _forget_films(folder: Path) -> None:
 def _as_number(error: ReadError | None, film: Input) -> str:
     """Return the reason with the film's number in place of its path, which may name a patient."""
     return "" if error is None else without_path(error, film.path, f"film {film.number}")
+
+
+def _print_promises(parts: Parts) -> None:
+    promises = parts.files.algorithm.promises
+    for line in () if promises is None else promise_sentences(promises):
+        Console().print(line, highlight=False)
 
 
 def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:

@@ -25,7 +25,6 @@ from cxr.read.workers import usable_cores
 from cxr.report.film_files import FilmFiles
 from cxr.runs.folder import held
 from cxr.runs.gate import gate
-from cxr.runs.named_detector import shown_from
 from cxr.runs.predict import Explained
 from cxr.runs.predict_exported import EAGER, RUNTIMES, Restored, restored
 from cxr.runs.restore import intensity_of_films
@@ -78,14 +77,12 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     plain = resolved(cfg)
     chosen = settings(plain)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
-    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
-    files = FilmFiles(
-        folder, checkpoint.findings, found.algorithm(threshold, plain), False, True, cfg.language, small=True
-    )
+    checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
+    files = FilmFiles(folder, checkpoint.findings, algorithm, False, True, cfg.language, small=True)
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
-    maps = MapMaker(cast(Explained, found.task), cams, threshold) if cams else None
+    maps = MapMaker(cast(Explained, found.task), cams, algorithm.threshold) if cams else None
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
     queue, counters = Queue(folder), Counters()
     intake = Intake(folder, queue, chosen.max_film_mb, chosen.free_mb)
@@ -211,8 +208,8 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
     console.print(f"results go to {', '.join(to) or 'nobody'}; folder {folder}", highlight=False, markup=False)
     for line in algorithm.parameters():
         console.print(line, highlight=False, markup=False)
-    if algorithm.operating_point is None:
-        warn(f"no film is put aside as normal: {parts.found.no_point}")
+    if why := parts.found.none_put_aside(algorithm):
+        warn(f"no film is put aside as normal: {why}")
     if chosen.dicom is not None and not chosen.nodes:
         warn("allow=[] lets no DICOM node call; type allow=[AE@address:port]")
     if not to:

@@ -5,6 +5,7 @@ from typing import Any
 from cxr.detect.prediction import NotAssessed, Prediction, printed_threshold, six_digits
 from cxr.report.algorithm import Algorithm
 from cxr.report.journal import from_plain
+from cxr.report.promise_words import promise_sentences
 from cxr.serve.counters import Answer
 from cxr.serve.queue import QueuedFilm
 
@@ -70,4 +71,5 @@ def _assessed(said: Prediction, algorithm: Algorithm) -> dict[str, Any]:
         "abnormal": six_digits(said.abnormal, threshold),
         "screening": screening,
         "model": {"digest": algorithm.digest, "version": algorithm.version, "detections_from": algorithm.threshold},
+        **({} if algorithm.promises is None else {"promises": promise_sentences(algorithm.promises)}),
     }

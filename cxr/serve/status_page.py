@@ -11,6 +11,7 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.evaluate_tables import shown
 from cxr.report.film_files import PICTURES
 from cxr.report.page import Chip, Row, finding_chip, page_text
+from cxr.report.promise_words import promise_sentences
 from cxr.report.words import not_assessed_words, words
 from cxr.serve.answers import called_abnormal, prediction_of
 from cxr.serve.counters import Counters
@@ -129,6 +130,8 @@ class StatusPage:
             about["findings"]: ", ".join(labels),
             about["threshold"]: in_words(algorithm.threshold),
         }
+        if algorithm.promises is not None:
+            lines[about["promises"]] = " ".join(promise_sentences(algorithm.promises, self.language))
         point = algorithm.operating_point
         if point is None:
             return lines | {about["point"]: say["serve"]["no_point"]}
