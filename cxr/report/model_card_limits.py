@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cxr.data.groups import NOT_STATED, TOO_FEW
+from cxr.read.film_groups import AGES
+
 FEW = 30
-"""Marked films of a finding below which its sensitivity is known to about ± .18 at best (Clopper and Pearson at .5)."""
+"""Marked films of a finding below which its sensitivity is known to about ± .19 at best (Clopper and Pearson at .5)."""
 
 
 def limits(frozen: Mapping[str, Any], measured: Mapping[str, Any], commands: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -12,15 +15,14 @@ def limits(frozen: Mapping[str, Any], measured: Mapping[str, Any], commands: Map
 
     The arguments are those of ``cxr.report.model_card.model_card``.
     """
-    every = [
+    return [
         {"code": "research"},
         *_of_findings(frozen),
         *_of_films(frozen),
         *_of_groups(frozen),
-        *_of_screening(frozen, measured),
+        *_of_screening(frozen),
         *_of_measuring(frozen, measured, commands),
     ]
-    return [one for one in every if one]
 
 
 def _of_findings(frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -61,16 +63,35 @@ def _of_films(frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _of_groups(frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    yield from ()
+    """Groups of which no film taught the detector, or too few to be named."""
+    counts = frozen["groups"]
+    if counts is None:
+        return
+    least = counts["least_patients"]
+    for kind, every in _EXPECTED.items():
+        named = set(counts["kinds"][kind]) - {NOT_STATED, TOO_FEW}
+        if not named and TOO_FEW not in counts["kinds"][kind]:
+            yield {"code": "groups_unknown", "kind": kind}
+        elif missing := [name for name in every if name not in named]:
+            yield {"code": "groups_missing", "kind": kind, "groups": missing, "least": least}
+    if machines := sorted(set(counts["kinds"]["machine"]) - {NOT_STATED, TOO_FEW}):
+        yield {"code": "machines", "groups": machines}
 
 
-def _of_screening(frozen: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+_EXPECTED = {"sex": ("F", "M"), "age": AGES, "machine": ()}
+"""Groups that patients are of wherever films are taken, by kind; of machines nobody knows all."""
+
+
+def _of_screening(frozen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     point = frozen["operating_point"]
     if point is None:
         if frozen["model"]["task"] in ("detection", "study"):
             yield {"code": "no_point"}
     elif point["limited"]:
         yield {"code": "point_limited", "abnormal": point["abnormal"], "wanted": point["wanted_sensitivity"]}
+    promises = frozen["promises"] or {"findings": {}}
+    if none := [name for name, kept in promises["findings"].items() if all(one["threshold"] is None for one in kept)]:
+        yield {"code": "no_promise", "findings": none}
 
 
 def _of_measuring(

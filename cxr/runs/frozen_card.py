@@ -30,7 +30,7 @@ def card_id(named: NamedDetector) -> str:
 
 def frozen_part(named: NamedDetector) -> dict[str, Any]:
     """Return what a detector's card says of it whatever is measured later: plain data without paths and names."""
-    first = named.members[0]
+    first, promises, reference = named.members[0], named.checkpoint.promises, named.checkpoint.reference
     return {
         "format": CARD_FORMAT,
         "model": _model(named),
@@ -42,6 +42,9 @@ def frozen_part(named: NamedDetector) -> dict[str, Any]:
         ],
         "operating_point": named.checkpoint.operating_point,
         "thresholds": named.thresholds or dict(first.thresholds) or None,
+        "promises": promises and promises.as_dict(),
+        "groups": first.groups,
+        "reference": reference and {"films": reference.films, "features": list(reference.features)},
         "gate": _gate(named),
         "versions": dict(sorted(first.versions.items())),
     }

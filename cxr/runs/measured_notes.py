@@ -74,9 +74,9 @@ def read_notes(home: Path, named: NamedDetector, script: str) -> Iterator[tuple[
             note = read_mapping(path, "format", "script", "members", "digest", "command")
         except (DamagedFileError, OSError):
             continue
-        if note["format"] == FORMAT and note["members"] == list(named.digests):
-            if note["digest"] in (None, named.digest):
-                yield path.stem, note
+        of_these = note["format"] == FORMAT and note["members"] == list(named.digests)
+        if of_these and note["digest"] in (None, named.digest):
+            yield path.stem, note
 
 
 def call_of(script: str) -> Sequence[str]:

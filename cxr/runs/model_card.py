@@ -22,7 +22,7 @@ from cxr.report.model_card_page import model_card_page
 from cxr.report.words import LANGUAGES
 from cxr.runs.card_sources import commands_for, evaluations, explanations, sources_of
 from cxr.runs.frozen_card import card_id, frozen_part
-from cxr.runs.measured_notes import home_of
+from cxr.runs.measured_notes import home_of, write_note
 from cxr.runs.named_detector import BEST, NamedDetector, named_detector
 from cxr.runs.result import warn
 
@@ -72,6 +72,26 @@ def refresh_card(named: NamedDetector, language: str = "en", result: Mapping[str
         if error.errno not in _NOT_OURS:
             raise
         warn(f"the model card in {home} is not renewed: {error.strerror}")
+
+
+def renew_card(
+    named: NamedDetector, script: str, run: Path, content: Mapping[str, Any], language: str, freezes: bool = False
+) -> None:
+    """Leave what the run of ``script`` in the folder ``run`` has measured with the detector, and write its card anew.
+
+    Nothing is left of a detector without a home. The arguments are those of ``write_note``.
+    """
+    home = home_of(named)
+    if home is None:
+        return
+    try:
+        write_note(home, named, script, run, content, freezes)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        warn(f"the model card in {home} is not renewed: {error.strerror}")
+        return
+    refresh_card(named, language)
 
 
 def card_revision(named: NamedDetector) -> str:

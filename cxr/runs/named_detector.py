@@ -85,7 +85,7 @@ class NamedDetector:
         known = tuple(one for member in self.members for one in member.known)
         shared = of_pixels([member.reference for member in self.members if member.reference is not None])
         promises = None if self.frozen is None else self.frozen.promises
-        chosen = {"operating_point": point, "promises": promises}
+        chosen: dict[str, Any] = {"operating_point": point, "promises": promises}
         return replace(first, path=Path(self.ckpt), films=films, known=known, groups=None, reference=shared, **chosen)
 
     @property

@@ -72,6 +72,7 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
+    revision: str = ""  # of the model card that lies with the detector's run
     started: float = field(default_factory=time.time)
 
 
@@ -111,7 +112,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, found.revision)
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -185,6 +186,7 @@ def _result(parts: Parts, journal: Journal) -> dict[str, Any]:
         **film_counts(journal),
         "key": HOLDS_IDENTITIES,
         "algorithm": parts.files.algorithm.parameters(),
+        "model_card": {"id": parts.files.algorithm.card, "revision": parts.revision},
     }
 
 

@@ -144,7 +144,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping,
+        parts.tools.files.language, parts.work.stopping, parts.found.revision,
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ class StatusPage:
         algorithm: the detector, its threshold and its operating point.
         findings: that it knows.
         language: of the page.
+        card_revision: of the model card that lies with the detector's run; "" where there is none.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class StatusPage:
     algorithm: Algorithm
     findings: FindingVocabulary
     language: str
+    card_revision: str = ""
 
     def text(self, alive: bool, room: bool) -> str:
         """Return the page.
@@ -127,6 +129,7 @@ class StatusPage:
         lines = {
             about["version"]: algorithm.version,
             about["digest"]: algorithm.digest,
+            about["card"]: " · ".join(filter(None, (algorithm.card, self.card_revision))) or "–",
             about["findings"]: ", ".join(labels),
             about["threshold"]: in_words(algorithm.threshold),
         }

@@ -46,6 +46,7 @@ class Service:
         alive: whether films are worked on, or waited for.
         language: of the page.
         stopping: set when the service is to end; then no answer is waited for.
+        card_revision: of the model card that lies with the detector's run; "" where there is none.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Service:
     alive: Callable[[], bool]
     language: str = "en"
     stopping: Event = field(default_factory=Event)
+    card_revision: str = ""
 
     def has_room(self) -> bool:
         """Return whether the disk has room for films."""
@@ -186,6 +188,7 @@ class _Monitors:
             service.algorithm,
             service.findings,
             service.language,
+            service.card_revision,
         )
 
     def page(self) -> HTMLResponse:
