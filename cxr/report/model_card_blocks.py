@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cxr.findings import FindingVocabulary
+from cxr.report.evaluate_tables import screening_label
 from cxr.report.page import Row, finding_row
 from cxr.report.words import words
 
@@ -15,10 +16,10 @@ class Block:
     """A part of a section; only what its ``kind`` needs is filled in.
 
     Args:
-        kind: "heading", "text", "facts", "list", "table" or "picture".
+        kind: "heading", "text", "facts", "list", "table", "picture" or "refs".
         text: of a heading or a text; the words below a picture.
         facts: heading → text.
-        lines: of a list.
+        lines: of a list, or the commands that made the figures.
         columns, rows: of a table.
         picture: a PNG.
         style: a class of ``card.css``.
@@ -77,11 +78,10 @@ class CardWords:
         return Row(self.label(name), cells)
 
     def refs(self, *sources: str) -> Block:
-        """Return the line that names the commands behind what stands above it, by their numbers in section A."""
-        numbers = [
-            f"[{self.commands.index(source) + 1}]" for source in dict.fromkeys(sources) if source in self.commands
-        ]
-        return Block("text", self.say["made_by"].format(refs=" ".join(numbers)), style="refs")
+        """Return the line that names the commands behind what stands above it, with their numbers in section A."""
+        known = [source for source in dict.fromkeys(sources) if source in self.commands]
+        lines = [f"[{self.commands.index(one) + 1}] {self.card['sources'][one]['command']}".strip() for one in known]
+        return Block("refs", self.say["made_by"], lines=lines)
 
     def missing(self, script: str) -> Block:
         """Return that something is not measured, with the command that would."""
@@ -99,8 +99,10 @@ class CardWords:
 
     def metric(self, name: str) -> str:
         """Return the short name of a figure."""
-        known = self.say["metrics"].get(name)
-        return str(known[0]) if known else name
+        known, screening = self.say["metrics"].get(name), words(self.language)["evaluate"]
+        if known:
+            return str(known[0])
+        return screening_label(name, screening) if name.partition("@")[0] in screening["screening"] else name
 
     def known(self, value: Any) -> str:
         """Return a value as text; that it is not recorded where there is none."""

@@ -15,7 +15,7 @@ _MAPS = ("hit", "energy", "iou", "deletion", "insertion")
 
 
 def main_figures(one: CardWords) -> list[Mapping[str, Any]]:
-    """Return the few figures that stand at the head of the card: those of the first evaluation, else of the training."""
+    """Return the few figures at the head of the card: those of the first evaluation, else of the training."""
     measured = one.card["measured"]
     figures = measured["evaluations"][0]["figures"] if measured["evaluations"] else measured["training"]
     pooled = by_name(figures)
@@ -88,7 +88,7 @@ def _trained(one: CardWords, figures: Sequence[Mapping[str, Any]]) -> list[Block
 
 def _figure_table(one: CardWords, figures: Sequence[Mapping[str, Any]]) -> Block:
     rows = [Row(one.metric(figure["name"]), [with_interval(figure)]) for figure in figures]
-    return Block("table", columns=[one.say["figure_column"], one.say["value_column"]], rows=rows)
+    return Block("table", columns=[one.say["figure_column"], one.say["value_column"]], rows=rows, style="narrow")
 
 
 def _point(one: CardWords) -> list[Block]:

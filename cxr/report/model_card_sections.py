@@ -111,8 +111,7 @@ def evaluation_blocks(one: CardWords) -> list[Block]:
         counts, left_out = evaluation["counts"], evaluation["left_out"]
         where = say["other_data"] if evaluation["external"] else say["own_data"]
         split = say["split_names"].get(evaluation["split"], evaluation["split"])
-        refused = left_out.get("not_assessed") or {}
-        left = left_out["failed"] + left_out["unreadable"] + sum(refused.values())
+        left = left_out["failed"] + left_out["unreadable"] + left_out["not_assessed"]
         numbers = [str(counts[key]) for key in ("films", "patients", "normal")]
         rows.append(Row(f"{where}: {split}", [*numbers, str(left)]))
         seen = evaluation["seen"]

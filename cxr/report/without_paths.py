@@ -47,7 +47,8 @@ def command_without_paths(words: Sequence[str], home: Path | None = None) -> str
     for word in words:
         for place in reversed([place for place in places if place not in (".", "/")]):
             word = re.sub(rf"(?<![\w./-]){re.escape(place)}(?=[/,\]'\"]|$)", "RUN", word)
-        plain.append(_ABSOLUTE.sub(lambda match: folder_pseudonym(match[0]), _without_path(word)))
+        word = word if "RUN" in word else _without_path(word)
+        plain.append(_ABSOLUTE.sub(lambda match: folder_pseudonym(match[0]), word))
     return shlex.join(plain)
 
 

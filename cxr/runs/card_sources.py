@@ -130,8 +130,7 @@ def _evaluation(name: str, note: Mapping[str, Any]) -> dict[str, Any]:
                 for finding, values in here["findings"].items()
             },
         },
-        "left_out": metrics["films"] | {"failed": len(metrics["films"]["failed"])}
-        | {"unreadable": len(metrics["films"]["unreadable"])},
+        "left_out": _left_out(metrics["films"]),
         "seen": here["these_films"],
         "figures": figures,
         "froc": {"source": name, "at": f"{place}/all_findings/froc", "points": here["all_findings"]["froc"]},
@@ -142,6 +141,13 @@ def _evaluation(name: str, note: Mapping[str, Any]) -> dict[str, Any]:
         },
         "folds": len(here.get("folds", [])),
     }  # fmt: skip
+
+
+def _left_out(films: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many films of an evaluation were not measured, in which its lines name no film."""
+    refused = films.get("not_assessed") or {"films": 0, "by_reason": {}}
+    counts = {key: len(films[key]) for key in ("failed", "unreadable")}
+    return {**counts, "not_assessed": refused["films"], "by_reason": refused["by_reason"]}
 
 
 def _source(name: str, note: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Measured:
 
     def elsewhere(self, films: RadiographDataset) -> bool:
         """Whether none of these films is of the data that it was trained, chosen or tested on."""
-        its_own = np.concatenate([digests for digests in self.checkpoint.films.values()])
+        its_own = np.concatenate(list(self.checkpoint.films.values()))
         return not np.isin(film_digests(films.films, films.cache), its_own).any()
 
     @property

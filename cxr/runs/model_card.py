@@ -36,22 +36,23 @@ def write_card(
 
     Args:
         named: the detector.
-        folder: its run's, or its sweep's (``home_of``); or any other, where nothing has been measured.
+        folder: where the card is to lie. What was measured of the detector is read in its home (``home_of``).
         language: of the page.
         result: what ``result.json`` of the run is going to be, where it is not there yet.
 
     Returns the card. Its date is that of the first card with the same content.
     """
     frozen, commands = frozen_part(named), commands_for(named)
-    result = _read(folder / RESULT) if result is None else result
-    evaluated, explained = evaluations(folder, named), explanations(folder, named)
+    home = home_of(named) or folder
+    result = _read(home / RESULT) if result is None else result
+    evaluated, explained = evaluations(home, named), explanations(home, named)
     of_this_run = len(named.members) == 1 and named.folder is None
     measured = {
         "training": tested_figures(TRAINING, result.get("metrics", {})) if of_this_run else [],
         "evaluations": evaluated.entries,
         "explanations": explained.entries,
     }
-    sources = {**sources_of(named, folder), **evaluated.sources, **explained.sources}
+    sources = {**sources_of(named, home), **evaluated.sources, **explained.sources}
     card = model_card(frozen, sources, measured, commands)
     before = _read(folder / JSON)
     made = before.get("made") if before.get("revision") == card["revision"] else None
