@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from pydicom.uid import RLELossless
 
 from cxr.read.decode import PixelLayout, check_data, decode
 from cxr.read.files import content_digest, file_bytes, files_below, first_bytes
@@ -80,6 +81,7 @@ class Arrival:
         study, patient: pseudonyms.
         sop_class: SOPClassUID, "" of a picture.
         modality: Modality, "" where absent.
+        picture: whether it is no DICOM file but a picture.
     """
 
     instance: str = field(repr=False)
@@ -88,6 +90,7 @@ class Arrival:
     patient: str
     sop_class: str = ""
     modality: str = ""
+    picture: bool = False
 
 
 def read_film(path: Path | str) -> Radiograph:
@@ -102,18 +105,21 @@ def parse_film(path: Path, data: bytes) -> Radiograph:
 
 
 def check_film(path: Path, data: bytes) -> Arrival:
-    """Return what a film is known by that has come in as ``data``. Raises ``ReadError``. No DICOM film is decoded.
+    """Return what a film is known by that has come in as ``data``. Raises ``ReadError``.
 
-    Of a film whose pixels are damaged or not all there, it is an ``IncompleteError``.
+    Of a film whose pixels are damaged or not all there, it is an ``IncompleteError``. No DICOM film is decoded, but for
+    one in RLE: nothing marks the end of that.
     """
     if is_picture(data) and not looks_like_dicom(data):
         picture = read_picture(path, data)  # these are few and small, and nothing else says whether one is whole
         content = blake2b(data, digest_size=_KEPT_DIGEST).hexdigest()
-        return Arrival(content, content, picture.study, picture.patient)
+        return Arrival(content, content, picture.study, picture.patient, picture=True)
     with open_tags(path, [*_HEADER, *_KEPT], data) as tags, _pixel_errors(tags):
         element, layout = _one_frame(tags, tags.integer("PixelRepresentation", 0) == 1)
         try:
             pixels = check_data(element, tags.syntax, layout)
+            if tags.syntax == RLELossless:
+                decode(element, tags.syntax, layout)
         except ValueError as error:
             raise IncompleteError(f"{path}: {tags.syntax.name} ({tags.syntax}): {error}") from error
         digest = blake2b(digest_size=_KEPT_DIGEST)

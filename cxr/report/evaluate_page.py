@@ -23,6 +23,7 @@ from cxr.report.evaluate_tables import (
     shown,
     verdict,
 )
+from cxr.report.films_told import FilmsTold
 from cxr.report.page import NotShown, Row, finding_row, only_detected_in_words, write_page
 from cxr.report.words import words
 
@@ -39,13 +40,15 @@ def evaluate_page(
     not_shown: NotShown,
     language: str = "en",
     folds: Mapping[str, Sequence[FoldFigures]] | None = None,
+    told: FilmsTold | None = None,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
     ``evaluations`` are one or two, by the letter of their checkpoint, of ``films`` in the order of their results;
     ``differences`` are those of the second over the first, by the names of ``compare``, and may be empty. ``about``
     says what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is
-    believed. ``folds`` are the figures of each fold, by the letter of the checkpoint. ``language`` is ``en`` or ``zh``.
+    believed. ``folds`` are the figures of each fold, by the letter of the checkpoint. ``told`` has the groups of the
+    films, and whether they are like others. ``language`` is ``en`` or ``zh``.
     """
     say = words(language)["evaluate"]
     plots = evaluation_figures(folder / "figures", evaluations, language)
@@ -64,6 +67,7 @@ def evaluate_page(
         ],
         plots={name: path.read_bytes() for name, path in plots.items()},
         working_rate=f"{WORKING_RATE:g}",
+        told=None if told is None else told.sections(folder / "figures", language),
         about=about,
         warnings=warnings,
         not_shown=not_shown,

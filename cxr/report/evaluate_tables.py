@@ -66,12 +66,13 @@ def write_tables(
     differences: Mapping[str, Estimate],
     origins: Mapping[str, Origin],
     films: Mapping[str, Any],
+    more: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
     ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``differences`` of the
     second checkpoint over the first, by name, may be empty. ``films`` says how many were evaluated, and has a line for
-    each that failed or could not be read.
+    each that failed or could not be read. ``more`` has further entries for ``metrics.json``, by a checkpoint's letter.
     """
     metrics = {
         name: {
@@ -79,6 +80,7 @@ def write_tables(
             "these_films": origins[name].seen.as_dict(),
             "box_calibration_error": origins[name].box_errors,
             **({"folds": origins[name].folds} if origins[name].folds else {}),
+            **(more or {}).get(name, {}),
         }
         for name, evaluation in evaluations.items()
     }

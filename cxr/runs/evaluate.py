@@ -4,12 +4,12 @@
 and freezes what these films choose into the sweep's folder (``cxr.runs.out_of_fold``).
 
 A folder holds ``detections.json``, ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``,
-``figures/*.png`` and ``index.html``, and ``result.json`` from its end. Where two checkpoints are compared, every file
-has both.
+``subgroups.csv``, ``figures/*.png`` and ``index.html``, and ``result.json`` from its end. Where two checkpoints are
+compared, every file has both.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,10 @@ from cxr.measure.box_scores import box_calibration_error
 from cxr.measure.evaluation import Settings, by_fold, compare, evaluate
 from cxr.measure.intervals import Estimate
 from cxr.measure.matching import RULES
+from cxr.measure.shift import Shift
+from cxr.measure.subgroups import Subgroups
 from cxr.progress import track
+from cxr.read.chest_films import Reason
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.evaluate_tables import (
     Origin,
@@ -37,12 +40,15 @@ from cxr.report.evaluate_tables import (
     print_folds,
     write_tables,
 )
+from cxr.report.films_told import FilmsTold
 from cxr.report.page import NotShown
+from cxr.report.subgroup_tables import write_csv
 from cxr.report.words import LANGUAGES
 from cxr.runs.ensemble_file import write_frozen
 from cxr.runs.evaluated_detector import Measured, choose, measured, results_of, what_was_seen
 from cxr.runs.evaluated_films import NotMeasured, counts, not_measured, refusals_of, warning
 from cxr.runs.evaluated_findings import asked_findings, evaluated_findings
+from cxr.runs.evaluated_groups import least_patients, shift_of, subgroups
 from cxr.runs.folder import held
 from cxr.runs.measured_notes import EVALUATION
 from cxr.runs.model_card import renew_card
@@ -62,6 +68,8 @@ class Parts:
     failed: list[str] = field(default_factory=list)  # a line for each film without a finite result
     refused: list[NotMeasured] = field(default_factory=list)  # films that no detector speaks of
     differences: dict[str, Estimate] = field(default_factory=dict)
+    shifts: dict[str, Shift | str] = field(default_factory=dict)  # of the films from those each was chosen on
+    subgroups: dict[str, Subgroups] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
 
@@ -83,6 +91,7 @@ def instantiate(cfg: DictConfig) -> Parts:
             f"ckpt names {len(named)} checkpoints, expected one, or two to compare: ckpt=a.ckpt,b.ckpt; checkpoints"
             " that are to answer as one stand in a list of their own: ckpt=[[a.ckpt,b.ckpt,c.ckpt]]"
         )
+    least_patients(plain)
     models = [measured(name, ckpt, cfg) for name, ckpt in zip("AB", named, strict=False)]
     names, films = models[0].checkpoint.findings.names, models[0].films
     for other in models[1:]:
@@ -108,15 +117,16 @@ def detect(parts: Parts, folder: Path) -> None:
     kept = folder / DETECTIONS
     for model in parts.models:
         model.results = results_of(model, parts.cfg["split"], kept)
-    _leave_out(parts)
+    reasons = {i: reason for model in parts.models for i, reason in refusals_of(model, parts.cfg["gate"]).items()}
+    parts.shifts = {model.name: shift_of(model, model.results, reasons) for model in parts.models}
+    _leave_out(parts, reasons)
     for model in parts.models:
         choose(model, parts.cfg, kept)
         model.seen = what_was_seen(model, parts.films)
 
 
-def _leave_out(parts: Parts) -> None:
+def _leave_out(parts: Parts, reasons: Mapping[int, Reason]) -> None:
     films, models = parts.films, parts.models
-    reasons = {i: reason for model in models for i, reason in refusals_of(model, parts.cfg["gate"]).items()}
     parts.refused = not_measured(models[0].results, reasons)
     wrong = {
         i: [m.name for m in models if not m.results[i].finite] for i in range(len(films.films)) if i not in reasons
@@ -146,6 +156,7 @@ def measure(parts: Parts) -> None:
         findings = model.checkpoint.findings
         model.evaluation = evaluate(model.results, findings, parts.chosen, model.point, settings)
         model.by_fold = by_fold(model.evaluation, model.places, settings.rule)
+    parts.subgroups = subgroups(parts.models, parts.films, cfg)
     if len(parts.models) == 2:
         first, second = parts.models
         labels = [first.checkpoint.findings.index(name) for name in parts.chosen]
@@ -162,16 +173,19 @@ def report(parts: Parts, folder: Path) -> None:
     left_out = {"failed": parts.failed, "not_assessed": counts(parts.refused), "unreadable": not_shown.unreadable}
     films = {"evaluated": len(parts.films), **left_out}
     origins = {model.name: _origin(model) for model in parts.models}
-    write_tables(folder, evaluations, parts.differences, origins, films)
+    told = FilmsTold(parts.subgroups, parts.shifts)
+    write_tables(folder, evaluations, parts.differences, origins, films, told.as_plain())
+    write_csv(folder, parts.subgroups)
     warnings = _warnings(parts)
     folds = {model.name: model.by_fold for model in parts.models}
     page = evaluate_page(
-        folder, evaluations, parts.differences, parts.films, _about(parts), warnings, not_shown, language, folds
+        folder, evaluations, parts.differences, parts.films, _about(parts), warnings, not_shown, language, folds, told
     )
     console = Console()
     print_evaluations(evaluations, console)
     print_folds(folds, console)
     print_comparison(parts.differences, console)
+    told.print(console)
     for line in warnings:
         warn(line)
     for line in (*(str(error) for _, error in errors), *parts.failed):  # with paths, for whoever named the folder
@@ -221,7 +235,7 @@ def _warnings(parts: Parts) -> list[str]:
         kind = "checkpoint" if model.named.single else "ensemble"
         which = f"{kind} {model.name}" if len(parts.models) > 1 else f"this {kind}"
         lines += [*model.seen.warnings(which), *_warnings_of_point(model, which)]
-    return lines
+    return [*lines, *FilmsTold(parts.subgroups, parts.shifts).warnings("en")]
 
 
 def _warnings_of_point(model: Measured, which: str) -> Iterator[str]:

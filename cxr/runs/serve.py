@@ -31,15 +31,17 @@ from cxr.runs.restore import intensity_of_films
 from cxr.runs.result import warn
 from cxr.runs.serve_settings import Settings, settings
 from cxr.serve.archive import Archive
-from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.counters import Counters
 from cxr.serve.delivery import Delivery
 from cxr.serve.dicom_archive import DicomArchive
 from cxr.serve.dicom_in import DicomIn
 from cxr.serve.dicom_server import Limits as DicomLimits
 from cxr.serve.doors import Limits as WebLimits
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue
+from cxr.serve.sends import leave_out
 from cxr.serve.web import Service, build_app
 from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
@@ -80,7 +82,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, False, True, cfg.language, small=True)
     rule = gate(checkpoint, cfg.gate)
-    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
+    watched = checkpoint.reference is not None
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known, statistics=watched)
     cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
     maps = MapMaker(cast(Explained, found.task), cams, algorithm.threshold) if cams else None
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
@@ -89,7 +92,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     shares = [_archives(chosen) for _ in range(_SIDE_BY_SIDE)]
     quiet = chosen.quiet if chosen.by_study else 0.0
     names = [archive.name for archive in shares[0]]
-    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop)
+    watch = None if checkpoint.reference is None else FilmWatch(queue, checkpoint.reference)
+    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop, watch=watch)
     deliveries = [
         Delivery(queue, work.objects, archive, counters, (share, _SIDE_BY_SIDE))
         for share, archives in enumerate(shares)
@@ -104,6 +108,9 @@ def serve(parts: Parts, folder: Path) -> None:
     Raises ``ConfigError`` where an address cannot be listened at.
     """
     clear_strays(folder, parts.queue)
+    doubt_unsent(folder, parts.queue)
+    for name, objects in leave_out(parts.queue, parts.work.destinations).items():
+        warn(f"{name} has not taken {objects} objects, and results go there no more; type it in to=[…] to send them")
     with _stopped_by_signals(parts.work, parts.intake), _cleared(parts, folder):
         for delivery in parts.deliveries:
             delivery.start()
@@ -144,7 +151,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping, parts.found.revision,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch, parts.found.revision,
     )  # fmt: skip
 
 

@@ -18,6 +18,11 @@ def prediction_of(film: QueuedFilm) -> Prediction | NotAssessed | None:
     return done.prediction or done.not_assessed
 
 
+def lack_of(film: QueuedFilm) -> str:
+    """Return which of a film's objects could not be made, and why; "" where all were."""
+    return "" if film.answer is None else from_plain(film.answer).note
+
+
 def called_abnormal(prediction: Prediction, algorithm: Algorithm) -> bool | None:
     """Return whether screening calls a film abnormal; None without an operating point."""
     point = algorithm.operating_point
@@ -35,7 +40,8 @@ def kind_of(said: Prediction | NotAssessed, algorithm: Algorithm) -> Answer:
 def film_answer(film: QueuedFilm, algorithm: Algorithm) -> dict[str, Any]:
     """Return the answer on a film, ready for JSON. Boxes are xyxy in pixels of the original film.
 
-    ``assessed`` is absent as long as the detector has not read the film. ``note`` says why it waits or has failed.
+    ``assessed`` is absent as long as the detector has not read the film. ``note`` says why it waits or has failed, or
+    what it lacks.
     """
     answer: dict[str, Any] = {
         "number": film.number,
@@ -43,8 +49,8 @@ def film_answer(film: QueuedFilm, algorithm: Algorithm) -> dict[str, Any]:
         "patient": film.patient,
         "state": film.state.value,
     }
-    if film.reason:
-        answer["note"] = film.reason
+    if note := film.reason or lack_of(film):
+        answer["note"] = note
     said = prediction_of(film)
     if isinstance(said, NotAssessed):
         return answer | {"assessed": False, "reason": {"cause": said.reason.cause, "text": said.reason.text}}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr.serve.archive import DAMAGED, Archive
-from cxr.serve.counters import Counters, Outcome
+from cxr.serve.counters import Counters, Outcome, where
 from cxr.serve.queue import Queue
 from cxr.serve.sends import Send, Sends, pause
 
@@ -64,7 +64,10 @@ class Delivery:
                     continue
                 self._take_for_committed()
             except Exception as error:  # a full disk; the films stay as they are
-                LOG.warning("objects for %s wait: %s", self.name, type(error).__name__)
+                self._failures += 1
+                self._failed = time.time()
+                again = pause(self._failures)
+                LOG.warning("objects for %s wait: %s; again in %.0f s", self.name, where(error), again)
             if self._last.is_set():
                 return
             with self._queue.changed:

@@ -52,6 +52,7 @@ class _Watched:
     """What a connection brings, of one message at a time, and since when it is silent. A part of a socket's class."""
 
     refusal: Refusal | None = None  # why it ends, if that is for something it has brought
+    let_in = False  # whether it is a known node's
     _most, _brought, _working, _spoke = 0, 0, False, False
     _heard = _began = 0.0
 
@@ -160,11 +161,19 @@ class DicomServer(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Return whether there is room for one more connection."""
+        """Make room for one more connection, and return whether there is any.
+
+        The oldest of those that have not been let in is cut for it. So a stranger who holds many and says nothing keeps
+        no node out. Those that are cut take a moment to close, for which there is as much room again.
+        """
         self._forget_closed()
-        if len(self._connections) >= self._limits.associations + _CONNECTIONS_ASIDE:
-            self._counters.refused(Refusal.BUSY, client_address[0])
-            return False
+        open_ones, most = [one for one in self._connections if one.refusal is None], self._limits.associations
+        if len(open_ones) >= most + _CONNECTIONS_ASIDE:
+            waiting = next((one for one in open_ones if not one.let_in), None)
+            if waiting is None or len(self._connections) >= most + 2 * _CONNECTIONS_ASIDE:
+                self._counters.refused(Refusal.BUSY, client_address[0])
+                return False
+            self._cut(waiting, Refusal.BUSY)
         self._connections[request] = client_address[0]
         return True
 
@@ -174,13 +183,16 @@ class DicomServer(ThreadedAssociationServer):
         self._forget_closed()
         for connection in self._connections:
             if connection.refusal is None and connection.stands_still(self._limits.silence):
-                connection.refusal = Refusal.STALLED
-                with suppress(OSError):
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
+                self._cut(connection, Refusal.STALLED)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say of an error in a connection no more than its kind: its text may hold what the peer has sent."""
         LOG.warning("a connection from %s failed: %s", client_address[0], sys.exc_info()[0])
+
+    def _cut(self, connection: Any, why: Refusal) -> None:
+        connection.refusal = why
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
 
     def _forget_closed(self) -> None:
         for connection, peer in list(self._connections.items()):

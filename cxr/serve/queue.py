@@ -33,7 +33,11 @@ CREATE TABLE IF NOT EXISTS sends (
     tries INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
     pledge TEXT, stored REAL, taken REAL, PRIMARY KEY (film, object, destination));
 CREATE INDEX IF NOT EXISTS sends_left ON sends (destination, film) WHERE taken IS NULL;
+CREATE TEMP TABLE left_out (destination TEXT PRIMARY KEY);
 """
+
+LEFT = "taken IS NULL AND destination NOT IN (SELECT destination FROM left_out)"
+"""Selects rows of ``sends`` that have still to be taken. What is left out is in ``cxr.serve.sends.leave_out``."""
 
 
 class State(StrEnum):
@@ -141,10 +145,11 @@ class Queue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
+                self._rows.execute("COMMIT")
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:  # else a full disk has ended it; one left open would swallow all others
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
         self.notify()
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -201,19 +206,25 @@ class Queue:
     def has_read(self, number: int, answer: Mapping[str, Any]) -> None:
         """Note what the detector said about a film."""
         text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
-        self._set(number, state=State.READ, read=time.time(), answer=text, tries=0, next_try=0.0, reason="")
+        # Its tries stay: what makes writing fail each time counts as much as what makes the detector fail
+        self._set(number, state=State.READ, read=time.time(), answer=text, next_try=0.0, reason="")
 
     def has_assessed(self, number: int, objects: Sequence[str], destinations: Sequence[str], note: str = "") -> None:
-        """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent."""
+        """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent.
+
+        ``note`` says what could not be made of it, and stays with its answer.
+        """
         now = time.time()
         with self.written() as rows:
             rows.executemany(
                 "INSERT OR IGNORE INTO sends (film, object, destination) VALUES (?, ?, ?)",
                 [(number, name, place) for name in objects for place in destinations],
             )
-            left = self.read("SELECT 1 FROM sends WHERE film = ? AND taken IS NULL LIMIT 1", number)
+            if note:
+                rows.execute("UPDATE films SET answer = json_set(answer, '$.note', ?) WHERE number = ?", (note, number))
+            left = self.read(f"SELECT 1 FROM sends WHERE film = ? AND {LEFT} LIMIT 1", number)  # noqa: S608
             state, sent = (State.ASSESSED, None) if left else (State.SENT, now)
-            self._set(number, state=state, assessed=now, sent=sent, tries=0, next_try=0.0, reason=note)
+            self._set(number, state=state, assessed=now, sent=sent, tries=0, next_try=0.0, reason="")
 
     def put_off(self, number: int, next_try: float, reason: str) -> None:
         """Note that a film could not be detected or written for now, and when it is tried again from its beginning."""
@@ -236,15 +247,29 @@ class Queue:
         return self.get(number)
 
     def again(self, number: int) -> None:
-        """Have a film detected again, because not all that was made of it is here."""
+        """Have a film detected again, because not all that was made of it is here.
+
+        One that is at work is left alone: its objects are made anew as it is.
+        """
         with self.written() as rows:
-            rows.execute("DELETE FROM sends WHERE film = ? AND taken IS NULL", (number,))
-            self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
+            if self.get(number).state is State.ASSESSED:
+                rows.execute("DELETE FROM sends WHERE film = ? AND taken IS NULL", (number,))
+                self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
 
     def take_up(self) -> None:
         """Have films detected again that a process before this one had read and not brought to an end."""
         with self.written() as rows:
             rows.execute("UPDATE films SET state = ?, answer = NULL WHERE state = ?", (State.RECEIVED, State.READ))
+
+    def doubt_unsent(self) -> None:
+        """Have films detected again of which an object has still to be taken: these may have been cut short."""
+        with self.written(flush=True) as rows:
+            films = "SELECT number FROM films WHERE state = ?"
+            rows.execute(f"DELETE FROM sends WHERE taken IS NULL AND film IN ({films})", (State.ASSESSED,))  # noqa: S608
+            rows.execute(
+                "UPDATE films SET state = ?, answer = NULL, read = NULL, assessed = NULL WHERE state = ?",
+                (State.RECEIVED, State.ASSESSED),
+            )
 
     # --- what people and monitors see
 
@@ -274,10 +299,14 @@ class Queue:
         where = "WHERE state IN (?, ?) AND received < ? ORDER BY number"
         return self._select(where, State.SENT, State.FAILED, now - seconds)
 
-    def remove(self, number: int) -> None:
-        """Forget a film. Its files are the caller's, who holds ``files``."""
+    def remove(self, number: int) -> bool:
+        """Forget a film that is done with; return whether it was. Its files are the caller's, who holds ``files``.
+
+        One that came again since, or that somebody wants to be tried again, is not done with any more.
+        """
         with self.written() as rows:
-            rows.execute("DELETE FROM films WHERE number = ?", (number,))
+            done = (number, State.SENT, State.FAILED)
+            return rows.execute("DELETE FROM films WHERE number = ? AND state IN (?, ?)", done).rowcount > 0
 
     def notify(self) -> None:
         """Wake who waits for ``changed``."""

@@ -4,8 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxr.serve.queue import Queue, State
+from cxr.serve.queue import LEFT, Queue, State
 
+_DONE = f"NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})"  # noqa: S608 - of a row of films
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 600.0  # seconds
 
 
@@ -111,9 +112,24 @@ class Sends:
         return [Send(*row) for row in self._queue.read(query, self._destination, since)]
 
     def _finish(self, numbers: set[int]) -> None:
+        update = "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ? AND "
+        values = [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers]
         with self._queue.written() as rows:
-            rows.executemany(
-                "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ?"
-                " AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND taken IS NULL)",
-                [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers],
-            )
+            rows.executemany(update + _DONE, values)
+
+
+def leave_out(queue: Queue, destinations: Sequence[str]) -> dict[str, int]:
+    """Wait no longer for destinations that are none of these; return how many objects each has not taken.
+
+    Their films count as sent as soon as all others have taken theirs. Nothing is forgotten: a destination that is one
+    again, while the films are still here, is brought what it lacks.
+    """
+    with queue.written() as rows:
+        rows.execute("DELETE FROM left_out")
+        waited = rows.execute("SELECT destination, count(*) FROM sends WHERE taken IS NULL GROUP BY destination")
+        out = {name: objects for name, objects in waited.fetchall() if name not in destinations}
+        rows.executemany("INSERT INTO left_out VALUES (?)", [(name,) for name in out])
+        update = "UPDATE films SET state = ?, sent = ? WHERE state = ? AND "
+        rows.execute(update + _DONE, (State.SENT, time.time(), State.ASSESSED))
+        rows.execute(f"{update} NOT {_DONE}", (State.ASSESSED, None, State.SENT))
+    return out

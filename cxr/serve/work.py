@@ -24,6 +24,7 @@ from cxr.report.journal import Done, as_plain
 from cxr.report.without_paths import without_path
 from cxr.serve.answers import kind_of
 from cxr.serve.counters import Counters
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.sends import pause
@@ -73,6 +74,7 @@ class Work:
         quiet: seconds without another film of a study after which its films are worked on; 0: at once.
         stopping: when it is set, no film is begun any more.
         grace: seconds after that for those that are begun.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     queue: Queue
@@ -83,9 +85,11 @@ class Work:
     quiet: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
     grace: float = 30.0
+    watch: FilmWatch | None = None
 
     def __post_init__(self) -> None:
         self._held: dict[int, QueuedFilm] = {}
+        self._unnoted = False  # whether films that are held no more still stand in the queue as being at work
         self._until = float("inf")
         self._said, self._counts = 0.0, dict[State, int]()
         self.at_work = False
@@ -104,9 +108,12 @@ class Work:
 
     def _run(self) -> None:
         while not self.stopping.is_set():
-            stand_by(Decode.__module__, self.tools.workers, stay=True)
-            stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
             try:
+                stand_by(Decode.__module__, self.tools.workers, stay=True)
+                stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
+                if self._unnoted:
+                    self.queue.take_up()
+                    self._unnoted = False
                 if films := self._ready(WORTH_A_POOL):
                     self._detect(films)
                     continue
@@ -170,6 +177,8 @@ class Work:
             assessed = outcome if isinstance(outcome, Prediction) else None
             refused = outcome if isinstance(outcome, NotAssessed) else None
             self.queue.has_read(row.number, as_plain(Done(row.number, row.name, assessed, not_assessed=refused)))
+            if self.watch is not None:
+                self.watch.note(row.patient, row.received, outcome)
             self._count(row, State.READ)
             self.counters.answer(kind_of(outcome, self.tools.files.algorithm))
             for path in self._objects(row):
@@ -208,8 +217,8 @@ class Work:
                     self.queue.give_up(film.number, f"the detector fails on it ({kind})")
                 else:
                     self.queue.put_off(film.number, time.time() + pause(film.tries + 1), f"put off ({kind})")
-            self.queue.take_up()
         except Exception as second:  # the disk of the queue itself is full
+            self._unnoted = True
             LOG.warning("the queue cannot be written (%s)", type(second).__name__)
 
     def _count(self, row: QueuedFilm, state: State) -> None:

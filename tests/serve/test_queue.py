@@ -2,13 +2,15 @@
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cxr.serve.queue import DuplicateFilm, NewFilm, Queue, State
-from cxr.serve.sends import Sends, pause
+from cxr.serve.sends import Sends, leave_out, pause
 
 ANSWER = {"prediction": None, "not_assessed": None}
 
@@ -135,9 +137,87 @@ def test_only_old_films_that_are_done_with_may_leave(tmp_path: Path) -> None:
     queue.give_up(4, "it is damaged")
     assert queue.older_than(3600, time.time()) == []
     assert [old.number for old in queue.older_than(3600, time.time() + 3601)] == [2, 4]
-    queue.remove(2)
+    assert queue.remove(2)
     assert [one.number for one in queue.latest(9)] == [4, 3, 1]
     assert queue.add(film("s9", "d9")).number == 5  # no number is given twice
+
+
+def test_a_film_that_came_again_is_not_removed_as_an_old_one(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.give_up(1, "it is damaged")
+    (old,) = queue.older_than(3600, time.time() + 3601)
+    assert queue.add(film()).state is State.RECEIVED  # its sender has been told that it was taken
+    assert not queue.remove(old.number)
+    assert queue.get(1).state is State.RECEIVED
+
+
+class FailsOnce:
+    """Rows of which the disk takes one change not."""
+
+    def __init__(self, rows: sqlite3.Connection) -> None:
+        self._rows, self._left = rows, 1
+
+    def execute(self, words: str, *values: Any) -> sqlite3.Cursor:
+        if words == "COMMIT" and self._left:
+            self._left -= 1
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._rows.execute(words, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rows, name)
+
+
+def test_after_a_change_that_the_disk_did_not_take_the_next_one_is_kept(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue._rows = FailsOnce(queue._rows)  # type: ignore[assignment]
+    with pytest.raises(sqlite3.OperationalError):
+        queue.add(film())
+    assert queue.latest(9) == []
+    queue.add(film("s2", "d2"))
+    assert [one.digest for one in Queue(tmp_path).latest(9)] == ["d2"]  # as another process sees it
+
+
+def test_a_destination_that_is_none_any_more_is_not_waited_for_and_not_forgotten(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    for n in range(3):
+        queue.add(film(f"s{n}", f"d{n}"))
+    queue.has_assessed(1, ["a"], ["OLD"])
+    queue.has_assessed(2, ["b"], ["PACS", "OLD"])
+    assert leave_out(queue, ["PACS"]) == {"OLD": 2}
+    assert [queue.get(n).state for n in (1, 2, 3)] == [State.SENT, State.ASSESSED, State.RECEIVED]
+    pacs = Sends(queue, "PACS")
+    pacs.taken(pacs.due(time.time(), 9))
+    assert queue.get(2).state is State.SENT
+    queue.has_assessed(3, ["c"], ["PACS"])
+    assert queue.get(3).state is State.ASSESSED
+    assert leave_out(queue, ["PACS", "OLD"]) == {}  # it is one again
+    assert [queue.get(n).state for n in (1, 2)] == [State.ASSESSED, State.ASSESSED]
+    old = Sends(queue, "OLD")
+    assert [send.object for send in old.due(time.time(), 9)] == ["a", "b"]
+    old.taken(old.due(time.time(), 9))
+    assert [queue.get(n).state for n in (1, 2)] == [State.SENT, State.SENT]
+
+
+def test_a_film_that_is_at_work_is_not_begun_again_for_an_object_of_before(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_read(1, ANSWER)
+    queue.again(1)
+    assert (queue.get(1).state, queue.get(1).answer) == (State.READ, ANSWER)
+
+
+def test_what_could_not_be_made_of_a_film_stays_with_its_answer(tmp_path: Path) -> None:
+    queue = Queue(tmp_path)
+    queue.add(film())
+    queue.has_read(1, ANSWER)
+    queue.has_assessed(1, ["a-sr.dcm"], ["PACS"], "no DICOM pr can be made of its header (ValueError)")
+    sends = Sends(queue, "PACS")
+    sends.refused(sends.due(time.time(), 9), "refused", wait=False)
+    sends.taken(sends.due(time.time(), 9))
+    done = queue.get(1)
+    assert (done.state, done.reason) == (State.SENT, "")
+    assert done.answer == ANSWER | {"note": "no DICOM pr can be made of its header (ValueError)"}
 
 
 def test_a_killed_process_loses_nothing_that_was_answered(tmp_path: Path) -> None:

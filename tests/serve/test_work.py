@@ -1,5 +1,6 @@
 """Films of the queue are detected, written and put off: with a small detector that has learnt nothing."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,10 +23,11 @@ from cxr.read.intensity import Intensity, VoiWindow
 from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import FilmFiles
 from cxr.report.journal import from_plain
-from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.answers import film_answer
+from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.counters import Counters
 from cxr.serve.intake import Intake
-from cxr.serve.queue import Queue, State
+from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.work import Tools, Work
 from web_service import film
 
@@ -178,6 +180,97 @@ def test_on_a_full_disk_a_film_waits_and_is_never_given_up(work: Work, monkeypat
     done(work, nothing_waits(work))
     assert work.queue.get(1).state is State.ASSESSED
     assert len(tries) == 9
+
+
+def test_a_film_whose_files_cannot_be_written_is_given_up_after_five_tries(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.serve.work.pause", lambda tries: 0.0)
+    work.intake.take(film(), "PACS@127.0.0.1")
+    calls = []
+
+    def fails(self: object, answer: object) -> None:
+        calls.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(FilmFiles, "__call__", fails)
+    done(work, lambda: work.queue.counts()[State.FAILED] == 1)
+    assert len(calls) == 5
+
+
+def test_a_film_is_not_forgotten_where_the_queue_could_not_be_written(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.intake.take(film(), "PACS@127.0.0.1")
+    left = ["has_assessed", "put_off"]  # what fails once
+
+    def full(name: str) -> Callable[..., object]:
+        change = getattr(work.queue, name)
+
+        def write(*values: object) -> object:
+            if name in left:
+                left.remove(name)
+                raise sqlite3.OperationalError("database or disk is full")
+            return change(*values)
+
+        return write
+
+    for name in left:
+        monkeypatch.setattr(work.queue, name, full(name))
+    done(work, lambda: work.queue.counts()[State.ASSESSED] == 1)
+    assert left == []
+
+
+def test_a_film_that_lacks_an_object_says_so_for_good(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*words: object) -> object:
+        raise ValueError("Lin^Yu-Ting")
+
+    monkeypatch.setattr("cxr.report.dicom_objects.presentation_state", fails)
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    after = work.queue.get(row.number)
+    assert kinds(work, row.name) == {"sr"}
+    assert after.answer is not None
+    assert after.answer["note"] == "the film: no DICOM pr can be made of its header (ValueError)"
+    assert film_answer(after, work.tools.files.algorithm)["note"] == after.answer["note"]
+
+
+def test_after_a_restart_of_the_machine_what_was_not_sent_is_made_anew(
+    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = tmp_path / "machine"
+    machine.write_text("one run of it")
+    monkeypatch.setattr("cxr.serve.clearing._BOOT", machine)
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    for _ in range(2):  # the service has ended, the machine has not
+        doubt_unsent(tmp_path, work.queue)
+        assert work.queue.get(row.number).state is State.ASSESSED
+    (work.objects / f"{row.name}-sc.dcm").write_bytes(b"cut short")
+    machine.write_text("another")
+    doubt_unsent(tmp_path, work.queue)
+    assert work.queue.get(row.number).state is State.RECEIVED
+    assert work.queue.read("SELECT * FROM sends") == []  # nobody brings them away before they are made
+    work.stopping.clear()
+    done(work, nothing_waits(work))
+    assert work.queue.get(row.number).state is State.ASSESSED
+    assert dcmread(work.objects / f"{row.name}-sc.dcm").SOPInstanceUID
+
+
+def test_a_film_that_comes_again_while_old_ones_leave_stays(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    work.queue.give_up(row.number, "it is damaged")
+    older_than = work.queue.older_than
+
+    def asked_again(seconds: float, now: float) -> list[QueuedFilm]:
+        old = older_than(seconds, now + 7200)
+        work.intake.take(film(), "PACS@127.0.0.1")
+        return old
+
+    monkeypatch.setattr(work.queue, "older_than", asked_again)
+    assert clear_old(work.intake.films.parent, work.queue, hours=1) == 0
+    assert work.intake.path(row.digest).exists()
+    assert work.queue.get(row.number).state is State.RECEIVED
 
 
 def test_what_a_process_before_had_read_and_not_written_is_detected_again(work: Work) -> None:
