@@ -74,7 +74,13 @@ def figures_at(
     A name that is missing there is left out.
     """
     return [
-        {"name": name, "finding": finding, **_estimate(estimates[name]), "source": source, "at": f"{place}/{name}"}
+        {
+            "name": name,
+            "finding": finding,
+            **_estimate(estimates[name]),
+            "source": source,
+            "at": f"{place}/{escaped(name)}",
+        }
         for name in names
         if name in estimates
     ]
@@ -92,9 +98,14 @@ def tested_figures(source: str, metrics: Mapping[str, Any]) -> list[dict[str, An
             continue
         finding = "/".join(names[1:])
         ends = {end: metrics[f"{key}/{end}"] for end in ("low", "high") if f"{key}/{end}" in metrics}
-        place = f"/metrics/{key.replace('~', '~0').replace('/', '~1')}"
+        place = f"/metrics/{escaped(key)}"
         figures.append({"name": names[0], "finding": finding, "value": value, **ends, "source": source, "at": place})
     return figures
+
+
+def escaped(key: str) -> str:
+    """Return a key as a part of a JSON pointer."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _estimate(value: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from cxr.findings import FindingVocabulary
 from cxr.report.evaluate_tables import screening_label
 from cxr.report.page import Row, finding_row
+from cxr.report.subgroup_tables import group_label, kind_label
 from cxr.report.words import words
 
 
@@ -76,6 +77,10 @@ class CardWords:
         if name in self.findings.names:
             return finding_row(self.findings, name, cells, self.language)
         return Row(self.label(name), cells)
+
+    def group(self, kind: str, name: str) -> str:
+        """Return what a group of films is called, with its kind."""
+        return f"{kind_label(kind, self.language)}: {group_label(kind, name, self.language)}"
 
     def refs(self, *sources: str) -> Block:
         """Return the line that names the commands behind what stands above it, with their numbers in section A."""

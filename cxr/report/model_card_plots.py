@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from cxr.report.plots import DARK, panels, png
 from cxr.report.words import words
 
-_INK, _LINE, _QUIET = "#1d2329", "#0b6e99", "#8a939b"
+_INK, _LINE, _QUIET, _DIFFERS = "#1d2329", "#0b6e99", "#8a939b", "#b7791f"
 LIGHT: dict[Any, Any] = DARK | {
     **{f"{axis}.color": _INK for axis in ("text", "xtick", "ytick")},
     "axes.facecolor": "white",
@@ -48,6 +48,24 @@ def reliability_picture(bins: Sequence[Mapping[str, Any]], language: str) -> byt
     axes.plot(scores, [one["positive"]["value"] for one in bins], "o-", color=_LINE, markersize=5)
     _whiskers(axes, scores, [(one["positive"]["low"], one["positive"]["high"]) for one in bins])
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), xlabel=say["score"], ylabel=say["abnormal"])
+    return png(figure)
+
+
+@rc_context(LIGHT)
+def forest_picture(lines: Sequence[tuple[str, Mapping[str, Any]]], whole: float | None) -> bytes:
+    """Return figures of groups with their intervals, a line each, as a PNG; ``whole`` is that of all films."""
+    figure, (axes,) = panels(1, 1, (_SIZE[0] + 1.4, 0.8 + 0.26 * len(lines)))
+    if whole is not None:
+        axes.axvline(whole, color=_QUIET, linewidth=1, linestyle=":")
+    for row, (_, one) in enumerate(lines):
+        ink = _DIFFERS if one["differs"] else _LINE
+        if one["low"] is not None and one["high"] is not None:
+            axes.plot([one["low"], one["high"]], [row, row], color=ink, linewidth=2.5, alpha=0.5)
+        if one["value"] is not None:
+            axes.plot([one["value"]], [row], "o", color=ink, markersize=6)
+    axes.set_yticks(range(len(lines)), [name for name, _ in lines])
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(lines) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
     return png(figure)
 
 

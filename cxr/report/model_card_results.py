@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxr.report.model_card_blocks import Block, CardWords, by_name, with_interval
+from cxr.report.model_card_groups import group_blocks
 from cxr.report.model_card_plots import froc_picture, reliability_picture
 from cxr.report.model_card_sections import point_in_words
 from cxr.report.page import Row
@@ -33,7 +34,7 @@ def results_blocks(one: CardWords) -> list[Block]:
         figures = _trained(one, measured["training"])
     parts = [
         (say["point"], [*_point(one), *_promises(one)]),
-        (say["subgroups"], _shift(one)),
+        (say["subgroups"], group_blocks(one)),
         (say["explanations"], _explanations(one)),
     ]
     if len(measured["evaluations"]) > 1:
@@ -115,16 +116,17 @@ def _promises(one: CardWords) -> list[Block]:
     say, promises = one.say, one.frozen["promises"]
     if promises is None:
         return [Block("text", say["no_promises"], style="missing")]
+    evaluations = one.card["measured"]["evaluations"][:1]
+    reached = {(here["of"], here["level"]): here for run in evaluations for here in run["promises"]}
     made = {**promises["findings"], "screening": promises["screening"]}
-    levels = [one.say["at_most"].format(level=f"{100 * kept['level']:g} %") for kept in promises["screening"]]
-    rows = [
-        one.row(name, list(map(_promised(one), kept)))
-        if name in one.findings.names
-        else Row(say["promise_rows"][name], list(map(_promised(one), kept)))
-        for name, kept in made.items()
-    ]
-    rates = [one.say["at_most"].format(level=f"{kept['level']:g}") for kept in promises["false_boxes"]]
-    false = Row(say["promise_rows"]["false_boxes"], list(map(_promised(one), promises["false_boxes"])))
+    levels = [say["at_most"].format(level=f"{100 * kept['level']:g} %") for kept in promises["screening"]]
+    rows = []
+    for name, kept in made.items():
+        cells = [_promised(one, promise, reached.get((name, promise["level"]))) for promise in kept]
+        rows.append(one.row(name, cells) if name in one.findings.names else Row(say["promise_rows"][name], cells))
+    rates = [say["at_most"].format(level=f"{kept['level']:g}") for kept in promises["false_boxes"]]
+    cells = [_promised(one, kept, reached.get(("false_boxes", kept["level"]))) for kept in promises["false_boxes"]]
+    false = Row(say["promise_rows"]["false_boxes"], cells)
     split = say["point_splits"].get(promises["split"], promises["split"])
     frozen_in = "freezing" if "freezing" in one.card["sources"] else "checkpoint"
     return [
@@ -135,24 +137,12 @@ def _promises(one: CardWords) -> list[Block]:
     ]
 
 
-def _promised(one: CardWords) -> Any:
-    """Return what writes a promise in a cell: its threshold, or how many patients are needed."""
-
-    def cell(kept: Mapping[str, Any]) -> str:
-        if kept["threshold"] is not None:
-            return f"{kept['threshold']:.3g}"
+def _promised(one: CardWords, kept: Mapping[str, Any], reached: Mapping[str, Any] | None) -> str:
+    """Return the threshold of a promise and what films lost by it, or how many patients a promise would take."""
+    if kept["threshold"] is None:
         return str(one.say["never"] if kept["needed"] is None else one.say["needs"].format(n=kept["needed"]))
-
-    return cell
-
-
-def _shift(one: CardWords) -> list[Block]:
-    """Return what is kept for telling when films change."""
-    reference = one.frozen["reference"]
-    if reference is None:
-        return [one.missing("evaluate"), Block("text", one.say["no_shift"], style="missing")]
-    text = one.say["shift_reference"].format(films=reference["films"], features=", ".join(reference["features"]))
-    return [one.missing("evaluate"), Block("text", text), one.refs("checkpoint")]
+    lost = "" if reached is None else one.say["lost"].format(value=with_interval(reached).replace("\n", " "))
+    return f"{kept['threshold']:.3g}\n{lost}".rstrip()
 
 
 def _explanations(one: CardWords) -> list[Block]:

@@ -6,6 +6,7 @@ from typing import Any
 from cxr.data.groups import KINDS
 from cxr.report.model_card_blocks import Block, CardWords, with_interval
 from cxr.report.page import Row
+from cxr.report.subgroup_tables import group_label, kind_label
 
 
 def detail_blocks(one: CardWords) -> list[Block]:
@@ -61,9 +62,10 @@ def _limit(one: CardWords, limit: Mapping[str, Any]) -> str:
     if "findings" in limit:
         filled["findings"] = one.labels(limit["findings"])
     if "groups" in limit:
-        filled["groups"] = one.say["between"].join(limit["groups"])
+        kind = limit.get("kind", "machine")
+        filled["groups"] = one.say["between"].join(group_label(kind, name, one.language) for name in limit["groups"])
     if "kind" in limit:
-        filled["kind"] = one.say["group_kinds"][limit["kind"]]
+        filled["kind"] = kind_label(limit["kind"], one.language)
     text = one.say["limits"][filled.pop("code")].format(**filled)
     return str(text).rstrip(" :")
 
@@ -73,11 +75,11 @@ def factor_blocks(one: CardWords) -> list[Block]:
     groups = one.frozen["groups"]
     if groups is None:
         return [Block("text", one.say["no_groups"], style="missing")]
-    names, rows = one.say["group_names"], []
-    for kind in KINDS:
-        for name, counts in groups["kinds"][kind].items():
-            heading = f"{one.say['group_kinds'][kind]}: {names.get(name, name)}"
-            rows.append(Row(heading, [str(counts["films"]), str(counts["patients"])]))
+    rows = [
+        Row(one.group(kind, name), [str(counts["films"]), str(counts["patients"])])
+        for kind in KINDS
+        for name, counts in groups["kinds"][kind].items()
+    ]
     lead = one.say["groups_lead"].format(least=groups["least_patients"])
     return [Block("text", lead), Block("table", columns=one.say["group_columns"], rows=rows), one.refs("checkpoint")]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxr.config.run_files import RESULT
 from cxr.explain.scores import ALL
-from cxr.report.model_card import CHECKPOINT, FREEZING, TRAINING, figures_at
+from cxr.report.model_card import CHECKPOINT, FREEZING, TRAINING, escaped, figures_at
 from cxr.report.without_paths import command_without_paths
 from cxr.runs.ensemble_file import FILE
 from cxr.runs.measured_notes import EVALUATION, EXPLANATION, FOLDER, call_of, read_notes
@@ -140,7 +140,53 @@ def _evaluation(name: str, note: Mapping[str, Any]) -> dict[str, Any]:
             "figures": figures_at(name, f"/screening/{letter}/figures", screened, screened),
         },
         "folds": len(here.get("folds", [])),
+        "subgroups": _subgroups(name, f"{place}/subgroups", here.get("subgroups")),
+        "shift": _shift(here.get("shift")),
+        "promises": [
+            {"of": one["of"], "level": one["promise"]["level"], **_estimate_of(one["risk"]), "source": name,
+             "at": f"{place}/promises/{n}/risk"}
+            for n, one in enumerate(here.get("promises", []))
+        ],
     }  # fmt: skip
+
+
+def _subgroups(source: str, place: str, measured: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the figures of groups of films, each with its place; None where none were measured."""
+    if measured is None:
+        return None
+    groups = []
+    for kind, named in measured["kinds"].items():
+        for group, of in named.items():
+            at = f"{place}/kinds/{escaped(kind)}/{escaped(group)}/figures"
+            figures = [
+                {
+                    "name": name,
+                    "finding": "",
+                    **_estimate_of(beside["value"]),
+                    "source": source,
+                    "at": f"{at}/{name}/value",
+                    "difference": beside["difference"]["value"],
+                    "p_holm": beside["p_holm"],
+                    "differs": beside["differs"],
+                }
+                for name, beside in of["figures"].items()
+            ]
+            groups.append(
+                {"kind": kind, "group": group, "films": of["films"], "patients": of["patients"], "figures": figures}
+            )
+    kept = {key: measured[key] for key in ("least_patients", "tests", "all_films", "all_in_one_group")}
+    return {**kept, "groups": groups}
+
+
+def _shift(measured: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return whether the films differed from those that the detector was chosen on; None where nobody asked."""
+    if measured is None:
+        return None
+    return {key: value for key, value in measured.items() if key != "in_words"}
+
+
+def _estimate_of(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value[key] for key in ("value", "low", "high", "n", "reason")}
 
 
 def _left_out(films: Mapping[str, Any]) -> dict[str, Any]:
