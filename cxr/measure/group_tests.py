@@ -12,7 +12,7 @@ Members = NDArray[np.bool_]
 
 MOST = 9999
 """Permutations at most, so that a p-value can be as small as 1 in 10,000."""
-_ENOUGH = 20  # permutations that give as large a difference, after which no more are needed
+_ENOUGH = 10  # permutations that give as large a difference, after which no more are needed
 _ROUNDING = 1e-12
 _Block = tuple[NDArray[np.int64], Members]
 
@@ -68,7 +68,7 @@ class Permutations:
     ) -> float:
         """Return how likely a difference as large as the group's is, were the group drawn by chance; NaN without one.
 
-        Permutations are drawn until 20 have given as large a difference, or ``most`` are drawn. Such a p-value holds
+        Permutations are drawn until 10 have given as large a difference, or ``most`` are drawn. Such a p-value holds
         its level exactly (Besag and Clifford 1991). A permutation in which the difference is undefined counts as large.
         """
         seen = abs(difference(member))

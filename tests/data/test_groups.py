@@ -34,7 +34,7 @@ def test_a_table_tells_where_a_picture_cannot(tmp_path: Path) -> None:
 
 
 def _all(groups: Any) -> dict[str, Any]:
-    return {"kinds": {kind: groups for kind in KINDS}}
+    return {"kinds": dict.fromkeys(KINDS, groups)}
 
 
 def _with(change: dict[str, Any]) -> dict[str, Any]:
