@@ -86,7 +86,7 @@ def figures_at(
     ]
 
 
-def tested_figures(source: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+def training_figures(source: str, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the test figures that a training has left in ``metrics``, by their logged names (``test/ap50/<finding>``).
 
     Losses and counts of the training are no figures of the model and are left out.

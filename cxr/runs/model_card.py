@@ -17,7 +17,7 @@ from rich.console import Console
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, RESULT
 from cxr.files import DamagedFileError, read_mapping, write_json
-from cxr.report.model_card import JSON, PAGE, TRAINING, model_card, revision_of, tested_figures
+from cxr.report.model_card import JSON, PAGE, TRAINING, model_card, revision_of, training_figures
 from cxr.report.model_card_page import model_card_page
 from cxr.report.words import LANGUAGES
 from cxr.runs.card_sources import commands_for, evaluations, explanations, sources_of
@@ -48,7 +48,7 @@ def write_card(
     evaluated, explained = evaluations(home, named), explanations(home, named)
     of_this_run = len(named.members) == 1 and named.folder is None
     measured = {
-        "training": tested_figures(TRAINING, result.get("metrics", {})) if of_this_run else [],
+        "training": training_figures(TRAINING, result.get("metrics", {})) if of_this_run else [],
         "evaluations": evaluated.entries,
         "explanations": explained.entries,
     }
