@@ -73,12 +73,13 @@ def _evaluation(finding: str, machine: str) -> dict[str, Any]:
     names = ("ap50", "ap", "sensitivity@1fp", "recall", "auc", "roc_auc", "average_precision", "ece")
     place = {**ESTIMATE, "source": "evaluate-1", "at": "/x"}
     figures = [{"name": name, "finding": of, **place} for name in names for of in ("", finding)]
-    group = {"kind": "machine", "group": machine, "films": 9, "patients": 9}
+    counts = {"boxes": 6, "films": 5, "patients": 5}
     told = {"name": "sensitivity@1fp", "finding": "", **place, "difference": -0.2, "p_holm": 0.01, "differs": True}
+    group = {"kind": "machine", "group": machine, "films": 9, "patients": 9, "figures": [told]}
     return {
         "source": "evaluate-1", "split": "test", "external": False, "seen": _SEEN, "folds": 0, "figures": figures,
         "settings": {"rule": "iou50", "samples": 100, "seed": 0},
-        "counts": {"films": 9, "patients": 9, "normal": 4, "findings": {finding: {"boxes": 6, "films": 5, "patients": 5}}},
+        "counts": {"films": 9, "patients": 9, "normal": 4, "findings": {finding: counts}},
         "left_out": {"failed": 0, "unreadable": 1, "not_assessed": 2, "by_reason": {"lateral": 2}},
         "froc": {"points": [{"rate": rate, "sensitivity": 0.5, "low": 0.4, "high": 0.6} for rate in (0.125, 1, 8)]},
         "reliability": {"bins": [{"score": 0.3, "positive": ESTIMATE, "films": 9}]},
@@ -86,7 +87,7 @@ def _evaluation(finding: str, machine: str) -> dict[str, Any]:
             "from": "frozen in the checkpoint", "figures": [{"name": "npv@0.05", "finding": "", **place}],
         },
         "subgroups": {
-            "least_patients": 10, "tests": 4, "all_films": {"sensitivity@1fp": 0.7}, "groups": [{**group, "figures": [told]}],
+            "least_patients": 10, "tests": 4, "all_films": {"sensitivity@1fp": 0.7}, "groups": [group],
             "all_in_one_group": {"sex": "F"},
         },
         "shift": {"differs": True, "can_tell": True, "films": 9, "reference_films": 9, "false_alarm_rate": 0.01,

@@ -1,5 +1,6 @@
 """The pictures of a model card: dark ink on white, as they are printed."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ LIGHT: dict[Any, Any] = DARK | {
     "savefig.dpi": 150,
 }
 _SIZE = (4.6, 3.1)  # inches
+_LONGEST = 34  # letters of a group's name
 
 
 @rc_context(LIGHT)
@@ -63,7 +65,7 @@ def forest_picture(lines: Sequence[tuple[str, Mapping[str, Any]]], whole: float 
             axes.plot([one["low"], one["high"]], [row, row], color=ink, linewidth=2.5, alpha=0.5)
         if one["value"] is not None:
             axes.plot([one["value"]], [row], "o", color=ink, markersize=6)
-    axes.set_yticks(range(len(lines)), [name for name, _ in lines])
+    axes.set_yticks(range(len(lines)), [textwrap.shorten(name, _LONGEST, placeholder="…") for name, _ in lines])
     axes.set(xlim=(-0.02, 1.02), ylim=(len(lines) - 0.5, -0.5))
     axes.grid(visible=False, axis="y")
     return png(figure)
