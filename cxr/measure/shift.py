@@ -229,7 +229,7 @@ def as_plain(reference: Reference) -> dict[str, Any]:
 
 
 def _sorted(rows: Rows) -> Rows:
-    return rows[np.lexsort(rows.T[::-1])]
+    return np.asarray(rows[np.lexsort(rows.T[::-1])], np.float32)
 
 
 def _known(values: NDArray[Any]) -> NDArray[Any]:

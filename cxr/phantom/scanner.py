@@ -11,7 +11,7 @@ import numpy as np
 from cxr.phantom.canvas import Map
 
 _STREAM = 977  # apart from the streams of a patient's body and films
-_MACHINES = (("CR 1", 0.5), ("CR 2", 0.3), ("CR 3", 0.2))
+_MACHINES, _SHARES = ("CR 1", "CR 2", "CR 3"), (0.5, 0.3, 0.2)
 _MAKER, WEAK_MAKER = "DRAWN", "WEAK"
 _YEARS = range(2015, 2020)
 _APART = 12.0  # mm: larger differences of brightness keep their contrast on a weak scanner
@@ -56,8 +56,7 @@ def from_weak_scanner(seed: int, patient: int, scanner: WeakScanner | None) -> b
 def stated(seed: int, patient: int, female: bool, weak: bool) -> dict[str, str]:
     """Return what the header of a patient's films states: element → value."""
     rng = np.random.default_rng([seed, patient, _STREAM])
-    models, shares = zip(*_MACHINES, strict=True)
-    age, model = int(np.clip(rng.normal(58, 18), 18, 95)), str(rng.choice(models, p=shares))
+    age, model = int(np.clip(rng.normal(58, 18), 18, 95)), str(rng.choice(_MACHINES, p=_SHARES))
     return {
         "PatientSex": "F" if female else "M",
         "PatientAge": f"{age:03d}Y",

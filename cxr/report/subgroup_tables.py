@@ -117,8 +117,10 @@ def as_plain(measured: Subgroups) -> dict[str, Any]:
     }
 
 
-_COLUMNS = ("checkpoint", "kind", "group", "films", "patients", "figure", "value", "low", "high", "rest")
-_COLUMNS += ("difference", "difference_low", "difference_high", "p", "p_holm", "differs")
+_COLUMNS = (
+    *("checkpoint", "kind", "group", "films", "patients", "figure", "value", "low", "high", "rest"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "differs"),
+)
 
 
 def _csv_rows(checkpoint: str, measured: Subgroups) -> Iterator[list[str]]:
