@@ -104,6 +104,11 @@ def _estimate(value: float, resampled: Values, n: int, trials: int, undefined: s
     return Estimate(value, math.nan, math.nan, n, "all resamples of the patients give the same")
 
 
+def estimate_of(value: float, resampled: Values, n: int) -> Estimate:
+    """Return a value with the interval of its resamples, in which NaN are left out; see ``estimates``."""
+    return _estimate(value, resampled, n, 0, "undefined on these films")
+
+
 def percentiles(resampled: Values, level: float = LEVEL) -> tuple[float, float]:
     """Return the ends of the middle of the resampled values that ``level`` is the share of; NaN are left out."""
     low, high = np.nanpercentile(resampled, (50 * (1 - level), 50 * (1 + level)))

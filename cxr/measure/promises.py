@@ -123,8 +123,13 @@ class Reached:
 SCREENING, FALSE_BOXES = "screening", "false_boxes"
 
 
-def choose_promises(results: Sequence[FilmResult], findings: Sequence[str], split: str = "val") -> Promises:
-    """Return the promises that films choose; ``findings`` are the detector's, in the order of their classes."""
+def choose_promises(
+    results: Sequence[FilmResult], findings: Sequence[str], split: str = "val", samples: int = 1000
+) -> Promises:
+    """Return the promises that films choose; ``findings`` are the detector's, in the order of their classes.
+
+    ``samples`` are the resamples behind the intervals of the operating points.
+    """
     known = with_known_truth(results)
     aside = [promise(PutAside(known), level) for level in LEVELS]
     boxes = {name: MissedBoxes(results, label) for label, name in enumerate(findings, start=1)}
@@ -134,7 +139,7 @@ def choose_promises(results: Sequence[FilmResult], findings: Sequence[str], spli
         len(results),
         {name: tuple(promise(loss, level) for level in LEVELS) for name, loss in boxes.items()},
         tuple(aside),
-        tuple(_point(known, one, split) for one in aside),
+        tuple(_point(known, one, split, samples) for one in aside),
         tuple(promise(false, rate) for rate in RATES),
     )
 
@@ -158,11 +163,11 @@ def _reached(loss: Loss, one: Promise, samples: int, seed: int) -> Estimate:
     return reached(loss, one.threshold, samples, seed)
 
 
-def _point(known: Sequence[FilmResult], one: Promise, split: str) -> OperatingPoint | None:
+def _point(known: Sequence[FilmResult], one: Promise, split: str, samples: int) -> OperatingPoint | None:
     """Return the operating point of a promise. It is not ``limited``: what is sure of it, the promise says."""
     if one.threshold is None:
         return None
-    return replace(point_at(known, one.threshold, 1 - one.level, split), limited=False)
+    return replace(point_at(known, one.threshold, 1 - one.level, split, samples), limited=False)
 
 
 def _read_promises(kept: Any, levels: Sequence[float], name: str) -> tuple[Promise, ...]:
@@ -179,7 +184,7 @@ def _read_promise(fields: Any, level: float, name: str) -> Promise:
         "level": one.level == level,
         "threshold": score is None or (_is_number(score) and 0 <= score <= 1),
         "patients": _is_count(one.patients),
-        "risk": _is_number(risk) and (math.isnan(risk) or 0 <= risk < 2**63),
+        "risk": _is_number(risk) and (risk != risk or 0 <= risk < 2**63),  # NaN without patients
         "needed": one.needed is None or (score is None and _is_count(one.needed)),
     }
     if wrong := [key for key, fits in right.items() if not fits]:

@@ -68,11 +68,15 @@ class MissedBoxes:
 
 
 class FalseBoxes:
-    """Of each patient, the false boxes a film, of all findings together. Of a film ``MOST_FALSE`` count at most."""
+    """Of each patient, the false boxes a film, of all findings together. Of a film ``MOST_FALSE`` count at most.
+
+    Films whose readers did not look for every finding have no part: nobody knows which of their boxes are false.
+    """
 
     most = MOST_FALSE
 
     def __init__(self, results: Sequence[FilmResult], rule: Rule = "iou50") -> None:
+        results = [result for result in results if result.labelled is None or result.labelled[:-1].all()]
         matches = match(results, None, rule)
         self.patients, self._owner = _numbered([result.patient for result in results])
         self._films = np.bincount(self._owner, minlength=self.patients)

@@ -6,6 +6,9 @@ from cxr.measure.promises import KeptPromises
 from cxr.measure.risk_control import MOST_FALSE, Promise
 from cxr.report.words import words
 
+OUT_OF_FOLD = "out-of-fold"
+"""What promises are made on that films choose which each one member of an ensemble judges."""
+
 
 def promise_sentences(kept: KeptPromises, language: str = "en") -> list[str]:
     """Return all that is promised and all that is not, and at last what breaks the promises."""
@@ -20,7 +23,7 @@ def promise_sentences(kept: KeptPromises, language: str = "en") -> list[str]:
         one = kept.screening
         about = {"percent": _percent(one), "n": one.patients, "split": split, "why": too_few(one, language)}
         lines.append(say["screening" if one.threshold is not None else "no_screening"].format(**about))
-    return [*lines, say["broken"]]
+    return [*lines, *([say["of_members"]] if kept.split == OUT_OF_FOLD else []), say["broken"]]
 
 
 def too_few(one: Promise, language: str = "en") -> str:

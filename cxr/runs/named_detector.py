@@ -174,7 +174,8 @@ def named_detector(
     know, or a sweep whose checkpoints are not those that its ``ensemble.json`` was chosen for.
     """
     folder = Path(ckpt) if isinstance(ckpt, str) and Path(ckpt).is_dir() else None
-    paths = [Path(path) for path in ([ckpt] if isinstance(ckpt, str) else ckpt)] if folder is None else _of_jobs(folder)
+    named = [ckpt] if isinstance(ckpt, str) else ckpt
+    paths = [Path(path) for path in named] if folder is None else checkpoints_of_jobs(folder)
     digests = {path: short_digest_of(path) if path.is_file() else "" for path in paths}
     chosen = [paths[number] for number in _numbers(members, len(paths))]
     read = tuple(read_checkpoint(path, trust) for path in chosen)
@@ -205,7 +206,7 @@ def shown_from(typed: Any, frozen: Mapping[str, float] | None) -> Threshold:
     return DEFAULT_THRESHOLD if frozen is None else frozen
 
 
-def _of_jobs(folder: Path) -> list[Path]:
+def checkpoints_of_jobs(folder: Path) -> list[Path]:
     """Return the best checkpoint of each job of a sweep, by the names of the jobs."""
     jobs = read_jobs(folder)
     if not jobs:

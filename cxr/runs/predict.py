@@ -1,8 +1,9 @@
 """One run of predict.py: its folder, how it goes on after a kill, and what it leaves.
 
 A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``detections.json`` with ``images.json``,
-``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where asked
-for, ``promises.csv``, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
+``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where
+asked for, ``promises.csv``, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is
+which file.
 """
 
 import importlib.util

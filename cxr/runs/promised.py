@@ -87,11 +87,9 @@ def _asked(typed: Any) -> dict[str, float] | None:
 def _refuse_no_promise(boxes: Mapping[str, Promise], false: Promise | None) -> None:
     """Raise ``ConfigError`` where nothing of what is asked for boxes can be promised."""
     if boxes and all(one.threshold is None for one in boxes.values()):
-        level = next(iter(boxes.values())).level
+        percent = f"{100 * next(iter(boxes.values())).level:g} %"
         why = "; ".join(f"{name}: {too_few(one)}" for name, one in boxes.items())
-        raise ConfigError(
-            f"threshold: of no finding can it be promised that at most {100 * level:g} % of its boxes are missed. {why}"
-        )
+        raise ConfigError(f"threshold: of no finding can it be promised that at most {percent} are missed. {why}")
     if false is not None and false.threshold is None:
         raise ConfigError(f"threshold: {false.level:g} false boxes a film cannot be promised: {too_few(false)}")
 
