@@ -60,7 +60,8 @@ class CardWords:
         self.frozen: Mapping[str, Any] = card["frozen"]
         named = [{key: one[key] for key in ("name", "chinese")} for one in self.frozen["findings"]]
         self.findings = FindingVocabulary(named)
-        self.commands = list(dict.fromkeys(card["sources"]))
+        self.commands = list(card["sources"])
+        self._told: set[str] = set()  # sources whose commands stand on the page by now
 
     def label(self, name: str) -> str:
         """Return what a finding is called; that of any finding is ``abnormal``, and "" stands for all."""
@@ -85,8 +86,14 @@ class CardWords:
     def refs(self, *sources: str) -> Block:
         """Return the line that names the commands behind what stands above it, with their numbers in section A."""
         known = [source for source in dict.fromkeys(sources) if source in self.commands]
-        lines = [f"[{self.commands.index(one) + 1}] {self.card['sources'][one]['command']}".strip() for one in known]
+        lines = [self._command(source) for source in known]
+        self._told.update(known)
         return Block("refs", self.say["made_by"], lines=lines)
+
+    def _command(self, source: str) -> str:
+        """Return the number of a command and, where it has not stood on the page yet, the command."""
+        command = "" if source in self._told else self.card["sources"][source]["command"]
+        return f"[{self.commands.index(source) + 1}] {command}".strip()
 
     def missing(self, script: str) -> Block:
         """Return that something is not measured, with the command that would."""

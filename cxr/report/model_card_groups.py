@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cxr.data.groups import NOT_STATED, TOO_FEW
 from cxr.report.model_card_blocks import Block, CardWords, number, with_interval
 from cxr.report.model_card_plots import forest_picture
 from cxr.report.page import Row
@@ -43,7 +44,8 @@ def _groups(one: CardWords, measured: Mapping[str, Any]) -> list[Block]:
         if figure["differs"]
     ]
     lines = differing or [say["subgroups_none_differ"].format(tests=measured["tests"])]
-    alone = [say["alone"].format(group=one.group(*pair)) for pair in measured["all_in_one_group"].items()]
+    ones = {kind: name for kind, name in measured["all_in_one_group"].items() if name not in (NOT_STATED, TOO_FEW)}
+    alone = [say["alone"].format(group=one.group(*pair)) for pair in ones.items()]
     blocks = [Block("text", say["subgroups_lead"].format(least=measured["least_patients"]))]
     blocks.append(Block("list", lines=[*lines, *alone]))
     if groups:

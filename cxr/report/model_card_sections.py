@@ -178,7 +178,9 @@ def taught(one: CardWords) -> str:
     splits, sources = one.frozen["data"]["splits"], one.card["sources"]
     counts = splits.get("train") or splits.get("in_folds")
     if counts is not None:
-        return str(one.say["trained_films"].format(**{key: counts[key] for key in ("items", "patients", "normal")}))
+        are = one.say["items_are"]["study" if one.frozen["model"]["task"] == "study" else "film"]
+        told = {key: counts[key] for key in ("items", "patients", "normal")}
+        return str(one.say["trained_films"].format(**told, items_are=are))
     films = (sources["checkpoint"].get("films") or {}).get("train")
     return str(one.say["trained_unknown"].format(films=films)) if films else str(one.say["not_recorded"])
 
