@@ -233,4 +233,5 @@ def _sorted(rows: Rows) -> Rows:
 
 
 def _known(values: NDArray[Any]) -> NDArray[Any]:
-    return values[~np.isnan(values)]
+    known: NDArray[Any] = values[~np.isnan(values)]
+    return known

@@ -35,9 +35,8 @@ def print_comparison(comparison: Comparisons, console: Console) -> None:
     told = comparison_table(comparison)
     if told is None:
         return
-    _, *columns = told["columns"]
-    headings = [Column(heading, justify="right", overflow="fold") for heading in columns]
-    table = Table("B exceeds A by", *headings, title="Paired differences", title_justify="left")
+    headings = [Column(heading, justify="right", overflow="fold") for heading in told["columns"][1:]]
+    table = Table("", *headings, title="B exceeds A by", title_justify="left")
     for row in told["rows"]:
         table.add_row(row.heading, *row.cells)
     console.print(table)

@@ -42,8 +42,8 @@ def evaluate_page(
     not_shown: NotShown,
     language: str = "en",
     folds: Mapping[str, Sequence[FoldFigures]] | None = None,
-    told: FilmsTold | None = None,
     promises: Mapping[str, KeptHere] | None = None,
+    told: FilmsTold | None = None,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 

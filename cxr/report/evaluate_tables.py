@@ -85,8 +85,8 @@ def write_tables(
             "these_films": origins[name].seen.as_dict(),
             "box_calibration_error": origins[name].box_errors,
             **({"folds": origins[name].folds} if origins[name].folds else {}),
-            **(more or {}).get(name, {}),
             **({"promises": origins[name].promises} if origins[name].promises else {}),
+            **(more or {}).get(name, {}),
         }
         for name, evaluation in evaluations.items()
     }

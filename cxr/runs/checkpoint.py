@@ -54,13 +54,13 @@ class Checkpoint:
         known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
             where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
-        splits: how many items, patients and marks each split holds (``cxr.data.split_counts``); empty where it does not
-            tell.
-        thresholds: of a network for studies, finding → the score from which up a study has it.
         groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
             None where it does not tell.
         reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
         promises: chosen on the validation films; None where the run chose none.
+        splits: how many items, patients and marks each split holds (``cxr.data.split_counts``); empty where it does not
+            tell.
+        thresholds: of a network for studies, finding → the score from which up a study has it.
     """
 
     path: Path
@@ -74,11 +74,11 @@ class Checkpoint:
     films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
-    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    thresholds: Mapping[str, float] = field(default_factory=dict)
     groups: Mapping[str, Any] | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
     promises: Promises | None = None
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -118,15 +118,13 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
+    groups, reference = _groups(path, card.get("groups")), _reference(path, card.get("reference"))
     about = (path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
-    return Checkpoint(
-        *about,
-        promises=_promises(path, card.get("promises"), findings),
-        groups=_groups(path, card.get("groups")),
-        reference=_reference(path, card.get("reference")),
-        splits=counted_splits(path, card.get("splits") or {}, findings),
-        thresholds=dict(card.get("thresholds") or {}),
-    )
+    counted: dict[str, Any] = {
+        "splits": counted_splits(path, card.get("splits") or {}, findings),
+        "thresholds": dict(card.get("thresholds") or {}),
+    }
+    return Checkpoint(*about, groups, reference, _promises(path, card.get("promises"), findings), **counted)
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out

@@ -19,6 +19,7 @@ from cxr.measure.promises import Promises
 
 FILE = "ensemble.json"
 FORMAT = 1
+_MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_frozen(
         return None
     again = f"type evaluate.py ckpt={folder} split=out_of_fold to choose anew"
     try:
-        content = read_mapping(path, "format", "members", "chosen")
+        content = read_mapping(path, "format", "members", "chosen", most_bytes=_MOST_BYTES)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, expected {FORMAT}")
         before = dict(content["members"])

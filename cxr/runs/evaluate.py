@@ -73,7 +73,7 @@ class Parts:
     comparison: dict[str, Comparison] = field(default_factory=dict)
     shifts: dict[str, Shift | str] = field(default_factory=dict)  # of the films from those each was chosen on
     subgroups: dict[str, Subgroups] = field(default_factory=dict)
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def arms(self) -> dict[str, list[Measured]]:
@@ -130,7 +130,8 @@ def detect(parts: Parts, folder: Path) -> None:
     for model in parts.models:
         model.results = results_of(model, parts.cfg["split"], kept)
     reasons = {i: reason for model in parts.models for i, reason in refusals_of(model, parts.cfg["gate"]).items()}
-    parts.shifts = {model.name: shift_of(model, model.results, reasons) for model in parts.models}
+    if not parts.cfg["arms"]:
+        parts.shifts = {model.name: shift_of(model, model.results, reasons) for model in parts.models}
     _leave_out(parts, reasons)
     for model in parts.models:
         if not parts.cfg["arms"]:  # the runs of an arm are compared, and screen nothing
@@ -200,18 +201,9 @@ def report(parts: Parts, folder: Path) -> None:
     folds = {model.name: model.by_fold for model in parts.models}
     kept = {model.name: model.kept_here for model in parts.models if model.kept_here is not None}
     page = evaluate_page(
-        folder,
-        evaluations,
-        parts.comparison,
-        parts.films,
-        _about(parts),
-        warnings,
-        not_shown,
-        language,
-        folds,
+        folder, evaluations, parts.comparison, parts.films, _about(parts), warnings, not_shown, language, folds, kept,
         told,
-        kept,
-    )
+    )  # fmt: skip
     console = Console()
     print_evaluations(evaluations, console)
     print_folds(folds, console)

@@ -34,7 +34,7 @@ def merge(folder: Path) -> Path:
 
     Raises ``ConfigError`` where they are not all shards of one prediction, or ``merged/`` holds other files.
     """
-    started, shards, place = time.time(), finished_shards(folder), folder / MERGED
+    started, shards, place = time.monotonic(), finished_shards(folder), folder / MERGED
     with occupied(place, f"{place}: another process merges these shards", "folder"):
         names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
         if foreign := [name for name in names if name not in _FILES]:
@@ -53,7 +53,7 @@ def merge(folder: Path) -> Path:
                 "shards": len(shards),
                 "overrides": [word for word in shards[0].result["overrides"] if not word.startswith("shard=")],
                 "seconds": round(sum(shard.result["seconds"] for shard in shards), 1),
-                "seconds_of_merge": round(time.time() - started, 1),
+                "seconds_of_merge": round(time.monotonic() - started, 1),
             }
         write_json(place / RESULT, result)
     return place

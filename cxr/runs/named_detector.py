@@ -83,10 +83,18 @@ class NamedDetector:
         }
         point = None if self.frozen is None else self.frozen.point.as_dict()
         known = tuple(one for member in self.members for one in member.known)
-        shared = of_pixels([member.reference for member in self.members if member.reference is not None])
         promises = None if self.frozen is None else self.frozen.promises
-        chosen: dict[str, Any] = {"operating_point": point, "promises": promises}
-        return replace(first, path=Path(self.ckpt), films=films, known=known, groups=None, reference=shared, **chosen)
+        shared = of_pixels([member.reference for member in self.members if member.reference is not None])
+        return replace(
+            first,
+            path=Path(self.ckpt),
+            operating_point=point,
+            films=films,
+            known=known,
+            groups=None,
+            reference=shared,
+            promises=promises,
+        )
 
     @property
     def operating_point(self) -> OperatingPoint | None:

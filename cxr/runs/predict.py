@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.config.entry import instantiated, resolved
-from cxr.config.errors import ConfigError
-from cxr.data.archive import ArchiveError
+from cxr.config.errors import ConfigError, NotNowError
+from cxr.data.archive import ArchiveAwayError, ArchiveError
 from cxr.data.inputs import Decode, Input
 from cxr.detect.ensemble import EnsembleDetector
 from cxr.detect.film_detector import FilmDetector
@@ -33,7 +33,7 @@ from cxr.findings import NORMAL
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
-from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
+from cxr.read.workers import WORTH_A_POOL, at_least_two, streamed, usable_cores
 from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
@@ -74,7 +74,8 @@ class Parts:
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
     revision: str = ""  # of the model card that lies with the detector's run
-    started: float = field(default_factory=time.time)
+    again: bool = False  # whether a call before this one was cut off while it predicted
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
@@ -96,13 +97,16 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
 def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and find the films.
 
-    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
+    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name, and
+    ``NotNowError`` where an archive does not answer.
     """
     plain = resolved(cfg)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     try:
         films = given_films(cfg, folder)
+    except ArchiveAwayError as error:
+        raise NotNowError(f"images: {error}") from error
     except (ValueError, OSError, ArchiveError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     refuse_other_films(folder, found.digest, films.digest)
@@ -113,14 +117,15 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, found.revision)
+    again = (folder / JOURNAL).exists()
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, found.revision, again)
 
 
 def predict(parts: Parts, folder: Path) -> None:
     """Predict each film that the folder does not hold yet, and write the files about it.
 
-    Raises ``OSError`` where the disk does not take them, and ``ConfigError`` where an archive does not answer any
-    more; what is done stays, and the same command goes on.
+    Raises ``OSError`` where the disk does not take them, and ``NotNowError`` where an archive does not answer any more,
+    or does not let us in any more; what is done stays, and the same command goes on.
     """
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
@@ -138,7 +143,7 @@ def predict(parts: Parts, folder: Path) -> None:
                 journal.add(done)
                 work.advance()
         except ArchiveError as error:
-            raise ConfigError(f"{error}. The same command then goes on from what is kept") from error
+            raise NotNowError(f"{error}. The same command then goes on from what is kept") from error
 
 
 def report(parts: Parts, folder: Path) -> None:
@@ -195,6 +200,8 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
     few, left = len(parts.films) - len(journal) < WORTH_A_POOL, parts.films.left(journal)
     workers = 1 if few else parts.cfg["workers"] or usable_cores()
+    if parts.again:  # a film may have been what killed the process
+        workers = at_least_two(workers)
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
     writers = workers if parts.files.pictures or parts.files.objects else 1

@@ -108,5 +108,9 @@ def restored(
     if card.runtime != runtime:
         raise ConfigError(f"ckpt={ckpt} was exported for {card.runtime}, not for {runtime}; export it to={runtime}")
     threads = torch.get_num_threads()
-    exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
+    try:
+        exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
+    except Exception as error:  # each runtime has errors of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: {runtime} cannot open its network ({reason[:300]}); export it anew") from error
     return Restored(as_checkpoint(card, path), card.checkpoint, exported, card=card.model_card or "")

@@ -78,6 +78,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and open the queue. Raises ``ConfigError``."""
     plain = resolved(cfg)
     chosen = settings(plain)
+    os.umask(0o077)  # films are the patients': nobody else on this machine reads them
+    folder.chmod(0o700)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, False, True, cfg.language, small=True)

@@ -83,7 +83,7 @@ def opened(cfg: DictConfig) -> Iterator[TrainingFolder]:
         logging.getLogger().setLevel(logging.ERROR)
     _settle_precision(cfg)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
-        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.monotonic())
 
 
 def _settle_precision(cfg: DictConfig) -> None:
@@ -256,7 +256,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         "overrides": typed(folder.path),
         "epochs": len(folder.epochs()),
         "max_epochs": folder.max_epochs,
-        "seconds": round(time.time() - folder.started, 1),
+        "seconds": round(time.monotonic() - folder.started, 1),
     }
     if not parts.pruned:
         _write_card(parts, folder, result)

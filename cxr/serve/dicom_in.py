@@ -98,8 +98,12 @@ class DicomIn:
         except Exception as error:
             LOG.error("a caller could not be looked up: %s", where(error))
             why = Refusal.CALLER
+        connection = _socket(event)
+        if connection is not None:  # not closed in the meantime
+            connection.answered = True
         if why is not None:
-            self._counters.refused(why, _peer(event))
+            if connection is None or connection.refusal is None:  # else it is counted as what it is cut for
+                self._counters.refused(why, _peer(event))
             event.assoc.acse.send_reject(*_REJECTIONS[why])
             event.assoc.kill()  # which waits until it is sent
 
@@ -119,9 +123,7 @@ class DicomIn:
             if len(self._inside) >= self._limits.associations:
                 return False
             self._inside.append(association)
-        if (connection := association.dul.socket.socket) is not None:
-            connection.let_in = True
-        return True
+            return True
 
     def _note_empty(self, event: evt.Event) -> None:
         takes_films = any(one.abstract_syntax in SOP_CLASSES for one in event.assoc.accepted_contexts)
@@ -162,5 +164,5 @@ def _socket(event: evt.Event) -> Any:
 
 
 def _peer(event: evt.Event) -> str:
-    calling = event.assoc.requestor.primitive.calling_ae_title
-    return f"{calling.strip()}@{event.assoc.requestor.address}"
+    requestor: Any = event.assoc.requestor
+    return f"{requestor.primitive.calling_ae_title.strip()}@{requestor.address}"

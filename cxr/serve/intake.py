@@ -33,6 +33,7 @@ SOP_CLASSES = (
 # Of a Secondary Capture anything may be a copy: PS3.3 C.7.3.1.1.1; RG is a film on a scanner, OT says nothing
 _MODALITIES = ("CR", "DX", "RG", "RF", "SC", "OT", "")
 _MEGABYTE = 2**20
+_OBJECTS = 4 * _MEGABYTE  # a capture of 1024 px with its report, presentation state and small picture, at most
 _SOP_BYTES = 16
 
 # PS3.4 B.2.3 and PS3.7 Annex C
@@ -97,9 +98,13 @@ class Intake:
             raise Refused(Refusal.FULL, f"the film could not be kept: {reason}", OUT_OF_RESOURCES, 507) from error
 
     def refuse_when_full(self, coming: int = 0) -> None:
-        """Raise ``Refused`` where ``coming`` bytes would leave less room on the disk than is to stay free."""
-        if (free := shutil.disk_usage(self.films).free) - coming < self._free:
-            left = f"{free // _MEGABYTE} MB are free, and {self._free // _MEGABYTE} have to stay so"
+        """Raise ``Refused`` where ``coming`` bytes would leave less room on the disk than is to stay free.
+
+        There has to be room besides for what is made of the films that wait, or they would wait for ever.
+        """
+        stays = self._free + _OBJECTS * self.queue.unwritten()
+        if (free := shutil.disk_usage(self.films).free) - coming < stays:
+            left = f"{free // _MEGABYTE} MB are free, and {stays // _MEGABYTE} have to stay so"
             raise Refused(Refusal.FULL, f"no room on the disk: {left}", OUT_OF_RESOURCES, 507)
 
     def too_large(self) -> str:

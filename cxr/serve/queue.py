@@ -18,6 +18,9 @@ from typing import Any
 
 QUEUE = "queue.sqlite"
 
+LONGEST_PAUSE = 600.0
+"""Seconds until the next try, at most. A time that is further ahead was noted while the clock was wrong."""
+
 _MINUTES = 5  # over which films a minute are counted
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS films (
@@ -123,7 +126,7 @@ class Queue:
         self.path = folder / QUEUE
         self.changed = threading.Condition()
         self.files = threading.RLock()
-        self.asked = 0.0  # when somebody last asked that something be tried again, in seconds since 1970
+        self.asked = 0.0  # when somebody last asked that something be tried again (``time.monotonic``)
         self._lock = threading.RLock()
         self._rows = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
@@ -197,10 +200,10 @@ class Queue:
 
         With ``quiet``, only of studies of which no film has come for so many seconds.
         """
-        where, values = "WHERE state = ? AND next_try <= ?", [state, now]
-        if quiet:
-            where += " AND study NOT IN (SELECT study FROM films WHERE received > ?)"
-            values.append(now - quiet)
+        where, values = "WHERE state = ? AND (next_try <= ? OR next_try > ?)", [state, now, now + LONGEST_PAUSE]
+        if quiet:  # a film that came long after now came while the clock was wrong
+            where += " AND study NOT IN (SELECT study FROM films WHERE received > ? AND received < ?)"
+            values += [now - quiet, now + quiet]
         return self._select(f"{where} ORDER BY number LIMIT ?", *values, limit)
 
     def has_read(self, number: int, answer: Mapping[str, Any]) -> None:
@@ -241,7 +244,7 @@ class Queue:
 
     def retry(self, number: int) -> QueuedFilm:
         """Do again what a film failed at, or at once what it waits for. Raises ``KeyError``."""
-        self.asked = time.time()
+        self.asked = time.monotonic()
         with self.written():
             self._retry(number)
         return self.get(number)
@@ -278,6 +281,11 @@ class Queue:
         counted = dict(self.read("SELECT state, count(*) FROM films GROUP BY state"))
         return {state: counted.get(state, 0) for state in State}
 
+    def unwritten(self) -> int:
+        """Return how many films have come of which nothing is written yet."""
+        query = "SELECT count(*) FROM films WHERE state IN (?, ?)"
+        return int(self.read(query, State.RECEIVED, State.READ)[0][0])
+
     def latest(self, n: int) -> list[QueuedFilm]:
         """Return the last ``n`` films that came, the newest first."""
         return self._select("ORDER BY number DESC LIMIT ?", n)
@@ -289,13 +297,18 @@ class Queue:
 
     def films_a_minute(self, now: float) -> float:
         """Return how many films a minute were assessed in the last five minutes."""
-        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed > ?", now - 60 * _MINUTES)
+        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed BETWEEN ? AND ?", now - 60 * _MINUTES, now)
         return float(n) / _MINUTES
 
     # --- what leaves the folder
 
     def older_than(self, seconds: float, now: float) -> list[QueuedFilm]:
-        """Return films that came longer ago and are done with: sent, or failed."""
+        """Return films that came longer ago and are done with: sent, or failed.
+
+        Films that came while the clock was ahead count as having come now: else they would stay for as long as that.
+        """
+        with self.written() as rows:
+            rows.execute("UPDATE films SET received = ? WHERE received > ?", (now, now))
         where = "WHERE state IN (?, ?) AND received < ? ORDER BY number"
         return self._select(where, State.SENT, State.FAILED, now - seconds)
 

@@ -19,6 +19,7 @@ from selenium import webdriver
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import Evaluation
 from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_page import evaluate_page
@@ -51,6 +52,7 @@ def chinese(text: str) -> set[str]:
 
 Write = Callable[[str], Path]
 NAME = "<i>" + "long" * 30  # whoever wrote the words, and however long they are
+BETTER = Comparison(Estimate(0.1, 0.05, 0.15, 4), (0.06, 0.14), 0.02, "better", 4, 12, ((0.5,), (0.6,)))
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def pages(
 
     def evaluate(language: str) -> Path:
         films = [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4
-        both, better = {"A": evaluation, "B": evaluation}, {"ap50": Estimate(0.1, 0.05, 0.15, 4)}
+        both, better = {"A": evaluation, "B": evaluation}, {"ap50": BETTER}
         left_out = NotShown([NAME], [NAME])
         return evaluate_page(tmp_path, both, better, films, {NAME: NAME}, [NAME], left_out, language)  # type: ignore[arg-type]
 

@@ -133,6 +133,10 @@ def test_with_too_little_room_nothing_is_taken(intake: Intake, monkeypatch: pyte
     assert (refused.value.cause, refused.value.dicom, refused.value.http) == (Refusal.FULL, 0xA700, 507)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=200 * 2**20 + len(film())))
     assert full.take(film(), "a@b").number == 1
+    with pytest.raises(Refused, match="200 MB are free, and 204 have to stay so"):  # for what is made of the first
+        full.take(film("two"), "a@b")
+    intake.queue.has_assessed(1, [], [])
+    assert full.take(film("two"), "a@b").number == 2
 
 
 def test_a_service_that_is_about_to_stop_takes_nothing(intake: Intake) -> None:

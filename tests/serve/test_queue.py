@@ -103,9 +103,10 @@ def test_an_object_that_is_refused_waits_longer_each_time_and_the_film_says_why(
     for tries in (0, 1):
         (due,) = sends.due(time.time() + 1000, 9)
         assert due.tries == tries
+        before = time.time()
         sends.refused([due], "refused Comprehensive SR Storage with status 0xA700")
-    assert sends.due(time.time() + 3.5, 9) == []
-    assert len(sends.due(time.time() + 4.5, 9)) == 1
+    assert sends.due(before + 3.9, 9) == []
+    assert len(sends.due(time.time() + 4, 9)) == 1
     assert queue.failures()[0].reason == "PACS: refused Comprehensive SR Storage with status 0xA700"
     queue.retry(1)
     assert len(sends.due(time.time(), 9)) == 1
@@ -122,7 +123,7 @@ def test_what_an_archive_commits_itself_to_is_taken_and_what_not_is_offered_agai
     assert not Sends(queue, "OTHER").committed("2.25.7", whole=True)  # it was not asked
     assert sends.committed("2.25.7", whole=False)
     sends.pledged(sends.due(time.time() + 3, 9), "2.25.8")
-    assert len(sends.without_commitment(time.time() + 1)) == 2
+    assert len(sends.without_commitment(1, time.time() + 3)) == 2
     assert sends.committed("2.25.8", whole=True)
     assert queue.get(1).state is State.SENT
     assert not sends.committed("2.25.8", whole=True)
@@ -223,18 +224,21 @@ def test_what_could_not_be_made_of_a_film_stays_with_its_answer(tmp_path: Path) 
 def test_a_killed_process_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     read, write = os.pipe()
     if (child := os.fork()) == 0:  # in it, films are added until it is killed; each number is written when it is added
-        queue, n = Queue(tmp_path), 0
-        while True:
-            n += 1
-            os.write(write, b"%d\n" % queue.add(film(f"s{n}", f"d{n}")).number)
-    answered = b""
-    while answered.count(b"\n") < 20:
-        answered += os.read(read, 99)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+        try:
+            queue, n = Queue(tmp_path), 0
+            while True:
+                n += 1
+                os.write(write, b"%d\n" % queue.add(film(f"s{n}", f"d{n}")).number)
+        finally:
+            os._exit(1)
     os.close(write)
+    answered = b""
     while more := os.read(read, 9999):
         answered += more
+        if answered.count(b"\n") >= 20:
+            os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert answered.count(b"\n") >= 20
     numbers = [int(number) for number in answered.split(b"\n")[:-1]]
     assert [one.number for one in reversed(Queue(tmp_path).latest(10**6))][: len(numbers)] == numbers
 
@@ -255,3 +259,42 @@ def test_two_who_bring_halves_bring_each_object_once(tmp_path: Path) -> None:
         queue.has_assessed(n, ["a"], ["PACS"])
     halves = [[send.film for send in Sends(queue, "PACS", (k, 2)).due(time.time(), 9)] for k in range(2)]
     assert halves == [[2, 4], [1, 3, 5]]
+
+
+DAY = 86400.0
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_makes_no_film_wait_for_days(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    queue.put_off(1, now + 3 * DAY + 2, "put off")  # noted while the clock was three days ahead
+    assert [one.number for one in queue.waiting(State.RECEIVED, now, 9)] == [1]
+    queue.has_assessed(1, ["a-sr.dcm"], ["PACS"])
+    sends = Sends(queue, "PACS")
+    with queue.written() as rows:
+        rows.execute("UPDATE sends SET next_try = ?", (now + 3 * DAY,))
+    assert len(sends.due(now, 9)) == 1
+    with queue.written() as rows:
+        rows.execute("UPDATE sends SET stored = ?, pledge = '2.25.7'", (now + 3 * DAY,))
+    assert len(sends.without_commitment(900, now)) == 1
+
+
+def test_a_film_that_came_while_the_clock_was_ahead_holds_no_study_back_and_leaves_in_time(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    with queue.written() as rows:
+        rows.execute("UPDATE films SET received = ?, assessed = ?", (now + 3 * DAY, now + 3 * DAY))
+    assert [one.number for one in queue.waiting(State.RECEIVED, now, 9, quiet=30)] == [1]
+    assert queue.films_a_minute(now) == 0
+    queue.give_up(1, "it is damaged")
+    assert queue.older_than(3600, now) == []  # it counts as having come now
+    assert [old.number for old in queue.older_than(3600, now + 3601)] == [1]
+
+
+def test_a_clock_that_jumps_ahead_takes_no_film_that_is_not_sent(tmp_path: Path) -> None:
+    queue, now = Queue(tmp_path), time.time()
+    queue.add(film())
+    queue.add(film("s2", "d2"))
+    queue.has_assessed(2, ["a-sr.dcm"], ["PACS"])
+    assert queue.older_than(3600, now + 10 * DAY) == []
+    assert [one.number for one in queue.waiting(State.RECEIVED, now - 10 * DAY, 9)] == [1]
