@@ -43,14 +43,15 @@ def _groups(one: CardWords, measured: Mapping[str, Any]) -> list[Block]:
         for figure in group["figures"]
         if figure["differs"]
     ]
-    lines = differing or [say["subgroups_none_differ"].format(tests=measured["tests"])]
+    none = "subgroups_none_differ" if groups else "subgroups_none"
+    lines = differing or [say[none].format(tests=measured["tests"], least=measured["least_patients"])]
     ones = {kind: name for kind, name in measured["all_in_one_group"].items() if name not in (NOT_STATED, TOO_FEW)}
     alone = [say["alone"].format(group=one.group(*pair)) for pair in ones.items()]
-    blocks = [Block("text", say["subgroups_lead"].format(least=measured["least_patients"]))]
-    blocks.append(Block("list", lines=[*lines, *alone]))
-    if groups:
-        blocks += [_table(one, groups), _forest(one, measured)]
-    return blocks
+    told = Block("list", lines=[*lines, *alone])
+    if not groups:
+        return [told]
+    lead = Block("text", say["subgroups_lead"].format(least=measured["least_patients"]))
+    return [lead, told, _table(one, groups), _forest(one, measured)]
 
 
 def _table(one: CardWords, groups: list[Mapping[str, Any]]) -> Block:

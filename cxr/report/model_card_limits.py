@@ -103,10 +103,17 @@ def _of_measuring(
         yield {"code": "no_intervals", "command": commands["evaluate"]}
     if not any(one["external"] for one in evaluations):
         yield {"code": "one_source", "command": commands.get("evaluate_elsewhere", "")}
-    if evaluations:
-        first = evaluations[0]
-        few = [name for name, counts in first["counts"]["findings"].items() if counts["boxes"] < FEW]
-        if few:
-            yield {"code": "few_tested", "findings": few, "few": FEW}
-        if first["seen"]["trained_on"]:
-            yield {"code": "tested_on_training", "films": first["seen"]["trained_on"]}
+    names = [finding["name"] for finding in frozen["findings"]]
+    tested = {name: max((_boxes(one, name) for one in evaluations), default=0) for name in names if evaluations}
+    if never := [name for name, boxes in tested.items() if not boxes]:
+        yield {"code": "never_tested", "findings": never}
+    if few := [name for name, boxes in tested.items() if 0 < boxes < FEW]:
+        yield {"code": "few_tested", "findings": few, "few": FEW}
+    if evaluations and (known := evaluations[0]["seen"]["trained_on"]):
+        yield {"code": "tested_on_training", "films": known}
+
+
+def _boxes(evaluation: Mapping[str, Any], finding: str) -> int:
+    """Return how many marks of a finding an evaluation has; 0 where it was not asked for."""
+    counts = evaluation["counts"]["findings"].get(finding)
+    return 0 if counts is None else int(counts["boxes"])

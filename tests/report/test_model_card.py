@@ -86,6 +86,21 @@ def test_too_few_abnormal_films_and_what_is_not_measured(frozen: dict[str, Any])
     assert "no_point" in codes(frozen)
 
 
+def test_a_finding_is_tested_where_any_evaluation_has_marks_of_it(frozen: dict[str, Any]) -> None:
+    def evaluation(nodule: int, trained_on: int = 0) -> dict[str, Any]:
+        of = {"nodule": {"boxes": nodule}, "effusion": {"boxes": 0}}
+        return {"external": False, "counts": {"findings": of}, "seen": {"trained_on": trained_on}}
+
+    told = codes(frozen, {**NOTHING, "evaluations": [evaluation(14), evaluation(29)]})
+    assert told["few_tested"]["findings"] == ["nodule"]
+    assert told["never_tested"]["findings"] == ["effusion"]
+    assert "no_intervals" not in told
+    assert "tested_on_training" not in told
+    told = codes(frozen, {**NOTHING, "evaluations": [evaluation(14, trained_on=5), evaluation(30)]})
+    assert "few_tested" not in told
+    assert told["tested_on_training"]["films"] == 5
+
+
 def test_the_card_has_one_hash_of_what_is_frozen_and_one_of_all(frozen: dict[str, Any]) -> None:
     card = model_card(frozen, {}, NOTHING, COMMANDS)
     other_order = dict(reversed(list(copy.deepcopy(frozen).items())))
