@@ -60,6 +60,8 @@ def _evaluated(one: CardWords, evaluation: Mapping[str, Any]) -> list[Block]:
         Block("table", columns=columns, rows=rows),
         one.refs(source),
         Block("picture", say["froc"], picture=froc_picture(evaluation["froc"]["points"], one.language)),
+        Block("text", say["failures"]),
+        one.refs(source),
         Block("text", say["results"]["films"], style="lead"),
         _figure_table(one, lines),
         one.refs(source),
