@@ -217,7 +217,9 @@ def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(tmp_path: P
         assert associate(door).is_rejected
         before = door.new_refusals().get(Refusal.BUSY, 0)
         flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
-        wanted = before + 40 - 8  # eight may wait beside the two; the third call may not have closed yet, and is one more
+        wanted = (
+            before + 40 - 8
+        )  # eight may wait beside the two; the third call may not have closed yet, and is one more
         assert door.new_refusals(*[Refusal.BUSY] * wanted, seconds=60)[Refusal.BUSY] in (wanted, wanted + 1)
         for connection in flood:
             connection.close()

@@ -1,0 +1,86 @@
+"""The pages of docs/ as a reader follows them: their commands, files and tables, with the wheel in an empty folder."""
+
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+import cxr.config.entry  # noqa: F401 - what the values of conf/ call
+from cxr.__main__ import COMMANDS
+from scripts import ROOT
+from tours import PAGES, Command, Walk, steps
+
+FIRST = ROOT / "docs" / "first-hour.md"
+TOURS = [page for page in PAGES if page != FIRST and "<!-- tour" in page.read_text(encoding="utf-8")]
+
+
+@pytest.fixture(scope="module")
+def first_hour(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a reader has followed the first page. Only to be read."""
+    place = tmp_path_factory.mktemp("first_hour")
+    Walk(place, environment).follow(FIRST)
+    return place
+
+
+@pytest.mark.slow
+def test_the_first_hour(first_hour: Path) -> None:
+    assert {path.name for path in first_hour.iterdir()} == {".cache", "data", "outputs"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TOURS, ids=[page.stem for page in TOURS])
+def test_a_page_is_followed_from_top_to_bottom(page: Path, first_hour: Path, environment: Path, tmp_path: Path) -> None:
+    """Each begins where the first hour ends, with its films and its detector."""
+    place = Path(shutil.copytree(first_hour, tmp_path / "reader", copy_function=shutil.copy2))
+    Walk(place, environment).follow(page)
+
+
+# --- all commands of all pages, without doing them ---
+
+
+def commands(page: Path) -> list[Command]:
+    return [step for step in steps(page) if isinstance(step, Command)]
+
+
+def composable(command: Command) -> list[str]:
+    """Return the settings of a command, with a value in each place that a page leaves open."""
+    settings = []
+    for word in command.words[1:]:
+        if word.startswith("-") or word in ("…", "[…]") or not re.match(r"~|[+\w/.@]+=", word):
+            continue
+        key, equals, value = word.partition("=")
+        if "…" in value:
+            value = "X"
+        elif value[:1] not in ("[", "{", "'", '"') and not re.match(r"\w+\(", value):
+            value = value.split(",")[0]  # of a sweep, the first job
+        settings.append(f"{key}{equals}{value}")
+    return settings
+
+
+@pytest.fixture
+def conf() -> Iterator[None]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_every_command_of_a_page_composes(page: Path, conf: None) -> None:
+    for command in commands(page):
+        if not command.hydra:
+            assert command.words[0] in COMMANDS, f"cxr {' '.join(command.words)}"
+        elif "--config-dir" not in command.words and "--help" not in command.words:
+            compose(command.words[0], composable(command))
+
+
+def test_every_extra_that_a_page_installs_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for page in PAGES:
+        for named in re.findall(r"cxr(?:-[^\[\s]*)?\[([\w,]+)\]", page.read_text(encoding="utf-8")):
+            assert set(named.split(",")) <= set(project["optional-dependencies"]), page.name
