@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a detector trained once, the wheel, a kill between files, a vocabulary, a browser."""
+"""What tests of several rooms share: a trained detector, the wheel, a kill between files, a vocabulary, a browser."""
 
 import os
 import shutil

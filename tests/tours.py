@@ -1,14 +1,14 @@
-"""What a page of docs/ types, and how a test types it after the page: every command, file and table, from top to bottom.
+"""What a page of docs/ types, and how a test types it after the page: every command and file, from top to bottom.
 
 A reader sees the commands as they are. Comments, which no reader sees, say how a test runs them:
 
 - ``<!-- tour: trainer.max_epochs=1 FOLDER=films -->`` before a block of commands: they are executed, each with these
-  settings added. A word in capitals is put in place of that word on the page.
+  settings, in place of the page's own of that name. A word in capitals is put in place of that word on the page.
 - ``<!-- printed -->`` before a block: the last command prints these lines. Numbers may differ, ``…`` is anything.
 - ``<!-- leaves outputs/*/index.html -->``: these files are there now, and each is whole.
 
-A block of YAML or Python that begins with the comment ``# folder/name.yaml`` is a file that the reader writes. All other
-commands of a page are only composed: what they need (a GPU, data, an archive) is not here.
+A block of YAML or Python that begins with the comment ``# folder/name.yaml`` is a file that the reader writes. All
+other commands of a page are only composed: what they need (a GPU, data, an archive) is not here.
 """
 
 import csv
@@ -32,7 +32,10 @@ _TOOLS |= {"cxr.read.show": "show"}
 
 @dataclass(frozen=True)
 class Command:
-    """Words behind ``cxr``, as the page has them, and the settings that a tour adds; None: it is not executed."""
+    """Words behind ``cxr``, as the page has them, and the settings that a tour adds; None: it is not executed.
+
+    A script that the page has written stands behind the word ``python``.
+    """
 
     words: tuple[str, ...]
     settings: tuple[str, ...] | None = None
@@ -101,7 +104,7 @@ def _commands(block: str, strict: bool) -> Iterator[tuple[str, ...]]:
 
 
 def _words(typed: str) -> tuple[str, ...] | None:
-    """Return what stands behind ``cxr`` in a command, however the page calls it; None for other programs."""
+    """Return the words of a ``Command``, however the page types it; None for other programs."""
     head, *rest = typed.split(" ", 1)
     after = rest[0] if rest else ""
     if head == "cxr":
@@ -110,10 +113,10 @@ def _words(typed: str) -> tuple[str, ...] | None:
         return tuple(shlex.split(after.removeprefix("-m cxr ")))
     if head == "python" and (tool := re.match(r"-m (cxr\.\S+)(.*)", after)):
         return (_TOOLS[tool[1]], *shlex.split(tool[2]))
-    if head in ("python", "torchrun", "srun") and (script := re.search(r"(?:^|\s)(\w+)\.py(\s.*|$)", after)):
-        if script[1] in _HYDRA:
-            return (script[1], *shlex.split(script[2]))
-    return None
+    if head == "python" and re.fullmatch(r"\w+\.py", after) and after.removesuffix(".py") not in _HYDRA:
+        return ("python", after)
+    script = re.search(r"(?:^|\s)(\w+)\.py(\s.*|$)", after) if head in ("python", "torchrun", "srun") else None
+    return (script[1], *shlex.split(script[2])) if script and script[1] in _HYDRA else None
 
 
 class Walk:
@@ -145,10 +148,16 @@ class Walk:
         assert done, f"{page.name} has no command that is executed"
 
     def _type(self, command: Command, settings: tuple[str, ...]) -> None:
-        meant = dict(word.split("=", 1) for word in settings if re.match(r"[A-Z]+=", word))
-        added = [word for word in settings if word.split("=", 1)[0] not in meant] if command.hydra else []
-        words = [self._found(re.sub(r"\b[A-Z]{3,}\b", lambda m: meant.get(m[0], m[0]), w)) for w in command.words]
-        self._printed = call(self._cxr, self.place, *words, *added, python=self._python, COLUMNS="200")
+        given = dict(word.split("=", 1) for word in settings)
+        words = [re.sub(r"\b[A-Z]{3,}\b", lambda m: given.get(m[0], m[0]), word) for word in command.words]
+        if command.hydra:
+            small = {key: value for key, value in given.items() if not key.isupper()}
+            kept = [word for word in words if word.split("=", 1)[0] not in small]
+            words = [*kept, *(f"{key}={value}" for key, value in small.items())]
+        script = self._cxr
+        if words[0] == "python":  # a script that the page has written
+            script, words = str(self.place / words[1]), words[2:]
+        self._printed = call(script, self.place, *map(self._found, words), python=self._python, COLUMNS="200")
 
     def _found(self, word: str) -> str:
         """Return a word of a page with the newest file or folder that its ``…`` leaves open."""
