@@ -12,7 +12,6 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
 from settings_page import settings_page
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +19,7 @@ _LOG = logging.getLogger("mkdocs.hooks.places")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)]*)?\)")
 _PLACE = re.compile(r"`((?:benchmarks|conf|cxr|deploy|docs|hydra_plugins|notebooks|tests)/[\w./-]*)`")
 _OLD = ("changelog.md",)  # tells of files that are gone
+_READERS = ("conf/intensity/mine.yaml", "deploy/model", "deploy/secrets")  # what a reader makes
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -37,7 +37,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     for named in (folder / target for _, target in _OUTSIDE.findall(markdown)):
         _expect(named, here)
     if here not in _OLD:
-        for place in _PLACE.findall(markdown):
+        for place in sorted({*_PLACE.findall(markdown)} - {*_READERS}):
             _expect(ROOT / place, here)
     return _OUTSIDE.sub(r"\1", markdown)
 

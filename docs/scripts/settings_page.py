@@ -21,13 +21,13 @@ _TYPED = {  # what stands before a key on the command line, where it is not the 
 _UNTYPED = ("_target_", "_partial_", "defaults", "hydra")
 _INTRO = """# Every setting
 
-This page is made from the files of `conf/` and the comments in them. Type a setting as it stands here, with a value of your
-own: `cxr train data.size=512`. `cxr train --cfg job` prints what all settings are in a command of yours, and
+This page is made from the files of `conf/` and the comments in them. Type a setting as it stands here, with a value of
+your own: `cxr train data.size=512`. `cxr train --cfg job` prints what all settings are in a command of yours, and
 `cxr train --help` lists the choices. A value `???` has to be typed.
 """
 _INTROS = {
     "inherited": "What several of the files below share. Their keys are typed as they stand here.",
-    "experiment": "A recipe: several choices and settings under one name, `experiment=NAME`. What is typed beside it wins.",
+    "experiment": "A recipe: choices and settings under one name, `experiment=NAME`. What is typed beside it wins.",
     "sweep": "Several runs of one training, `sweep=NAME`.",
     "hydra/launcher": "Where the jobs of a sweep run, `hydra/launcher=NAME`.",
 }
