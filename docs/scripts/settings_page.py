@@ -90,9 +90,11 @@ def _chosen(defaults: list[Any]) -> str:
     for one in defaults:
         if isinstance(one, dict):
             ((group, option),) = one.items()
+            if "hydra/" in group:
+                continue
             group = re.sub(r"^override |@.*", "", group).strip("/")
             words.append(f"`{group}={option}`".replace("'", "").replace("=None", "=null"))
-        elif one != "_self_":
+        elif one not in ("_self_", "/inherited/script"):
             words.append(f"`{one.split('@')[0].strip('/')}`")
     return ", ".join(words)
 
@@ -154,5 +156,6 @@ def _code(value: Any) -> str:
 
 def _escaped(text: str) -> str:
     """Return a sentence of a comment as Markdown, its pages of docs/ as links."""
-    text = re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", text)
-    return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", text.replace("\\_", "_") if "docs/" in text else text)
+    code, plain = r"(`[^`]*`)", r"([\\`*_{}\[\]<>|])"
+    parts = [part if part[:1] == "`" else re.sub(plain, r"\\\1", part) for part in re.split(code, text)]
+    return re.sub(r"docs/([\w-]+)\.md", r"[\1](\1.md)", "".join(parts))
