@@ -14,6 +14,7 @@ the time it takes to start.
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -73,16 +74,12 @@ class Serve:
 
     def memory(self) -> float:
         """MB that the process and those it has begun hold."""
-        pids = [self.process.pid] if self.process else []
-        for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children")
-            pids += [int(child) for child in children.read_text().split()] if children.exists() else []
-        held = 0.0
-        for pid in pids:
+        pss = 0.0
+        for pid in family(self.process.pid) if self.process else []:
             status = Path(f"/proc/{pid}/smaps_rollup")
             if status.exists():
-                held += next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("Pss"))
-        return held / 1024
+                pss += next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("Pss"))
+        return pss / 1024
 
 
 def echo(port: int) -> list[str]:
@@ -134,6 +131,28 @@ def count(orthanc: Orthanc) -> int:
     """How many of our objects Orthanc holds."""
     query = {"Level": "Instance", "Query": {"SeriesDescription": "cxr detections*"}}
     return len(orthanc.ask("/tools/find", query))
+
+
+def held(orthanc: Orthanc) -> int:
+    """How many objects Orthanc holds, of anybody. It knows that without a search, so asking does not slow it."""
+    return int(orthanc.ask("/statistics")["CountInstances"])
+
+
+def processor(process: "subprocess.Popen[bytes] | None") -> float:
+    """Seconds of processor that a process and those it has begun have used."""
+    if process is None:
+        raise RuntimeError("it does not run")
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15] for pid in family(process.pid)]
+    return sum(int(tick) for each in ticks for tick in each) / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """The process, and those that it has begun and that still run."""
+    pids = [pid]
+    for one in pids:
+        children = Path(f"/proc/{one}/task/{one}/children")
+        pids += [int(child) for child in children.read_text().split()] if children.exists() else []
+    return pids
 
 
 @contextmanager
@@ -238,12 +257,17 @@ def speed(ckpt: Path, folder: Path, given: argparse.Namespace) -> None:
         reached(orthanc, 72, 300)
         for _ in range(given.turns):
             fresh = renamed(films, folder / "fresh")
-            already = count(orthanc)
+            already = held(orthanc)
+            before = {"serve.py": processor(serve.process), "Orthanc": processor(orthanc.process)}
             began = time.monotonic()
             store(fresh, serve.port, "STORESCU", "CXR")
-            while count(orthanc) < already + 3 * len(fresh):
+            while held(orthanc) < already + 3 * len(fresh):
                 time.sleep(0.2)
-            serving.append(60 * len(fresh) / (time.monotonic() - began))
+            seconds = time.monotonic() - began
+            serving.append(60 * len(fresh) / seconds)
+            after = {"serve.py": processor(serve.process), "Orthanc": processor(orthanc.process)}
+            shares = ", ".join(f"{name} {(after[name] - before[name]) / seconds:.2f}" for name in after)
+            print(f"processors busy: {shares}", flush=True)
             predicting.append(predicted(ckpt, films[0].parent, folder))
             print(f"serve.py {serving[-1]:.1f}, predict.py {predicting[-1]:.1f} films a minute", flush=True)
     ratio = statistics.median(s / p for s, p in zip(serving, predicting, strict=True))
