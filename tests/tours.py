@@ -112,7 +112,7 @@ def _words(typed: str) -> tuple[str, ...] | None:
     if head == "python" and after.startswith("-m cxr "):
         return tuple(shlex.split(after.removeprefix("-m cxr ")))
     if head == "python" and (tool := re.match(r"-m (cxr\.\S+)(.*)", after)):
-        return (_TOOLS[tool[1]], *shlex.split(tool[2]))
+        return (_TOOLS.get(tool[1], tool[1]), *shlex.split(tool[2]))
     if head == "python" and re.fullmatch(r"\w+\.py", after) and after.removesuffix(".py") not in _HYDRA:
         return ("python", after)
     script = re.search(r"(?:^|\s)(\w+)\.py(\s.*|$)", after) if head in ("python", "torchrun", "srun") else None
