@@ -48,15 +48,13 @@ def commands(page: Path) -> list[Command]:
 
 
 def composable(command: Command) -> list[str]:
-    """Return the settings of a command, with a value in each place that a page leaves open."""
+    """Return the settings of a command, but for those that a page leaves open."""
     settings = []
     for word in command.words[1:]:
-        if word.startswith("-") or word in ("…", "[…]") or not re.match(r"~|[+\w/.@]+=", word):
+        if "…" in word or not re.match(r"~|[+\w/.@]+=", word):
             continue
         key, equals, value = word.partition("=")
-        if "…" in value:
-            value = "X"
-        elif value[:1] not in ("[", "{", "'", '"'):  # of a sweep, the first job
+        if value[:1] not in ("[", "{", "'", '"'):  # of a sweep, the first job
             value = "0" if value.startswith("range(") else value.split(",")[0]
         settings.append(f"{key}{equals}{value}")
     return settings
