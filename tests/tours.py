@@ -85,7 +85,7 @@ def steps(page: Path) -> Iterator[Step]:
             printed = False
         elif (language in ("yaml", "python")) and (name := _FILE.match(body)):
             yield Written(name[1], body)
-        elif language in ("", "console"):
+        elif language in ("", "sh"):
             yield from (Command(command, tour) for command in _commands(body, strict=tour is not None))
             tour = None
 
