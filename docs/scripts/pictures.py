@@ -111,7 +111,8 @@ def cxr(place: Path, *words: str) -> str:
 
 def terminal(chrome: webdriver.Chrome, place: Path, said: str) -> None:
     """Draw the end of what a command wrote, light and dark."""
-    lines = [line.rsplit("\r", 1)[-1] for line in said.replace("\r\n", "\n").splitlines()]
+    lines = [line.rsplit("\r", 1)[-1] for line in said.replace("\r\n", "\n").splitlines() if "━━ " not in line]
+    lines = [line for line in lines if "it/s" not in line and "0:00:0" not in line][-36:]  # without bars
     for look, theme in (("light", DEFAULT_TERMINAL_THEME), ("dark", MONOKAI)):
         console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
         for line in AnsiDecoder().decode("\n".join(lines)):
@@ -177,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browser() as chrome:
         place = Path(folder)
         house(chrome, place)
-        still(chrome, (given.run / "index.html").resolve().as_uri(), "demo")
+        still(chrome, (given.run / "index.html").resolve().as_uri(), "demo", at="h2:last-of-type")
         terminal(chrome, place, cxr(place, "evaluate", ckpt, root, "hydra.run.dir=evaluated"))
         still(chrome, (place / "evaluated" / "index.html").as_uri(), "evaluation")
         cxr(place, "explain", ckpt, root, "films=6", "sanity_films=0", "hydra.run.dir=explained")
