@@ -110,18 +110,19 @@ def cxr(place: Path, *words: str) -> str:
 
 
 def terminal(chrome: webdriver.Chrome, place: Path, said: str) -> None:
-    """Draw the end of what a command wrote, light and dark."""
-    lines = [line.rsplit("\r", 1)[-1] for line in said.replace("\r\n", "\n").splitlines() if "━━ " not in line]
-    lines = [line for line in lines if "it/s" not in line and "0:00:0" not in line][-36:]  # without bars
+    """Draw the first table of what ``cxr evaluate`` wrote, light and dark."""
+    lines = [line.rsplit("\r", 1)[-1] for line in said.replace("\r\n", "\n").splitlines()]
+    first = next(number for number, line in enumerate(lines) if " patients" in line)
+    last = next(number for number, line in enumerate(lines) if "95 % intervals" in line)
+    shown = ["$ cxr evaluate ckpt=outputs/demo/…/checkpoints/best.ckpt", *lines[first : last + 1]]
     for look, theme in (("light", DEFAULT_TERMINAL_THEME), ("dark", MONOKAI)):
         console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
-        for line in AnsiDecoder().decode("\n".join(lines)):
+        for line in AnsiDecoder().decode("\n".join(shown)):
             console.print(line)
         page = console.export_html(theme=theme, inline_styles=True)
-        page = page.replace('<pre style="', '<pre style="padding:14px;font-size:15px;line-height:1.35;')
+        page = page.replace('<pre style="', '<pre style="margin:0;padding:14px;font-size:15px;line-height:1.3;')
         (place / "terminal.html").write_text(page, encoding="utf-8")
-        height = 40 + 21 * (len(lines) + 1)
-        still(chrome, (place / "terminal.html").as_uri(), f"terminal-{look}", 1060, min(height, 900))
+        still(chrome, (place / "terminal.html").as_uri(), f"terminal-{look}", 1040, 60 + 20 * len(shown))
 
 
 def house(chrome: webdriver.Chrome, place: Path) -> None:
