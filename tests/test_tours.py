@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 import cxr.config.entry  # noqa: F401 - what the values of conf/ call
 from cxr.__main__ import COMMANDS
 from scripts import ROOT
-from tours import PAGES, Command, Walk, steps
+from tours import PAGES, Command, Leaves, Printed, Walk, Written, steps
 
 FIRST = ROOT / "docs" / "first-hour.md"
 TOURS = [page for page in PAGES if page != FIRST and "<!-- tour" in page.read_text(encoding="utf-8")]
@@ -38,6 +38,68 @@ def test_a_page_is_followed_from_top_to_bottom(page: Path, first_hour: Path, env
     """Each begins where the first hour ends, with its films and its detector."""
     place = Path(shutil.copytree(first_hour, tmp_path / "reader", copy_function=shutil.copy2))
     Walk(place, environment).follow(page)
+
+
+# --- what a page means ---
+
+PAGE = """
+```python
+# mine/reader.py
+films = []
+```
+
+<!-- tour: trainer.max_epochs=1 FOLDER=films -->
+```sh
+cxr train data.root=FOLDER \\
+  seed=1   # a note
+python -m cxr.data.audit FOLDER
+```
+
+<!-- printed -->
+```text
+2 films, … normal
+```
+
+<!-- leaves a.csv b/*.png -->
+```
+sudo apt install dcmtk
+torchrun --nproc_per_node 8 train.py trainer=ddp
+```
+"""
+
+
+def test_a_page_is_read_as_a_reader_does(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(PAGE, encoding="utf-8")
+    small = ("trainer.max_epochs=1", "FOLDER=films")
+    assert [*steps(tmp_path / "page.md")] == [
+        Written("mine/reader.py", "# mine/reader.py\nfilms = []\n"),
+        Command(("train", "data.root=FOLDER", "seed=1"), small),
+        Command(("audit", "FOLDER"), small),
+        Printed(("2 films, … normal",)),
+        Leaves(("a.csv", "b/*.png")),
+        Command(("train", "trainer=ddp")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        ("<!-- tour -->\n```sh\npython write.py\n```\n<!-- leaves b.csv -->", "b.csv is not there"),
+        ("<!-- tour -->\n```sh\npython write.py\n```\n<!-- leaves a.json -->", "Expecting value"),
+        ("<!-- tour -->\n```sh\npython write.py\n```\n<!-- printed -->\n```text\n7 films\n```", "was not printed"),
+        ("<!-- tour -->\n```sh\npython write.py\nls\n```", "a tour cannot type: ls"),
+        ("nothing to do", "has no command"),
+    ],
+)
+def test_a_page_that_is_wrong_fails(broken: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(script: str, place: Path, *words: str, **_: str) -> str:
+        (place / "a.json").touch()
+        return "12 marks of 7 patients"
+
+    monkeypatch.setattr("tours.call", call)
+    (tmp_path / "page.md").write_text(broken, encoding="utf-8")
+    with pytest.raises((AssertionError, ValueError), match=problem):
+        Walk(tmp_path, tmp_path).follow(tmp_path / "page.md")
 
 
 # --- all commands of all pages, without doing them ---
