@@ -30,7 +30,7 @@ demo: $(STAMP) ## draw phantom films, train a detector, test it, write a page of
 
 test: $(STAMP) ## all tests: the fast ones, then the end-to-end ones
 	# a process a core, a thread each: twice as fast on two cores as one process with two threads
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow and not soak' -n auto --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow -n auto --dist loadfile
 
 lint: $(STAMP) ## style, imports, common mistakes

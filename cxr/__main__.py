@@ -43,7 +43,7 @@ COMMANDS = {
     "audit": Command("cxr.data.audit:main", "say what a data set holds and what is wrong with it"),
     "figures": Command("cxr.data.figures:main", "draw films with their marks, a row for each finding"),
     "convert": Command("cxr.data.convert:main", "make pictures of DICOM films, under pseudonyms"),
-    "show": Command("cxr.read.show:main", "draw a film before and after preprocessing, with histograms"),
+    "show": Command("cxr.runs.show:main", "draw a film before and after preprocessing, with histograms"),
     "doctor": Command("cxr.doctor.__main__:main", "say what this machine and this installation can do"),
 }
 _HELP = """Find disease on chest radiographs.

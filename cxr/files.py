@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ DIGEST = ".blake2b"
 """Ends the name of the file beside another that holds its digest, as ``b2sum -l 256`` writes and checks it."""
 
 _BYTES = 32
+_MOST_NOTED = 2**16  # bytes of a file of digests that are looked at; it has two lines at most
+_PART = r"\.[0-9a-f]{32}\.part"  # name of a file that is being written
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG}
 
@@ -43,6 +46,13 @@ def part_of(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes have left half written below ``folder``, into which nobody else writes now."""
+    for part in folder.rglob(".*.part"):
+        if re.fullmatch(_PART, part.name):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -69,6 +79,20 @@ def write_whole(path: Path, content: bytes | str, flush: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         part.replace(path)
+
+
+@contextmanager
+def noted_while(note: Path) -> Iterator[bool]:
+    """Keep a file at ``note`` during the block; yield whether an earlier process died in the same block.
+
+    A process that is killed, or that a library brings down, leaves the file; an error or Ctrl-C does not.
+    """
+    died = note.exists()
+    note.touch()
+    try:
+        yield died
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:
@@ -102,11 +126,14 @@ def write_json(path: Path, content: Any, allow_nan: bool = True) -> None:
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan))
 
 
-def read_mapping(path: Path, *needed: str) -> dict[str, Any]:
+def read_mapping(path: Path, *needed: str, most_bytes: int | None = None) -> dict[str, Any]:
     """Return the mapping in a JSON file.
 
-    Raises ``DamagedFileError`` where it is empty, torn, holds no mapping, or lacks one of the ``needed`` keys.
+    Raises ``DamagedFileError`` where it is empty, torn, holds no mapping, lacks one of the ``needed`` keys, or has more
+    than ``most_bytes``, which a file from anywhere needs: Python takes ten times its size to read it.
     """
+    if most_bytes is not None and (size := path.stat().st_size) > most_bytes:
+        raise DamagedFileError(f"{path} has {size:,} bytes, expected at most {most_bytes:,}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # also UnicodeDecodeError
@@ -170,7 +197,8 @@ def digest_file(path: Path) -> Path:
 def noted_digests(path: Path) -> list[str]:
     """Return the digests noted beside ``path``, one of which is its own; [] where none is, or the note is damaged."""
     try:
-        lines = digest_file(path).read_text(encoding="ascii").splitlines()
+        with digest_file(path).open("rb") as file:
+            lines = file.read(_MOST_NOTED).decode("ascii").splitlines()
     except (OSError, ValueError):
         return []
     digests = [line.partition(" ")[0] for line in lines]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pydicom
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -89,7 +90,12 @@ def _write(path: Path, pixels: np.ndarray, bits: int, syntax: uid.UID, codestrea
     dcmwrite(path, film, enforce_file_format=True)
 
 
-def shared_films(largest: int = 2_000_000) -> list[Path]:
-    """Return the real encodings of up to ``largest`` bytes, none where there is no ``CXR_SHARED``."""
+def shared_films() -> list[Path]:
+    """Return the real encodings, none where there is no ``CXR_SHARED``."""
     shared = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "dicom"
-    return sorted(path for path in shared.rglob("*") if path.is_file() and path.stat().st_size <= largest)
+    return sorted(path for path in shared.rglob("*") if path.is_file() and path.suffix != ".csv")
+
+
+def packaged_films() -> list[Path]:
+    """Return the test files that pydicom brings along: odd headers, other encodings, and what is no film at all."""
+    return sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*.dcm"))

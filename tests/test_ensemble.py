@@ -91,6 +91,58 @@ def test_predictions_clear_films_by_that_point_and_say_how_far_the_members_disag
     assert {film["cleared"] for film in table(folds / "more_views" / "films.csv")} == {""}
 
 
+def test_promises_are_kept_with_the_sweep_and_refused_with_the_number_of_patients_they_take(folds: Path) -> None:
+    promises = load(folds / SWEEP / "ensemble.json")["chosen"][0]["promises"]
+    assert (promises["split"], promises["films"]) == ("out-of-fold", 24)
+    reached = load(folds / "judged" / "metrics.json")["checkpoints"]["A"]["promises"]
+    assert {one["of"] for one in reached} == {*promises["findings"], "screening", "false_boxes"}
+    assert "What is promised, and what these films gave" in (folds / "judged" / "index.html").read_text("utf-8")
+    words = ("images=data/phantom_smoke/test/image", "hydra.run.dir=promised_nothing")
+    out = call("predict.py", folds, f"ckpt={SWEEP}", *words, "threshold={risk: 0.01}", code=2)
+    assert "99 are needed" in " ".join(out.split())
+
+
+def test_a_promise_decides_what_is_shown_and_put_aside_and_is_said(folds: Path) -> None:
+    path = folds / SWEEP / "ensemble.json"
+    before = path.read_text("utf-8")
+    content = json.loads(before)
+    promises = content["chosen"][0]["promises"]
+    for kept in promises["findings"].values():
+        kept[3] = {"level": 0.1, "threshold": 0.001, "patients": 30, "risk": 0.05, "needed": None}
+    first = next(iter(promises["findings"]))
+    promises["findings"][first][3] = {"level": 0.1, "threshold": None, "patients": 4, "risk": 0.0, "needed": 9}
+    promises["screening"][3] = {"level": 0.1, "threshold": None, "patients": 4, "risk": 0.0, "needed": 9}
+    promises["points"][3] = None
+    path.write_text(json.dumps(content), "utf-8")
+    words = ("images=data/phantom_smoke/test/image", "threshold=risk", "hydra.run.dir=promised")
+    out = " ".join(call("predict.py", folds, f"ckpt={SWEEP}", *words).split())
+    path.write_text(before, "utf-8")
+    assert "at most 10 % are missed" in out
+    assert f"No promise for {first}: 4 patients, 9 are needed" in out
+    assert {film["cleared"] for film in table(folds / "promised" / "films.csv")} == {""}
+    rows = {row["of"]: row["threshold"] for row in table(folds / "promised" / "promises.csv")}
+    assert (rows.pop(first), rows.pop("screening"), set(rows.values())) == ("", "", {"0.001"})
+    said = load(folds / "promised" / "result.json")["algorithm"]
+    assert any("of several that answer as one it is not proven" in line for line in said)
+
+
+def test_the_runs_of_two_arms_are_compared_each_by_itself(folds: Path) -> None:
+    runs = sorted((folds / SWEEP).glob("*/checkpoints/best.ckpt"))
+    for number in (1, 2):
+        shutil.copy(runs[0], folds / f"run{number}.ckpt")
+    arms = f"ckpt=[['{runs[0].relative_to(folds)}','run1.ckpt'],['{runs[1].relative_to(folds)}','run2.ckpt']]"
+    call("evaluate.py", folds, arms, "arms=true", "samples=20", "margin=0.05", "hydra.run.dir=arms")
+    metrics = load(folds / "arms" / "metrics.json")
+    ap50 = metrics["comparison"]["ap50"]
+    assert (ap50["margin"], [len(arm) for arm in ap50["runs"]]) == (0.05, [2, 2])
+    means = [sum(arm) / 2 for arm in ap50["runs"]]
+    assert metrics["second_over_first"]["ap50"]["value"] == pytest.approx(means[1] - means[0])
+    assert ap50["runs"][0][0] == ap50["runs"][0][1]  # the same run twice, in two files
+    assert "Run by run" in (folds / "arms" / "index.html").read_text("utf-8")
+    out = call("evaluate.py", folds, f"ckpt={SWEEP},{SWEEP}", "arms=true", "hydra.run.dir=same", code=2)
+    assert "is named twice, expected each run once" in " ".join(out.split())
+
+
 def test_explanations_are_the_means_of_the_members(folds: Path) -> None:
     words = ("films=2", "cam=gradcam", "faithfulness=false", "sanity_films=0", "samples=20", "hydra.run.dir=explained")
     call("explain.py", folds, f"ckpt={SWEEP}", *words)

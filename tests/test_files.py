@@ -13,8 +13,10 @@ from cxr.files import (
     DamagedFileError,
     check_digest,
     digest_of,
+    noted_while,
     part_of,
     place_with_digest,
+    remove_parts,
     short_digest_of,
     whole_file,
     why_not_written,
@@ -117,3 +119,34 @@ def test_a_kill_between_any_two_steps_leaves_a_file_and_a_digest_that_agree(
 def test_a_short_digest_is_what_b2sum_says(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert short_digest_of(tmp_path / "abc") == "d8bb14d833d59559"  # b2sum -l 64
+
+
+def test_a_note_stays_where_the_process_dies_and_goes_where_it_ends_in_an_error(tmp_path: Path) -> None:
+    note = tmp_path / ".at_work"
+    seen = []
+
+    def fail() -> None:
+        with noted_while(note) as died:
+            seen.append((died, note.exists()))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [(False, True)]
+    assert not note.exists()
+    note.touch()  # what a process leaves that is killed within the block
+    with noted_while(note) as died:
+        assert died
+    assert not note.exists()
+
+
+def test_what_a_kill_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "dicom").mkdir()
+    with part_of(tmp_path / "dicom" / "a-sr.dcm") as part:
+        part.write_text("half of a report")
+        kept = part.rename(part.with_name(part.name[:-6] + "0.part"))  # as a kill leaves it
+    for name in (".mine.part", "a.part", "a-sr.dcm"):
+        (tmp_path / "dicom" / name).write_text("of somebody")
+    assert kept.exists()
+    remove_parts(tmp_path)
+    assert names(tmp_path / "dicom") == {".mine.part", "a.part", "a-sr.dcm"}

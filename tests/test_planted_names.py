@@ -9,13 +9,19 @@ import json
 import re
 import shutil
 import signal
+import socket
 import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import escape
-from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom import Dataset, dcmread
+from pydicom.uid import ImplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from scripts import Job, call, start
 
@@ -121,7 +127,9 @@ def test_a_service_names_nobody(place: Path) -> None:
         url = address(service)
         films = [(film.name, film.read_bytes()) for film in sorted((place / FOLDER).iterdir())]
         answers = [httpx.post(f"{url}/films", files={"film": film}, timeout=60) for film in films]
-        pages = [httpx.get(f"{url}/{path}").text for path in ("", "metrics", "health", "films/1", "films/2")]
+        pages = [
+            httpx.get(f"{url}/{path}", timeout=60).text for path in ("", "metrics", "health", "films/1", "films/2")
+        ]
     finally:
         service.send_signal(signal.SIGTERM)
         assert service.wait(60) == 0, service.printed()
@@ -134,9 +142,96 @@ def test_a_service_names_nobody(place: Path) -> None:
     assert len(list((place / "serving" / "pictures").glob("*.jpg"))) == 4
 
 
+def test_a_service_that_films_are_sent_to_names_nobody(place: Path) -> None:
+    """By C-STORE, through processes that decode, to an archive that wants another encoding, with what is refused."""
+    pytest.importorskip("pynetdicom", reason="the extra serve")
+    import httpx
+
+    port, films = free_port(), sent_films(place)
+    with archive() as (objects, to):
+        words = (CKPT, f"dicom=127.0.0.1:{port}", f"allow=[PACS@127.0.0.1:{to}]", "http=127.0.0.1:0", "workers=2")
+        service = start("serve.py", place, *words, "hydra.run.dir=sent_to")
+        try:
+            url = address(service)
+            statuses = Counter(store(film, port) for film in films)
+            assert statuses == {0x0000: 14, 0xC000: 1, 0xA900: 1}
+            end = time.monotonic() + 240
+            while len(objects) < 3 * 10 + 2 * 4 and time.monotonic() < end:  # of films that are not assessed two
+                time.sleep(0.1)
+            pages = [httpx.get(f"{url}/{path}", timeout=60).text for path in ("", "metrics", "health", "films/1")]
+        finally:
+            service.send_signal(signal.SIGTERM)
+            assert service.wait(120) == 0, service.printed()
+    assert len(objects) == 3 * 10 + 2 * 4
+    assert {str(made.PatientID) for made in objects} == {NUMBER}  # they belong to her, as the standard demands
+    seen = service.printed() + "".join(pages) + (place / "sent_to" / "serve.log").read_text(encoding="utf-8")
+    assert not [word for word in PLANTED if word in seen]
+    assert not [film for film in films if str(film.SOPInstanceUID) in seen]
+    hold_the_patient = ("films", "dicom")
+    assert {name for name in named(place / "sent_to") if not name.startswith(hold_the_patient)} == set()
+    assert len(list((place / "sent_to" / "pictures").glob("*.jpg"))) == 14
+
+
+def sent_films(place: Path) -> list[Dataset]:
+    """Fourteen films of the patient, of which four are not assessed, and two that are refused."""
+    films = []
+    for n, path in enumerate(sorted(path for path in (place / FOLDER).iterdir() if "broken" not in path.name) * 4):
+        film = dcmread(path)
+        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            film.AccessionNumber, film.PatientSex = "LIN YUTING LINYUTING", "LIN YUTING"  # neither is in standard
+        films.append(film)
+        if n % 4 in (1, 2) and n >= 8:
+            film.BodyPartExamined, film.ViewPosition = "CHEST", "PA"
+    films[14].PixelData = films[14].PixelData[:-2000]
+    films[15].SOPClassUID, films[15].Modality = SecondaryCaptureImageStorage, "LIN YUTING"
+    films[15].file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    return films
+
+
+def store(film: Dataset, port: int) -> int:
+    """Send a film as PACS; the status of the answer."""
+    from pynetdicom import AE
+
+    entity = AE("PACS")
+    entity.add_requested_context(film.SOPClassUID, film.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", port, ae_title="CXR")
+    status = association.send_c_store(film)
+    association.release()
+    return int(status.Status)
+
+
+@contextmanager
+def archive() -> Iterator[tuple[list[Dataset], int]]:
+    """A PACS that takes objects in implicit VR alone; yields them, and its port."""
+    from pynetdicom import AE, AllStoragePresentationContexts, evt
+
+    objects: list[Dataset] = []
+
+    def keep(event: Any) -> int:
+        objects.append(event.dataset)
+        return 0x0000
+
+    entity = AE("PACS")
+    for context in AllStoragePresentationContexts:
+        entity.add_supported_context(context.abstract_syntax, ImplicitVRLittleEndian)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    assert server is not None
+    try:
+        yield objects, server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def address(service: Job) -> str:
     """Where a service listens, as soon as it says so."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and service.poll() is None:
         if said := re.search(r"http://127\.0\.0\.1:\d+", service.printed()):
             return said.group()

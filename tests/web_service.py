@@ -49,7 +49,7 @@ def service(folder: Path, language: str = "en", point: OperatingPoint | None = P
     return Service(folder, queue, intake, Counters(), algorithm, findings, lambda: True, language)
 
 
-def limits(requests: int = 4, silence: float = 5, wait: float = 0) -> Limits:
+def limits(requests: int = 4, silence: float = 60, wait: float = 0) -> Limits:
     return Limits(2**20, requests, silence, wait)
 
 

@@ -1,5 +1,6 @@
 """A film with its boxes, as every data set gives it, and how films are split without a patient on both sides."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Film:
         source: the data set the film is from, where several are joined.
         labelled: the findings that its readers looked for and boxed. Of any other finding the film says nothing: it is
             no negative for it. None: all there are, so that a film without boxes is normal.
+        groups: what tables of the data set say of sex, age, view and the like (``cxr.data.groups``), where its files
+            have no header that does.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class Film:
     readings: tuple[Reading, ...] = field(default=())
     source: str = ""
     labelled: frozenset[str] | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.boxes.shape != (len(self.findings), 4):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from cxr.data.sources.root import wrong_name
 from cxr.data.sources.tables import parse_rows, raise_problems, read_text
 from cxr.read.chest_films import ChestFilms, Reason
 from cxr.read.dicom import read_film
+from cxr.read.film_statistics import film_statistics
 from cxr.read.frame import at_working_size, to_longest_side
 from cxr.read.known_films import KnownFilms
 from cxr.read.preprocessing import Preprocessing
@@ -56,6 +58,7 @@ class Decoded:
         height, width: size of the original film in pixels.
         study, patient: pseudonyms.
         sop_instance: SOPInstanceUID, "" where absent; used only in the key file of a prediction.
+        statistics: what the film is like (``film_statistics``), where that is asked for.
     """
 
     pixels: NDArray[np.uint16]
@@ -64,6 +67,7 @@ class Decoded:
     study: str
     patient: str
     sop_instance: str = field(default="", repr=False)
+    statistics: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Refused:
     study: str
     patient: str
     sop_instance: str = field(default="", repr=False)
+    statistics: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,18 +92,20 @@ class Decode:
         size: longest side in pixels of the films on which the detector was trained.
         kind: kind of these films; see ``ChestFilms``.
         known: what these films look like, likewise.
+        statistics: whether to say what a film is like.
     """
 
     intensity: Preprocessing
     size: int
     kind: str | None = None
     known: tuple[KnownFilms, ...] = ()
+    statistics: bool = False
 
     def __call__(self, film: Input) -> Decoded | Refused:
         """Return the film, or the reason why it must not be assessed. Raises ``ReadError``."""
         read = read_film(film.path)
         height, width = read.pixels.shape
-        who = (height, width, read.study, read.patient, read.sop_instance)
+        who: tuple[Any, ...] = (height, width, read.study, read.patient, read.sop_instance)
         rule = ChestFilms(self.size, self.kind, self.known)
         stated = (read.body_part, read.view_position, read.modality, read.row_direction)
         reason = rule.refusal(height, width, *stated)
@@ -106,6 +113,8 @@ class Decode:
             return Refused(reason, *who)
         pixels = at_working_size(read, self.intensity, self.size)
         reason = rule.refusal_by_pixels(pixels)
+        if self.statistics:
+            who += (tuple(film_statistics(pixels, self.known).tolist()),)
         return Decoded(to_longest_side(pixels, self.size), *who) if reason is None else Refused(reason, *who)
 
 

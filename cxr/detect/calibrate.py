@@ -1,4 +1,4 @@
-"""Chooses the fusion with the image head and the operating point on validation films; both are then frozen."""
+"""Chooses the fusion with the image head on validation films, and says what the detector then finds on them."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,6 @@ from cxr.detect.film_detector import FilmDetector
 from cxr.detect.image_head import with_image_scores
 from cxr.detect.inference import film_results
 from cxr.measure.average_precision import COCO_IOUS, MeanAveragePrecision
-from cxr.measure.operating_point import OperatingPoint, choose_operating_point
 from cxr.measure.results import FilmResult, with_known_truth
 from cxr.measure.screening import roc_auc
 from cxr.progress import track
@@ -25,11 +24,12 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75)
 
 
 @torch.no_grad()
-def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: float = 0.99) -> OperatingPoint:
-    """Choose the weights of the task's image head, where it has one, and return the operating point of screening.
+def calibrate(task: FilmDetector, validation: RadiographDataset) -> list[FilmResult]:
+    """Choose the weights of the task's image head, where it has one, and return its results on the validation films.
 
     The weight for boxes is the one with the highest average precision. The weight for films is the one with the highest
-    area under the ROC curve of abnormality. Of equal weights the smallest is taken. The operating point is chosen last.
+    area under the ROC curve of abnormality. Of equal weights the smallest is taken. Films whose scores are not finite
+    are left out of the results: nothing may be chosen on them.
     """
     head = task.image_head
     if head is not None:
@@ -42,8 +42,7 @@ def calibrate(task: FilmDetector, validation: RadiographDataset, sensitivity: fl
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
     detected = track(film_results(task, validation), "calibrating", len(validation))
-    results = _finite(detected)  # to the bit as detect returns them
-    return choose_operating_point(with_known_truth(results), sensitivity)
+    return _finite(detected)  # to the bit as detect returns them
 
 
 def _finite(results: Iterable[FilmResult]) -> list[FilmResult]:

@@ -26,6 +26,8 @@ class Prediction:
         abnormal: 0..1, the same for any finding; not rounded, as it is compared with the operating point.
         disagreement: 0..1 of an ensemble's members about each box; () where one detector answers.
         sop_instance: SOPInstanceUID, for the key of a prediction; no journal or table holds it.
+        statistics: what the film is like, where that was asked for (``cxr.read.film_statistics``); for the watch over
+            the films of a week, and in no journal either.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Prediction:
     abnormal: float
     sop_instance: str = field(default="", repr=False, compare=False)
     disagreement: tuple[float, ...] = ()
+    statistics: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     def shown(self, threshold: Threshold) -> list[int]:
         """Return the places of the detections from ``threshold`` up, the strongest first."""
@@ -62,6 +65,7 @@ class NotAssessed:
     height: int
     reason: Reason
     sop_instance: str = field(default="", repr=False, compare=False)
+    statistics: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
 
 def least_score(threshold: Threshold, finding: str) -> float:

@@ -103,7 +103,8 @@ def _predict(
 
 
 def _not_assessed(film: Input, read: Decoded | Refused, reason: Reason) -> NotAssessed:
-    return NotAssessed(film.number, read.study, read.patient, read.width, read.height, reason, read.sop_instance)
+    seen = (read.sop_instance, read.statistics)
+    return NotAssessed(film.number, read.study, read.patient, read.width, read.height, reason, *seen)
 
 
 def sample(film: Decoded) -> tuple[Tensor, dict[str, Tensor]]:
@@ -134,4 +135,5 @@ def _plain(names: tuple[str, ...], film: Input, decoded: Decoded, answer: dict[s
         disagreement=tuple(round(value, 6) for value in answer["disagreement"][order].tolist())
         if "disagreement" in answer
         else (),
+        statistics=decoded.statistics,
     )

@@ -23,6 +23,9 @@ from cxr.findings import FindingVocabulary
 from cxr.learn.parameter_groups import NamedParameters
 from cxr.learn.training import Training
 from cxr.measure.average_precision import only_detected_in_words
+from cxr.measure.operating_point import choose_operating_point
+from cxr.measure.promises import choose_promises
+from cxr.measure.results import with_known_truth
 
 Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
@@ -140,8 +143,16 @@ class DetectionTask(Training):
         return table
 
     def calibrate(self, validation: Any) -> dict[str, Any]:
-        """Choose the weights of the image head's scores, and return the ``operating_point`` of screening."""
-        return {"operating_point": calibrate(self, validation).as_dict()}
+        """Choose the weights of the image head's scores; return the ``operating_point`` of screening and ``promises``.
+
+        All are chosen on the validation films.
+        """
+        results = calibrate(self, validation)
+        point = choose_operating_point(with_known_truth(results))
+        return {
+            "operating_point": point.as_dict(),
+            "promises": choose_promises(results, self.findings.names).as_dict(),
+        }
 
     @contextmanager
     def measuring(self) -> Iterator[None]:

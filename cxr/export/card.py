@@ -32,6 +32,7 @@ class Card:
         compared: how far it was from the original detector when it was made (``Comparison``).
         known_films: what the films on which it was trained look like, ``known_films.as_plain``; None if the checkpoint
             does not say.
+        promises: ``Promises.as_dict``; None if the checkpoint has none.
     """
 
     runtime: str
@@ -53,3 +54,5 @@ class Card:
     versions: Mapping[str, str]
     compared: Mapping[str, Any] = field(default_factory=dict)
     known_films: Mapping[str, Any] | None = None
+    reference: Mapping[str, Any] | None = None
+    promises: Mapping[str, Any] | None = None

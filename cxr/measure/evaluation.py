@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from cxr.findings import FindingVocabulary
 from cxr.measure.average_precision import COCO_IOUS, average_precision, only_detected
+from cxr.measure.comparison import MARGIN, Arm, Comparison, compare_arms
 from cxr.measure.folds import FoldFigures, figures_of_folds, leading_figures
 from cxr.measure.froc import FP_RATES, Froc, FrocPoint, froc, froc_with_intervals, recall
-from cxr.measure.intervals import Estimate, Values, paired_bootstrap
+from cxr.measure.intervals import Estimate, Values
 from cxr.measure.matching import Rule
 from cxr.measure.mistakes import Alarm, Miss, Stratum, by_size, confusion, worst_alarms, worst_misses
 from cxr.measure.operating_point import OperatingPoint, Screening, screen
@@ -28,13 +29,17 @@ PRECISIONS: Mapping[str, Sequence[float]] = {"ap40": (0.4,), "ap50": (0.5,), "ap
 
 @dataclass(frozen=True)
 class Settings:
-    """How figures are measured: the rule of localisation, stated prevalences, mistakes kept of each kind, bootstrap."""
+    """How figures are measured: the rule of localisation, stated prevalences, mistakes kept of each kind, bootstrap.
+
+    Two figures that are no further apart than ``margin`` count as equal.
+    """
 
     rule: Rule
     prevalences: tuple[float, ...]
     worst: int
     samples: int
     seed: int
+    margin: float = MARGIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,17 +159,18 @@ def evaluate(
     )
 
 
-def compare(
-    first: Sequence[FilmResult], second: Sequence[FilmResult], labels: Sequence[int], settings: Settings
-) -> dict[str, Estimate]:
-    """Return by how much the second detector exceeds the first in the leading figures, the same patients drawn."""
-    films = [[_restricted(result, labels) for result in results] for results in (first, second)]
-    known = [with_known_truth(results) for results in (first, second)]
-    differences = {}
-    for name, figure in leading_figures(labels, settings.rule).items():
-        a, b = known if name == "roc_auc" else films
-        differences[name] = paired_bootstrap(a, b, figure, settings.samples, settings.seed)[0]
-    return differences
+def compare(first: Arm, second: Arm, labels: Sequence[int], settings: Settings) -> dict[str, Comparison]:
+    """Return by how much the second detector exceeds the first in the leading figures, and what that says.
+
+    Each is one run or, as an arm, several (``cxr.measure.comparison``).
+    """
+    arms = [[[_restricted(result, labels) for result in run] for run in arm] for arm in (first, second)]
+    known = [[with_known_truth(run) for run in arm] for arm in (first, second)]
+    margin, samples, seed = settings.margin, settings.samples, settings.seed
+    return {
+        name: compare_arms(*(known if name == "roc_auc" else arms), figure, margin, samples, seed)
+        for name, figure in leading_figures(labels, settings.rule).items()
+    }
 
 
 def by_fold(evaluation: Evaluation, folds: Sequence[Sequence[int]], rule: Rule) -> list[FoldFigures]:

@@ -98,11 +98,21 @@ def _estimate(value: float, resampled: Values, n: int, trials: int, undefined: s
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, n, undefined)
     if len(known) and np.ptp(known) > _ROUNDING:
-        low, high = np.percentile(known, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
-        return Estimate(value, float(low), float(high), n)
+        return Estimate(value, *percentiles(known), n)
     if trials and value in (0, 1):
         return Estimate(value, *clopper_pearson(round(value * trials), trials), n)
     return Estimate(value, math.nan, math.nan, n, "all resamples of the patients give the same")
+
+
+def estimate_of(value: float, resampled: Values, n: int) -> Estimate:
+    """Return a value with the interval of its resamples, in which NaN are left out; see ``estimates``."""
+    return _estimate(value, resampled, n, 0, "undefined on these films")
+
+
+def percentiles(resampled: Values, level: float = LEVEL) -> tuple[float, float]:
+    """Return the ends of the middle of the resampled values that ``level`` is the share of; NaN are left out."""
+    low, high = np.nanpercentile(resampled, (50 * (1 - level), 50 * (1 + level)))
+    return float(low), float(high)
 
 
 def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:

@@ -95,12 +95,20 @@ def choose_operating_point(
     if not 0 < sensitivity < 1:
         raise ValueError(f"wanted sensitivity is {sensitivity}, expected a share between 0 and 1")
     scores, positive = image_scores(results)
-    lowest, highest = _extremes(scores[positive], [r.patient for r in results if not r.normal])
-    lowest = np.sort(lowest)
+    lowest = np.sort(_extremes(scores[positive], [r.patient for r in results if not r.normal])[0])
     missed = 0
     while clopper_pearson(len(lowest) - missed - 1, len(lowest))[0] >= sensitivity:
         missed += 1
     threshold = float(lowest[missed]) if len(lowest) else 0.0
+    return point_at(results, threshold, sensitivity, split, samples, seed)
+
+
+def point_at(
+    results: Sequence[FilmResult], threshold: float, sensitivity: float, split: str, samples: int = 1000, seed: int = 0
+) -> OperatingPoint:
+    """Return the point at a threshold that was chosen on these films, with the figures it reaches on them."""
+    scores, positive = image_scores(results)
+    lowest, highest = _extremes(scores[positive], [r.patient for r in results if not r.normal])
     reached = rates(results, threshold, (), samples=samples, seed=seed)
     low = clopper_pearson(int((lowest >= threshold).sum()), len(lowest))[0]
     high = clopper_pearson(int((highest >= threshold).sum()), len(lowest))[1]

@@ -1,6 +1,6 @@
 """Writes films, marks and tables in the layout of the hospital's course, which ``read_course`` reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,23 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 
 
-def write_film(paths: Sequence[Path], pixels: NDArray[np.uint16], patient: str, source: str) -> None:
+def write_film(
+    paths: Sequence[Path],
+    pixels: NDArray[np.uint16],
+    patient: str,
+    source: str,
+    stated: Mapping[str, str] | None = None,
+) -> None:
     """Write one film to all ``paths``: 12-bit MONOCHROME1 LOG, ``pixels`` [H, W] are stored values 0..4095.
 
-    The UIDs are computed from ``source``. No path ever holds half a film. The course has a copy of a film for each of
-    its findings. Here these are hard links, which look the same to any reader and save nearly half of disk and time;
-    they are copies where the file system has no links.
+    The UIDs are computed from ``source``. ``stated`` has more elements of the header, by name. No path ever holds half
+    a film. The course has a copy of a film for each of its findings. Here these are hard links, which look the same to
+    any reader and save nearly half of disk and time; they are copies where the file system has no links.
     """
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with part_of(paths[0]) as whole:
-        _dicom(pixels, patient, source).save_as(whole, enforce_file_format=True)
+        _dicom(pixels, patient, source, stated or {}).save_as(whole, enforce_file_format=True)
         for path in paths[1:]:
             with part_of(path) as part:
                 try:
@@ -49,12 +55,14 @@ def write_mark(path: Path, width: int, height: int, box: NDArray[np.float32]) ->
     path.write_bytes(cv2.imencode(".jpg", mark, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
 
 
-def _dicom(pixels: NDArray[np.uint16], patient: str, source: str) -> FileDataset:
+def _dicom(pixels: NDArray[np.uint16], patient: str, source: str, stated: Mapping[str, str]) -> FileDataset:
     ds = chest_image(ComputedRadiographyImageStorage, uid(source, "instance"), patient, pixels)
     ds.StudyInstanceUID, ds.SeriesInstanceUID = uid(source, "study"), uid(source, "series")
     ds.Modality, ds.ViewPosition, ds.PhotometricInterpretation = "CR", "PA", "MONOCHROME1"
     ds.WindowCenter, ds.WindowWidth = "2048", "4096"
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign, ds.PresentationLUTShape = "LOG", 1, "INVERSE"
+    for name, value in stated.items():
+        setattr(ds, name, value)
     return ds
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.phantom.anatomy import Thorax
 from cxr.phantom.canvas import Canvas, Map, Pose
+from cxr.phantom.scanner import WeakScanner
 from cxr.phantom.skeleton import CIRCLE, Points, Stroke
 
 SOFT_MU = 0.2  # attenuation of water per cm, in a chest beam of about 70 keV effective
@@ -135,23 +136,28 @@ def _bones(canvas: Canvas, thorax: Thorax) -> dict[str, Map]:
     return bones
 
 
-def expose(attenuation: Map, pose: Pose, rng: np.random.Generator) -> NDArray[np.uint16]:
+def expose(
+    attenuation: Map, pose: Pose, rng: np.random.Generator, scanner: WeakScanner | None = None
+) -> NDArray[np.uint16]:
     """Return the 12-bit stored values [H, W] of a film, MONOCHROME1 and LOG: high where the attenuation is low.
 
     The film has scatter, quantum noise, the window of a machine, markers and collimation. The normalisation of the
-    course, clip(-ln((1 + x) / 4096) / 2.5, 0, 1), gives the picture with air dark.
+    course, clip(-ln((1 + x) / 4096) / 2.5, 0, 1), gives the picture with air dark. ``scanner`` is the machine, where it
+    is a weak one.
     """
-    return expose_alike([attenuation], pose, rng)[0]
+    return expose_alike([attenuation], pose, rng, scanner)[0]
 
 
-def expose_alike(attenuations: Sequence[Map], pose: Pose, rng: np.random.Generator) -> list[NDArray[np.uint16]]:
+def expose_alike(
+    attenuations: Sequence[Map], pose: Pose, rng: np.random.Generator, scanner: WeakScanner | None = None
+) -> list[NDArray[np.uint16]]:
     """Return a film [H, W] of each attenuation, all with the dose, noise, window and markers of the first.
 
     So films of one body with and without some layers differ only by these layers, and by the few quanta that they
     scatter and absorb. The first film is the same as the one of ``expose``.
     """
     streams = [rng, *(deepcopy(rng) for _ in attenuations[1:])]
-    seen = [_detect(attenuation, pose, stream) for attenuation, stream in zip(attenuations, streams, strict=True)]
+    seen = [_detect(one, pose, stream, scanner) for one, stream in zip(attenuations, streams, strict=True)]
     films = []
     for one, stream in zip(seen, streams, strict=True):
         picture = _window(one, seen[0], stream)
@@ -160,7 +166,7 @@ def expose_alike(attenuations: Sequence[Map], pose: Pose, rng: np.random.Generat
     return films
 
 
-def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
+def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator, scanner: WeakScanner | None) -> Map:
     """Return the attenuation as the X-ray detector sees it: with scatter from about 25 mm around and quantum noise."""
     primary = np.exp(-np.maximum(attenuation, 0))
     step = 4.0 * pose.scale  # scatter is smooth, so pixels of 4 mm are enough
@@ -169,6 +175,8 @@ def _detect(attenuation: Map, pose: Pose, rng: np.random.Generator) -> Map:
     primary += cv2.resize(veil.astype(np.float32), primary.shape[::-1], interpolation=cv2.INTER_LINEAR)
     seen = -np.log(primary)
     quanta = rng.uniform(0.0015, 0.005)
+    if scanner is not None:
+        seen, quanta = scanner.flattened(seen, pose.scale), quanta * scanner.noise
     noise: Map = rng.standard_normal(primary.shape, dtype=np.float32)
     if pose.scale > 1.5:  # the X-ray detector blurs over 0.3 mm
         noise = 2 * np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.3 * pose.scale), np.float32)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from cxr.phantom.canvas import Map, Pose
 from cxr.phantom.course_layout import TABLES, write_film, write_mark
 from cxr.phantom.drawn_set import DrawnSet, PhantomError, draw_all, write_table
 from cxr.phantom.exposure import attenuate, draw_pose, expose
+from cxr.phantom.scanner import WeakScanner, from_weak_scanner, stated
 
 _DRAWING = 1  # raised when the same seed gives other films than before
 
@@ -39,15 +40,18 @@ class Phantom:
     thorax: Thorax
 
 
-def draw_phantom(rng: np.random.Generator, size: int, findings: Collection[str] | None = None) -> Phantom:
+def draw_phantom(
+    rng: np.random.Generator, size: int, findings: Collection[str] | None = None, scanner: WeakScanner | None = None
+) -> Phantom:
     """Return a film, ``size`` pixels along its longest side, with these findings and no other.
 
     With ``None`` at least one finding is chosen at random; () gives a normal film. The same ``rng`` with other findings
-    gives the same patient, pose and exposure with those. Raises ``ValueError`` for a finding that cannot be drawn.
+    gives the same patient, pose and exposure with those; ``scanner`` shows the same on a weak machine. Raises
+    ``ValueError`` for a finding that cannot be drawn.
     """
     of_findings, of_patient, of_film = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
     thorax = draw_thorax(of_patient, draw_findings(of_findings) if findings is None else findings)
-    return _take(of_film, thorax, draw_pose(of_film, thorax, size))
+    return _take(of_film, thorax, draw_pose(of_film, thorax, size), scanner)
 
 
 def write_course_layout(
@@ -60,28 +64,31 @@ def write_course_layout(
     rare: Mapping[str, float] | None = None,
     workers: int | None = None,
     draw: bool = True,
+    weak_scanner: Mapping[str, float] | None = None,
 ) -> None:
     """Draw a data set into ``root`` in the layout of the hospital's course, with ``test_truth.csv`` for scoring.
 
     The set has ``films`` to train with and ``test_films``, each ``size`` pixels along its longest side. One patient in
     ten has a second film. ``normal_fraction`` of the patients have no finding. ``rare``, {finding: share}, makes
     findings rare in training: at most ``share * films`` patients keep the finding. The films depend on ``seed`` only,
-    not on ``workers`` (number of processes; None means one for each core). A complete set is left as it is, an
-    interrupted one is completed. With ``draw`` False nothing is written.
+    not on ``workers`` (number of processes; None means one for each core). ``weak_scanner`` has the arguments of a
+    ``WeakScanner``, which takes the films of some patients; those of all others stay as they are. A complete set is
+    left as it is, an interrupted one is completed. With ``draw`` False nothing is written.
 
     Raises ``PhantomError`` when ``root`` holds films drawn with other settings, or other files. With ``draw`` False it
     is raised also when the set is not complete.
     """
     if unknown := sorted(set(rare or {}) - set(FINDINGS)):
         raise PhantomError(f"data.read.rare names {', '.join(unknown)}, expected some of {', '.join(FINDINGS)}")
-    root = Path(root)
+    root, scanner = Path(root), _weak(weak_scanner)
     settings: dict[str, float | str] = {"films": films, "test_films": test_films, "size": size, "seed": seed}
     settings |= {"normal_fraction": normal_fraction, "drawing": _DRAWING}
     settings |= {f"rare {name}": share for name, share in (rare or {}).items()}
+    settings |= {} if scanner is None else {f"weak scanner {name}": value for name, value in asdict(scanner).items()}
 
     def fill() -> None:
         plan = _plan(films, test_films, seed, normal_fraction, rare or {})
-        rows = draw_all(partial(_draw_film, root, size), plan, workers, "films")
+        rows = draw_all(partial(_draw_film, root, size, scanner), plan, workers, "films")
         for table, columns in TABLES.items():
             write_table(root / table, columns, [row for film in rows for row in film.get(table, ())])
 
@@ -149,7 +156,14 @@ def _file_name(number: int, test: bool) -> str:
     return f"{number} (2)d.dcm" if number % 9 == 0 else f"{number}.dcm"  # the hospital's have blanks and brackets
 
 
-def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
+def _weak(given: Mapping[str, float] | None) -> WeakScanner | None:
+    try:
+        return None if given is None else WeakScanner(**given)
+    except (TypeError, ValueError) as error:
+        raise PhantomError(f"data.read.weak_scanner: {error}") from error
+
+
+def _draw_film(root: Path, size: int, scanner: WeakScanner | None, job: _Job) -> _Rows:
     """Write those files of a film that do not exist yet; return its rows of the tables."""
     rng = np.random.default_rng([job.seed, job.patient, job.shot])
     thorax = draw_thorax(np.random.default_rng([job.seed, job.patient]), job.findings)
@@ -157,7 +171,10 @@ def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
     boxes = _boxes(thorax, pose)
     paths = [root / file for file in job.files]
     if not all(path.exists() for path in paths):
-        write_film(paths, _take(rng, thorax, pose).pixels, f"PHANTOM{job.patient:05d}", f"{job.seed} {job.id}")
+        weak = from_weak_scanner(job.seed, job.patient, scanner)
+        pixels = _take(rng, thorax, pose, scanner if weak else None).pixels
+        about = stated(job.seed, job.patient, thorax.habitus.female, weak)
+        write_film(paths, pixels, f"PHANTOM{job.patient:05d}", f"{job.seed} {job.id}", about)
     if job.test:
         return _test_rows(job, pose, boxes)
     for path, name in zip(paths, job.findings, strict=False):  # a normal film has a path but no finding
@@ -165,9 +182,9 @@ def _draw_film(root: Path, size: int, job: _Job) -> _Rows:
     return _train_rows(job, pose)
 
 
-def _take(rng: np.random.Generator, thorax: Thorax, pose: Pose) -> Phantom:
+def _take(rng: np.random.Generator, thorax: Thorax, pose: Pose, scanner: WeakScanner | None) -> Phantom:
     layers = attenuate(thorax, pose, rng)
-    pixels = expose(np.sum(list(layers.values()), axis=0), pose, rng)
+    pixels = expose(np.sum(list(layers.values()), axis=0), pose, rng, scanner)
     return Phantom(pixels, _boxes(thorax, pose), layers, thorax)
 
 

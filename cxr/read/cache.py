@@ -1,4 +1,4 @@
-"""Films are decoded once and kept as memory-mapped uint16 arrays at working size.
+"""Films are decoded once and kept as uint16 arrays at working size.
 
 Each film has one file, ``<folder>/<settings>/films/<content>.npy``. It holds a NumPy array, then what else is known of
 the film, then a checksum of everything before. The key is a hash of the film's content and of the settings (intensity
@@ -11,14 +11,19 @@ was last known to be whole. Whoever changes a file changes its ctime. So while b
 contents are; otherwise the film is hashed again and the checksum is computed again. The index is a shortcut: it may be
 lost, stale or damaged at any time.
 
+Pixels are read, and not mapped into the memory: where a disk fails under a mapped file, the system ends the process.
+A cached film that the disk does not give back any more is decoded again.
+
 The cache holds hashes and pseudonyms, but no paths, names or identifiers.
 """
 
+import errno
 import json
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +33,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from cxr.files import write_whole
+from cxr.files import noted_while, write_whole
 from cxr.read.dicom import ReadError, file_bytes, parse_film, pseudonym, read_header
 from cxr.read.frame import at_working_size
 from cxr.read.preprocessing import Preprocessing
@@ -38,6 +43,7 @@ FORMAT = 2
 """Part of every key. Raise it when decoding, an intensity step or this file's layout changes what is stored."""
 
 _LOCK = ".filling.lock"
+_BEGUN = ".filling"  # is there while films are decoded
 _FOOTER = 8 + 16  # bytes: the length of the JSON, then BLAKE2b of the array and the JSON
 _SETTLED_NS = 100_000_000  # a file changed less than 0.1 s ago may change again within one tick of its clock
 
@@ -47,19 +53,26 @@ class CachedFilm:
     """A film at working size.
 
     Args:
-        pixels: [h, w], or [h, w, C] where the intensity gives channels, uint16: a read-only view of the memory-mapped
-            file; 65535 is 1.0 of the intensity, air dark.
         height, width: size of the original film in pixels.
         digest: hash of the stored pixels at full size; copies of one film in other files or encodings have the same.
         study, patient: pseudonyms.
+        read: returns ``pixels``.
     """
 
-    pixels: NDArray[np.uint16]
     height: int
     width: int
     digest: str
     study: str
     patient: str
+    read: Callable[[], NDArray[np.uint16]] = field(repr=False)
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint16]:
+        """[h, w], or [h, w, C] where the intensity gives channels; read-only; 65535 is 1.0 of the intensity, air dark.
+
+        They are read from the disk when they are first asked for. Raises ``ReadError`` where it does not give them.
+        """
+        return self.read()
 
 
 @dataclass(frozen=True)
@@ -106,9 +119,8 @@ class FilmCache:
         """
         path = Path(path)
         entry = self._known(path) or self._entry_by_content(path)
-        pixels = np.memmap(self._film_file(entry.key), np.uint16, "r", entry.offset, entry.shape)
-        # A plain array, because each operation on a memmap takes tens of microseconds longer
-        return CachedFilm(np.asarray(pixels), entry.height, entry.width, entry.digest, entry.study, entry.patient)
+        read = partial(self._pixels, path, entry)
+        return CachedFilm(entry.height, entry.width, entry.digest, entry.study, entry.patient, read)
 
     def modality(self, path: Path | str) -> tuple[str, str]:
         """Return Modality and BodyPartExamined of a film, "" where absent, without decoding it.
@@ -129,7 +141,8 @@ class FilmCache:
         """Decode the films that are missing, in ``workers`` processes (default: one for each usable core).
 
         One process at a time fills a cache. Others that start with the same films (the ranks of a run, the jobs of a
-        sweep) wait for it and then use what it stored. If it is killed, the next one goes on.
+        sweep) wait for it and then use what it stored. If it is killed, the next one goes on, and reads even a few
+        films in processes of their own: one of them may have been what killed it.
 
         Returns the films that cannot be read, each with the reason; a film that kills its process is one of them. With
         ``on_error="raise"`` the first such error is raised instead.
@@ -140,13 +153,28 @@ class FilmCache:
         missing = self._missing(dict.fromkeys(map(Path, paths)))
         if not missing:
             return {}
-        with FileLock(self.folder / _LOCK):
-            for path, error in outcomes(self._store, self._missing(missing), workers or usable_cores(), progress):
+        with FileLock(self.folder / _LOCK), noted_while(self.folder / _BEGUN) as apart:
+            missing = self._missing(missing)
+            for path, error in outcomes(self._store, missing, workers or usable_cores(), progress, apart):
                 if error is not None and on_error == "raise":
                     raise error
                 if error is not None:
                     failures[path] = error
         return failures
+
+    def _pixels(self, path: Path, entry: _Entry) -> NDArray[np.uint16]:
+        """Return the pixels of a film that is stored; store it again where its file is lost or cannot be read."""
+        try:
+            return _stored_pixels(self._film_file(entry.key), entry)
+        except OSError:
+            again = self._entry_by_content(path)
+        try:
+            if again.key != entry.key:
+                raise ReadError(f"{path}: was changed while it was in use")
+            return _stored_pixels(self._film_file(again.key), again)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ReadError(f"{path}: its decoded copy in {self.folder} cannot be read: {why}") from error
 
     def _missing(self, paths: Iterable[Path]) -> list[Path]:
         return [path for path in paths if self._known(path) is None]
@@ -210,9 +238,23 @@ class FilmCache:
         return entry
 
 
+def _stored_pixels(file: Path, entry: _Entry) -> NDArray[np.uint16]:
+    """Return the array in the file of a film. Raises ``OSError``, also where the file is cut off."""
+    pixels = np.empty(entry.shape, "<u2")
+    with file.open("rb", buffering=0) as stored:
+        stored.seek(entry.offset)
+        if stored.readinto(pixels.data.cast("B")) != pixels.nbytes:
+            raise OSError(errno.EIO, "it is cut off", str(file))
+    pixels.flags.writeable = False
+    return pixels
+
+
 def _checked_entry(file: Path, key: str) -> _Entry | None:
-    """Return the entry stored in ``file``, or None when the file differs in any bit from what was written."""
-    content = file.read_bytes()
+    """Return the entry stored in ``file``; None where it differs in any bit from what was written, or is unreadable."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
     body, checksum = content[:-16], content[-16:]
     if len(content) < _FOOTER or blake2b(body, digest_size=16).digest() != checksum:
         return None

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from pydicom.sequence import Sequence
+from pydicom.uid import RLELossless
 
 from cxr.read.decode import PixelLayout, check_data, decode
 from cxr.read.files import content_digest, file_bytes, files_below, first_bytes
@@ -40,11 +42,11 @@ __all__ = [
 # fmt: off
 _HEADER = [
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "BodyPartExamined", "ViewPosition",
-    "PatientOrientation", "PresentationIntentType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelIntensityRelationship", "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "LUTDescriptor",
-    "LUTData",
+    "ViewCodeSequence", "CodeMeaning", "PatientOrientation", "PresentationIntentType", "Rows", "Columns",
+    "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelIntensityRelationship", "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "LUTDescriptor", "LUTData",
 ]
 # fmt: on
 # Beside the pixels, what objects about a film say of it: a film whose name was corrected is not the film that was here.
@@ -80,6 +82,7 @@ class Arrival:
         study, patient: pseudonyms.
         sop_class: SOPClassUID, "" of a picture.
         modality: Modality, "" where absent.
+        picture: whether it is no DICOM file but a picture.
     """
 
     instance: str = field(repr=False)
@@ -88,6 +91,7 @@ class Arrival:
     patient: str
     sop_class: str = ""
     modality: str = ""
+    picture: bool = False
 
 
 def read_film(path: Path | str) -> Radiograph:
@@ -102,18 +106,21 @@ def parse_film(path: Path, data: bytes) -> Radiograph:
 
 
 def check_film(path: Path, data: bytes) -> Arrival:
-    """Return what a film is known by that has come in as ``data``. Raises ``ReadError``. No DICOM film is decoded.
+    """Return what a film is known by that has come in as ``data``. Raises ``ReadError``.
 
-    Of a film whose pixels are damaged or not all there, it is an ``IncompleteError``.
+    Of a film whose pixels are damaged or not all there, it is an ``IncompleteError``. No DICOM film is decoded, but for
+    one in RLE: nothing marks the end of that.
     """
     if is_picture(data) and not looks_like_dicom(data):
         picture = read_picture(path, data)  # these are few and small, and nothing else says whether one is whole
         content = blake2b(data, digest_size=_KEPT_DIGEST).hexdigest()
-        return Arrival(content, content, picture.study, picture.patient)
+        return Arrival(content, content, picture.study, picture.patient, picture=True)
     with open_tags(path, [*_HEADER, *_KEPT], data) as tags, _pixel_errors(tags):
         element, layout = _one_frame(tags, tags.integer("PixelRepresentation", 0) == 1)
         try:
             pixels = check_data(element, tags.syntax, layout)
+            if tags.syntax == RLELossless:
+                decode(element, tags.syntax, layout)
         except ValueError as error:
             raise IncompleteError(f"{path}: {tags.syntax.name} ({tags.syntax}): {error}") from error
         digest = blake2b(digest_size=_KEPT_DIGEST)
@@ -159,9 +166,16 @@ def _header(tags: Tags) -> Header:
         patient,
         modality=tags.text("Modality"),
         body_part=tags.text("BodyPartExamined"),
-        view_position=tags.text("ViewPosition"),
+        view_position=_view(tags),
         row_direction=tags.text("PatientOrientation"),
     )
+
+
+def _view(tags: Tags) -> str:
+    """Return ViewPosition; where it is absent, the meaning of the view's code, which films of the class DX may have."""
+    codes = tags.dataset.get("ViewCodeSequence")
+    coded = str(codes[0].get("CodeMeaning") or "").strip() if isinstance(codes, Sequence) and codes else ""
+    return tags.text("ViewPosition") or coded
 
 
 def find_dicoms(folder: Path | str) -> list[Path]:
@@ -194,7 +208,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
             windows=tags.windows(),
             modality=tags.text("Modality"),
             body_part=tags.text("BodyPartExamined"),
-            view_position=tags.text("ViewPosition"),
+            view_position=_view(tags),
             row_direction=tags.text("PatientOrientation"),
             pixel_intensity_relationship=tags.text("PixelIntensityRelationship"),
             presentation_intent=tags.text("PresentationIntentType"),

@@ -51,15 +51,23 @@ def stand_by(module: str, workers: int, *more: str, stay: bool = False) -> None:
 
 
 def outcomes(
-    task: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, progress: bool = True
+    task: Callable[[_Item], _Result], items: Sequence[_Item], workers: int, progress: bool = True, apart: bool = False
 ) -> Iterator[tuple[_Item, _Result | ReadError]]:
     """Yield each film with what ``task`` returned for it, or the ``ReadError`` it raised, in the order they finish.
 
     A film whose process dies gets a ``ReadError`` too. Any other exception ends the run, with a note that names its
     film. An item is the argument of ``task``; ``str(item)`` is the film's path.
+
+    Few films are read in this process, unless they are to be read ``apart`` from it, as after a process that died.
     """
-    results = streamed(task, items, workers if len(items) >= WORTH_A_POOL else 1)
+    few = len(items) < WORTH_A_POOL
+    results = streamed(task, items, at_least_two(workers) if apart else 1 if few else workers)
     yield from track(results, "Decoding films", len(items)) if progress and items else results
+
+
+def at_least_two(workers: int) -> int:
+    """Return a number of workers with which no film is read in this process, so that none can kill it."""
+    return max(2, workers)
 
 
 def streamed(

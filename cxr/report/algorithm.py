@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from cxr.detect.prediction import Threshold, in_words, printed_threshold
 from cxr.measure.operating_point import OperatingPoint
+from cxr.measure.promises import KeptPromises
+from cxr.report.promise_words import promise_sentences
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Algorithm:
         operating_point: of screening, frozen into the checkpoint; None where it has none.
         settings: what else decides how its results look, such as the language of pictures.
         maps: settings of the maps, which decide about these alone.
+        promises: what is promised of these two; None where nothing is.
     """
 
     version: str
@@ -26,6 +29,7 @@ class Algorithm:
     operating_point: OperatingPoint | None = None
     settings: tuple[str, ...] = ()
     maps: str = ""
+    promises: KeptPromises | None = None
 
     def identity(self) -> str:
         """Return a digest of all that decides what a report about a film says: another one, another report."""
@@ -34,6 +38,9 @@ class Algorithm:
 
     def parameters(self) -> list[str]:
         """Return what a reader of its results must know, a line each."""
+        return [*self._thresholds(), *(promise_sentences(self.promises) if self.promises else ())]
+
+    def _thresholds(self) -> list[str]:
         shown = [f"checkpoint {self.digest}", f"findings shown from score {in_words(self.threshold)} up"]
         point = self.operating_point
         if point is None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.prediction import printed_threshold
+from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import POOLED, WORKING_RATE, Evaluation
 from cxr.measure.folds import FoldFigures
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
+from cxr.report.comparison_tables import comparison_table
 from cxr.report.evaluate_cards import worst_films
 from cxr.report.evaluate_figures import evaluation_figures
 from cxr.report.evaluate_tables import (
@@ -21,9 +23,10 @@ from cxr.report.evaluate_tables import (
     screening_label,
     sensitivities_of,
     shown,
-    verdict,
 )
+from cxr.report.films_told import FilmsTold
 from cxr.report.page import NotShown, Row, finding_row, only_detected_in_words, write_page
+from cxr.report.promise_table import KeptHere, promise_table
 from cxr.report.words import words
 
 _FIGURES = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")  # columns of the table of findings, in its order
@@ -32,38 +35,39 @@ _FIGURES = ("ap50", "ap40", "ap", "sensitivity@1fp", "recall", "auc")  # columns
 def evaluate_page(
     folder: Path,
     evaluations: Evaluations,
-    differences: Mapping[str, Estimate],
+    comparison: Mapping[str, Comparison],
     films: RadiographDataset,
     about: Mapping[str, str],
     warnings: Sequence[str],
     not_shown: NotShown,
     language: str = "en",
     folds: Mapping[str, Sequence[FoldFigures]] | None = None,
+    promises: Mapping[str, KeptHere] | None = None,
+    told: FilmsTold | None = None,
 ) -> Path:
     """Draw ``figures/*.png`` and write ``index.html``: one file that needs no network and shows pseudonyms only.
 
     ``evaluations`` are one or two, by the letter of their checkpoint, of ``films`` in the order of their results;
-    ``differences`` are those of the second over the first, by the names of ``compare``, and may be empty. ``about``
-    says what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is
-    believed. ``folds`` are the figures of each fold, by the letter of the checkpoint. ``language`` is ``en`` or ``zh``.
+    ``comparison`` is that of the second with the first, by the names of ``compare``, and may be empty. ``about`` says
+    what the models and the data were, heading → text; ``warnings`` what has to be known before any figure is believed.
+    ``folds`` are the figures of each fold and ``promises`` what is promised, by the letter of the checkpoint. ``told``
+    has the groups of the films, and whether they are like others. ``language`` is ``en`` or ``zh``.
     """
-    say = words(language)["evaluate"]
     plots = evaluation_figures(folder / "figures", evaluations, language)
     return write_page(
         folder / "index.html",
         "evaluate.html",
         language,
-        differences=[
-            Row(say["differences"][name], [shown(e, signed=True), say["verdicts"][verdict(e)]])
-            for name, e in differences.items()
-        ],
+        comparison=comparison_table(comparison, language),
         checkpoints=[
             _checkpoint(evaluation, films, name if len(evaluations) > 1 else "", language)
             | {"folds": _fold_rows((folds or {}).get(name, ()))}
+            | {"promises": promise_table((promises or {}).get(name), evaluation.findings, language)}
             for name, evaluation in evaluations.items()
         ],
         plots={name: path.read_bytes() for name, path in plots.items()},
         working_rate=f"{WORKING_RATE:g}",
+        told=None if told is None else told.sections(folder / "figures", language),
         about=about,
         warnings=warnings,
         not_shown=not_shown,

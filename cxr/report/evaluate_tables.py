@@ -14,10 +14,12 @@ from rich.table import Column, Table
 from cxr.detect.prediction import printed_threshold
 from cxr.files import whole_file, write_whole
 from cxr.measure.average_precision import only_detected_in_words
+from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import POOLED, Evaluation, FindingFigures
 from cxr.measure.folds import FoldFigures, mean_and_deviation
 from cxr.measure.froc import FP_RATES
 from cxr.measure.intervals import Estimate
+from cxr.measure.promises import Reached
 from cxr.measure.seen import Seen
 from cxr.report.words import words
 
@@ -52,26 +54,30 @@ class Origin:
         seen: what the films were to it before.
         folds: figures of each fold, where each film was judged by the detector that did not see its patient.
         box_errors: calibration error of the scores of boxes, "before" and "after" calibration; NaN where there is none.
+        promises: what it promises, and what these films gave; none where it promises nothing.
     """
 
     point_from: str
     seen: Seen
     folds: Sequence[FoldFigures] = ()
     box_errors: Mapping[str, float] = field(default_factory=dict)
+    promises: Sequence[Reached] = ()
 
 
 def write_tables(
     folder: Path,
     evaluations: Evaluations,
-    differences: Mapping[str, Estimate],
+    comparison: Mapping[str, Comparison],
     origins: Mapping[str, Origin],
     films: Mapping[str, Any],
+    more: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write ``metrics.json``, ``froc.csv``, ``per_finding.csv``, ``screening.json``; the undefined is null, or empty.
 
-    ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``differences`` of the
-    second checkpoint over the first, by name, may be empty. ``films`` says how many were evaluated, and has a line for
-    each that failed or could not be read.
+    ``evaluations`` and ``origins`` of their operating points go by the letter of a checkpoint. ``comparison`` of the
+    second checkpoint with the first, by figure, may be empty. ``films`` says how many were evaluated, and has a line
+    for each that failed or could not be read. ``more`` has further entries for ``metrics.json``, by a checkpoint's
+    letter.
     """
     metrics = {
         name: {
@@ -79,12 +85,15 @@ def write_tables(
             "these_films": origins[name].seen.as_dict(),
             "box_calibration_error": origins[name].box_errors,
             **({"folds": origins[name].folds} if origins[name].folds else {}),
+            **({"promises": origins[name].promises} if origins[name].promises else {}),
+            **(more or {}).get(name, {}),
         }
         for name, evaluation in evaluations.items()
     }
-    content = {"checkpoints": metrics, "second_over_first": dict(differences), "films": dict(films)}
-    _write_json(folder / "metrics.json", content)
-    _write_json(
+    differences = {name: one.difference for name, one in comparison.items()}
+    content = {"checkpoints": metrics, "second_over_first": differences, "comparison": comparison, "films": dict(films)}
+    write_figures(folder / "metrics.json", content)
+    write_figures(
         folder / "screening.json",
         {
             name: {
@@ -150,23 +159,6 @@ def fold_rows(folds: Sequence[FoldFigures]) -> list[list[str]]:
     ]
     means = (mean_and_deviation(folds, name) for name in folds[0].figures)
     return [*rows, ["mean ± SD", "", *(f"{_number(mean)} ± {_number(deviation)}" for mean, deviation in means)]]
-
-
-def print_comparison(differences: Mapping[str, Estimate], console: Console) -> None:
-    """Print by how much the second checkpoint exceeds the first, and whether that is real; nothing without a second."""
-    if not differences:
-        return
-    table = Table("B exceeds A by", Column("", justify="right"), "", title="Paired differences", title_justify="left")
-    for name, difference in differences.items():
-        table.add_row(words("en")["evaluate"]["differences"][name], shown(difference, signed=True), verdict(difference))
-    console.print(table)
-
-
-def verdict(difference: Estimate) -> str:
-    """Say whether a difference is real: whether its interval leaves out 0."""
-    if math.isnan(difference.low):
-        return "none seen" if difference.value == 0 else "no interval"
-    return "real" if difference.low > 0 or difference.high < 0 else "may be chance"
 
 
 def shown(estimate: Estimate, signed: bool = False) -> str:
@@ -276,7 +268,8 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_figures(path: Path, content: Any) -> None:
+    """Write figures as JSON, in which what is undefined is null."""
     write_whole(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
 
 

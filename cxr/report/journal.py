@@ -132,7 +132,10 @@ def read_line(line: bytes) -> Done | None:
 
 
 def as_plain(done: Done) -> dict[str, Any]:
-    """Return a film as the journal keeps it: without its SOPInstanceUID, which stands in the key alone."""
+    """Return a film as the journal keeps it: without its SOPInstanceUID, which stands in the key alone.
+
+    What the film is like is for those who watch over films, and left out, too.
+    """
     plain = dict(vars(done))
     if done.prediction is not None:
         plain["prediction"] = dict(vars(done.prediction))  # ``asdict`` would copy each number of each box
@@ -140,7 +143,7 @@ def as_plain(done: Done) -> dict[str, Any]:
         plain["not_assessed"] = asdict(done.not_assessed)
     for part in ("prediction", "not_assessed"):
         if plain[part] is not None:
-            del plain[part]["sop_instance"]
+            del plain[part]["sop_instance"], plain[part]["statistics"]
     return plain
 
 

@@ -14,8 +14,11 @@ from typing import Any, TextIO
 from cxr.detect.prediction import NotAssessed, Prediction, six_digits
 from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
+from cxr.measure.promises import KeptPromises
 from cxr.report.journal import Done
+from cxr.report.promise_words import promise_sentences
 
+PROMISES = "promises.csv"
 SUBMISSION_COLUMNS = ("ID", "category", "score", "xmin", "xmax", "ymin", "ymax")
 
 Images = Callable[[int], str] | None
@@ -122,6 +125,21 @@ def _not_assessed(done: Done) -> list[Any]:
     if film is None:  # it could not be read
         return ["", "", "", "", "no", done.failed.removeprefix(f"film {done.number}: "), "", "no"]
     return [film.study, film.patient, film.width, film.height, "no", film.reason.text, "", "no"]
+
+
+def write_promises(path: Path, kept: KeptPromises) -> None:
+    """Write a row a promise: of what, at most how much, from which score, on how many patients; and all of it in words.
+
+    A promise that there is none of has no threshold.
+    """
+    asked = [(name, one) for name, one in (("false_boxes", kept.false_boxes), ("screening", kept.screening)) if one]
+    with _written(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["of", "at_most", "threshold", "patients", "films", "in_words"])
+        text = " ".join(promise_sentences(kept))
+        for name, one in [*kept.boxes.items(), *asked]:
+            threshold = "" if one.threshold is None else repr(one.threshold)
+            rows.writerow([name, one.level, threshold, one.patients, kept.split, text])
 
 
 def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping[int, str]) -> None:

@@ -51,6 +51,11 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
         raise ConfigError(
             f"longest is {cfg.longest!r}, expected {_LEAST_SIDE} px or more, or null for films as they are"
         )
+    if "://" in str(cfg.images):
+        raise ConfigError(
+            f"images={cfg.images}: films for annotators must lie in a folder, as a training reads them there when the"
+            " marks are back; copy those of an archive with `python -m cxr fetch ARCHIVE FOLDER`, then images=FOLDER"
+        )
     if cfg.runtime not in RUNTIMES:
         raise ConfigError(f"runtime is {cfg.runtime!r}, expected one of {', '.join(RUNTIMES)}")
     return held(cfg, may_differ=("run_dir", "batch", "workers"))

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxr.config.errors import ConfigError
+from cxr.data.groups import checked
 from cxr.files import DamagedFileError, check_digest
 from cxr.findings import FindingVocabulary
 from cxr.learn.torch_archive import TorchFileError
 from cxr.learn.torch_file import read_torch_file, refuse_not_finite
+from cxr.measure.promises import Promises
+from cxr.measure.shift import Reference
+from cxr.measure.shift import from_fields as read_reference
 from cxr.read.known_films import KnownFilms, from_fields
 from cxr.runs.finding_codes import with_codes
 
@@ -49,6 +53,10 @@ class Checkpoint:
         known: what its training films look like, for the gate in front of it, of an ensemble that of each member; none
             where it does not tell.
         trust: modules and packages of the user's own that the config may name (``cxr.runs.rebuild``).
+        groups: how many of its training films are of which sex, age, machine and so on (``cxr.data.groups.counted``);
+            None where it does not tell.
+        reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
+        promises: chosen on the validation films; None where the run chose none.
     """
 
     path: Path
@@ -62,6 +70,9 @@ class Checkpoint:
     films: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     known: tuple[KnownFilms, ...] = field(default=(), repr=False)
     trust: tuple[str, ...] = ()
+    groups: Mapping[str, Any] | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
+    promises: Promises | None = None
 
     @property
     def size(self) -> int:
@@ -101,7 +112,9 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     modules = (trust,) if isinstance(trust, str) else tuple(trust)
     point, kind, films = card.get("operating_point"), card.get("kind"), _films(path, card.get("films") or {})
     known = _known_films(path, card.get("known_films"))
-    return Checkpoint(path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    groups, reference = _groups(path, card.get("groups")), _reference(path, card.get("reference"))
+    about = (path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
+    return Checkpoint(*about, groups, reference, _promises(path, card.get("promises"), findings))
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -111,9 +124,12 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "versions": (dict,),
     "kind": (str, type(None)),
     "operating_point": (dict, type(None)),
+    "promises": (dict, type(None)),
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
+    "groups": (dict, type(None)),
+    "reference": (dict, type(None)),
 }
 _SPLITS = ("train", "val", "test")
 _PRETRAINED = "pretrained"
@@ -152,6 +168,27 @@ def _known_films(path: Path, fields: dict[str, Any] | None) -> tuple[KnownFilms,
         return () if fields is None else (from_fields(fields),)
     except ValueError as error:
         raise ConfigError(f"{path}: cxr.known_films is no model of training films: {error}") from error
+
+
+def _groups(path: Path, fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    try:
+        return None if fields is None else checked(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.groups does not count the groups of films: {error}") from error
+
+
+def _reference(path: Path, fields: dict[str, Any] | None) -> Reference | None:
+    try:
+        return None if fields is None else read_reference(fields)
+    except ValueError as error:
+        raise ConfigError(f"{path}: cxr.reference does not describe films: {error}") from error
+
+
+def _promises(path: Path, fields: dict[str, Any] | None, findings: FindingVocabulary) -> Promises | None:
+    try:
+        return None if fields is None else Promises.from_dict(fields, findings.names)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: cxr.promises does not fit this version: {error}") from error
 
 
 def _state(path: Path, state: dict[Any, Any]) -> dict[str, Tensor]:

@@ -15,9 +15,11 @@ from cxr.files import DamagedFileError, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.measure.box_scores import ScoreCurve
 from cxr.measure.operating_point import OperatingPoint
+from cxr.measure.promises import Promises
 
 FILE = "ensemble.json"
 FORMAT = 1
+_MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class Frozen:
         thresholds: finding → the calibrated score from which up its boxes are shown; a finding that nobody marked is
             missing.
         curves: finding → what makes a probability of a box's score; none where no box is right, or all are.
+        promises: of thresholds of the calibrated scores; None in files of before.
     """
 
     point: OperatingPoint
     thresholds: Mapping[str, float]
     curves: Mapping[str, ScoreCurve]
+    promises: Promises | None = None
 
 
 def read_frozen(
@@ -54,7 +58,7 @@ def read_frozen(
         return None
     again = f"type evaluate.py ckpt={folder} split=out_of_fold to choose anew"
     try:
-        content = read_mapping(path, "format", "members", "chosen")
+        content = read_mapping(path, "format", "members", "chosen", most_bytes=_MOST_BYTES)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, expected {FORMAT}")
         before = dict(content["members"])
@@ -81,6 +85,7 @@ def write_frozen(folder: Path, members: Mapping[str, str], views: Sequence[View]
         "operating_point": frozen.point.as_dict(),
         "thresholds": dict(frozen.thresholds),
         "calibration": {name: asdict(curve) for name, curve in frozen.curves.items()},
+        "promises": frozen.promises and frozen.promises.as_dict(),
     }
     write_json(path, {"format": FORMAT, "members": dict(members), "chosen": [*kept, entry]})
     return path
@@ -97,7 +102,9 @@ def _frozen(entry: Mapping[str, Any], findings: FindingVocabulary) -> Frozen:
         if not all(isinstance(value, float | int) and math.isfinite(value) for value in curve.values()):
             raise ValueError(f"calibration.{name} is {curve!r}, expected two numbers")
     point = OperatingPoint.from_dict(entry["operating_point"])
-    return Frozen(point, thresholds, {name: ScoreCurve(**curve) for name, curve in curves.items()})
+    promises = entry.get("promises")
+    kept = None if promises is None else Promises.from_dict(promises, findings.names)
+    return Frozen(point, thresholds, {name: ScoreCurve(**curve) for name, curve in curves.items()}, kept)
 
 
 def _plain(views: Sequence[View]) -> list[dict[str, float]]:

@@ -19,9 +19,11 @@ from cxr.measure.evaluation import Evaluation
 from cxr.measure.folds import FoldFigures
 from cxr.measure.kept_results import as_plain, from_kept, from_plain, read_kept
 from cxr.measure.operating_point import OperatingPoint, choose_operating_point
+from cxr.measure.promises import Promises, Reached
 from cxr.measure.results import FilmResult, with_calibrated_scores
 from cxr.measure.seen import CHOSEN_NOW, CHOSEN_OUT_OF_FOLD, FROZEN, FROZEN_FOR_SWEEP, TESTED_ON, Seen, seen
 from cxr.progress import track
+from cxr.report.promise_table import KeptHere
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.ensemble_file import Frozen
 from cxr.runs.evaluated_findings import asked_findings, vocabulary_to_read
@@ -49,6 +51,7 @@ class Measured:
         seen: what these films were to it before; set once there are results.
         evaluation: its figures; set last.
         by_fold: those of each fold.
+        reached: what these films gave of each promise of the detector.
     """
 
     name: str
@@ -64,11 +67,24 @@ class Measured:
     seen: Seen = field(init=False)
     evaluation: Evaluation = field(init=False)
     by_fold: list[FoldFigures] = field(default_factory=list)
+    reached: list[Reached] = field(default_factory=list)
 
     @property
     def checkpoint(self) -> Checkpoint:
         """What reports say of it: its checkpoint, or what its checkpoints share."""
         return self.named.checkpoint
+
+    @property
+    def promises(self) -> Promises | None:
+        """What the detector promises; of a sweep judged out of fold, what its films have just chosen."""
+        return self.checkpoint.promises if self.frozen is None else self.frozen.promises
+
+    @property
+    def kept_here(self) -> KeptHere | None:
+        """The promises beside what these films gave; None where there are none."""
+        if self.promises is None:
+            return None
+        return KeptHere(self.reached, self.promises.split, self.promises.films, self.seen.best_epoch_on)
 
     @property
     def places(self) -> list[list[int]]:

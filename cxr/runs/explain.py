@@ -98,7 +98,7 @@ class Parts:
     truth_known: bool
     left_out: LeftOut = field(default_factory=LeftOut)
     rows: list[ScoreRow] = field(default_factory=list)
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from cxr.export.files import NEEDS, missing_packages, write_files
 from cxr.export.graph import Graph, UnsupportedError
 from cxr.files import digest_of, short_digest_of, write_json
 from cxr.installation import command
+from cxr.measure import shift
 from cxr.progress import working
 from cxr.read.intensity import Intensity
 from cxr.read.known_films import as_plain
@@ -50,7 +51,7 @@ class Parts:
     digest: str
     task: DetectionTask
     graph: Graph
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
@@ -105,7 +106,7 @@ def export(parts: Parts, folder: Path) -> Card:
 def report(parts: Parts, card: Card, folder: Path) -> None:
     """Write ``result.json`` and say what to type next."""
     result = {"status": "completed", "to": parts.to, "compared": card.compared, "files": dict(card.files)}
-    write_json(folder / run_files.RESULT, {**result, "seconds": round(time.time() - parts.started, 1)})
+    write_json(folder / run_files.RESULT, {**result, "seconds": round(time.monotonic() - parts.started, 1)})
     compared = Comparison(**{**card.compared, "sides": tuple(card.compared["sides"])})
     console = Console()
     console.print(f"as the detector itself on {compared}", highlight=False, soft_wrap=True)
@@ -145,6 +146,8 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         operating_point=checkpoint.operating_point,
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
         known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
+        promises=checkpoint.promises and checkpoint.promises.as_dict(),
+        reference=shift.as_plain(checkpoint.reference) if checkpoint.reference else None,
     )
 
 

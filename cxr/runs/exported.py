@@ -16,8 +16,10 @@ from cxr.export.runtimes import RUNNERS
 from cxr.files import DamagedFileError, digest_of, read_mapping, write_json
 from cxr.findings import FindingVocabulary
 from cxr.installation import command
+from cxr.measure import shift
+from cxr.measure.promises import Promises
 from cxr.read.known_films import from_fields
-from cxr.runs.checkpoint import Checkpoint
+from cxr.runs.checkpoint import Checkpoint, short
 from cxr.runs.finding_codes import with_codes
 
 _IN_JSON: dict[Any, tuple[type, ...]] = {  # what the entries of a card are in its file
@@ -27,6 +29,7 @@ _IN_JSON: dict[Any, tuple[type, ...]] = {  # what the entries of a card are in i
     Mapping: (dict,),
 }
 _LEAST = {"size": 32, "channels": 1, "stride": 1, "detections_per_img": 1}
+_MOST_BYTES = 16 * 2**20  # of export.json; that of a detector has some 20 KB
 _LARGEST = 8192  # px, as of a checkpoint
 _SHARES = ("score_thresh", "box_weight", "film_weight")  # all within 0..1
 
@@ -44,7 +47,7 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        content = read_mapping(path)
+        content = read_mapping(path, most_bytes=_MOST_BYTES)
     except OSError as error:
         expected = f"expected a folder of {command('export')} ckpt=… to=…, with {CARD}"
         raise ConfigError(f"ckpt={folder}: {expected}") from error
@@ -66,8 +69,16 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         known = () if card.known_films is None else (from_fields(card.known_films),)
     except ValueError as error:
         raise ConfigError(f"{path / CARD}: known_films is no model of training films: {error}") from error
-    point = card.operating_point
-    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, point, known=known)
+    try:
+        reference = None if card.reference is None else shift.from_fields(card.reference)
+    except ValueError as error:
+        raise ConfigError(f"{path / CARD}: reference does not describe films: {error}") from error
+    try:
+        promises = None if card.promises is None else Promises.from_dict(card.promises, findings.names)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path / CARD}: promises does not fit this version: {error}") from error
+    about = (path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
+    return Checkpoint(*about, known=known, reference=reference, promises=promises)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:
@@ -84,7 +95,7 @@ def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
     fits = isinstance(value, kinds) and not isinstance(value, bool)
     if not fits:
         expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise ConfigError(f"{path}: {name} is {value!r}, expected {expected}")
+        raise ConfigError(f"{path}: {name} is {short(value)}, expected {expected}")
     if name in _LEAST and value < _LEAST[name]:
         raise ConfigError(f"{path}: {name} is {value}, expected {_LEAST[name]} or more")
     if name == "size" and value > _LARGEST:
@@ -92,7 +103,7 @@ def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
     if name in _SHARES and not 0 <= value <= 1:
         raise ConfigError(f"{path}: {name} is {value}, expected 0 to 1")
     if name == "runtime" and value not in RUNNERS:
-        raise ConfigError(f"{path}: runtime is {value!r}, expected one of {', '.join(RUNNERS)}")
+        raise ConfigError(f"{path}: runtime is {short(value)}, expected one of {', '.join(RUNNERS)}")
     if name == "findings":
         try:
             FindingVocabulary(**value)

@@ -1,7 +1,7 @@
 """The folder of a run, of whatever script: made, held by one process, and what is done about files that are not ours.
 
 Nothing is written into a folder before this process holds it and the run is accepted there, and nothing is removed but
-what this very call has made, file by file. Nothing here imports torch.
+what this very call has made, file by file, and files that a kill left half written. Nothing here imports torch.
 """
 
 import json
@@ -22,7 +22,7 @@ from cxr.config import run_files, stopping
 from cxr.config.entry import note_failure, resolved
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, LOCK, TRIAL
-from cxr.files import DamagedFileError, read_mapping, write_json, write_whole
+from cxr.files import DamagedFileError, read_mapping, remove_parts, write_json, write_whole
 
 HYDRA = ".hydra"
 _NOTES = ("begun.json", "checkpoint.json")  # of predict.py and explain.py, written before they begin
@@ -40,7 +40,7 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
     Raises ``ConfigError`` where another process holds it, where it was begun with other settings than these (but for
     the keys in ``may_differ``), where it holds files that no run has made, or where it cannot be made or written.
     """
-    path, started = Path(cfg.run_dir), time.time()
+    path, started = Path(cfg.run_dir), time.monotonic()
     taken = f"{path}: another process is working in this folder; type another hydra.run.dir"
     with occupied(path, taken, "hydra.run.dir"):
         made = _accepted(path, cfg, may_differ)
@@ -54,7 +54,7 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
             if isinstance(error, OSError) and error.errno is not None and error.filename is None:
                 error.filename = str(path)  # of a library that names no file, as TensorBoard
             if not stopping.received():
-                note_failure(path, error, time.time() - started)
+                note_failure(path, error, time.monotonic() - started)
             raise
         finally:
             if stopping.received() and not _in_sweep():
@@ -157,6 +157,7 @@ def _accepted(path: Path, cfg: DictConfig, may_differ: Sequence[str]) -> _Made:
         write_json(command, {"overrides": overrides, "config": settings})
     _write_hydra(path, cfg)
     (path / FAILED).unlink(missing_ok=True)
+    remove_parts(path)
     return _Made(path, new, before)
 
 

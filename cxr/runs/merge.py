@@ -15,18 +15,18 @@ from rich.console import Console
 from cxr.config.errors import ConfigError, exit_with, reason
 from cxr.config.run_files import RESULT
 from cxr.detect.prediction import Prediction
-from cxr.files import DamagedFileError, part_of, why_not_written, write_json
+from cxr.files import DamagedFileError, part_of, why_not_written, write_json, write_whole
 from cxr.findings import FindingVocabulary
 from cxr.progress import working
 from cxr.report.film_counts import film_counts
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, image_name, write_key
-from cxr.report.submission import write_coco, write_detections, write_films
+from cxr.report.submission import PROMISES, write_coco, write_detections, write_films
 from cxr.runs.folder import occupied
 from cxr.runs.merged_films import MergedFilms
 from cxr.runs.shards import FinishedShard, finished_shards
 
 MERGED = "merged"
-_FILES = {KEY, RESULT, "detections.json", "images.json", "detections.csv", "films.csv"}
+_FILES = {KEY, RESULT, "detections.json", "images.json", "detections.csv", "films.csv", PROMISES}
 
 
 def merge(folder: Path) -> Path:
@@ -34,7 +34,7 @@ def merge(folder: Path) -> Path:
 
     Raises ``ConfigError`` where they are not all shards of one prediction, or ``merged/`` holds other files.
     """
-    started, shards, place = time.time(), finished_shards(folder), folder / MERGED
+    started, shards, place = time.monotonic(), finished_shards(folder), folder / MERGED
     with occupied(place, f"{place}: another process merges these shards", "folder"):
         names = sorted(entry.name for entry in place.iterdir() if not entry.name.startswith("."))
         if foreign := [name for name in names if name not in _FILES]:
@@ -53,7 +53,7 @@ def merge(folder: Path) -> Path:
                 "shards": len(shards),
                 "overrides": [word for word in shards[0].result["overrides"] if not word.startswith("shard=")],
                 "seconds": round(sum(shard.result["seconds"] for shard in shards), 1),
-                "seconds_of_merge": round(time.time() - started, 1),
+                "seconds_of_merge": round(time.monotonic() - started, 1),
             }
         write_json(place / RESULT, result)
     return place
@@ -69,6 +69,8 @@ def _write_tables(place: Path, films: MergedFilms, shard: FinishedShard) -> None
     write_coco(place, films, findings, images)
     write_detections(place / "detections.csv", _predictions(films), threshold, images, shard.note["several"])
     write_films(place / "films.csv", films, findings, threshold, images)
+    if (promises := shard.folder / PROMISES).exists():  # all shards have the same
+        write_whole(place / PROMISES, promises.read_text(encoding="utf-8"))
 
 
 def _predictions(films: MergedFilms) -> Iterator[Prediction]:

@@ -20,6 +20,7 @@ from cxr.detect.prediction import Threshold
 from cxr.detect.views import View, first_views
 from cxr.files import short_digest_of
 from cxr.measure.operating_point import OperatingPoint
+from cxr.measure.shift import of_pixels
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.runs.ensemble_file import Frozen, read_frozen
 from cxr.runs.restore import load_task, of_studies
@@ -63,7 +64,9 @@ class NamedDetector:
         """A hash of all that decides about the answers: the checkpoint's own where it is one alone."""
         if self.single:
             return self.digests[0]
-        frozen = None if self.frozen is None else asdict(self.frozen)
+        chosen = None if self.frozen is None else asdict(self.frozen)
+        # what files of before do not hold leaves their digest as it was
+        frozen = chosen and {name: value for name, value in chosen.items() if value is not None}
         text = f"{self.digests} {[asdict(view) for view in self.views]} {frozen}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -80,7 +83,18 @@ class NamedDetector:
         }
         point = None if self.frozen is None else self.frozen.point.as_dict()
         known = tuple(one for member in self.members for one in member.known)
-        return replace(first, path=Path(self.ckpt), operating_point=point, films=films, known=known)
+        promises = None if self.frozen is None else self.frozen.promises
+        shared = of_pixels([member.reference for member in self.members if member.reference is not None])
+        return replace(
+            first,
+            path=Path(self.ckpt),
+            operating_point=point,
+            films=films,
+            known=known,
+            groups=None,
+            reference=shared,
+            promises=promises,
+        )
 
     @property
     def operating_point(self) -> OperatingPoint | None:
@@ -168,7 +182,8 @@ def named_detector(
     know, or a sweep whose checkpoints are not those that its ``ensemble.json`` was chosen for.
     """
     folder = Path(ckpt) if isinstance(ckpt, str) and Path(ckpt).is_dir() else None
-    paths = [Path(path) for path in ([ckpt] if isinstance(ckpt, str) else ckpt)] if folder is None else _of_jobs(folder)
+    named = [ckpt] if isinstance(ckpt, str) else ckpt
+    paths = [Path(path) for path in named] if folder is None else checkpoints_of_jobs(folder)
     digests = {path: short_digest_of(path) if path.is_file() else "" for path in paths}
     chosen = [paths[number] for number in _numbers(members, len(paths))]
     read = tuple(read_checkpoint(path, trust) for path in chosen)
@@ -184,14 +199,22 @@ def named_detector(
     return NamedDetector(text, read, tuple(digests[path] for path in chosen), looked, folder, frozen, left_out)
 
 
-def shown_from(typed: float | None, frozen: Mapping[str, float] | None) -> Threshold:
-    """Return the score from which up boxes are shown: what was typed, else what a sweep has frozen for each finding."""
+def shown_from(typed: Any, frozen: Mapping[str, float] | None) -> Threshold:
+    """Return the score from which up boxes are shown: what was typed, else what a sweep has frozen for each finding.
+
+    Raises ``ConfigError`` where no score was typed. Promises are read by ``cxr.runs.promised``.
+    """
     if typed is not None:
+        if not isinstance(typed, float | int) or isinstance(typed, bool) or not 0 <= typed <= 1:
+            raise ConfigError(
+                f"threshold is {typed}, expected a score of 0 to 1; predict.py and serve.py also take risk and"
+                " {risk: 0.05} (docs/promises.md)"
+            )
         return typed
     return DEFAULT_THRESHOLD if frozen is None else frozen
 
 
-def _of_jobs(folder: Path) -> list[Path]:
+def checkpoints_of_jobs(folder: Path) -> list[Path]:
     """Return the best checkpoint of each job of a sweep, by the names of the jobs."""
     jobs = read_jobs(folder)
     if not jobs:

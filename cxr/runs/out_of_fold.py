@@ -17,6 +17,7 @@ from cxr.data.film_digests import film_digests
 from cxr.detect.inference import film_results
 from cxr.measure.box_scores import least_shown, score_curves
 from cxr.measure.operating_point import choose_operating_point
+from cxr.measure.promises import choose_promises
 from cxr.measure.results import FilmResult, with_calibrated_scores, with_known_truth
 from cxr.progress import track
 from cxr.runs.checkpoint import Checkpoint, entry_at
@@ -85,7 +86,7 @@ def out_of_fold_results(named: NamedDetector, folds: Sequence[Fold]) -> list[Fil
 
 
 def chosen_on(results: Sequence[FilmResult], findings: Sequence[str], sensitivity: float) -> Frozen:
-    """Return what films choose for an ensemble: calibration, thresholds of the findings, operating point of screening.
+    """Return what films choose for an ensemble: calibration, thresholds of the findings, operating point, promises.
 
     ``findings`` are the detector's, in the order of their classes.
     """
@@ -94,7 +95,8 @@ def chosen_on(results: Sequence[FilmResult], findings: Sequence[str], sensitivit
     shown = {name: least_shown(calibrated, label) for label, name in enumerate(findings, start=1)}
     point = choose_operating_point(with_known_truth(results), sensitivity, split="out-of-fold")
     thresholds = {name: score for name, score in shown.items() if score is not None}
-    return Frozen(point, thresholds, {findings[label - 1]: curve for label, curve in curves.items()})
+    promises = choose_promises(calibrated, findings, split="out-of-fold")
+    return Frozen(point, thresholds, {findings[label - 1]: curve for label, curve in curves.items()}, promises)
 
 
 def _refuse_no_folds(named: NamedDetector) -> None:

@@ -1,8 +1,9 @@
 """One run of predict.py: its folder, how it goes on after a kill, and what it leaves.
 
 A folder holds ``films.jsonl`` (``cxr.report.journal``) and, from its end, ``detections.json`` with ``images.json``,
-``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where asked
-for, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is which file.
+``detections.csv``, ``films.csv``, ``submission.csv`` where the films are the course's, and ``result.json``; where
+asked for, ``promises.csv``, ``pictures/`` and ``dicom/``. ``key.csv`` (``cxr.report.film_key``) says which film is
+which file.
 """
 
 import importlib.util
@@ -19,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.config.entry import instantiated, resolved
-from cxr.config.errors import ConfigError
-from cxr.data.archive import ArchiveError
+from cxr.config.errors import ConfigError, NotNowError
+from cxr.data.archive import ArchiveAwayError, ArchiveError
 from cxr.data.inputs import Decode, Input
 from cxr.detect.ensemble import EnsembleDetector
 from cxr.detect.film_detector import FilmDetector
@@ -32,21 +33,27 @@ from cxr.findings import NORMAL
 from cxr.progress import working
 from cxr.read.chest_films import NOT_FINITE
 from cxr.read.dicom import ReadError
-from cxr.read.workers import WORTH_A_POOL, streamed, usable_cores
+from cxr.read.workers import WORTH_A_POOL, at_least_two, streamed, usable_cores
 from cxr.report.film_counts import film_counts, refusal
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.film_key import HOLDS_IDENTITIES, KEY, FilmKey
 from cxr.report.journal import JOURNAL, Done, Journal
-from cxr.report.submission import write_coco, write_detections, write_films, write_submission
+from cxr.report.promise_words import promise_sentences
+from cxr.report.submission import (
+    PROMISES,
+    write_coco,
+    write_detections,
+    write_films,
+    write_promises,
+    write_submission,
+)
 from cxr.report.without_paths import without_path
 from cxr.report.words import words
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.gate import gate
 from cxr.runs.given_films import GivenFilms, given_films, refuse_settings
-from cxr.runs.named_detector import shown_from
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
-from cxr.runs.restored_network import operating_point
 from cxr.runs.result import warn, write_result
 from cxr.runs.shards import note_shard
 
@@ -66,7 +73,8 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
-    started: float = field(default_factory=time.time)
+    again: bool = False  # whether a call before this one was cut off while it predicted
+    started: float = field(default_factory=time.monotonic)
 
 
 def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
@@ -88,33 +96,35 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
 def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and find the films.
 
-    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
+    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name, and
+    ``NotNowError`` where an archive does not answer.
     """
     plain = resolved(cfg)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
-    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
+    checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     try:
         films = given_films(cfg, folder)
+    except ArchiveAwayError as error:
+        raise NotNowError(f"images: {error}") from error
     except (ValueError, OSError, ArchiveError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     refuse_other_films(folder, found.digest, films.digest)
-    point = operating_point(checkpoint)
-    if point is None:
-        warn(f"no film is put aside as normal: {found.no_point}")
-    algorithm = found.algorithm(threshold, plain)
+    if why := found.none_put_aside(algorithm):
+        warn(f"no film is put aside as normal: {why}")
     files = FilmFiles(folder, checkpoint.findings, algorithm, cfg.pictures, cfg.dicom, cfg.language)
     rule = gate(checkpoint, cfg.gate)
     decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
-    maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), threshold) if cfg.cam else None
+    maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1)
+    again = (folder / JOURNAL).exists()
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, again)
 
 
 def predict(parts: Parts, folder: Path) -> None:
     """Predict each film that the folder does not hold yet, and write the files about it.
 
-    Raises ``OSError`` where the disk does not take them, and ``ConfigError`` where an archive does not answer any
-    more; what is done stays, and the same command goes on.
+    Raises ``OSError`` where the disk does not take them, and ``NotNowError`` where an archive does not answer any more,
+    or does not let us in any more; what is done stays, and the same command goes on.
     """
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
@@ -132,7 +142,7 @@ def predict(parts: Parts, folder: Path) -> None:
                 journal.add(done)
                 work.advance()
         except ArchiveError as error:
-            raise ConfigError(f"{error}. The same command then goes on from what is kept") from error
+            raise NotNowError(f"{error}. The same command then goes on from what is kept") from error
 
 
 def report(parts: Parts, folder: Path) -> None:
@@ -149,6 +159,7 @@ def report(parts: Parts, folder: Path) -> None:
             note_shard(folder, parts.films.shard, parts.files, images, parts.several)
         write_result(folder, parts.started, result)
         _print_table(journal, parts, result["not_assessed"])
+        _print_promises(parts)
         for done in journal:
             for line in (done.failed, done.note, refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only
@@ -167,6 +178,8 @@ def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
     write_coco(folder, journal, findings, images)
     write_detections(folder / "detections.csv", _predictions(journal), threshold, images, parts.several)
     write_films(folder / "films.csv", journal, findings, threshold, images)
+    if parts.files.algorithm.promises is not None:
+        write_promises(folder / PROMISES, parts.files.algorithm.promises)
     if parts.films.course:
         ids = {film.number: film.id for film in parts.films.left(())}
         write_submission(folder / "submission.csv", _predictions(journal), ids)
@@ -185,6 +198,8 @@ def _done(parts: Parts, journal: Journal, key: FilmKey) -> Iterator[Done]:
     """Yield the films that are left as they are done with: predicted and their files written, or failed."""
     few, left = len(parts.films) - len(journal) < WORTH_A_POOL, parts.films.left(journal)
     workers = 1 if few else parts.cfg["workers"] or usable_cores()
+    if parts.again:  # a film may have been what killed the process
+        workers = at_least_two(workers)
     outcomes = predict_films(parts.task, left, parts.decode, parts.cfg["batch"], workers, parts.maps)
     noted = (_noted(parts, journal, key, film, outcome) for film, outcome in outcomes)
     writers = workers if parts.files.pictures or parts.files.objects else 1
@@ -231,6 +246,12 @@ def _forget_films(folder: Path) -> None:
 def _as_number(error: ReadError | None, film: Input) -> str:
     """Return the reason with the film's number in place of its path, which may name a patient."""
     return "" if error is None else without_path(error, film.path, f"film {film.number}")
+
+
+def _print_promises(parts: Parts) -> None:
+    promises = parts.files.algorithm.promises
+    for line in () if promises is None else promise_sentences(promises):
+        Console().print(line, highlight=False)
 
 
 def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:

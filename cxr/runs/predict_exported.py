@@ -12,16 +12,16 @@ import torch
 
 from cxr.config.errors import ConfigError
 from cxr.detect.film_detector import FilmDetector
-from cxr.detect.prediction import Threshold
 from cxr.detect.stream import SIDE_BY_SIDE
 from cxr.export.card import CARD
 from cxr.export.detector import open_exported
 from cxr.installation import command
 from cxr.report.algorithm import Algorithm
+from cxr.report.promise_words import too_few
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.exported import as_checkpoint, read_card
 from cxr.runs.named_detector import named_detector
-from cxr.runs.restored_network import operating_point
+from cxr.runs.promised import shown_by
 
 EAGER = "eager"
 RUNTIMES = (EAGER, "onnx", "openvino")  # not torch: a TorchScript archive is a program, and may come from anywhere
@@ -48,12 +48,23 @@ class Restored:
     no_point: str = "the checkpoint holds no operating point"
     members: int = 1
 
-    def algorithm(self, threshold: Threshold, settings: Mapping[str, Any]) -> Algorithm:
-        """Return the detector as reports name it, with those of the ``settings`` of a run that decide what they say."""
+    def algorithm(self, settings: Mapping[str, Any]) -> Algorithm:
+        """Return the detector as reports name it, with those of the ``settings`` of a run that decide what they say.
+
+        Raises ``ConfigError`` where ``threshold`` asks for what it cannot keep (``shown_by``).
+        """
         maps = json.dumps([settings["cam"], settings["seed"]], sort_keys=True) if settings["cam"] else ""
         looks = tuple(f"{key} {settings[key]}" for key in ("language", "runtime", "gate"))
-        point = operating_point(self.checkpoint)
-        return Algorithm(importlib.metadata.version("cxr"), self.digest, threshold, point, looks, maps)
+        shown = shown_by(settings["threshold"], self.checkpoint, self.thresholds)
+        version = importlib.metadata.version("cxr")
+        return Algorithm(version, self.digest, shown.threshold, shown.point, looks, maps, shown.promises)
+
+    def none_put_aside(self, algorithm: Algorithm) -> str:
+        """Return why no film is put aside as normal, "" where films are."""
+        if algorithm.operating_point is not None:
+            return ""
+        kept = None if algorithm.promises is None else algorithm.promises.screening
+        return self.no_point if kept is None else f"of screening there is no promise, {too_few(kept)}"
 
 
 def restored(
@@ -91,5 +102,9 @@ def restored(
     if card.runtime != runtime:
         raise ConfigError(f"ckpt={ckpt} was exported for {card.runtime}, not for {runtime}; export it to={runtime}")
     threads = torch.get_num_threads()
-    exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
+    try:
+        exported = open_exported(path, card, callers=min(SIDE_BY_SIDE, threads), threads=threads, batch=batch)
+    except Exception as error:  # each runtime has errors of its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: {runtime} cannot open its network ({reason[:300]}); export it anew") from error
     return Restored(as_checkpoint(card, path), card.checkpoint, exported)

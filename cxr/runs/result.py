@@ -21,9 +21,9 @@ def write_result(folder: Path, started: float, content: Mapping[str, Any]) -> No
     """Write ``result.json``, whose presence says that the run ended well.
 
     It is passed on, so ``content`` names films by study or number; what was typed stands in it with pseudonyms of
-    folders. ``started`` is the time at which the run began, in seconds since 1970.
+    folders. ``started`` is when the run began (``time.monotonic``: no change of the clock makes a duration wrong).
     """
-    overrides, seconds = overrides_without_paths(typed(folder)), round(time.time() - started, 1)
+    overrides, seconds = overrides_without_paths(typed(folder)), round(time.monotonic() - started, 1)
     write_json(folder / RESULT, {"status": "completed", **content, "overrides": overrides, "seconds": seconds})
 
 

@@ -25,22 +25,23 @@ from cxr.read.workers import usable_cores
 from cxr.report.film_files import FilmFiles
 from cxr.runs.folder import held
 from cxr.runs.gate import gate
-from cxr.runs.named_detector import shown_from
 from cxr.runs.predict import Explained
 from cxr.runs.predict_exported import EAGER, RUNTIMES, Restored, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.result import warn
 from cxr.runs.serve_settings import Settings, settings
 from cxr.serve.archive import Archive
-from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.counters import Counters
 from cxr.serve.delivery import Delivery
 from cxr.serve.dicom_archive import DicomArchive
 from cxr.serve.dicom_in import DicomIn
 from cxr.serve.dicom_server import Limits as DicomLimits
 from cxr.serve.doors import Limits as WebLimits
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue
+from cxr.serve.sends import leave_out
 from cxr.serve.web import Service, build_app
 from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
@@ -77,22 +78,24 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and open the queue. Raises ``ConfigError``."""
     plain = resolved(cfg)
     chosen = settings(plain)
+    os.umask(0o077)  # films are the patients': nobody else on this machine reads them
+    folder.chmod(0o700)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
-    checkpoint, threshold = found.checkpoint, shown_from(cfg.threshold, found.thresholds)
-    files = FilmFiles(
-        folder, checkpoint.findings, found.algorithm(threshold, plain), False, True, cfg.language, small=True
-    )
+    checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
+    files = FilmFiles(folder, checkpoint.findings, algorithm, False, True, cfg.language, small=True)
     rule = gate(checkpoint, cfg.gate)
-    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known)
+    watched = checkpoint.reference is not None
+    decode = Decode(intensity_of_films(checkpoint), rule.size, rule.kind, rule.known, statistics=watched)
     cams = dict(instantiated(cfg.cam)) if cfg.cam else {}
-    maps = MapMaker(cast(Explained, found.task), cams, threshold) if cams else None
+    maps = MapMaker(cast(Explained, found.task), cams, algorithm.threshold) if cams else None
     tools = Tools(found.task, decode, files, cfg.batch, cfg.workers or usable_cores(), maps, tuple(cams))
     queue, counters = Queue(folder), Counters()
     intake = Intake(folder, queue, chosen.max_film_mb, chosen.free_mb)
     shares = [_archives(chosen) for _ in range(_SIDE_BY_SIDE)]
     quiet = chosen.quiet if chosen.by_study else 0.0
     names = [archive.name for archive in shares[0]]
-    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop)
+    watch = None if checkpoint.reference is None else FilmWatch(queue, checkpoint.reference)
+    work = Work(queue, intake, tools, names, counters, quiet, grace=chosen.stop, watch=watch)
     deliveries = [
         Delivery(queue, work.objects, archive, counters, (share, _SIDE_BY_SIDE))
         for share, archives in enumerate(shares)
@@ -107,6 +110,9 @@ def serve(parts: Parts, folder: Path) -> None:
     Raises ``ConfigError`` where an address cannot be listened at.
     """
     clear_strays(folder, parts.queue)
+    doubt_unsent(folder, parts.queue)
+    for name, objects in leave_out(parts.queue, parts.work.destinations).items():
+        warn(f"{name} has not taken {objects} objects, and results go there no more; type it in to=[…] to send them")
     with _stopped_by_signals(parts.work, parts.intake), _cleared(parts, folder):
         for delivery in parts.deliveries:
             delivery.start()
@@ -147,7 +153,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch,
     )  # fmt: skip
 
 
@@ -211,8 +217,8 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
     console.print(f"results go to {', '.join(to) or 'nobody'}; folder {folder}", highlight=False, markup=False)
     for line in algorithm.parameters():
         console.print(line, highlight=False, markup=False)
-    if algorithm.operating_point is None:
-        warn(f"no film is put aside as normal: {parts.found.no_point}")
+    if why := parts.found.none_put_aside(algorithm):
+        warn(f"no film is put aside as normal: {why}")
     if chosen.dicom is not None and not chosen.nodes:
         warn("allow=[] lets no DICOM node call; type allow=[AE@address:port]")
     if not to:

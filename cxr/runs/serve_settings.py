@@ -77,7 +77,10 @@ def _settings(plain: Mapping[str, Any]) -> Settings:
 
 def _destinations(to: Any, nodes: Sequence[Node]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
     """Return the nodes and URLs that ``to`` names."""
-    takers = {node.title: node for node in nodes if node.port is not None}
+    takers: dict[str, Node] = {}
+    for node in nodes:
+        if node.port is not None and takers.setdefault(node.title, node) != node:
+            raise ValueError(f"allow has two nodes {node.title} with a port: results would go to one of them alone")
     if to is None:
         return tuple(takers.values()), ()
     words = _listed(to)

@@ -35,7 +35,7 @@ from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoint
 from cxr.learn.training import Training
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
-from cxr.runs.gate import as_tensors, known_films
+from cxr.runs.frozen_films import frozen_films
 from cxr.runs.pretrained_films import pretrained_films, refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
 from cxr.runs.result import typed
@@ -80,7 +80,7 @@ def opened(cfg: DictConfig) -> Iterator[TrainingFolder]:
         logging.getLogger().setLevel(logging.ERROR)
     _settle_precision(cfg)
     with held(cfg, _MAY_DIFFER) if first else nullcontext(Path(cfg.run_dir)) as path:
-        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.time())
+        yield TrainingFolder(path, str(cfg.monitor), int(cfg.trainer.max_epochs), started=time.monotonic())
 
 
 def _settle_precision(cfg: DictConfig) -> None:
@@ -214,8 +214,10 @@ def _calibrate(parts: Parts, folder: TrainingFolder) -> None:
         return
     parts.task.load_state_dict(best["state_dict"])
     parts.task.eval()
-    known = as_tensors(known_films(parts.data)) if isinstance(parts.data, FilmDataModule) else None
-    best["cxr"] |= {**parts.task.calibrate(parts.data.dataset("val")), "known_films": known, "calibrated": True}
+    best["cxr"] |= parts.task.calibrate(parts.data.dataset("val"))
+    if isinstance(parts.data, FilmDataModule):
+        best["cxr"] |= frozen_films(parts.task, parts.data)
+    best["cxr"]["calibrated"] = True
     best["state_dict"] = parts.task.state_dict()  # choosing may set buffers
     AtomicCheckpointIO().save_checkpoint(best, path)
 
@@ -250,7 +252,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         "overrides": typed(folder.path),
         "epochs": len(folder.epochs()),
         "max_epochs": folder.max_epochs,
-        "seconds": round(time.time() - folder.started, 1),
+        "seconds": round(time.monotonic() - folder.started, 1),
     }
     write_json(folder.path / run_files.RESULT, result)
     return score

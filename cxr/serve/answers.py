@@ -5,6 +5,7 @@ from typing import Any
 from cxr.detect.prediction import NotAssessed, Prediction, printed_threshold, six_digits
 from cxr.report.algorithm import Algorithm
 from cxr.report.journal import from_plain
+from cxr.report.promise_words import promise_sentences
 from cxr.serve.counters import Answer
 from cxr.serve.queue import QueuedFilm
 
@@ -15,6 +16,11 @@ def prediction_of(film: QueuedFilm) -> Prediction | NotAssessed | None:
         return None
     done = from_plain(film.answer)
     return done.prediction or done.not_assessed
+
+
+def lack_of(film: QueuedFilm) -> str:
+    """Return which of a film's objects could not be made, and why; "" where all were."""
+    return "" if film.answer is None else from_plain(film.answer).note
 
 
 def called_abnormal(prediction: Prediction, algorithm: Algorithm) -> bool | None:
@@ -34,7 +40,8 @@ def kind_of(said: Prediction | NotAssessed, algorithm: Algorithm) -> Answer:
 def film_answer(film: QueuedFilm, algorithm: Algorithm) -> dict[str, Any]:
     """Return the answer on a film, ready for JSON. Boxes are xyxy in pixels of the original film.
 
-    ``assessed`` is absent as long as the detector has not read the film. ``note`` says why it waits or has failed.
+    ``assessed`` is absent as long as the detector has not read the film. ``note`` says why it waits or has failed, or
+    what it lacks.
     """
     answer: dict[str, Any] = {
         "number": film.number,
@@ -42,8 +49,8 @@ def film_answer(film: QueuedFilm, algorithm: Algorithm) -> dict[str, Any]:
         "patient": film.patient,
         "state": film.state.value,
     }
-    if film.reason:
-        answer["note"] = film.reason
+    if note := film.reason or lack_of(film):
+        answer["note"] = note
     said = prediction_of(film)
     if isinstance(said, NotAssessed):
         return answer | {"assessed": False, "reason": {"cause": said.reason.cause, "text": said.reason.text}}
@@ -70,4 +77,5 @@ def _assessed(said: Prediction, algorithm: Algorithm) -> dict[str, Any]:
         "abnormal": six_digits(said.abnormal, threshold),
         "screening": screening,
         "model": {"digest": algorithm.digest, "version": algorithm.version, "detections_from": algorithm.threshold},
+        **({} if algorithm.promises is None else {"promises": promise_sentences(algorithm.promises)}),
     }

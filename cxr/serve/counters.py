@@ -6,8 +6,10 @@ UID of a film or a patient, and no text that came from outside.
 
 import logging
 import time
+import traceback
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -73,6 +75,9 @@ class Counters:
         self._queue = Gauge("cxr_queue_films", "Films in the queue.", ["state"], registry=own)
         self._free = Gauge("cxr_free_bytes", "Free bytes on the disk of the queue.", registry=own)
         self._alive = Gauge("cxr_worker_alive", "1 while films are worked on or waited for.", registry=own)
+        self._differ = Gauge("cxr_films_differ", "1 where the films of a week differ.", ["week"], registry=own)
+        self._patients = Gauge("cxr_week_patients", "Patients of a week, a film each.", ["week"], registry=own)
+        self._distance = Gauge("cxr_films_distance", "Of a week's films, 0 to 1.", ["week", "feature"], registry=own)
         self._told: dict[Refusal, float] = {}
         self._lock = Lock()
 
@@ -120,6 +125,13 @@ class Counters:
         }
         return {reason: int(value) for reason, value in values.items() if value}
 
+    def films_of_week(self, week: str, patients: int, distances: Mapping[str, float], differ: bool) -> None:
+        """Note what is known of the films of "this" week, or of the "last" one; ``distances`` are of its features."""
+        self._differ.labels(week).set(differ)
+        self._patients.labels(week).set(patients)
+        for feature, distance in distances.items():
+            self._distance.labels(week, feature).set(distance)
+
     def text(self, queue: Mapping[str, int], free: int, alive: bool) -> tuple[bytes, str]:
         """Return all numbers as Prometheus reads them, and the content type of that.
 
@@ -133,3 +145,9 @@ class Counters:
         self._free.set(free)
         self._alive.set(alive)
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def where(error: Exception) -> str:
+    """Return the kind of an error and the line it comes from for the log, without its message: it may quote a film."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"

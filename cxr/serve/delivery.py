@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxr.serve.archive import DAMAGED, Archive
-from cxr.serve.counters import Counters, Outcome
+from cxr.serve.counters import Counters, Outcome, where
 from cxr.serve.queue import Queue
 from cxr.serve.sends import Send, Sends, pause
 
@@ -37,7 +37,7 @@ class Delivery:
         self.name = archive.name
         self._sends = Sends(queue, self.name, share)
         self._failures = 0  # of the connection, one after another
-        self._failed = 0.0
+        self._failed = 0.0  # when the last of them was (``time.monotonic``)
         self._last = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"to {self.name}", daemon=True)
 
@@ -64,7 +64,10 @@ class Delivery:
                     continue
                 self._take_for_committed()
             except Exception as error:  # a full disk; the films stay as they are
-                LOG.warning("objects for %s wait: %s", self.name, type(error).__name__)
+                self._failures += 1
+                self._failed = time.monotonic()
+                again = pause(self._failures)
+                LOG.warning("objects for %s wait: %s; again in %.0f s", self.name, where(error), again)
             if self._last.is_set():
                 return
             with self._queue.changed:
@@ -74,7 +77,7 @@ class Delivery:
         """Return whether the archive is left alone for now: it could not be reached, and nobody has asked since."""
         if self._failures == 0 or self._queue.asked > self._failed:
             return False
-        return time.time() < self._failed + pause(self._failures)
+        return time.monotonic() < self._failed + pause(self._failures)
 
     def _bring(self, due: Sequence[Send]) -> None:
         pledged: set[int] = set()
@@ -104,7 +107,7 @@ class Delivery:
             self._failures = 0
             return
         self._failures += 1
-        self._failed = time.time()
+        self._failed = time.monotonic()
         for _ in left:
             self._counters.delivery(Outcome.UNREACHABLE)
         self._sends.refused(left, broken, wait=False)  # the pause is the archive's, not theirs
@@ -112,6 +115,6 @@ class Delivery:
 
     def _take_for_committed(self) -> None:
         """Take what was stored long ago for committed: a node that does not know our address never says so."""
-        if waited := self._sends.without_commitment(time.time() - _COMMITMENT):
+        if waited := self._sends.without_commitment(_COMMITMENT, time.time()):
             LOG.warning("%s has stored %d objects and committed itself to none", self.name, len(waited))
             self._sends.taken(waited)

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
+from cxr.read.silence import SILENT
 from cxr.serve.archive import DAMAGED, Pledge, Stored
 from cxr.serve.dicom_server import quiet_pynetdicom
 from cxr.serve.nodes import Node
@@ -73,7 +74,8 @@ class DicomArchive:
         if not association.is_established:
             return Stored(broken="has rejected us" if association.is_rejected else "cannot be reached")
         try:
-            stored, taken = self._offered(association, files)
+            with SILENT.kept():  # an archive that wants another encoding makes pydicom look at each value, and quote it
+                stored, taken = self._offered(association, files)
             if taken and not stored.broken:
                 stored.pledged = _asked_to_commit(association, taken, pledge)
         finally:

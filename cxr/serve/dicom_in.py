@@ -1,5 +1,7 @@
 """The DICOM door: a storage SCP that takes films from the nodes it knows, within limits, and answers their echo."""
 
+import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -9,15 +11,22 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from cxr.read.decode import SUPPORTED
-from cxr.serve.counters import Counters, Refusal
+from cxr.serve.counters import Counters, Refusal, where
 from cxr.serve.dicom_server import DicomServer, Limits, quiet_pynetdicom
 from cxr.serve.intake import SOP_CLASSES, Intake, Refused
 from cxr.serve.nodes import Node, caller
 from cxr.serve.sends import Sends
 from cxr.serve.tls import Tls
 
+LOG = logging.getLogger(__name__)
+
 _PDU = 2**17  # bytes: a film of 10 MB in 80 pieces
-_REJECTED, _BY_USER, _CALLING, _CALLED = 0x01, 0x01, 0x03, 0x07  # PS3.8 9.3.4
+_REJECTIONS = {  # result, source and diagnostic (PS3.8 9.3.4)
+    Refusal.CALLER: (0x01, 0x01, 0x03),
+    Refusal.CALLED_TITLE: (0x01, 0x01, 0x07),
+    Refusal.BUSY: (0x02, 0x03, 0x02),
+}
+_FAILED = 0x0110  # PS3.7 C.5: processing failure
 
 _ALL_COMMITTED = 1  # PS3.4 J.3.3.1
 _NO_SUCH_OBJECT = 0x0112
@@ -44,6 +53,8 @@ class DicomIn:
     ) -> None:
         self._title, self._nodes, self._intake, self._counters = title, nodes, intake, counters
         self._limits = limits
+        self._inside: list[Any] = []  # associations that were let in
+        self._lock = threading.Lock()
 
     @contextmanager
     def listening(self, address: tuple[str, int], tls: Tls | None) -> Iterator[int]:
@@ -52,7 +63,6 @@ class DicomIn:
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_ESTABLISHED, self._note_empty),
-            (evt.EVT_REJECTED, self._note_busy),
             (evt.EVT_DIMSE_RECV, _begin_message),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_EVENT_REPORT, self._report),
@@ -68,7 +78,7 @@ class DicomIn:
 
     def _entity(self) -> AE:
         entity = AE(self._title)
-        entity.maximum_associations = self._limits.associations
+        entity.maximum_associations = self._limits.associations + 100  # ours is in _is_room: this counts strangers, too
         entity.maximum_pdu_size = _PDU
         # The look at all connections comes first, which also counts what it cuts
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 2 * self._limits.silence
@@ -79,25 +89,46 @@ class DicomIn:
         return entity
 
     def _admit(self, event: evt.Event) -> None:
-        """Reject an association that is for another title, or from a node that is not known at its address."""
-        association: Any = event.assoc
-        title = association.requestor.primitive.calling_ae_title.strip()
-        called = association.requestor.primitive.called_ae_title.strip()
-        address = association.requestor.address
-        if called != self._title:
-            self._counters.refused(Refusal.CALLED_TITLE, f"{title}@{address}")
-            _reject(association, _CALLED)
-        elif caller(self._nodes, title, address) is None:
-            self._counters.refused(Refusal.CALLER, f"{title}@{address}")
-            _reject(association, _CALLING)
+        """Reject an association for another title, from a node that is not known at its address, or one too many.
+
+        The library would let one in at which this raises. So that one is rejected, too.
+        """
+        try:
+            why = self._refusal(event.assoc)
+        except Exception as error:
+            LOG.error("a caller could not be looked up: %s", where(error))
+            why = Refusal.CALLER
+        connection = _socket(event)
+        if connection is not None:  # not closed in the meantime
+            connection.answered = True
+        if why is not None:
+            if connection is None or connection.refusal is None:  # else it is counted as what it is cut for
+                self._counters.refused(why, _peer(event))
+            event.assoc.acse.send_reject(*_REJECTIONS[why])
+            event.assoc.kill()  # which waits until it is sent
+
+    def _refusal(self, association: Any) -> Refusal | None:
+        """Return why an association is not let in."""
+        primitive = association.requestor.primitive
+        if primitive.called_ae_title.strip() != self._title:
+            return Refusal.CALLED_TITLE
+        if caller(self._nodes, primitive.calling_ae_title.strip(), association.requestor.address) is None:
+            return Refusal.CALLER
+        return None if self._is_room(association) else Refusal.BUSY
+
+    def _is_room(self, association: Any) -> bool:
+        """Let an association in if there are not too many; connections of strangers do not count."""
+        with self._lock:
+            self._inside = [one for one in self._inside if one.is_alive()]
+            if len(self._inside) >= self._limits.associations:
+                return False
+            self._inside.append(association)
+            return True
 
     def _note_empty(self, event: evt.Event) -> None:
         takes_films = any(one.abstract_syntax in SOP_CLASSES for one in event.assoc.accepted_contexts)
         if event.assoc.rejected_contexts and not takes_films:  # a CT scanner, or a transfer syntax that is not read
             self._counters.refused(Refusal.NO_FILM, _peer(event))
-
-    def _note_busy(self, event: evt.Event) -> None:
-        self._counters.refused(Refusal.BUSY, _peer(event))  # the library rejects for this alone: see _admit
 
     def _store(self, event: evt.Event) -> int:
         """Take a film and return the status of the answer."""
@@ -108,6 +139,9 @@ class DicomIn:
             except Refused as refused:
                 self._counters.refused(refused.cause, _peer(event))  # the reason may quote a header
                 return refused.dicom
+            except Exception as error:  # which the library would tell nobody
+                LOG.error("a film could not be taken: %s", where(error))
+                return _FAILED
         return 0x0000
 
     def _report(self, event: evt.Event) -> tuple[int, Dataset | None]:
@@ -117,11 +151,6 @@ class DicomIn:
         sends = Sends(self._intake.queue, event.assoc.requestor.ae_title.strip())
         known = sends.committed(transaction, whole=event.event_type == _ALL_COMMITTED)
         return 0x0000 if known else _NO_SUCH_OBJECT, None
-
-
-def _reject(association: Any, why: int) -> None:
-    association.acse.send_reject(_REJECTED, _BY_USER, why)
-    association.kill()  # which waits until it is sent
 
 
 def _begin_message(event: evt.Event) -> None:
@@ -135,4 +164,5 @@ def _socket(event: evt.Event) -> Any:
 
 
 def _peer(event: evt.Event) -> str:
-    return f"{event.assoc.requestor.ae_title.strip()}@{event.assoc.requestor.address}"
+    calling = event.assoc.requestor.primitive.calling_ae_title
+    return f"{calling.strip()}@{event.assoc.requestor.address}"

@@ -22,6 +22,7 @@ from cxr.serve.counters import Counters, Refusal
 
 LOG = logging.getLogger(__name__)
 
+_LOOK = 0.5  # seconds between two looks at the connections
 _CONNECTIONS_ASIDE = 8  # beyond the associations, so that one too many is told so and not only cut off
 _SLOWEST = 1024  # bytes a second of a message that takes longer than a peer may be silent
 _COMMANDS = 2**20  # bytes of a message beside its film
@@ -52,6 +53,7 @@ class _Watched:
     """What a connection brings, of one message at a time, and since when it is silent. A part of a socket's class."""
 
     refusal: Refusal | None = None  # why it ends, if that is for something it has brought
+    answered = False  # whether its association is let in or rejected
     _most, _brought, _working, _spoke = 0, 0, False, False
     _heard = _began = 0.0
 
@@ -137,7 +139,7 @@ class DicomServer(ThreadedAssociationServer):
 
     def begin(self) -> threading.Thread:
         """Serve in a thread of its own, which is returned."""
-        thread = threading.Thread(target=self.serve_forever, name="dicom", daemon=True)
+        thread = threading.Thread(target=self.serve_forever, args=(_LOOK,), name="dicom", daemon=True)
         thread.start()
         return thread
 
@@ -160,27 +162,38 @@ class DicomServer(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Return whether there is room for one more connection."""
+        """Make room for one more connection, and return whether there is any.
+
+        The oldest of those that have asked for no association is cut for it. So a stranger who holds many and says
+        nothing keeps no node out. Those that are cut take a moment to close, for which there is as much room again.
+        """
         self._forget_closed()
-        if len(self._connections) >= self._limits.associations + _CONNECTIONS_ASIDE:
-            self._counters.refused(Refusal.BUSY, client_address[0])
-            return False
+        open_ones, most = [one for one in self._connections if one.refusal is None], self._limits.associations
+        if len(open_ones) >= most + _CONNECTIONS_ASIDE:
+            waiting = next((one for one in open_ones if not one.answered), None)
+            if waiting is None or len(self._connections) >= most + 2 * _CONNECTIONS_ASIDE:
+                self._counters.refused(Refusal.BUSY, client_address[0])
+                return False
+            self._cut(waiting, Refusal.BUSY)
         self._connections[request] = client_address[0]
         return True
 
     def service_actions(self) -> None:
-        """Cut the connections that stand still; called twice a second."""
+        """Cut the connections that stand still; called by the server's loop."""
         super().service_actions()
         self._forget_closed()
         for connection in self._connections:
             if connection.refusal is None and connection.stands_still(self._limits.silence):
-                connection.refusal = Refusal.STALLED
-                with suppress(OSError):
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
+                self._cut(connection, Refusal.STALLED)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say of an error in a connection no more than its kind: its text may hold what the peer has sent."""
         LOG.warning("a connection from %s failed: %s", client_address[0], sys.exc_info()[0])
+
+    def _cut(self, connection: Any, why: Refusal) -> None:
+        connection.refusal = why
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
 
     def _forget_closed(self) -> None:
         for connection, peer in list(self._connections.items()):

@@ -10,7 +10,6 @@ import hmac
 import logging
 import re
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cxr.serve.counters import Counters, Refusal
+from cxr.serve.counters import Counters, Refusal, where
 
 LOG = logging.getLogger(__name__)
 
@@ -111,7 +110,7 @@ class Doors:
         except ClientDisconnect:
             pass
         except Exception as error:
-            LOG.error("an HTTP request failed: %s", _where(error))  # its message may quote a film
+            LOG.error("an HTTP request failed: %s", where(error))  # its message may quote a film
             if not answer.begun:
                 await JSONResponse({"detail": "this failed; the log of the service says where"}, 500)(
                     scope, receive, answer.send
@@ -236,9 +235,3 @@ def _same_origin(headers: Headers) -> bool:
         return False
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")
-
-
-def _where(error: Exception) -> str:
-    """Return the kind of an error and the line it comes from, without its message."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"

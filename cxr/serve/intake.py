@@ -33,6 +33,7 @@ SOP_CLASSES = (
 # Of a Secondary Capture anything may be a copy: PS3.3 C.7.3.1.1.1; RG is a film on a scanner, OT says nothing
 _MODALITIES = ("CR", "DX", "RG", "RF", "SC", "OT", "")
 _MEGABYTE = 2**20
+_OBJECTS = 4 * _MEGABYTE  # a capture of 1024 px with its report, presentation state and small picture, at most
 _SOP_BYTES = 16
 
 # PS3.4 B.2.3 and PS3.7 Annex C
@@ -87,7 +88,7 @@ class Intake:
             raise Refused(Refusal.TOO_LARGE, self.too_large(), _NOT_UNDERSTOOD, 413)
         arrival = self._checked(data)
         sop = keyed_hash(arrival.instance, _SOP_BYTES)
-        film = NewFilm(arrival.study, arrival.patient, arrival.digest, sop, source, not arrival.sop_class)
+        film = NewFilm(arrival.study, arrival.patient, arrival.digest, sop, source, arrival.picture)
         try:
             return self._keep(film, data)
         except DuplicateFilm as error:
@@ -97,9 +98,13 @@ class Intake:
             raise Refused(Refusal.FULL, f"the film could not be kept: {reason}", OUT_OF_RESOURCES, 507) from error
 
     def refuse_when_full(self, coming: int = 0) -> None:
-        """Raise ``Refused`` where ``coming`` bytes would leave less room on the disk than is to stay free."""
-        if (free := shutil.disk_usage(self.films).free) - coming < self._free:
-            left = f"{free // _MEGABYTE} MB are free, and {self._free // _MEGABYTE} have to stay so"
+        """Raise ``Refused`` where ``coming`` bytes would leave less room on the disk than is to stay free.
+
+        There has to be room besides for what is made of the films that wait, or they would wait for ever.
+        """
+        stays = self._free + _OBJECTS * self.queue.unwritten()
+        if (free := shutil.disk_usage(self.films).free) - coming < stays:
+            left = f"{free // _MEGABYTE} MB are free, and {stays // _MEGABYTE} have to stay so"
             raise Refused(Refusal.FULL, f"no room on the disk: {left}", OUT_OF_RESOURCES, 507)
 
     def too_large(self) -> str:
@@ -116,8 +121,8 @@ class Intake:
             arrival = check_film(name, data)
         except ReadError as error:
             raise Refused(_cause(error, data), without_path(error, name, "it"), _NOT_UNDERSTOOD, 422) from None
-        if not arrival.instance:
-            raise Refused(Refusal.NO_FILM, "it has no SOPInstanceUID", _NOT_UNDERSTOOD, 422)
+        if missing := [name for name, value in _referred_to(arrival).items() if not value]:
+            raise Refused(Refusal.NO_FILM, f"it has no {missing[0]}", _NOT_UNDERSTOOD, 422)
         if arrival.sop_class and arrival.sop_class not in SOP_CLASSES:
             reason = "its SOPClassUID is not that of a CR, DX or Secondary Capture film"
             raise Refused(Refusal.NO_FILM, reason, _OTHER_CLASS, 415)
@@ -135,15 +140,19 @@ class Intake:
                 file.flush()
                 os.fsync(file.fileno())
             with self.queue.files:  # so that nobody clears the folder between file and row
-                if not path.exists():
-                    part.replace(path)
-                    flush_folder(self.films)
+                part.replace(path)  # also of a film that is here: what had failed may have been mended in its header
+                flush_folder(self.films)
                 try:
                     return self.queue.add(film)
                 except BaseException:
                     if self.queue.of_digest(film.digest) is None:
                         path.unlink(missing_ok=True)
                     raise
+
+
+def _referred_to(arrival: Arrival) -> dict[str, str]:
+    """Return what objects about a film refer to it by; a picture has none."""
+    return {} if arrival.picture else {"SOPInstanceUID": arrival.instance, "SOPClassUID": arrival.sop_class}
 
 
 def _cause(error: ReadError, data: bytes) -> Refusal:

@@ -31,14 +31,15 @@ class Node:
 
     def is_at(self, address: str) -> bool:
         """Return whether a connection from this IP address may be the node's."""
-        return ipaddress.ip_address(address.partition("%")[0]) in _addresses(self.address)
+        return _parsed(address) in _addresses(self.address)
 
 
 def read_node(text: str) -> Node:
     """Return the node in "AE@address" or "AE@address:port". Raises ``ValueError``."""
     found = _NODE.fullmatch(text)
     port = None if found is None or found["port"] is None else int(found["port"])
-    if found is None or not _TITLE.fullmatch(found["title"]) or (port is not None and not 0 < port < 2**16):
+    wrong = found is None or not _TITLE.fullmatch(found["title"]) or not _is_host(found["six"] or found["host"])
+    if found is None or wrong or (port is not None and not 0 < port < 2**16):
         raise ValueError(f"{text!r} is no DICOM node, expected AE@address or AE@address:port, as PACS@127.0.0.1:4242")
     return Node(found["title"].strip(), found["six"] or found["host"], port)
 
@@ -66,11 +67,25 @@ def caller(nodes: Sequence[Node], title: str, address: str) -> Node | None:
 def _addresses(name: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
     """Return the IP addresses of a host; none where its name cannot be looked up."""
     try:
-        return {ipaddress.ip_address(name)}
+        return {_parsed(name)}
     except ValueError:
         pass
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # a name that cannot be one, as "pacs..example"
         return set()
-    return {ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found}
+    return {_parsed(str(entry[4][0])) for entry in found}
+
+
+def _is_host(name: str) -> bool:
+    """Return whether a name can be one of a host, which "pacs..example" cannot; nobody is asked."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address without its zone. One of IPv4 that comes to an IPv6 listener is that of IPv4."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed

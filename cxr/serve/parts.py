@@ -35,6 +35,8 @@ class PartReader:
 
     def __init__(self, boundary: bytes, largest: int) -> None:
         self._largest = largest
+        self._start = b"\n--" + boundary
+        self._preamble: bytearray | None = bytearray(b"\n")  # its end, until the first boundary has come
         self._part = Part()
         self._name, self._value = bytearray(), bytearray()
         self._ready: list[Part] = []
@@ -55,7 +57,7 @@ class PartReader:
     def feed(self, piece: bytes) -> list[Part]:
         """Return the parts that end in the next piece of the body. Raises ``MalformedError``."""
         try:
-            self._parser.write(piece)
+            self._parser.write(self._without_preamble(piece))
         except FormParserError as error:
             raise MalformedError(f"the body is no multipart of its boundary: {error}") from None
         ready, self._ready = self._ready, []
@@ -65,6 +67,18 @@ class PartReader:
         """Raise ``MalformedError`` where the body has ended before its last boundary."""
         if not self._ended:
             raise MalformedError("the body ends before its last boundary")
+
+    def _without_preamble(self, piece: bytes) -> bytes:
+        """Return the piece from the first boundary on; in front of it may be anything (RFC 2046 5.1.1)."""
+        if self._preamble is None:
+            return piece
+        self._preamble += piece
+        at = self._preamble.find(self._start)
+        if at < 0:
+            del self._preamble[: max(0, len(self._preamble) - len(self._start) + 1)]
+            return b""
+        rest, self._preamble = bytes(self._preamble[at + 1 :]), None
+        return rest
 
     def _begin(self) -> None:
         self._part = Part()

@@ -18,6 +18,9 @@ from typing import Any
 
 QUEUE = "queue.sqlite"
 
+LONGEST_PAUSE = 600.0
+"""Seconds until the next try, at most. A time that is further ahead was noted while the clock was wrong."""
+
 _MINUTES = 5  # over which films a minute are counted
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS films (
@@ -33,7 +36,11 @@ CREATE TABLE IF NOT EXISTS sends (
     tries INTEGER NOT NULL DEFAULT 0, next_try REAL NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
     pledge TEXT, stored REAL, taken REAL, PRIMARY KEY (film, object, destination));
 CREATE INDEX IF NOT EXISTS sends_left ON sends (destination, film) WHERE taken IS NULL;
+CREATE TEMP TABLE left_out (destination TEXT PRIMARY KEY);
 """
+
+LEFT = "taken IS NULL AND destination NOT IN (SELECT destination FROM left_out)"
+"""Selects rows of ``sends`` that have still to be taken. What is left out is in ``cxr.serve.sends.leave_out``."""
 
 
 class State(StrEnum):
@@ -119,7 +126,7 @@ class Queue:
         self.path = folder / QUEUE
         self.changed = threading.Condition()
         self.files = threading.RLock()
-        self.asked = 0.0  # when somebody last asked that something be tried again, in seconds since 1970
+        self.asked = 0.0  # when somebody last asked that something be tried again (``time.monotonic``)
         self._lock = threading.RLock()
         self._rows = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;")
@@ -141,10 +148,11 @@ class Queue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
+                self._rows.execute("COMMIT")
             except BaseException:
-                self._rows.execute("ROLLBACK")
+                if self._rows.in_transaction:  # else a full disk has ended it; one left open would swallow all others
+                    self._rows.execute("ROLLBACK")
                 raise
-            self._rows.execute("COMMIT")
         self.notify()
 
     def read(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -192,28 +200,34 @@ class Queue:
 
         With ``quiet``, only of studies of which no film has come for so many seconds.
         """
-        where, values = "WHERE state = ? AND next_try <= ?", [state, now]
-        if quiet:
-            where += " AND study NOT IN (SELECT study FROM films WHERE received > ?)"
-            values.append(now - quiet)
+        where, values = "WHERE state = ? AND (next_try <= ? OR next_try > ?)", [state, now, now + LONGEST_PAUSE]
+        if quiet:  # a film that came long after now came while the clock was wrong
+            where += " AND study NOT IN (SELECT study FROM films WHERE received > ? AND received < ?)"
+            values += [now - quiet, now + quiet]
         return self._select(f"{where} ORDER BY number LIMIT ?", *values, limit)
 
     def has_read(self, number: int, answer: Mapping[str, Any]) -> None:
         """Note what the detector said about a film."""
         text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
-        self._set(number, state=State.READ, read=time.time(), answer=text, tries=0, next_try=0.0, reason="")
+        # Its tries stay: what makes writing fail each time counts as much as what makes the detector fail
+        self._set(number, state=State.READ, read=time.time(), answer=text, next_try=0.0, reason="")
 
     def has_assessed(self, number: int, objects: Sequence[str], destinations: Sequence[str], note: str = "") -> None:
-        """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent."""
+        """Note that a film's objects are on the disk and have to go to ``destinations``; with none, it is sent.
+
+        ``note`` says what could not be made of it, and stays with its answer.
+        """
         now = time.time()
         with self.written() as rows:
             rows.executemany(
                 "INSERT OR IGNORE INTO sends (film, object, destination) VALUES (?, ?, ?)",
                 [(number, name, place) for name in objects for place in destinations],
             )
-            left = self.read("SELECT 1 FROM sends WHERE film = ? AND taken IS NULL LIMIT 1", number)
+            if note:
+                rows.execute("UPDATE films SET answer = json_set(answer, '$.note', ?) WHERE number = ?", (note, number))
+            left = self.read(f"SELECT 1 FROM sends WHERE film = ? AND {LEFT} LIMIT 1", number)  # noqa: S608
             state, sent = (State.ASSESSED, None) if left else (State.SENT, now)
-            self._set(number, state=state, assessed=now, sent=sent, tries=0, next_try=0.0, reason=note)
+            self._set(number, state=state, assessed=now, sent=sent, tries=0, next_try=0.0, reason="")
 
     def put_off(self, number: int, next_try: float, reason: str) -> None:
         """Note that a film could not be detected or written for now, and when it is tried again from its beginning."""
@@ -230,21 +244,35 @@ class Queue:
 
     def retry(self, number: int) -> QueuedFilm:
         """Do again what a film failed at, or at once what it waits for. Raises ``KeyError``."""
-        self.asked = time.time()
+        self.asked = time.monotonic()
         with self.written():
             self._retry(number)
         return self.get(number)
 
     def again(self, number: int) -> None:
-        """Have a film detected again, because not all that was made of it is here."""
+        """Have a film detected again, because not all that was made of it is here.
+
+        One that is at work is left alone: its objects are made anew as it is.
+        """
         with self.written() as rows:
-            rows.execute("DELETE FROM sends WHERE film = ? AND taken IS NULL", (number,))
-            self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
+            if self.get(number).state is State.ASSESSED:
+                rows.execute("DELETE FROM sends WHERE film = ? AND taken IS NULL", (number,))
+                self._set(number, state=State.RECEIVED, answer=None, read=None, assessed=None)
 
     def take_up(self) -> None:
         """Have films detected again that a process before this one had read and not brought to an end."""
         with self.written() as rows:
             rows.execute("UPDATE films SET state = ?, answer = NULL WHERE state = ?", (State.RECEIVED, State.READ))
+
+    def doubt_unsent(self) -> None:
+        """Have films detected again of which an object has still to be taken: these may have been cut short."""
+        with self.written(flush=True) as rows:
+            films = "SELECT number FROM films WHERE state = ?"
+            rows.execute(f"DELETE FROM sends WHERE taken IS NULL AND film IN ({films})", (State.ASSESSED,))  # noqa: S608
+            rows.execute(
+                "UPDATE films SET state = ?, answer = NULL, read = NULL, assessed = NULL WHERE state = ?",
+                (State.RECEIVED, State.ASSESSED),
+            )
 
     # --- what people and monitors see
 
@@ -252,6 +280,11 @@ class Queue:
         """Return how many films are in each state."""
         counted = dict(self.read("SELECT state, count(*) FROM films GROUP BY state"))
         return {state: counted.get(state, 0) for state in State}
+
+    def unwritten(self) -> int:
+        """Return how many films have come of which nothing is written yet."""
+        query = "SELECT count(*) FROM films WHERE state IN (?, ?)"
+        return int(self.read(query, State.RECEIVED, State.READ)[0][0])
 
     def latest(self, n: int) -> list[QueuedFilm]:
         """Return the last ``n`` films that came, the newest first."""
@@ -264,20 +297,29 @@ class Queue:
 
     def films_a_minute(self, now: float) -> float:
         """Return how many films a minute were assessed in the last five minutes."""
-        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed > ?", now - 60 * _MINUTES)
+        ((n,),) = self.read("SELECT count(*) FROM films WHERE assessed BETWEEN ? AND ?", now - 60 * _MINUTES, now)
         return float(n) / _MINUTES
 
     # --- what leaves the folder
 
     def older_than(self, seconds: float, now: float) -> list[QueuedFilm]:
-        """Return films that came longer ago and are done with: sent, or failed."""
+        """Return films that came longer ago and are done with: sent, or failed.
+
+        Films that came while the clock was ahead count as having come now: else they would stay for as long as that.
+        """
+        with self.written() as rows:
+            rows.execute("UPDATE films SET received = ? WHERE received > ?", (now, now))
         where = "WHERE state IN (?, ?) AND received < ? ORDER BY number"
         return self._select(where, State.SENT, State.FAILED, now - seconds)
 
-    def remove(self, number: int) -> None:
-        """Forget a film. Its files are the caller's, who holds ``files``."""
+    def remove(self, number: int) -> bool:
+        """Forget a film that is done with; return whether it was. Its files are the caller's, who holds ``files``.
+
+        One that came again since, or that somebody wants to be tried again, is not done with any more.
+        """
         with self.written() as rows:
-            rows.execute("DELETE FROM films WHERE number = ?", (number,))
+            done = (number, State.SENT, State.FAILED)
+            return rows.execute("DELETE FROM films WHERE number = ? AND state IN (?, ?)", done).rowcount > 0
 
     def notify(self) -> None:
         """Wake who waits for ``changed``."""

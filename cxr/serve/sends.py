@@ -4,14 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxr.serve.queue import Queue, State
+from cxr.serve.queue import LEFT, LONGEST_PAUSE, Queue, State
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 600.0  # seconds
+_DONE = f"NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND {LEFT})"  # noqa: S608 - of a row of films
+_FIRST_PAUSE = 2.0  # seconds
 
 
 def pause(tries: int) -> float:
     """Return how long to wait after so many tries that have failed: 2 s, twice as long each time, at most 10 min."""
-    return min(_FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 20), _LONGEST_PAUSE)
+    return min(_FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 20), LONGEST_PAUSE)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Sends:
         """Return objects whose time has come, those of the oldest films first."""
         rows = self._queue.read(
             "SELECT film, object, tries FROM sends WHERE destination = ? AND taken IS NULL AND stored IS NULL"
-            " AND next_try <= ? AND film % ? = ? ORDER BY film, object LIMIT ?",
-            *(self._destination, now, self._share[1], self._share[0], limit),
+            " AND (next_try <= ? OR next_try > ?) AND film % ? = ? ORDER BY film, object LIMIT ?",
+            *(self._destination, now, now + LONGEST_PAUSE, self._share[1], self._share[0], limit),
         )
         return [Send(*row) for row in rows]
 
@@ -105,15 +106,37 @@ class Sends:
             self.refused(sends, "it has not committed itself to all objects")
         return bool(sends)
 
-    def without_commitment(self, since: float) -> list[Send]:
-        """Return objects that were stored before ``since``, and to which the destination has not committed itself."""
-        query = "SELECT film, object, tries FROM sends WHERE destination = ? AND taken IS NULL AND stored < ?"
-        return [Send(*row) for row in self._queue.read(query, self._destination, since)]
+    def without_commitment(self, seconds: float, now: float) -> list[Send]:
+        """Return objects that were stored so long ago, and to which the destination has not committed itself.
+
+        Those that were stored long after ``now`` are among them: the clock was wrong then.
+        """
+        rows = self._queue.read(
+            "SELECT film, object, tries FROM sends WHERE destination = ? AND taken IS NULL"
+            " AND stored NOT BETWEEN ? AND ?",
+            *(self._destination, now - seconds, now + seconds),
+        )
+        return [Send(*row) for row in rows]
 
     def _finish(self, numbers: set[int]) -> None:
+        update = "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ? AND "
+        values = [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers]
         with self._queue.written() as rows:
-            rows.executemany(
-                "UPDATE films SET state = ?, sent = ?, tries = 0, reason = '' WHERE number = ? AND state = ?"
-                " AND NOT EXISTS (SELECT 1 FROM sends WHERE film = number AND taken IS NULL)",
-                [(State.SENT, time.time(), number, State.ASSESSED) for number in numbers],
-            )
+            rows.executemany(update + _DONE, values)
+
+
+def leave_out(queue: Queue, destinations: Sequence[str]) -> dict[str, int]:
+    """Wait no longer for destinations that are none of these; return how many objects each has not taken.
+
+    Their films count as sent as soon as all others have taken theirs. Nothing is forgotten: a destination that is one
+    again, while the films are still here, is brought what it lacks.
+    """
+    with queue.written() as rows:
+        rows.execute("DELETE FROM left_out")
+        waited = rows.execute("SELECT destination, count(*) FROM sends WHERE taken IS NULL GROUP BY destination")
+        out = {name: objects for name, objects in waited.fetchall() if name not in destinations}
+        rows.executemany("INSERT INTO left_out VALUES (?)", [(name,) for name in out])
+        update = "UPDATE films SET state = ?, sent = ? WHERE state = ? AND "
+        rows.execute(update + _DONE, (State.SENT, time.time(), State.ASSESSED))
+        rows.execute(f"{update} NOT {_DONE}", (State.ASSESSED, None, State.SENT))
+    return out

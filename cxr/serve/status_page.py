@@ -11,9 +11,12 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.evaluate_tables import shown
 from cxr.report.film_files import PICTURES
 from cxr.report.page import Chip, Row, finding_chip, page_text
+from cxr.report.promise_words import promise_sentences
+from cxr.report.shift_words import shift_in_words, shift_rows
 from cxr.report.words import not_assessed_words, words
-from cxr.serve.answers import called_abnormal, prediction_of
+from cxr.serve.answers import called_abnormal, lack_of, prediction_of
 from cxr.serve.counters import Counters
+from cxr.serve.film_watch import FIRST_LOOK, FilmWatch
 from cxr.serve.queue import Queue, QueuedFilm
 
 REFRESH = 10  # seconds until the page loads itself again
@@ -47,6 +50,7 @@ class StatusPage:
         algorithm: the detector, its threshold and its operating point.
         findings: that it knows.
         language: of the page.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class StatusPage:
     algorithm: Algorithm
     findings: FindingVocabulary
     language: str
+    watch: FilmWatch | None = None
 
     def text(self, alive: bool, room: bool) -> str:
         """Return the page.
@@ -76,7 +81,22 @@ class StatusPage:
             failures=[self._failure(film) for film in self.queue.failures()],
             refusals=[Row(say["reasons"][why.value], [str(n)]) for why, n in self.counters.refusals().items()],
             about=self._about(),
+            weeks=self._weeks(now),
         )
+
+    def _weeks(self, now: float) -> list[dict[str, Any]]:
+        """Return of this week and the last one whether their films differ from the reference, and in what."""
+        say = words(self.language)
+        if self.watch is None:
+            return [{"heading": "", "sentence": say["shift"]["no_reference"], "rows": []}]
+        shown = []
+        for name, week in self.watch.both(now).items():
+            sentence = say["serve"]["before_look"].format(films=week.patients, first=FIRST_LOOK)
+            rows: list[Row] = []
+            if week.shift is not None:
+                sentence, rows = shift_in_words(week.shift, self.language), shift_rows(week.shift, self.language)
+            shown.append({"heading": say["serve"]["weeks"][name], "sentence": sentence, "rows": rows})
+        return shown
 
     def _card(self, film: QueuedFilm) -> FilmCard:
         said = prediction_of(film)
@@ -87,7 +107,8 @@ class StatusPage:
             chips, note = self._chips(said), self._screening(said)
         state = words(self.language)["serve"]["states"][film.state.value].partition("\n")[0]
         has_picture = (self.folder / PICTURES / f"{film.name}.jpg").is_file()
-        return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, note)
+        notes = "; ".join(part for part in (note, lack_of(film)) if part)
+        return FilmCard(film.number, film.name, state, _clock(film.received), has_picture, chips, notes)
 
     def _chips(self, said: Prediction) -> list[Chip]:
         """Return the findings of the boxes that are shown, the surest first, with best score and number of boxes."""
@@ -129,6 +150,8 @@ class StatusPage:
             about["findings"]: ", ".join(labels),
             about["threshold"]: in_words(algorithm.threshold),
         }
+        if algorithm.promises is not None:
+            lines[about["promises"]] = " ".join(promise_sentences(algorithm.promises, self.language))
         point = algorithm.operating_point
         if point is None:
             return lines | {about["point"]: say["serve"]["no_point"]}

@@ -10,7 +10,7 @@ from cxr.read.radiograph import ReadError
 from cxr.read.tags import open_tags
 
 CONTENT_TYPE = "application/dicom+json"
-NOT_UNDERSTOOD = 0xC000  # PS3.4 B.2.3
+NOT_UNDERSTOOD, ANOTHER_STUDY = 0xC000, 0xA900  # PS3.4 B.2.3, PS3.18 I.2
 _UIDS = ["SOPClassUID", "SOPInstanceUID"]
 
 
@@ -66,3 +66,9 @@ def reference(data: bytes) -> Dataset | None:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = uids
     return item
+
+
+def is_of_study(data: bytes, study: str) -> bool:
+    """Return whether a film, of which there is a ``reference``, is of the study with this UID."""
+    with open_tags(Path("film"), ["StudyInstanceUID"], data) as tags:
+        return tags.text("StudyInstanceUID") == study

@@ -23,11 +23,12 @@ from cxr.report.film_files import PICTURES
 from cxr.serve.answers import film_answer
 from cxr.serve.counters import Counters, Refusal
 from cxr.serve.doors import OPEN, Doors, Limits
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.status_page import StatusPage
-from cxr.serve.stow import CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, reference
+from cxr.serve.stow import ANOTHER_STUDY, CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, is_of_study, reference
 
 _LOOK = 0.2  # seconds between two looks at a film that is waited for
 
@@ -46,6 +47,7 @@ class Service:
         alive: whether films are worked on, or waited for.
         language: of the page.
         stopping: set when the service is to end; then no answer is waited for.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Service:
     alive: Callable[[], bool]
     language: str = "en"
     stopping: Event = field(default_factory=Event)
+    watch: FilmWatch | None = None
 
     def has_room(self) -> bool:
         """Return whether the disk has room for films."""
@@ -79,6 +82,7 @@ def build_app(service: Service, token: str | None, limits: Limits) -> Doors:
     app.add_api_route("/films/{number:int}/picture", films.picture)
     app.add_api_route("/films/{number:int}/again", films.again, methods=["POST"])
     app.add_api_route("/dicom-web/studies", films.store, methods=["POST"])
+    app.add_api_route("/dicom-web/studies/{study}", films.store, methods=["POST"])
     return Doors(app, token, limits, service.counters)
 
 
@@ -106,19 +110,23 @@ class _Films:
             return JSONResponse(answer)
         return JSONResponse(answer, 202, headers={"Location": f"/films/{film.number}", "Retry-After": "2"})
 
-    async def store(self, request: Request) -> JSONResponse:
-        """Take the films of a STOW-RS request (PS3.18 10.5)."""
+    async def store(self, request: Request, study: str | None = None) -> JSONResponse:
+        """Take the films of a STOW-RS request (PS3.18 10.5); with ``study`` only those of that StudyInstanceUID."""
         self._refuse_when_full(request)
         answer = StoreAnswer()
         async for part in read_parts(request, RELATED, self._limits.film):
-            await run_in_threadpool(self._store, bytes(part.data), request, answer)
+            await run_in_threadpool(self._store, bytes(part.data), request, answer, study)
         return JSONResponse(answer.as_json(), answer.status, media_type=CONTENT_TYPE)
 
-    def _store(self, data: bytes, request: Request, answer: StoreAnswer) -> None:
+    def _store(self, data: bytes, request: Request, answer: StoreAnswer, study: str | None) -> None:
         film = reference(data)
         if film is None:
             self._service.counters.refused(Refusal.NOT_DICOM, _source(request))
             answer.failed(None, NOT_UNDERSTOOD)
+            return
+        if study is not None and not is_of_study(data, study):
+            self._service.counters.refused(Refusal.NO_FILM, _source(request))
+            answer.failed(film, ANOTHER_STUDY)
             return
         try:
             self._service.intake.take(data, _source(request))
@@ -186,6 +194,7 @@ class _Monitors:
             service.algorithm,
             service.findings,
             service.language,
+            service.watch,
         )
 
     def page(self) -> HTMLResponse:
@@ -208,6 +217,8 @@ class _Monitors:
         service = self._service
         free = shutil.disk_usage(service.folder).free
         queue = {state.value: films for state, films in service.queue.counts().items()}
+        for name, week in service.watch.both(time.time()).items() if service.watch is not None else ():
+            service.counters.films_of_week(name, week.patients, week.distances, week.differs)
         content, kind = service.counters.text(queue, free, service.alive())
         return Response(content, media_type=kind)
 

@@ -9,9 +9,11 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
+from cxr.read.silence import SILENT
 from cxr.serve.archive import DAMAGED, Pledge, Stored
 from cxr.serve.tls import Tls
 
+_REFUSED = (400, 409, 413, 415, 422)  # HTTP status of what is wrong with objects, not with the archive
 _CHUNK = 2**28  # bytes: a request is sent whole, with its length
 
 
@@ -42,6 +44,10 @@ class WebArchive:
 
     def store(self, files: Sequence[Path], pledge: Pledge) -> Stored:
         """Offer ``files`` in one request; see ``Archive``. STOW-RS knows no commitment."""
+        with SILENT.kept():  # pydicom quotes values that it finds odd
+            return self._stored(files)
+
+    def _stored(self, files: Sequence[Path]) -> Stored:
         made: dict[int, Dataset] = {}
         for place, path in enumerate(files):
             try:
@@ -49,22 +55,37 @@ class WebArchive:
                 made[place].SOPInstanceUID  # noqa: B018 - whether it has one
             except Exception:  # whatever a file that was cut short makes pydicom raise
                 made.pop(place, None)
-        refusals: dict[str, str] = {}
-        if made:
-            try:
-                refusals = _refusals(self._client.store_instances(list(made.values())))
-            except requests.HTTPError as error:
-                status = 0 if error.response is None else error.response.status_code
-                if status != requests.codes.conflict:
-                    return Stored(broken=f"answered with HTTP {status}")
-                refusals = {str(one.SOPInstanceUID): "refused with HTTP 409" for one in made.values()}
-            except (requests.RequestException, ValueError, KeyError) as error:
-                return Stored(broken=f"cannot be reached ({type(error).__name__})")
+        refusals, broken = self._offered(list(made.values())) if made else ({}, "")
+        if broken:
+            return Stored(broken=broken)
         said = [
             refusals.get(str(made[place].SOPInstanceUID), "") if place in made else DAMAGED
             for place in range(len(files))
         ]
         return Stored(said)
+
+    def _offered(self, made: list[Dataset]) -> tuple[dict[str, str], str]:
+        """Return SOPInstanceUID → why it was not taken, and why the archive cannot be spoken with, "" where it can.
+
+        Objects that are refused together, as by a proxy that lets no large request through, are offered one by one.
+        """
+        try:
+            return _refusals(self._client.store_instances(made)), ""
+        except requests.HTTPError as error:
+            status = 0 if error.response is None else error.response.status_code
+        except (requests.RequestException, ValueError, KeyError) as error:
+            return {}, f"cannot be reached ({type(error).__name__})"
+        if status not in _REFUSED:
+            return {}, f"answered with HTTP {status}"
+        if len(made) == 1:
+            return {str(made[0].SOPInstanceUID): f"refused with HTTP {status}"}, ""
+        refusals: dict[str, str] = {}
+        for one in made:
+            refused, broken = self._offered([one])
+            if broken:
+                return {}, broken
+            refusals |= refused
+        return refusals, ""
 
 
 def _refusals(answer: Dataset) -> dict[str, str]:

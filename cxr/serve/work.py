@@ -1,10 +1,12 @@
 """Detects on the films of the queue as they come, and writes what is said about them.
 
 Films go through ``predict_films`` as those of predict.py do. While many wait, they are one stream, which ends when none
-is left, decoded and written by processes that stand by for that. Few are done at once in this process.
+is left, decoded and written by processes that stand by for that. Of few the files are written in this process. With
+more than one worker no film is decoded in it: one that kills its decoder is named, and the service goes on.
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -17,19 +19,22 @@ from cxr.detect.film_detector import FilmDetector
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.detect.stream import Outcome, predict_films
 from cxr.explain.maps import MapMaker
+from cxr.files import noted_while
 from cxr.read.dicom import ReadError
-from cxr.read.workers import WORTH_A_POOL, stand_by, streamed
+from cxr.read.workers import WORTH_A_POOL, at_least_two, stand_by, streamed
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from cxr.report.journal import Done, as_plain
 from cxr.report.without_paths import without_path
 from cxr.serve.answers import kind_of
 from cxr.serve.counters import Counters
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.sends import pause
 
 LOG = logging.getLogger(__name__)
 
+_AT_WORK = ".at_work"  # is there while films are worked on
 _KINDS = ("sr", "pr", "sc")
 _USED_LATER = ("cxr.report.dicom_objects",)  # by those who write
 _MOST_TRIES = 5  # of a film that makes the detector fail
@@ -73,6 +78,7 @@ class Work:
         quiet: seconds without another film of a study after which its films are worked on; 0: at once.
         stopping: when it is set, no film is begun any more.
         grace: seconds after that for those that are begun.
+        watch: over what films are like; None where the detector has no reference.
     """
 
     queue: Queue
@@ -83,11 +89,14 @@ class Work:
     quiet: float = 0.0
     stopping: threading.Event = field(default_factory=threading.Event)
     grace: float = 30.0
+    watch: FilmWatch | None = None
 
     def __post_init__(self) -> None:
         self._held: dict[int, QueuedFilm] = {}
+        self._unnoted = False  # whether films that are held no more still stand in the queue as being at work
         self._until = float("inf")
         self._said, self._counts = 0.0, dict[State, int]()
+        self._here_before = 0  # number of the last film that was here when a process before this one died
         self.at_work = False
         self.objects = self.tools.files.folder / OBJECTS
         for place in (self.objects, self.tools.files.folder / PICTURES):
@@ -96,17 +105,23 @@ class Work:
     def run(self) -> None:
         """Work until ``stopping`` is set and what was begun is done, or its time is over."""
         self.queue.take_up()
-        self.at_work = True
-        try:
-            self._run()
-        finally:
-            self.at_work = False
+        with noted_while(self.tools.files.folder / _AT_WORK) as died:
+            if died:
+                self._here_before = max((film.number for film in self.queue.latest(1)), default=0)
+            self.at_work = True
+            try:
+                self._run()
+            finally:
+                self.at_work = False
 
     def _run(self) -> None:
         while not self.stopping.is_set():
-            stand_by(Decode.__module__, self.tools.workers, stay=True)
-            stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
             try:
+                stand_by(Decode.__module__, self.tools.workers, stay=True)
+                stand_by(FilmFiles.__module__, self.tools.workers, *_USED_LATER, stay=True)
+                if self._unnoted:
+                    self.queue.take_up()
+                    self._unnoted = False
                 if films := self._ready(WORTH_A_POOL):
                     self._detect(films)
                     continue
@@ -129,10 +144,10 @@ class Work:
 
     def _detect(self, films: list[QueuedFilm]) -> None:
         many = len(films) >= WORTH_A_POOL
-        workers = self.tools.workers if many else 1
         inputs = self._stream() if many else self._begun(films)
         tools = self.tools
-        outcomes = predict_films(tools.task, inputs, tools.decode, tools.batch, workers, tools.maps)
+        outcomes = predict_films(tools.task, inputs, tools.decode, tools.batch, self._readers(films), tools.maps)
+        workers = tools.workers if many else 1
         # Each is closed here, the last first: no thread of theirs takes a film any more when this returns
         with (
             closing(outcomes),
@@ -140,6 +155,14 @@ class Work:
             closing(streamed(tools.files, noted, workers)) as written,
         ):
             self._finish_all(written)
+
+    def _readers(self, films: list[QueuedFilm]) -> int:
+        """Return how many processes decode.
+
+        Films that were here when a process died are not decoded in this one: one of them may have been what killed it.
+        """
+        old = any(film.number <= self._here_before for film in films)
+        return at_least_two(self.tools.workers) if old else self.tools.workers
 
     def _finish_all(self, written: Iterator[tuple[FilmAnswer, ReadError | None]]) -> None:
         for answer, error in written:
@@ -170,6 +193,8 @@ class Work:
             assessed = outcome if isinstance(outcome, Prediction) else None
             refused = outcome if isinstance(outcome, NotAssessed) else None
             self.queue.has_read(row.number, as_plain(Done(row.number, row.name, assessed, not_assessed=refused)))
+            if self.watch is not None:
+                self.watch.note(row.patient, row.received, outcome)
             self._count(row, State.READ)
             self.counters.answer(kind_of(outcome, self.tools.files.algorithm))
             for path in self._objects(row):
@@ -201,19 +226,19 @@ class Work:
         films, kind = list(self._held.values()), type(error).__name__
         self._held.clear()
         LOG.warning("%d films are put off: %s", len(films), kind)
-        lasting = not isinstance(error, OSError)
+        lasting = not isinstance(error, (OSError, sqlite3.Error))
         try:
             for film in films:
                 if lasting and film.tries + 1 >= _MOST_TRIES:
                     self.queue.give_up(film.number, f"the detector fails on it ({kind})")
                 else:
                     self.queue.put_off(film.number, time.time() + pause(film.tries + 1), f"put off ({kind})")
-            self.queue.take_up()
         except Exception as second:  # the disk of the queue itself is full
+            self._unnoted = True
             LOG.warning("the queue cannot be written (%s)", type(second).__name__)
 
     def _count(self, row: QueuedFilm, state: State) -> None:
-        self.counters.film(state, time.time() - row.received)
+        self.counters.film(state, max(0.0, time.time() - row.received))
 
     def _say(self) -> None:
         """Say where the run is, at most once a minute, and only where it is somewhere else than before."""

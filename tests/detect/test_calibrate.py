@@ -11,6 +11,7 @@ from cxr.detect import calibrate as module
 from cxr.detect.calibrate import calibrate
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
+from cxr.measure.operating_point import choose_operating_point
 from cxr.measure.results import FilmResult
 
 TRUE = np.array([[10, 10, 50, 50]], np.float32)
@@ -56,7 +57,7 @@ def test_a_head_that_knows_better_gets_weight(task: DetectionTask, monkeypatch: 
 
 def test_a_head_that_adds_nothing_gets_none(task: DetectionTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "film_results", films([(False, 0.9, 0.5), (False, 0.8, 0.5), (True, 0.1, 0.5)]))
-    point = calibrate(task, [])  # type: ignore[arg-type]
+    point = choose_operating_point(calibrate(task, []))  # type: ignore[arg-type]
     assert task.image_head is not None
     assert (task.image_head.box_weight, task.image_head.film_weight) == (0, 0)
     assert point.threshold == pytest.approx(0.8)  # misses none, clears the normal film

@@ -1,12 +1,14 @@
 """Films are decoded once, and nothing but a whole, current film is ever served."""
 
 import copy
+import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,9 +77,8 @@ def test_a_very_flat_film_keeps_a_row(tmp_path, write_film):
     assert make(tmp_path, size=10).get(write_film(RAMP.reshape(2, -1))).pixels.shape == (1, 10)
 
 
-def test_pixels_are_a_read_only_memory_map_that_numpy_can_load_too(tmp_path, write_film):
+def test_pixels_are_read_only_and_numpy_can_load_them_too(tmp_path, write_film):
     film = make(tmp_path).get(write_film(RAMP))
-    assert isinstance(film.pixels.base, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         film.pixels[0, 0] = 1
     assert_array_equal(np.load(stored_file(tmp_path), mmap_mode="r"), film.pixels)
@@ -200,6 +201,66 @@ def test_a_missing_cache_file_is_rebuilt(tmp_path, write_film):
     assert films.get(path).pixels.shape == (32, 24)
 
 
+LOSSES = {
+    "cut off": lambda file: os.truncate(file, 500),
+    "empty": lambda file: os.truncate(file, 0),
+    "gone": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES.keys())
+def test_a_cache_file_that_is_lost_between_two_looks_at_it_is_made_again(tmp_path, write_film, lose):
+    path, films = write_film(RAMP), make(tmp_path)
+    good = np.array(films.get(path).pixels)
+    film = films.get(path)  # mapped into the memory, a file that is cut off now would end the process
+    lose(stored_file(tmp_path))
+    assert_array_equal(film.pixels, good)
+
+
+class FailingDisk:
+    """A disk that no longer gives back the files of a cache, as often as it is told to fail."""
+
+    def __init__(self, monkeypatch, failures):
+        opened, self.left = Path.open, failures
+
+        def open_file(path, mode="r", *args, **settings):
+            if path.suffix == ".npy" and mode == "rb" and self.left > 0:
+                self.left -= 1
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            return opened(path, mode, *args, **settings)
+
+        monkeypatch.setattr(Path, "open", open_file)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_disk_that_does_not_give_a_cached_film_back_costs_a_decoding_or_names_the_film(
+    tmp_path, write_film, decodings, monkeypatch
+):
+    path, films = write_film(RAMP), make(tmp_path)
+    good = np.array(films.get(path).pixels)
+    FailingDisk(monkeypatch, failures=2)  # the pixels, and the file whole to see whether it is damaged
+    assert_array_equal(films.get(path).pixels, good)
+    assert len(decodings) == 2
+    FailingDisk(monkeypatch, failures=9)
+    with pytest.raises(ReadError, match=f"{path}: its decoded copy .* cannot be read: Input/output error"):
+        films.get(path).pixels  # noqa: B018
+
+
+def test_a_film_that_is_changed_in_use_is_named_and_never_another_ones_pixels(tmp_path, write_film):
+    path, films = write_film(RAMP), make(tmp_path)
+    film = films.get(path)
+    stored_file(tmp_path).unlink()
+    write_film(RAMP[::-1].copy())
+    with pytest.raises(ReadError, match="was changed while it was in use"):
+        film.pixels  # noqa: B018
+
+
+def test_films_that_are_looked_at_hold_no_part_of_the_memory(tmp_path, write_film):
+    path, films = write_film(RAMP), make(tmp_path)
+    held = [films.get(path) for _ in range(50)]  # and a system allows a process some 65,000 mapped files
+    assert not [film for film in held if "pixels" in vars(film)]
+
+
 def test_a_failed_write_leaves_nothing_behind(tmp_path, write_film, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -235,6 +296,32 @@ def test_fill_decodes_only_what_is_missing_and_shows_progress(tmp_path, write_fi
     assert "Decoding films: 2 of 2" in capsys.readouterr().err
     assert films.fill(paths) == {}
     assert capsys.readouterr().err == ""
+
+
+KILLING = """
+import os
+from cxr.read.intensity import Intensity
+
+class Killing(Intensity):
+    def __call__(self, film):
+        if film.pixels[0, 0] == 7:
+            os._exit(9)
+        return super().__call__(film)
+"""
+
+
+def test_a_film_that_killed_the_process_which_filled_the_cache_is_named_by_the_next(tmp_path, write_film, monkeypatch):
+    (tmp_path / "killing.py").write_text(KILLING)
+    monkeypatch.syspath_prepend(tmp_path)
+    from killing import Killing
+
+    films = make(tmp_path, intensity=Killing([VoiWindow()]))
+    sound, kills = write_film(RAMP), write_film(np.full((64, 48), 7, np.uint16), "kills.dcm")
+    (films.folder / ".filling").touch()  # as the process leaves it
+    failures = films.fill([sound, kills], workers=1, progress=False)
+    assert list(failures) == [kills]
+    assert "kills the process" in str(failures[kills])
+    assert not (films.folder / ".filling").exists()
 
 
 def test_fill_works_in_processes(tmp_path, write_film):
@@ -314,6 +401,6 @@ def test_a_warm_read_is_far_below_a_millisecond(tmp_path, write_film, monkeypatc
     times = []
     for _ in range(50):
         start = time.perf_counter()
-        films.get(path)
+        assert films.get(path).pixels.shape == (32, 24)
         times.append(time.perf_counter() - start)
     assert np.median(times) < 1e-3

@@ -60,6 +60,13 @@ def test_few_films_are_read_in_this_process(tmp_path, read):
     assert {p.read_text() for p in paths} == {str(os.getpid())}
 
 
+def test_few_films_are_read_apart_from_this_process_where_one_of_them_may_kill_it(tmp_path, read):
+    paths = films(tmp_path, {1: "kill"})[:3]
+    results = dict(outcomes(read, paths, workers=1, progress=False, apart=True))
+    assert [n for n, path in enumerate(paths) if results[path]] == [1]
+    assert str(os.getpid()) not in {path.read_text() for path in paths if path.exists()}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bug_is_raised_with_the_film_in_its_note(tmp_path, read, workers):
     paths = films(tmp_path, {5: "bug"})

@@ -13,23 +13,28 @@ from rich.console import Console
 
 from cxr.data.dataset import RadiographDataset
 from cxr.findings import FindingVocabulary
+from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import POOLED, Evaluation, Settings, compare, evaluate
 from cxr.measure.intervals import Estimate
 from cxr.measure.results import FilmResult
 from cxr.measure.seen import FROZEN, seen
+from cxr.report.comparison_tables import print_comparison
 from cxr.report.evaluate_page import evaluate_page
-from cxr.report.evaluate_tables import Origin, print_comparison, print_evaluations, shown, verdict, write_tables
+from cxr.report.evaluate_tables import Origin, print_evaluations, shown, write_tables
 from cxr.report.page import NotShown
 from scripts import table
 
 FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
 LEFT_OUT = NotShown(["file 1: <pixels>"], ["p7: not finite"])
-WORSE = {"ap50": Estimate(-0.25, -0.5, -0.1, 4), "roc_auc": Estimate(0.1, -0.1, 0.3, 4)}
+WORSE = {
+    "ap50": Comparison(Estimate(-0.25, -0.5, -0.1, 4), (-0.4, -0.15), 0.02, "worse", 4, 70, ((0.9,), (0.65,))),
+    "roc_auc": Comparison(Estimate(0.1, -0.1, 0.3, 4), (-0.1, 0.2), 0.02, "cannot_be_told", 4, 1500, ((0.8,), (0.9,))),
+}
 
 
-def page(folder: Path, evaluations: dict[str, Evaluation], **differences: Estimate) -> str:
+def page(folder: Path, evaluations: dict[str, Evaluation], **comparison: Comparison) -> str:
     warnings = ["chosen on <these> films"]
-    path = evaluate_page(folder, evaluations, differences, FILMS, {"Films": "a <b>"}, warnings, LEFT_OUT)
+    path = evaluate_page(folder, evaluations, comparison, FILMS, {"Films": "a <b>"}, warnings, LEFT_OUT)
     return path.read_text(encoding="utf-8")
 
 
@@ -92,8 +97,8 @@ def test_misses_alarms_and_cleared_films_are_shown(evaluation: Evaluation, tmp_p
 def test_two_checkpoints_are_told_apart_and_compared(evaluation: Evaluation, tmp_path: Path) -> None:
     text = page(tmp_path, {"A": evaluation, "B": evaluation}, **WORSE)
     table = rows(text)
-    assert table["mean AP50"] == ["-0.250 [-0.500, -0.100]", "real"]
-    assert table["area under the ROC curve, normal or abnormal"][1] == "may be chance"
+    assert table["mean AP50"] == ["-0.250 [-0.500, -0.100]", "[-0.400, -0.150]", "A is better", "70"]
+    assert table["area under the ROC curve, normal or abnormal"][2:] == ["cannot be told", "1,500"]
     assert "Least found boxes for checkpoint B" in text
 
 
@@ -170,9 +175,6 @@ def test_a_figure_is_as_sure_as_its_interval() -> None:
     assert shown(Estimate(0.5, 0.25, 0.75, 9)) == "0.500 [0.250, 0.750]"
     assert shown(Estimate(1.0, float("nan"), float("nan"), 9)) == "1.000"
     assert shown(Estimate(float("nan"), float("nan"), float("nan"), 0)) == "–"
-    assert [verdict(Estimate(0.1, *ends, 9)) for ends in ((0.01, 0.2), (-0.01, 0.2), (0.0, 0.2))] == [
-        "real", "may be chance", "may be chance",
-    ]  # fmt: skip
 
 
 def test_a_subset_judges_its_own_boxes_and_the_whole_film(
@@ -187,6 +189,7 @@ def test_a_subset_judges_its_own_boxes_and_the_whole_film(
 
 def test_a_detector_does_not_differ_from_itself(film_results: list[FilmResult]) -> None:
     settings = Settings("iou50", (0.1,), worst=2, samples=10, seed=0)
-    same = compare(film_results, film_results, (1, 2), settings)
-    assert {name: estimate.value for name, estimate in same.items()} == dict.fromkeys(same, 0.0)
-    assert {verdict(estimate) for estimate in same.values()} == {"none seen"}
+    same = compare([film_results], [film_results], (1, 2), settings)
+    assert {name: one.difference.value for name, one in same.items()} == dict.fromkeys(same, 0.0)
+    assert {one.verdict for one in same.values()} == {"equivalent"}
+    assert {one.patients_needed for one in same.values()} == {None}  # nothing varies

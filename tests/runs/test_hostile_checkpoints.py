@@ -140,6 +140,8 @@ DAMAGED: dict[str, tuple[str, Any, str]] = {  # key below "cxr", value, message
     "an interval of texts": ("operating_point.cleared_share", "all", "cleared_share is all, expected"),
     "an infinite interval": ("operating_point.cleared_share.high", INF, "cleared_share is .* expected v"),
     "a point in a list": ("operating_point", [0.5], r"cxr\.operating_point is list, expected dict"),
+    "promises in a list": ("promises", [0.5], r"cxr\.promises is list, expected dict"),
+    "promises of nothing": ("promises", {}, r"cxr\.promises does not fit this version: it has the fields"),
     "a config that is a list": ("config", [], r"cxr\.config is list, expected dict"),
     "versions that are a list": ("versions", [1], r"cxr\.versions is list, expected dict"),
     "a kind that is a number": ("kind", 5, r"cxr\.kind is int, expected str"),

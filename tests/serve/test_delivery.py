@@ -4,6 +4,7 @@ import gc
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,13 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ComprehensiveSRStorage, ParametricMapStorage, SecondaryCaptureImageStorage
-from pynetdicom import AE, evt
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    ImplicitVRLittleEndian,
+    ParametricMapStorage,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from cxr.serve.archive import DAMAGED, Archive, Pledge, Stored
@@ -28,10 +34,11 @@ from web_service import film
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
+PATIENT = 60.0  # seconds
 NOBODY: Pledge = lambda uid, places: None  # noqa: E731
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_socket_is_left() -> Iterator[None]:
     """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
     yield
@@ -46,7 +53,9 @@ def made(path: Path, instance: str, sop_class: str = SecondaryCaptureImageStorag
 
 
 @contextmanager
-def archive(*answers: int, commits: bool = False, classes: Sequence[str] = ()) -> Iterator[tuple[Node, list[str], Any]]:
+def archive(
+    *answers: int, commits: bool = False, classes: Sequence[str] = (), syntaxes: Sequence[str] = ()
+) -> Iterator[tuple[Node, list[str], Any]]:
     """A PACS that answers so, one status after the other, and then with success; yields what it has kept."""
     kept: list[str] = []
     left, asked = list(answers), []
@@ -66,7 +75,7 @@ def archive(*answers: int, commits: bool = False, classes: Sequence[str] = ()) -
 
     entity = AE("PACS")
     for sop_class in classes or (ComprehensiveSRStorage, SecondaryCaptureImageStorage):
-        entity.add_supported_context(sop_class)
+        entity.add_supported_context(sop_class, list(syntaxes) or DEFAULT_TRANSFER_SYNTAXES)
     if commits:
         entity.add_supported_context(StorageCommitmentPushModel)
     server = entity.start_server(
@@ -80,7 +89,7 @@ def archive(*answers: int, commits: bool = False, classes: Sequence[str] = ()) -
 
 
 def ours(node: Node, commits: bool = False) -> DicomArchive:
-    return DicomArchive("CXR", node, 5.0, None, commits)
+    return DicomArchive("CXR", node, PATIENT, None, commits)
 
 
 def test_each_object_has_its_own_answer(tmp_path: Path) -> None:
@@ -141,8 +150,8 @@ def delivered(folder: Path, archive: Archive, until: Callable[[Queue], bool], qu
     delivery = Delivery(queue, folder, archive, Counters())
     delivery.start()
     with queue.changed:
-        assert queue.changed.wait_for(lambda: until(queue), 10)
-    delivery.finish(time.monotonic() + 5)
+        assert queue.changed.wait_for(lambda: until(queue), PATIENT)
+    delivery.finish(time.monotonic() + PATIENT)
     assert not delivery.alive()
     return queue
 
@@ -154,8 +163,8 @@ def is_sent(queue: Queue) -> bool:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("sends", "delivery"):
-        monkeypatch.setattr(f"cxr.serve.{module}.pause", lambda tries: 0.1 * 2**tries)
-    monkeypatch.setattr("cxr.serve.delivery._LOOK", 0.05)
+        monkeypatch.setattr(f"cxr.serve.{module}.pause", lambda tries: 0.03 * 2**tries)
+    monkeypatch.setattr("cxr.serve.delivery._LOOK", 0.005)
 
 
 def test_an_archive_that_cannot_be_reached_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
@@ -164,9 +173,22 @@ def test_an_archive_that_cannot_be_reached_is_tried_again_with_growing_pauses(tm
     queue = delivered(tmp_path, fake, is_sent)
     assert fake.offered == [["a.dcm", "b.dcm"]] * 4
     pauses = [after - before for before, after in zip(fake.times, fake.times[1:], strict=False)]
-    for longest, waited in zip((0.2, 0.4, 0.8), pauses, strict=True):
+    for longest, waited in zip((0.06, 0.12, 0.24), pauses, strict=True):
         assert waited >= longest
     assert queue.get(1).reason == ""
+
+
+def test_an_error_of_the_program_makes_pauses_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fails(n: int, pledge: Pledge) -> Stored:
+        raise RuntimeError("Lin^Yu-Ting")
+
+    fake = Fake(fails, fails)
+    delivered(tmp_path, fake, is_sent)
+    pauses = [after - before for before, after in zip(fake.times, fake.times[1:], strict=False)]
+    for longest, waited in zip((0.06, 0.12), pauses, strict=True):
+        assert waited >= longest
+    assert "objects for PACS wait: RuntimeError in test_delivery.py" in caplog.text
+    assert "Lin" not in caplog.text
 
 
 def test_only_what_was_refused_is_offered_again(tmp_path: Path) -> None:
@@ -206,8 +228,8 @@ def test_an_archive_that_refuses_to_commit_itself_has_taken_what_it_stored(tmp_p
 
 
 @contextmanager
-def stow(status: int, answer: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """A server that answers each request so; yields its URL and what came."""
+def stow(status: int, answer: dict[str, Any], most: int = 0) -> Iterator[tuple[str, list[Any]]]:
+    """A server that answers each request so, but takes one of up to ``most`` objects; yields its URL and what came."""
     came: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -215,7 +237,7 @@ def stow(status: int, answer: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]
             body = self.rfile.read(int(self.headers["Content-Length"]))
             came.append((self.path, self.headers["Authorization"], body))
             content = json.dumps(answer).encode()
-            self.send_response(status)
+            self.send_response(200 if body.count(b"Content-Type: application/dicom") <= most else status)
             self.send_header("Content-Type", "application/dicom+json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -242,7 +264,7 @@ def test_stow_says_of_each_object_whether_it_was_taken(tmp_path: Path) -> None:
         }]},
     }  # fmt: skip
     with stow(202, failed) as (url, came):
-        archive = WebArchive(url, 5.0, None)
+        archive = WebArchive(url, PATIENT, None)
         stored = archive.store([*files, tmp_path / "cut.dcm"], NOBODY)
     assert stored.refusals == ["", "refused with reason 0xA700", DAMAGED]
     assert archive.name == url.replace("me:se%40cret@", "").rstrip("/")
@@ -250,12 +272,40 @@ def test_stow_says_of_each_object_whether_it_was_taken(tmp_path: Path) -> None:
     assert path == "/dicom-web/studies"
     assert authorization == "Basic bWU6c2VAY3JldA=="
     assert all(file.read_bytes()[-500:] in body for file in files)
-    assert WebArchive(url, 1.0, None).store(files, NOBODY).broken == "cannot be reached (ConnectionError)"
+    assert WebArchive(url, PATIENT, None).store(files, NOBODY).broken == "cannot be reached (ConnectionError)"
 
 
 def test_stow_that_is_refused_or_fails_as_a_whole_is_told_apart(tmp_path: Path) -> None:
     files = [made(tmp_path / "0.dcm", "1.2.0")]
     with stow(409, {}) as (url, _):
-        assert WebArchive(url, 5.0, None).store(files, NOBODY).refusals == ["refused with HTTP 409"]
+        assert WebArchive(url, PATIENT, None).store(files, NOBODY).refusals == ["refused with HTTP 409"]
     with stow(503, {}) as (url, _):
-        assert WebArchive(url, 5.0, None).store(files, NOBODY) == Stored(broken="answered with HTTP 503")
+        assert WebArchive(url, PATIENT, None).store(files, NOBODY) == Stored(broken="answered with HTTP 503")
+
+
+def test_objects_that_are_refused_together_are_offered_one_by_one(tmp_path: Path) -> None:
+    files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(3)]
+    with stow(413, {}, most=1) as (url, came):
+        stored = WebArchive(url, PATIENT, None).store(files, NOBODY)
+    assert stored == Stored([""] * 3)
+    assert [body.count(b"Content-Type: application/dicom") for _, _, body in came] == [3, 1, 1, 1]
+    with stow(413, {}) as (url, _):
+        assert WebArchive(url, PATIENT, None).store(files, NOBODY) == Stored(["refused with HTTP 413"] * 3)
+
+
+def test_an_archive_that_wants_another_encoding_makes_no_library_quote_a_patient(tmp_path: Path) -> None:
+    """pydicom warns of a value that is out of standard, and says which, when it has to write it anew."""
+    path = made(tmp_path / "odd.dcm", "1.2.3")
+    dicom = dcmread(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dicom.PatientBirthDate = "Lin^Yu-Ting"
+        dicom.save_as(path, enforce_file_format=True)
+    with (
+        archive(syntaxes=[ImplicitVRLittleEndian]) as (node, kept, _),
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("always")
+        assert ours(node).store([path], NOBODY).refusals == [""]
+    assert kept == ["1.2.3"]
+    assert [str(one.message) for one in warned if "Lin" in str(one.message)] == []

@@ -40,10 +40,10 @@ from web_service import film
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 NODES = [Node("PACS", "127.0.0.1", 4242), Node("FAR", "10.0.0.9")]
-SILENCE = 1.0
+PATIENT = 60.0  # seconds that a peer may be silent where none is to be cut, and that something is waited for
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def no_socket_is_left() -> Iterator[None]:
     """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
     yield
@@ -57,7 +57,7 @@ class Door:
     port: int
     before: dict[Any, int]
 
-    def new_refusals(self, *wanted: Refusal, seconds: float = 5) -> dict[Refusal, int]:
+    def new_refusals(self, *wanted: Refusal, seconds: float = PATIENT) -> dict[Refusal, int]:
         """What was refused since the test began; the ``wanted`` ones are waited for, each as often as it is named."""
         end = time.monotonic() + seconds
         while True:
@@ -69,11 +69,18 @@ class Door:
 
 
 @contextmanager
-def opened(folder: Path, tls: Tls | None = None, silence: float = SILENCE) -> Iterator[Door]:
+def opened(folder: Path, tls: Tls | None = None, silence: float = PATIENT, associations: int = 16) -> Iterator[Door]:
     intake, counters = Intake(folder, Queue(folder), 1, 0), Counters()
-    door = DicomIn("CXR", NODES, intake, counters, Limits(2**20, 2, silence))
+    door = DicomIn("CXR", NODES, intake, counters, Limits(2**20, associations, silence))
     with door.listening(("127.0.0.1", 0), tls) as port:
         yield Door(intake, counters, port, {})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frequent_looks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cxr.serve.dicom_server._LOOK", 0.02)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +95,25 @@ def door(shared: Door) -> Door:
     return shared
 
 
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Door]:
+    with opened(tmp_path, silence=0.3) as door:
+        yield door
+
+
 def associate(
     door: Door, title: str = "PACS", called: str = "CXR", sop_class: str = ComputedRadiographyImageStorage, **tls: Any
 ) -> Association:
     entity = AE(title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = PATIENT
     entity.add_requested_context(sop_class, list(SUPPORTED)[:2])
     entity.add_requested_context(Verification)
     return entity.associate("127.0.0.1", door.port, ae_title=called, **tls)
 
 
 def established(door: Door, sop_class: str = ComputedRadiographyImageStorage) -> Association:
-    """An association; those that tests before this one have left may have to end first."""
-    end = time.monotonic() + 10
+    """An association; others, which have just been released, may have to end first."""
+    end = time.monotonic() + PATIENT
     while not (association := associate(door, sop_class=sop_class)).is_established and time.monotonic() < end:
         time.sleep(0.1)
     assert association.is_established
@@ -125,7 +138,7 @@ def test_a_known_node_is_answered_and_its_film_is_on_the_disk(door: Door) -> Non
     assert dcmread(door.intake.path(row.digest)).PixelData == dcmread(BytesIO(film("a film"))).PixelData
     assert sent(door, film("a film")) == 0x0000  # again: it is the same one
     assert door.intake.queue.latest(1)[0].number == row.number
-    assert set(door.new_refusals()) <= {Refusal.BUSY}
+    assert door.new_refusals() == {}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +163,7 @@ def test_a_ct_finds_no_context_and_a_film_of_each_kind_does(door: Door) -> None:
     accepted = [one.abstract_syntax for one in association.accepted_contexts]
     association.release()
     assert accepted == [Verification]
-    assert door.new_refusals(Refusal.NO_FILM)[Refusal.NO_FILM] == 1
+    assert door.new_refusals(Refusal.NO_FILM) == {Refusal.NO_FILM: 1}
     for sop_class in (DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage):
         assert sent(door, film(f"of {sop_class}", sop_class), sop_class) == 0x0000
 
@@ -172,7 +185,7 @@ def test_a_film_that_is_not_whole_gets_a_status_and_is_not_stored(door: Door) ->
     dicom.save_as(content, enforce_file_format=True)
     before = len(list(door.intake.films.iterdir()))
     assert sent(door, content.getvalue()) == 0xC000
-    assert door.new_refusals(Refusal.TRUNCATED)[Refusal.TRUNCATED] == 1
+    assert door.new_refusals(Refusal.TRUNCATED) == {Refusal.TRUNCATED: 1}
     assert len(list(door.intake.films.iterdir())) == before
 
 
@@ -181,51 +194,77 @@ def test_a_film_that_is_too_large_ends_its_association_before_it_is_whole(door: 
     dicom.PixelData = bytes(5 * 2**20)
     association = established(door)
     assert "Status" not in association.send_c_store(dicom)
-    assert door.new_refusals(Refusal.TOO_LARGE)[Refusal.TOO_LARGE] == 1
+    assert door.new_refusals(Refusal.TOO_LARGE) == {Refusal.TOO_LARGE: 1}
 
 
-def test_a_peer_that_stands_still_is_cut(door: Door) -> None:
-    silent = socket.create_connection(("127.0.0.1", door.port))
-    midway = socket.create_connection(("127.0.0.1", door.port))
+def test_a_peer_that_stands_still_is_cut(impatient: Door) -> None:
+    silent = socket.create_connection(("127.0.0.1", impatient.port))
+    midway = socket.create_connection(("127.0.0.1", impatient.port))
     midway.sendall(b"\x01\x00\x00\x00\x10\x00half of a request")
     for connection in (silent, midway):
-        connection.settimeout(10)
+        connection.settimeout(PATIENT)
         assert connection.recv(1) == b""
         connection.close()
-    assert door.new_refusals(Refusal.STALLED, Refusal.STALLED) == {Refusal.STALLED: 2}
+    assert impatient.new_refusals(Refusal.STALLED, Refusal.STALLED) == {Refusal.STALLED: 2}
 
 
 def trickle(connection: socket.socket, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         connection.sendall(b"x")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
-def test_a_peer_that_only_trickles_is_cut(door: Door) -> None:
-    slow = socket.create_connection(("127.0.0.1", door.port))
+def test_a_peer_that_only_trickles_is_cut(impatient: Door) -> None:
+    slow = socket.create_connection(("127.0.0.1", impatient.port))
     slow.sendall(b"\x01\x00\x00\x00\x10\x00")
     with pytest.raises(OSError, match=r"pipe|reset"):
-        trickle(slow, seconds=6)
+        trickle(slow, seconds=PATIENT)
     slow.close()
-    assert door.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 1}
+    assert impatient.new_refusals(Refusal.STALLED) == {Refusal.STALLED: 1}
 
 
 def test_one_association_too_many_is_rejected_and_a_flood_is_cut_off(tmp_path: Path) -> None:
-    with opened(tmp_path, silence=60) as door:  # of none that is let in the silence makes room for another
-        held = [established(door), established(door)]  # the two that are allowed at once
-        assert associate(door).is_rejected
-        before = door.new_refusals().get(Refusal.BUSY, 0)
+    with opened(tmp_path, associations=2) as door:
+        held = [established(door), established(door)]
+        rejected = associate(door)
+        assert rejected.is_rejected
+        assert rejected.acceptor.primitive.diagnostic == 2  # local limit exceeded
+        before = door.new_refusals(Refusal.BUSY)[Refusal.BUSY]
         flood = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(40)]
-        wanted = (
-            before + 40 - 8
-        )  # eight may wait beside the two; the third call may not have closed yet, and is one more
-        assert door.new_refusals(*[Refusal.BUSY] * wanted, seconds=60)[Refusal.BUSY] in (wanted, wanted + 1)
-        for connection in flood:
-            connection.close()
+        wanted = before + 40 - 8  # eight may wait beside the two; the third may not have closed yet, and is one more
+        assert door.new_refusals(*[Refusal.BUSY] * wanted)[Refusal.BUSY] in (wanted, wanted + 1)
+        assert all(association.send_c_echo().Status == 0x0000 for association in held)
         for association in held:
             association.release()
-        established(door).release()
+        established(door).release()  # though eight strangers hold what is left
+        for connection in flood:
+            connection.close()
+
+
+def test_a_caller_that_cannot_be_looked_up_is_not_let_in(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*words: object) -> None:
+        raise RuntimeError("Lin^Yu-Ting")
+
+    monkeypatch.setattr("cxr.serve.dicom_in.caller", fails)
+    assert associate(door).is_rejected
+    assert door.new_refusals(Refusal.CALLER) == {Refusal.CALLER: 1}
+    assert "RuntimeError in test_dicom_in.py" in caplog.text
+    assert "Lin" not in caplog.text
+
+
+def test_an_error_of_the_program_is_no_success_and_stands_in_the_log(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(data: bytes, source: str) -> None:
+        raise RuntimeError("Lin^Yu-Ting")
+
+    monkeypatch.setattr(door.intake, "take", fails)
+    assert sent(door, film("unlucky")) == 0x0110
+    assert "RuntimeError in test_dicom_in.py" in caplog.text
+    assert "Lin" not in caplog.text
 
 
 def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
@@ -241,8 +280,6 @@ def test_what_a_node_commits_itself_to_is_noted(door: Door) -> None:
         entity = AE("PACS")
         entity.add_requested_context(StorageCommitmentPushModel)
         roles = [build_role(StorageCommitmentPushModel, scp_role=True)]
-        established(door).release()  # those of other tests have ended
-        time.sleep(0.2)
         association = entity.associate("127.0.0.1", door.port, ae_title="CXR", ext_neg=roles)
         information = Dataset()
         information.TransactionUID = uid

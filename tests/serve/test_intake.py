@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     CTImageStorage,
     DigitalXRayImageStorageForProcessing,
     JPEGLosslessSV1,
+    RLELossless,
     SecondaryCaptureImageStorage,
 )
 
 from cxr.serve import intake as module
 from cxr.serve.counters import Refusal
 from cxr.serve.intake import Intake, Refused
-from cxr.serve.queue import Queue
+from cxr.serve.queue import Queue, State
 from web_service import film
 
 
@@ -65,6 +67,14 @@ def test_the_same_film_is_one_film_however_its_file_is_written(intake: Intake) -
     assert len(list(intake.films.iterdir())) == 1
 
 
+def test_a_film_that_comes_again_with_its_header_mended_takes_the_place_of_the_one_before(intake: Intake) -> None:
+    row = intake.take(film(RescaleSlope="0"), "a@b")
+    intake.queue.give_up(row.number, "RescaleSlope is 0")
+    again = intake.take(film(RescaleSlope="1"), "a@b")
+    assert (again.number, again.state) == (row.number, State.RECEIVED)
+    assert dcmread(intake.path(row.digest)).RescaleSlope == 1
+
+
 @pytest.mark.parametrize("name", ["PatientID", "PatientName", "PixelData", "SeriesInstanceUID"])
 def test_another_film_under_a_known_uid_is_refused(intake: Intake, name: str) -> None:
     intake.take(film(), "a@b")
@@ -85,11 +95,12 @@ def test_another_film_under_a_known_uid_is_refused(intake: Intake, name: str) ->
         (film(sop_class=CTImageStorage, modality="CT"), Refusal.NO_FILM, 0xA900),
         (film(sop_class=SecondaryCaptureImageStorage, modality="MR"), Refusal.NO_FILM, 0xA900),
         (changed(lambda dicom: delattr(dicom, "SOPInstanceUID")), Refusal.NO_FILM, 0xC000),
+        (changed(lambda dicom: delattr(dicom, "SOPClassUID")), Refusal.NO_FILM, 0xC000),
         (changed(lambda dicom: setattr(dicom, "NumberOfFrames", 2)), Refusal.NO_FILM, 0xC000),
         (film() + bytes(2**19), Refusal.TOO_LARGE, 0xC000),
         (png()[:-60], Refusal.NO_FILM, 0xC000),
     ],
-    ids=["html", "empty", "truncated", "65535", "ct", "mr", "no uid", "frames", "large", "cut picture"],
+    ids=["html", "empty", "truncated", "65535", "ct", "mr", "no uid", "no class", "frames", "large", "cut picture"],
 )
 def test_what_is_no_whole_film_is_refused_and_nothing_is_stored(
     intake: Intake, data: bytes, cause: Refusal, status: int
@@ -122,6 +133,10 @@ def test_with_too_little_room_nothing_is_taken(intake: Intake, monkeypatch: pyte
     assert (refused.value.cause, refused.value.dicom, refused.value.http) == (Refusal.FULL, 0xA700, 507)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=200 * 2**20 + len(film())))
     assert full.take(film(), "a@b").number == 1
+    with pytest.raises(Refused, match="200 MB are free, and 204 have to stay so"):  # for what is made of the first
+        full.take(film("two"), "a@b")
+    intake.queue.has_assessed(1, [], [])
+    assert full.take(film("two"), "a@b").number == 2
 
 
 def test_a_service_that_is_about_to_stop_takes_nothing(intake: Intake) -> None:
@@ -155,7 +170,6 @@ def test_a_film_whose_row_cannot_be_written_leaves_no_file(intake: Intake, monke
 
 def test_a_codestream_that_is_cut_off_is_refused_at_the_door(intake: Intake) -> None:
     import imagecodecs
-    from pydicom.encaps import encapsulate
 
     def compress(dicom: Dataset, cut: int) -> None:
         pixels = np.frombuffer(dicom.PixelData, "<u2").reshape(64, 48)
@@ -167,3 +181,15 @@ def test_a_codestream_that_is_cut_off_is_refused_at_the_door(intake: Intake) -> 
     with pytest.raises(Refused) as refused:
         intake.take(changed(lambda dicom: compress(dicom, -20)), "a@b")
     assert refused.value.cause is Refusal.TRUNCATED
+
+
+def test_rle_that_is_cut_off_in_its_last_segment_is_refused_at_the_door(intake: Intake) -> None:
+    def compress(dicom: Dataset, cut: int | None) -> None:
+        dicom.compress(RLELossless)
+        (frame,) = generate_frames(dicom.PixelData, number_of_frames=1)
+        dicom.PixelData = encapsulate([frame[:cut]])
+
+    assert intake.take(changed(lambda dicom: compress(dicom, None)), "a@b").number == 1
+    with pytest.raises(Refused) as refused:
+        intake.take(changed(lambda dicom: compress(dicom, -40), name="cut"), "a@b")
+    assert (refused.value.cause, refused.value.dicom) == (Refusal.TRUNCATED, 0xC000)

@@ -19,7 +19,17 @@ def test_a_node_is_a_title_an_address_and_perhaps_a_port(text: str, node: Node) 
 
 
 @pytest.mark.parametrize(
-    "text", ["PACS", "@127.0.0.1:104", "PACS@", "PACS@127.0.0.1:0", "PACS@127.0.0.1:65536", "A" * 17 + "@host", "P@::1"]
+    "text",
+    [
+        "PACS",
+        "@127.0.0.1:104",
+        "PACS@",
+        "PACS@127.0.0.1:0",
+        "PACS@127.0.0.1:65536",
+        "A" * 17 + "@host",
+        "P@::1",
+        "P@pacs..example",
+    ],
 )
 def test_what_is_no_node_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected AE@address or AE@address:port, as PACS@127\.0\.0\.1:4242"):
@@ -33,7 +43,9 @@ def test_a_caller_is_known_by_its_title_at_its_own_address() -> None:
     assert caller(nodes, "CT1", "127.0.0.1") is nodes[3]
     assert caller(nodes, "CR1", "127.0.0.1") is None
     assert caller(nodes, "pacs", "127.0.0.1") is None
-    assert caller([Node("X", "no-such-host.invalid")], "X", "127.0.0.1") is None
+    for name in ("no-such-host.invalid", "pacs..example"):
+        assert caller([Node("X", name)], "X", "127.0.0.1") is None
+    assert caller(nodes, "PACS", "::ffff:127.0.0.1") is nodes[0]  # as it comes to a listener of both kinds
 
 
 def test_titles_and_addresses_are_checked() -> None:

@@ -66,11 +66,11 @@ def test_it_fits_both_windows_and_its_button_tries_again(
     (button,) = chromium.find_elements(By.CSS_SELECTOR, "#failures button")
     assert button.text == say["again"]
     button.click()
-    WebDriverWait(chromium, 10).until(lambda _: served.queue.get(4).state is State.RECEIVED)
-    WebDriverWait(chromium, 10).until(
+    WebDriverWait(chromium, 60).until(lambda _: served.queue.get(4).state is State.RECEIVED)
+    WebDriverWait(chromium, 60).until(
         lambda browser: say["no_failures"] in browser.find_element(By.ID, "failures").text
     )
     client(served).post("/films", content=film("new"))  # nobody touches the page
     newest = served.queue.latest(1)[0].name
-    WebDriverWait(chromium, 10).until(lambda browser: newest in browser.find_element(By.ID, "films").text)
+    WebDriverWait(chromium, 60).until(lambda browser: newest in browser.find_element(By.ID, "films").text)
     assert [entry["message"] for entry in chromium.get_log("browser")] == []

@@ -70,6 +70,22 @@ def test_another_kind_of_body_is_refused(tmp_path: Path, kind: str) -> None:
     assert store(tmp_path, body(film()), kind).status_code == 415
 
 
+def test_what_stands_in_front_of_the_first_boundary_is_no_part(tmp_path: Path) -> None:
+    for preamble in (b"\r\n", b"This is a message in MIME.\r\n", b"--cu\r\nx--cut\r\n" * 9):
+        assert store(tmp_path, preamble + body(film())).status_code == 200
+
+
+def test_to_a_study_only_its_own_films_are_stored(tmp_path: Path) -> None:
+    web = client(service(tmp_path))
+    place = f"/dicom-web/studies/{uid('one', 'study')}"
+    stored = web.post(place, content=body(film("one"), film("two")), headers={"Content-Type": RELATED})
+    assert stored.status_code == 202
+    assert uids(stored.json(), "00081199") == [uid("one", "instance")]
+    (failed,) = stored.json()["00081198"]["Value"]
+    assert (failed["00081155"]["Value"], failed["00081197"]["Value"]) == ([uid("two", "instance")], [0xA900])
+    assert len(list((tmp_path / "films").iterdir())) == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing of it", body(film())[:-9], b"--cut--\r\n"])
 def test_a_damaged_body_is_refused(tmp_path: Path, content: bytes) -> None:
     assert store(tmp_path, content).status_code == 400
@@ -77,7 +93,7 @@ def test_a_damaged_body_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_parts_are_the_same_however_the_body_arrives() -> None:
     inside = b"a\r\n--cu\r\n--cux\0\r"  # what looks like the boundary, and is none
-    content = body(inside, b"", b"second")
+    content = b"in front\r\n--cu" + b"\r\n" + body(inside, b"", b"second")
     for step in (1, 2, 3, 7, len(content)):
         reader = PartReader(b"cut", 100)
         parts = [part for n in range(0, len(content), step) for part in reader.feed(content[n : n + step])]

@@ -28,12 +28,12 @@ def test_the_answer_is_waited_for_and_has_boxes_in_pixels_of_the_film_from_the_t
 
     def detect() -> None:
         with served.queue.changed:
-            assert served.queue.changed.wait_for(lambda: served.queue.counts()[State.RECEIVED] == 1, 10)
+            assert served.queue.changed.wait_for(lambda: served.queue.counts()[State.RECEIVED] == 1, 60)
         answer(served, served.queue.get(1), scores=(0.9, 0.2))
 
     detector = threading.Thread(target=detect)
     detector.start()
-    posted = client(served, allowed=limits(wait=10)).post("/films", content=film())
+    posted = client(served, allowed=limits(wait=60)).post("/films", content=film())
     detector.join()
     assert posted.status_code == 200
     told = posted.json()

@@ -1,10 +1,12 @@
 """Films of the queue are detected, written and put off: with a small detector that has learnt nothing."""
 
+import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +18,18 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.config.models import builder
 from cxr.data.inputs import Decode
+from cxr.detect.stream import predict_films
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.read.intensity import Intensity, VoiWindow
 from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import FilmFiles
 from cxr.report.journal import from_plain
-from cxr.serve.clearing import clear_old, clear_strays
+from cxr.serve.answers import film_answer
+from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.counters import Counters
 from cxr.serve.intake import Intake
-from cxr.serve.queue import Queue, State
+from cxr.serve.queue import Queue, QueuedFilm, State
 from cxr.serve.work import Tools, Work
 from web_service import film
 
@@ -48,7 +52,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
 
 
-def done(work: Work, until: Callable[[], bool], seconds: float = 30) -> None:
+def done(work: Work, until: Callable[[], bool], seconds: float = 240) -> None:
     """Work until something holds."""
 
     def watch() -> None:
@@ -178,6 +182,135 @@ def test_on_a_full_disk_a_film_waits_and_is_never_given_up(work: Work, monkeypat
     done(work, nothing_waits(work))
     assert work.queue.get(1).state is State.ASSESSED
     assert len(tries) == 9
+
+
+def test_a_queue_that_cannot_be_written_for_now_gives_no_film_up(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.serve.work.pause", lambda tries: 0.0)
+    work.intake.take(film(), "PACS@127.0.0.1")
+    note, tries = work.queue.has_read, []
+
+    def full(number: int, answer: Mapping[str, Any]) -> None:
+        tries.append(number)
+        if len(tries) < 9:
+            raise sqlite3.OperationalError("database or disk is full")
+        note(number, answer)
+
+    monkeypatch.setattr(work.queue, "has_read", full)
+    done(work, nothing_waits(work))
+    assert work.queue.get(1).state is State.ASSESSED
+    assert len(tries) == 9
+
+
+def test_a_film_that_was_here_when_a_process_died_is_not_decoded_in_this_one(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes, folder = [], work.tools.files.folder
+
+    def spy(task: Any, films: Any, decode: Any, batch: int, workers: int, maps: Any) -> Any:
+        processes.append(workers)
+        return predict_films(task, films, decode, batch, 1, maps)
+
+    monkeypatch.setattr("cxr.serve.work.predict_films", spy)
+    work.intake.take(film("old"), "PACS@127.0.0.1")
+    (folder / ".at_work").touch()  # as a process leaves it that a decoder has brought down
+    done(work, nothing_waits(work))
+    assert processes == [2]  # whose processes are others than this one
+    work.stopping.clear()
+    work.intake.take(film("new"), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    assert processes == [2, 1]
+    assert not (folder / ".at_work").exists()
+
+
+def test_a_film_whose_files_cannot_be_written_is_given_up_after_five_tries(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.serve.work.pause", lambda tries: 0.0)
+    work.intake.take(film(), "PACS@127.0.0.1")
+    calls = []
+
+    def fails(self: object, answer: object) -> None:
+        calls.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(FilmFiles, "__call__", fails)
+    done(work, lambda: work.queue.counts()[State.FAILED] == 1)
+    assert len(calls) == 5
+
+
+def test_a_film_is_not_forgotten_where_the_queue_could_not_be_written(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.intake.take(film(), "PACS@127.0.0.1")
+    left = ["has_assessed", "put_off"]  # what fails once
+
+    def full(name: str) -> Callable[..., object]:
+        change = getattr(work.queue, name)
+
+        def write(*values: object) -> object:
+            if name in left:
+                left.remove(name)
+                raise sqlite3.OperationalError("database or disk is full")
+            return change(*values)
+
+        return write
+
+    for name in left:
+        monkeypatch.setattr(work.queue, name, full(name))
+    done(work, lambda: work.queue.counts()[State.ASSESSED] == 1)
+    assert left == []
+
+
+def test_a_film_that_lacks_an_object_says_so_for_good(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*words: object) -> object:
+        raise ValueError("Lin^Yu-Ting")
+
+    monkeypatch.setattr("cxr.report.dicom_objects.presentation_state", fails)
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    after = work.queue.get(row.number)
+    assert kinds(work, row.name) == {"sr"}
+    assert after.answer is not None
+    assert after.answer["note"] == "the film: no DICOM pr can be made of its header (ValueError)"
+    assert film_answer(after, work.tools.files.algorithm)["note"] == after.answer["note"]
+
+
+def test_after_a_restart_of_the_machine_what_was_not_sent_is_made_anew(
+    work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = tmp_path / "machine"
+    machine.write_text("one run of it")
+    monkeypatch.setattr("cxr.serve.clearing._BOOT", machine)
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    for _ in range(2):  # the service has ended, the machine has not
+        doubt_unsent(tmp_path, work.queue)
+        assert work.queue.get(row.number).state is State.ASSESSED
+    (work.objects / f"{row.name}-sc.dcm").write_bytes(b"cut short")
+    machine.write_text("another")
+    doubt_unsent(tmp_path, work.queue)
+    assert work.queue.get(row.number).state is State.RECEIVED
+    assert work.queue.read("SELECT * FROM sends") == []  # nobody brings them away before they are made
+    work.stopping.clear()
+    done(work, nothing_waits(work))
+    assert work.queue.get(row.number).state is State.ASSESSED
+    assert dcmread(work.objects / f"{row.name}-sc.dcm").SOPInstanceUID
+
+
+def test_a_film_that_comes_again_while_old_ones_leave_stays(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    work.queue.give_up(row.number, "it is damaged")
+    older_than = work.queue.older_than
+
+    def asked_again(seconds: float, now: float) -> list[QueuedFilm]:
+        old = older_than(seconds, now + 7200)
+        work.intake.take(film(), "PACS@127.0.0.1")
+        return old
+
+    monkeypatch.setattr(work.queue, "older_than", asked_again)
+    assert clear_old(work.intake.films.parent, work.queue, hours=1) == 0
+    assert work.intake.path(row.digest).exists()
+    assert work.queue.get(row.number).state is State.RECEIVED
 
 
 def test_what_a_process_before_had_read_and_not_written_is_detected_again(work: Work) -> None:

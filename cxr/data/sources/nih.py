@@ -38,11 +38,13 @@ from cxr.data.sources.tables import (
     shown_names,
 )
 from cxr.findings import NORMAL, FindingVocabulary
+from cxr.read.film_groups import age_band, view_of
 
 _log = logging.getLogger(__name__)
 
 _BOXES = "BBox_List_2017.csv"
 _ENTRIES = "Data_Entry_2017*.csv"
+_AGE, _SEX, _VIEW = "Patient Age", "Patient Gender", "View Position"  # columns that a part of the table may lack
 _BOXED = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltrate", "Mass", "Nodule", "Pneumonia", "Pneumothorax")
 _NEVER_BOXED = ("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia")
 
@@ -71,7 +73,7 @@ def read_nih(
     entries = sorted(base.glob(_ENTRIES))
     if not entries:
         raise FileNotFoundError(f"{base} holds no {_ENTRIES}, expected Data_Entry_2017.csv beside {_BOXES}")
-    labels, patients = _labels(place.check(entries[-1]), findings)
+    labels, patients, groups = _labels(place.check(entries[-1]), findings)
     if stray := sorted(boxed.keys() - labels.keys()):
         raise TableError(f"{base / _BOXES}: {len(stray)} films are not in {entries[-1].name}, first {shown(stray[0])}")
     healthy = [name for name, names in labels.items() if names == {NORMAL} and name not in boxed]
@@ -88,6 +90,7 @@ def read_nih(
             file, name, patient_name(patients[name]), marks[name], findings,
             split="test" if name in held_back else "",
             labelled=labelled_for(findings, (labels[name] | marks[name].unboxed | never) - set(marks[name].findings)),
+            groups=groups[name],
         )
         for name, file in files.items()
     ]  # fmt: skip
@@ -132,16 +135,28 @@ def _boxed(table: Path, findings: FindingVocabulary) -> dict[str, Marks]:
     return marks
 
 
-def _labels(table: Path, findings: FindingVocabulary) -> tuple[dict[str, set[str]], dict[str, str]]:
-    """Return for each film the findings of its report that can have boxes (or "normal"), and its Patient ID."""
-    records = read_table(table, ["Image Index", "Finding Labels", "Patient ID"])
+def _labels(
+    table: Path, findings: FindingVocabulary
+) -> tuple[dict[str, set[str]], dict[str, str], dict[str, dict[str, str]]]:
+    """Return of each film the findings of its report that can have boxes (or "normal"), its Patient ID, its groups."""
+    records = read_table(table, ["Image Index", "Finding Labels", "Patient ID"], [_AGE, _SEX, _VIEW])
     _check_entries(table, records)
     spelt = {label for record in records.values() for label in record["Finding Labels"].split("|")}
     boxable = sorted(spelt - set(_NEVER_BOXED))
     # A finding that never has boxes keeps its name, so its film does not count as normal
     names = dict(zip(boxable, findings.resolve(boxable, str(table)), strict=True)) | {n: n for n in _NEVER_BOXED}
     labels = {r["Image Index"]: {names[label] for label in r["Finding Labels"].split("|")} for r in records.values()}
-    return labels, {record["Image Index"]: record["Patient ID"] for record in records.values()}
+    patients = {record["Image Index"]: record["Patient ID"] for record in records.values()}
+    return labels, patients, {record["Image Index"]: _groups(record) for record in records.values()}
+
+
+def _groups(record: Mapping[str, str]) -> dict[str, str]:
+    """Return the groups of a film that the table tells of; the age is "58", or "058Y" in the first edition."""
+    years = record[_AGE].removesuffix("Y")
+    age = age_band(int(years)) if years.isdecimal() and len(years) <= 3 else ""
+    sex = record[_SEX] if record[_SEX] in ("M", "F") else ""
+    groups = {"sex": sex, "age": age, "view": view_of(record[_VIEW])}
+    return {kind: group for kind, group in groups.items() if group}
 
 
 def _check_entries(table: Path, records: Mapping[int, Mapping[str, str]]) -> None:

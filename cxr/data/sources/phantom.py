@@ -20,10 +20,11 @@ def read_phantom(
     rare: Mapping[str, float] | None = None,
     workers: int | None = None,
     draw: bool = True,
+    weak_scanner: Mapping[str, float] | None = None,
 ) -> list[Film]:
     """Draw the films into ``root`` with ``write_course_layout`` if they are missing, and return them.
 
     They are read with ``read_course``. With ``draw`` False they must be there. Raises like these two.
     """
-    write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers, draw)
+    write_course_layout(root, films, test_films, size, seed, normal_fraction, rare, workers, draw, weak_scanner)
     return read_course(root, findings)
