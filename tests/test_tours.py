@@ -48,6 +48,11 @@ PAGE = """
 films = []
 ```
 
+<!-- file: films/boxes.csv -->
+```csv
+film
+```
+
 <!-- tour: trainer.max_epochs=1 FOLDER=films -->
 ```sh
 cxr train data.root=FOLDER \\
@@ -73,6 +78,7 @@ def test_a_page_is_read_as_a_reader_does(tmp_path: Path) -> None:
     small = ("trainer.max_epochs=1", "FOLDER=films")
     assert [*steps(tmp_path / "page.md")] == [
         Written("mine/reader.py", "# mine/reader.py\nfilms = []\n"),
+        Written("films/boxes.csv", "film\n"),
         Command(("train", "data.root=FOLDER", "seed=1"), small),
         Command(("audit", "FOLDER"), small),
         Printed(("2 films, … normal",)),

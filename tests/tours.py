@@ -7,7 +7,9 @@ A reader sees the commands as they are. Comments, which no reader sees, say how 
 - ``<!-- printed -->`` before a block: the last command prints these lines. Numbers may differ, ``…`` is anything.
 - ``<!-- leaves outputs/*/index.html -->``: these files are there now, and each is whole.
 
-A block of YAML or Python that begins with the comment ``# folder/name.yaml`` is a file that the reader writes. All
+- ``<!-- file: films/boxes.csv -->`` before a block: the reader writes this file.
+
+A block of YAML or Python that begins with the comment ``# folder/name.yaml`` is a file that the reader writes, too. All
 other commands of a page are only composed: what they need (a GPU, data, an archive) is not here.
 """
 
@@ -23,7 +25,7 @@ from PIL import Image
 
 from scripts import ROOT, call
 
-_PARTS = re.compile(r"<!-- (tour|printed|leaves)\b:?(.*?)-->|^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PARTS = re.compile(r"<!-- (tour|printed|leaves|file)\b:?(.*?)-->|^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w/]+\.(?:yaml|py|csv))\n")
 _HYDRA = ("train", "evaluate", "explain", "predict", "export", "annotate", "serve")
 _TOOLS = {"cxr.data.audit": "audit", "cxr.data.figures": "figures", "cxr.data.convert": "convert"}
@@ -74,12 +76,17 @@ Step = Command | Printed | Leaves | Written
 def steps(page: Path) -> Iterator[Step]:
     """Yield what a reader of the page does and sees, in the order of the page."""
     tour: tuple[str, ...] | None = None
-    printed = False
+    printed, file = False, ""
     for kind, words, language, body in _PARTS.findall(page.read_text(encoding="utf-8")):
         if kind == "leaves":
             yield Leaves(tuple(words.split()))
+        elif kind == "file":
+            file = words.strip()
         elif kind:
             tour, printed = (tuple(shlex.split(words)), False) if kind == "tour" else (None, True)
+        elif file:
+            yield Written(file, body)
+            file = ""
         elif printed:
             yield Printed(tuple(line for line in body.splitlines() if line.strip()))
             printed = False
