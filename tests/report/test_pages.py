@@ -27,12 +27,14 @@ from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.explain_page import explain_page
 from cxr.report.figures import epoch_curves
+from cxr.report.model_card_page import model_card_page
 from cxr.report.page import NotShown
 from cxr.report.run_page import FilmCard, run_page
 from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.report.sweep_jobs import Job, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.words import LANGUAGES
+from full_card import full_card
 
 WORD = "心臟肥大"
 
@@ -103,10 +105,14 @@ def pages(
         studies_page(path, [StudyFigure(NAME, name, 0.5, [name], True, tmp_path / "a.png")], vocabulary, language)
         return path
 
-    return {"run": run, "evaluate": evaluate, "explain": explain, "sweep": sweep, "studies": studies}
+    def card(language: str) -> Path:
+        return model_card_page(tmp_path / "card.html", full_card(NAME, "cardiac_hypertrophy", WORD), language)
+
+    written = {"run": run, "evaluate": evaluate, "explain": explain, "sweep": sweep, "studies": studies}
+    return {**written, "card": card}
 
 
-KINDS = pytest.mark.parametrize("kind", ["run", "evaluate", "explain", "sweep", "studies"])
+KINDS = pytest.mark.parametrize("kind", ["run", "evaluate", "explain", "sweep", "studies", "card"])
 IN_EACH_LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)
 
 
