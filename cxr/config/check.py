@@ -152,7 +152,10 @@ def _no_films(films: str, archives: bool) -> str:
         return f": {error}"
     if archive is None:
         return "" if Path(films).exists() else f"={films}: there is no such file or folder"
-    return "" if archives else f"={films}: an archive is read by predict.py alone, expected a file or folder"
+    if archives:
+        return ""
+    fetch = "copy its films with `python -m cxr fetch ARCHIVE FOLDER`, and name the folder"
+    return f"={films}: an archive is read by predict.py alone; {fetch}"
 
 
 def _of_export_or_sweep(folder: Path) -> bool:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cxr.config import stopping
 from cxr.config.chatter import silence_libraries
-from cxr.config.errors import ConfigError, SweepError, exit_with, explain, reason
+from cxr.config.errors import ConfigError, SweepError, exit_for, exit_with, explain, reason
 from cxr.config.run_files import FAILED, check_name, job_name, locked, rank, run_dir
 from cxr.files import why_not_written, write_json
 from cxr.installation import CONF, command, find_modules_here
@@ -35,8 +35,8 @@ def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig
     """Return a decorator that turns a function of a config into the main function of a script.
 
     Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in the command gives one message and
-    exit code 2; any other exception keeps its traceback. Where the work ``ends``, a line says now and then how long it
-    has taken; a service says itself where it is.
+    exit code 2 (1 where an archive is away); any other exception keeps its traceback. Where the work ``ends``, a line
+    says now and then how long it has taken; a service says itself where it is.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -89,7 +89,7 @@ def _report_error(error: Exception, job_folder: Path | None, seconds: float) -> 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         return  # the error is raised again, and the other jobs go on
     if isinstance(error, ConfigError):
-        exit_with(str(error))
+        exit_for(error)
     if why_not_written(error):
         exit_with(reason(error), code=1)
 
@@ -112,7 +112,7 @@ def _end_of(error: BaseException) -> BaseException:
     if isinstance(error, SweepError):
         return SystemExit(1)
     if isinstance(error, ConfigError):
-        exit_with(str(error))
+        exit_for(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         exit_with(explain(error))
     return error
@@ -145,7 +145,7 @@ class RunDirectory(HydraCallback):
         """Put ``hydra.run.dir`` back. Raises the error of ``on_run_start`` if the folder's name is bad."""
         if cls._error is not None:
             if isinstance(cls._error, ConfigError):
-                exit_with(str(cls._error))
+                exit_for(cls._error)
             raise cls._error
         folder, cls._folder = cls._folder, None
         if folder is None:  # a job of a sweep

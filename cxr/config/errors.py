@@ -18,6 +18,13 @@ class ConfigError(ValueError):
     """The error of a config. Its message lists everything that is wrong."""
 
 
+class NotNowError(ConfigError):
+    """The error where nothing that was typed is wrong, but something else is away: the same command goes on later.
+
+    So the exit code is 1 and not 2, and what started the command, such as a queue of jobs, may start it again.
+    """
+
+
 class SweepError(RuntimeError):
     """The error when jobs of a sweep did not complete. Which ones and why has been printed before."""
 
@@ -69,6 +76,11 @@ def explain(error: Exception) -> str:
     if "locating target 'cxr.runs.search.Study'" in text:
         return "a study needs pip install 'cxr[optuna]'"
     return text.split("\nfull_key")[0]
+
+
+def exit_for(error: ConfigError) -> NoReturn:
+    """Print what is wrong with a config and end the process."""
+    exit_with(str(error), code=1 if isinstance(error, NotNowError) else 2)
 
 
 def exit_with(message: str, code: int = 2) -> NoReturn:

@@ -37,6 +37,10 @@ class ArchiveError(Exception):
     """The archive does not answer, or does not let us in. No film can be had from it now."""
 
 
+class ArchiveAwayError(ArchiveError):
+    """The archive does not answer now, although it was asked again and again."""
+
+
 class NotRetrievedError(Exception):
     """The archive answers, and does not give this instance."""
 
@@ -127,13 +131,22 @@ class Archive:
         return studies
 
     def _pages(self, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Yield the studies of all pages. An archive may give fewer than are asked for: only an empty page ends it."""
+        """Yield the studies of all pages. An archive may give fewer than are asked for: only an empty page ends it.
+
+        Raises ``ArchiveError`` for an archive that gives as many as were asked for, and the same ones again: it has
+        more, and cannot be made to tell them.
+        """
         offset, before = 0, list[dict[str, Any]]()
         while True:
             page = self._ask(
                 lambda client, offset: client.search_for_studies(limit=_PAGE, offset=offset, search_filters=filters),
                 offset,
             )
+            if page and page == before and len(page) == _PAGE:
+                raise ArchiveError(
+                    f"{self.url} gives the same {_PAGE} studies again when it is asked for the next ones: those behind"
+                    " them cannot be listed; ask for fewer days at once (dates)"
+                )
             if not page or page == before:  # the same again: this archive has no pages and has told all
                 return
             yield from page
@@ -196,7 +209,7 @@ def _file(client: "DICOMwebClient", film: Instance) -> bytes:
 def _patiently(call: Callable[[], _Answer], url: str) -> _Answer:
     """Return what ``call`` returns. It is called again, after growing pauses, while the archive is busy or away.
 
-    Raises ``ArchiveError`` where that does not help, and ``HTTPError`` for an answer that will not change.
+    Raises ``ArchiveAwayError`` where that does not help, and ``HTTPError`` for an answer that will not change.
     """
     import requests
 
@@ -215,7 +228,7 @@ def _patiently(call: Callable[[], _Answer], url: str) -> _Answer:
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             trouble = f"does not answer ({type(error).__name__})"
         if tries == len(_PAUSES_S):
-            raise ArchiveError(f"{url} {trouble}, also after {tries + 1} tries in {sum(_PAUSES_S)} s")
+            raise ArchiveAwayError(f"{url} {trouble}, also after {tries + 1} tries in {sum(_PAUSES_S)} s")
         _log.warning("%s %s; it is asked again in %d s", url, trouble, _PAUSES_S[tries])
         time.sleep(_PAUSES_S[tries])
     raise AssertionError("never reached")

@@ -1,6 +1,7 @@
 """Shows what a data set holds and what is wrong with it: ``python -m cxr.data.audit ROOT``.
 
-For data sets that are joined: ``python -m cxr.data.audit conf/data/merge.yaml --source vindr=A --source nih=B``.
+For data sets that are joined: ``python -m cxr.data.audit conf/data/merge.yaml --source vindr=A --source nih=B``. Where
+files do not show the layout: ``… ROOT --data coco --read train=train.json --read val=val.json``, as in a training.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -238,15 +240,22 @@ def split_as_trained(
     return splits | ({LEFT_OUT: left_out} if left_out else {})
 
 
-def _read(root: Path, sources: Sequence[str], vocabulary: Path | None) -> tuple[FindingVocabulary, Joined]:
+def _read(
+    root: Path, sources: Sequence[str], vocabulary: Path | None, layout: str | None, settings: Sequence[str]
+) -> tuple[FindingVocabulary, Joined]:
     """Return vocabulary and films for the arguments of the command. Raises ``OSError`` and ``ValueError``."""
+    if wrong := [typed for typed in settings if not all(typed.partition("="))]:
+        raise ValueError(f"--read {wrong[0]}: expected KEY=VALUE, such as train=train.json")
     if root.suffix not in (".yaml", ".yml"):
         if sources:
             raise ValueError(
                 f"--source is for a yaml that joins data sets, such as conf/data/merge.yaml; {root} is none"
             )
-        findings = read_vocabulary(vocabulary) if vocabulary else vocabulary_of(root)
-        return findings, Joined(read_films(root, findings), {})
+        findings = read_vocabulary(vocabulary) if vocabulary else vocabulary_of(root, layout)
+        given = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in settings)}
+        return findings, Joined(read_films(root, findings, layout, **given), {})
+    if layout or settings:
+        raise ValueError(f"--data and --read are for one data set; {root} joins several")
     if wrong := [typed for typed in sources if not all(typed.partition("="))]:
         raise ValueError(f"--source {wrong[0]}: expected NAME=FOLDER, such as vindr=data/vindr")
     findings = read_vocabulary(vocabulary or VOCABULARY)
@@ -260,6 +269,8 @@ def main(prog: str = "python -m cxr.data.audit") -> None:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("root", type=Path, help="a data set in any layout the project reads, or a yaml that joins some")
     parser.add_argument("--source", action="append", default=[], metavar="NAME=FOLDER", help="a source of that yaml")
+    parser.add_argument("--data", metavar="NAME", help="its layout as in data=NAME (default: what its files show)")
+    parser.add_argument("--read", action="append", default=[], metavar="KEY=VALUE", help="as data.read.KEY=VALUE")
     parser.add_argument("--findings", type=Path, help="the vocabulary (default: that of the layout, else eda's)")
     parser.add_argument("--cache", type=Path, default=Path(".cache/films"), help="decoded films (default %(default)s)")
     parser.add_argument("--val-fraction", type=float, default=0.15, help="as data.val_fraction (default %(default)s)")
@@ -268,7 +279,8 @@ def main(prog: str = "python -m cxr.data.audit") -> None:
     parser.add_argument("--json", type=Path, help="write the audit here too")
     arguments = parser.parse_args()
     try:
-        findings, joined = _read(arguments.root, arguments.source, arguments.findings)
+        told = (arguments.source, arguments.findings, arguments.data, arguments.read)
+        findings, joined = _read(arguments.root, *told)
         films = joined.films
         cache = FilmCache(arguments.cache, Intensity([FullRange()]), size=64)
         unreadable = cache.fill([path for film in films for path in (film.path, *film.copies)])

@@ -5,7 +5,7 @@ viewers keep while a region is edited), else where both are of one finding and o
 is left of ours and lies under a box of another finding was renamed, else deleted. What is left of the doctor's is new.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,10 +43,26 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
-    """A film that doctors read, and the boxes of ours that they saw; None where they saw none of ours."""
+    """A film that doctors read, and the boxes of ours that they saw.
+
+    Args:
+        film: with the reading of each doctor.
+        seen: our boxes as each doctor saw them, by the doctor's pseudonym: a later doctor may have seen those of a
+            newer detector. A doctor who saw none of ours is not in it.
+    """
 
     film: Film
-    ours: Reading | None
+    seen: Mapping[str, Reading]
+
+    @property
+    def ours(self) -> Reading | None:
+        """Our newest boxes that a doctor saw, None where nobody saw any."""
+        return max(self.seen.values(), key=lambda one: one.time, default=None)
+
+    def changes(self) -> list["Change"]:
+        """Return what all doctors made of our boxes that they saw, one doctor after the other."""
+        doctors = (doctor for doctor in self.film.readings if doctor.rater in self.seen)
+        return [change for doctor in doctors for change in changes(self.seen[doctor.rater], doctor)]
 
 
 def changes(ours: Reading, doctors: Reading) -> list[Change]:
@@ -77,7 +93,7 @@ def rejected(ours: Reading, doctors: Reading) -> frozenset[str]:
 def count_changes(corrected: Iterable[Corrected], findings: Sequence[str]) -> dict[str, dict[str, int]]:
     """Return the number of changes of each kind by finding, over all readers of films on which they saw our boxes."""
     counts = {name: dict.fromkeys(map(str, KINDS), 0) for name in findings}
-    for one in _all_changes(corrected):
+    for one in (change for film in corrected for change in film.changes()):
         if one.finding in counts:
             counts[one.finding][one.kind] += 1
     return counts
@@ -85,15 +101,8 @@ def count_changes(corrected: Iterable[Corrected], findings: Sequence[str]) -> di
 
 def overlap_of_moved(corrected: Iterable[Corrected], findings: Sequence[str]) -> dict[str, float | None]:
     """Return the mean overlap of moved boxes with what the doctors made of them, by finding; None without any."""
-    every = [one for one in _all_changes(corrected) if one.kind == "moved" and one.iou is not None]
+    every = [one for film in corrected for one in film.changes() if one.kind == "moved" and one.iou is not None]
     return {name: _mean([one.iou for one in every if one.iou is not None and one.finding == name]) for name in findings}
-
-
-def _all_changes(corrected: Iterable[Corrected]) -> list[Change]:
-    return [
-        change for one in corrected if one.ours is not None for doctor in one.film.readings
-        for change in changes(one.ours, doctor)
-    ]  # fmt: skip
 
 
 def _change(ours: Reading, doctors: Reading, n: int, m: int | None, overlaps: np.ndarray) -> Change:

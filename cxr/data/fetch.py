@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cxr.data.archive import Archive, ArchiveError, Instance, NotRetrievedError
+from cxr.data.archive import Archive, ArchiveAwayError, ArchiveError, Instance, NotRetrievedError
 from cxr.data.archive_query import MODALITIES, Query, missing_client, service_url, wrong_dates
 from cxr.data.shards import Shard
 from cxr.files import write_whole
@@ -40,7 +40,7 @@ class Copy:
             data = self.archive.retrieve(instance)
         except NotRetrievedError as error:
             raise ReadError(f"{instance}: cannot be retrieved: {error}") from error
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)  # for its owner alone, whatever the folder above allows
         write_whole(path, data)
 
 
@@ -57,7 +57,7 @@ def fetch(archive: Archive, query: Query, folder: Path) -> list[ReadError]:
 
 
 def main(prog: str = "python -m cxr fetch") -> None:
-    """Read the command line and fetch; exit with 2 for a wrong word, with 1 where something could not be had."""
+    """Read the command line and fetch; exit with 2 for a wrong word, with 1 where something could not be had now."""
     parser = argparse.ArgumentParser(prog=prog, description="Copy films and reports of an archive into a folder.")
     parser.add_argument("archive", help="dicomweb://HOST:PORT/PATH over http, dicomwebs://… over https")
     parser.add_argument("folder", type=Path, help="for the files, which hold patients' names")
@@ -76,7 +76,7 @@ def main(prog: str = "python -m cxr fetch") -> None:
         query = Query(words.dates, tuple(words.modality), Shard())
         failed = fetch(Archive(url, words.token), query, words.folder)
     except (ValueError, ArchiveError) as error:
-        parser.exit(2, f"{error}\n")
+        parser.exit(1 if isinstance(error, ArchiveAwayError) else 2, f"{error}\n")
     for film in failed:
         Console().print(str(film), style="yellow", highlight=False, markup=False, soft_wrap=True)
     parser.exit(1 if failed else 0)

@@ -17,9 +17,9 @@ from cxr.data.sources.layouts import read_films, read_vocabulary, vocabulary_of
 from cxr.findings import NORMAL, FindingVocabulary
 from cxr.fonts import figure_font
 from cxr.palette import colour
-from cxr.read.burnt_text import without_text
 from cxr.read.cache import CachedFilm, FilmCache
 from cxr.read.dicom import ReadError
+from cxr.read.film_text import without_film_text
 from cxr.read.intensity import Intensity, VoiWindow
 
 _LINES = ("-", "--", "-.", ":")  # colour alone does not tell findings apart for every eye, nor in print
@@ -68,7 +68,7 @@ def _readable(films: Iterator[Film], cache: FilmCache) -> Iterator[tuple[Film, C
 
 def _draw(place: Axes, film: Film, cached: CachedFilm, findings: FindingVocabulary, row: str) -> None:
     # extent: the axes count in original pixels, whatever the size of the picture
-    picture = without_text(np.asarray(cached.pixels >> 8, np.uint8))
+    picture = without_film_text(np.asarray(cached.pixels >> 8, np.uint8), film.path)
     place.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=(0, cached.width, cached.height, 0))
     for finding, (x0, y0, x1, y1) in zip(film.findings, film.boxes, strict=True):
         style = _style(findings, finding) | {"linewidth": 2.0 if finding == row else 1.0}

@@ -21,6 +21,7 @@ Cause = Literal["too_small", "other_kind", "other_part", "lateral", "inverted", 
 # words means the chest. PS3.16 Annex L has CHEST, CHESTABDOMEN, CHESTABDPELVIS, NECKCHEST, …, LUNG and RIB; hospitals
 # add THORAX, TORAX and 胸部. The table in conf/intensity/by_modality.yaml takes the standard's words, too.
 _CHEST = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB", "胸")
+_WITHIN_CHEST = ("胸椎", "胸骨")  # thoracic spine and sternum: their films are of bones, at another exposure
 # Terms of PS3.16 Annex L for other body parts. A reason repeats only these: any other text may be a person's name.
 _OTHER_PARTS = re.compile(
     "ABDOMEN(PELVIS)?|ANKLE|AORTA|ARM|BACK|BLADDER|BRAIN|BREAST|CALCANEUS|CALF|CLAVICLE|COCCYX|COLON|ELBOW|ESOPHAGUS"
@@ -30,9 +31,10 @@ _OTHER_PARTS = re.compile(
 )
 # ViewPosition (PS3.3 C.8.7.1.1.3, C.8.11.5): LL and RL are lateral, LLO and RLO lateral oblique views; ML and LM are
 # the lateral views of mammography. LLD and RLD mean that the patient lies on one side: the beam is horizontal and the
-# film is a frontal one, so these are assessed.
-_LATERAL = frozenset({"LL", "RL", "LLO", "RLO", "ML", "LM"})
-_DECUBITUS = "DECUB"
+# film is a frontal one, so these are assessed. LAO, RAO, LPO and RPO are oblique views. Hospitals add L_LAT, OBLIQUE, …
+_LATERAL = frozenset({"LL", "RL", "LLO", "RLO", "ML", "LM", "LAO", "RAO", "LPO", "RPO"})
+_SAYS_LATERAL = re.compile("LAT|OBL")
+_SAYS_SOMETHING_ELSE = re.compile("FLAT|PLATE|BILAT(ERAL)?|.*DECUB.*")  # "AP FLAT": the patient lies on the back
 # Modality (PS3.3 C.7.3.1.1.1) of films that are radiographs, and of others that a reason repeats by name.
 _RADIOGRAPHS = frozenset({"CR", "DX", "RG", "DR", ""})
 _OTHER_KINDS = re.compile("CT|MR|MG|US|PT|NM|XA|RF|IO|PX|ES|XC|OT|SC|SR|PR|DOC|SEG|OP|GM|SM|ECG")
@@ -113,7 +115,7 @@ class ChestFilms:
 
 def _other_part(body_part: str) -> Reason | None:
     part = _letters(body_part)
-    if not part or any(word in part for word in _CHEST):
+    if not part or (any(word in part for word in _CHEST) and not any(word in part for word in _WITHIN_CHEST)):
         return None
     named = f"is {part}" if _OTHER_PARTS.fullmatch(part) else "names another part"
     return Reason("other_part", f"BodyPartExamined {named}, not the chest")
@@ -126,8 +128,8 @@ def _lateral(view_position: str, row_direction: str) -> Reason | None:
     C.7.6.1.1.1).
     """
     view = _letters(view_position)
-    if _DECUBITUS not in view and (view in _LATERAL or "LAT" in view):
-        named = view if view in _LATERAL else "lateral"
+    if view in _LATERAL or _SAYS_LATERAL.search(_SAYS_SOMETHING_ELSE.sub("", view)):
+        named = view if view in _LATERAL else "oblique" if "OBL" in view else "lateral"
         return Reason("lateral", f"ViewPosition is {named}, not frontal")
     if not view and (direction := row_direction.strip().upper()) in ("A", "P"):
         return Reason("lateral", f"PatientOrientation begins with {direction}: the view is not frontal")

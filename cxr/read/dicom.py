@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
 
 from cxr.read.decode import PixelLayout, check_data, decode
@@ -41,11 +42,11 @@ __all__ = [
 # fmt: off
 _HEADER = [
     "SOPInstanceUID", "StudyInstanceUID", "PatientID", "Modality", "BodyPartExamined", "ViewPosition",
-    "PatientOrientation", "PresentationIntentType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames",
-    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelIntensityRelationship", "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "LUTDescriptor",
-    "LUTData",
+    "ViewCodeSequence", "CodeMeaning", "PatientOrientation", "PresentationIntentType", "Rows", "Columns",
+    "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelIntensityRelationship", "PixelSpacing", "ImagerPixelSpacing", "RescaleSlope",
+    "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "LUTDescriptor", "LUTData",
 ]
 # fmt: on
 # Beside the pixels, what objects about a film say of it: a film whose name was corrected is not the film that was here.
@@ -165,9 +166,16 @@ def _header(tags: Tags) -> Header:
         patient,
         modality=tags.text("Modality"),
         body_part=tags.text("BodyPartExamined"),
-        view_position=tags.text("ViewPosition"),
+        view_position=_view(tags),
         row_direction=tags.text("PatientOrientation"),
     )
+
+
+def _view(tags: Tags) -> str:
+    """Return ViewPosition; where it is absent, the meaning of the view's code, which films of the class DX may have."""
+    codes = tags.dataset.get("ViewCodeSequence")
+    coded = str(codes[0].get("CodeMeaning") or "").strip() if isinstance(codes, Sequence) and codes else ""
+    return tags.text("ViewPosition") or coded
 
 
 def find_dicoms(folder: Path | str) -> list[Path]:
@@ -200,7 +208,7 @@ def _parse_dicom(path: Path, data: bytes) -> Radiograph:
             windows=tags.windows(),
             modality=tags.text("Modality"),
             body_part=tags.text("BodyPartExamined"),
-            view_position=tags.text("ViewPosition"),
+            view_position=_view(tags),
             row_direction=tags.text("PatientOrientation"),
             pixel_intensity_relationship=tags.text("PixelIntensityRelationship"),
             presentation_intent=tags.text("PresentationIntentType"),

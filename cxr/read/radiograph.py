@@ -121,7 +121,8 @@ class Radiograph:
         slope, intercept: RescaleSlope and RescaleIntercept; 1 and 0 where the file has none.
         modality_lut: table that is used in place of the rescale, where the file has one (PS3.3 C.11.1).
         voi_luts, windows: alternative views of the film, in the file's order.
-        modality, body_part, view_position: Modality, BodyPartExamined and ViewPosition, "" where absent.
+        modality, body_part, view_position: Modality, BodyPartExamined and ViewPosition, "" where absent. Where there is
+            no ViewPosition, the meaning of the View Code Sequence.
         row_direction: first value of PatientOrientation, "" where absent: to which side of the patient the rows run.
         pixel_intensity_relationship: "LIN", "LOG", … (PS3.3 C.8.11.3.1.2), "" where absent.
         presentation_intent: "FOR PRESENTATION", "FOR PROCESSING" or "".

@@ -1,6 +1,7 @@
 """A film before and after its intensity steps, with histograms: ``python -m cxr.read.show FILM OUT.png``."""
 
 import argparse
+from collections.abc import Callable
 from math import log
 from pathlib import Path
 
@@ -66,14 +67,25 @@ def _title(film: Radiograph) -> str:
     return " · ".join(part for part in about if part)
 
 
-def main(prog: str = "python -m cxr.read.show") -> None:
-    """Draw the film named on the command line."""
-    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+def main(prog: str = "python -m cxr.read.show", steps_of: Callable[[str], Preprocessing] | None = None) -> None:
+    """Draw the film named on the command line.
+
+    ``steps_of`` returns the intensity of a name in conf/intensity/, for ``--intensity``. Where it is None, there is no
+    such word, since only a run may read these files.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description="A film before and after its intensity, with histograms.")
     parser.add_argument("film", type=Path, help="a DICOM, PNG, JPEG or TIFF file")
     parser.add_argument("out", type=Path, help="the PNG to write")
+    if steps_of is not None:
+        parser.add_argument("--intensity", metavar="NAME", help="of conf/intensity/ (default: log_window)")
     arguments = parser.parse_args()
+    name = getattr(arguments, "intensity", None)
     try:
-        show_intensity(arguments.film, arguments.out)
+        intensity = steps_of(name) if steps_of is not None and name is not None else None
+    except ValueError as error:
+        parser.exit(2, f"{error}\n")
+    try:
+        show_intensity(arguments.film, arguments.out, intensity)
     except ReadError as error:
         parser.exit(1, f"{error}\n")
 

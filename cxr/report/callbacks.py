@@ -90,7 +90,8 @@ class ValidationPictures(Callback):
     ) -> None:
         """Draw the batch's films while fewer than ``films`` are drawn."""
         if trainer.is_global_zero:
-            drawn = _draw(pl_module, batch, outputs, self.films - len(self._pictures), self.threshold, width=480)
+            films, most = _films(trainer, "val"), self.films - len(self._pictures)
+            drawn = _draw(pl_module, batch, outputs, films, most, self.threshold, width=480)
             self._pictures += [picture for picture, *_ in drawn]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -119,8 +120,8 @@ class TestPage(Callback):
         """Draw the batch's films while fewer than ``films`` are drawn."""
         if not trainer.is_global_zero:
             return
-        films, most = self._test_films(trainer), self.films - len(self._cards)
-        drawn = _draw(pl_module, batch, outputs, most, self.threshold, 560, self.language)
+        films, most = _films(trainer, "test"), self.films - len(self._cards)
+        drawn = _draw(pl_module, batch, outputs, films, most, self.threshold, 560, self.language)
         for (picture, truth, detected), target in zip(drawn, batch[1], strict=False):
             self._cards.append(FilmCard(films[int(target["film"])].study, picture, truth, sorted(set(detected))))
 
@@ -129,7 +130,7 @@ class TestPage(Callback):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}  # processes may talk here: all do
         if not trainer.is_global_zero:
             return
-        films, task = self._test_films(trainer), cast(DetectionTask, pl_module)
+        films, task = _films(trainer, "test"), cast(DetectionTask, pl_module)
         rows = read_epochs(self.folder / "metrics.csv")
         run_page(
             self.folder / "index.html",
@@ -145,15 +146,16 @@ class TestPage(Callback):
         )
         self._cards = []
 
-    @staticmethod
-    def _test_films(trainer: Trainer) -> Sequence[Film]:
-        return trainer.datamodule.films["test"]  # type: ignore[attr-defined,no-any-return]  # Lightning's Trainer does not declare it
+
+def _films(trainer: Trainer, split: str) -> Sequence[Film]:
+    return trainer.datamodule.films[split]  # type: ignore[attr-defined,no-any-return]  # Lightning's Trainer does not declare it
 
 
 def _draw(
     task: LightningModule,
     batch: Batch,
     outputs: Mapping[str, Any],
+    films: Sequence[Film],
     most: int,
     threshold: float,
     width: int,
@@ -161,13 +163,16 @@ def _draw(
 ) -> list[tuple[Image.Image, Sequence[str], Sequence[str]]]:
     """Draw the first ``most`` films of a batch, ``width`` pixels wide, with detections from ``threshold`` up.
 
+    ``films`` are those of the split that the batch is of.
+
     Returns pictures, each with the findings that were marked and those that were detected.
     """
     findings = cast(DetectionTask, task).findings
     drawn = []
     for image, target, detection in islice(zip(*batch, outputs["measured"], strict=True), most):
         truth, detected = _marks(findings, target, detection, threshold)
-        picture = film_picture(image[0].float().cpu().numpy(), truth, detected, findings, width, language)
+        path = films[int(target["film"])].path
+        picture = film_picture(image[0].float().cpu().numpy(), truth, detected, findings, width, language, path)
         drawn.append((picture, truth.findings, detected.findings))
     return drawn
 

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cxr.data.corrections import KINDS, Corrected, changes, count_changes, overlap_of_moved
+from cxr.data.corrections import KINDS, Corrected, count_changes, overlap_of_moved
 from cxr.data.sources import coco_pictures, cvat, labelstudio, sr
 from cxr.data.sources.documents import read_json
 from cxr.data.sources.layouts import VOCABULARY, read_vocabulary
@@ -53,14 +53,14 @@ def figures(corrected: Sequence[Corrected], findings: FindingVocabulary) -> dict
     twice. ``overlap`` is the mean IoU of moved boxes. See ``cxr.data.sources.readers.Agreement``.
     """
     counts, overlaps = count_changes(corrected, findings.names), overlap_of_moved(corrected, findings.names)
-    every = [one for film in corrected for one in _changes(film)]
+    every = [one for film in corrected for one in film.changes()]
     renamed = Counter(f"{one.finding} → {one.renamed_to}" for one in every if one.kind == "renamed")
     shown = [one for one in corrected if one.ours is not None]
     agreed = agreement((one.film for one in corrected), findings.names)
     return {
         "films": len(corrected),
         "shown": len(shown),
-        "unchanged": sum(all(change.kind == "kept" for change in _changes(one)) for one in shown),
+        "unchanged": sum(all(change.kind == "kept" for change in one.changes()) for one in shown),
         "readers": len({reading.rater for one in corrected for reading in one.film.readings}),
         "changes": {name: {**counts[name], "overlap": overlaps[name]} for name in findings.names},
         "renamed": dict(renamed.most_common()),
@@ -73,8 +73,8 @@ def write_report(folder: Path, corrected: Sequence[Corrected], findings: Finding
     content = figures(corrected, findings)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FIGURES, content)
-    most = sorted(corrected, key=lambda one: sum(change.kind != "kept" for change in _changes(one)), reverse=True)
-    cards = [card for one in most[:_SHOWN] if _changes(one) and (card := _card(one, findings, language)) is not None]
+    most = sorted(corrected, key=lambda one: sum(change.kind != "kept" for change in one.changes()), reverse=True)
+    cards = [card for one in most[:_SHOWN] if one.changes() and (card := _card(one, findings, language)) is not None]
     return write_page(
         folder / PAGE,
         "changes.html",
@@ -85,12 +85,6 @@ def write_report(folder: Path, corrected: Sequence[Corrected], findings: Finding
         renamed=content["renamed"],
         cards=cards,
     )
-
-
-def _changes(one: Corrected) -> list[Any]:
-    """Return what all doctors of a film changed, nothing where they saw no boxes of ours."""
-    ours = one.ours
-    return [] if ours is None else [change for doctor in one.film.readings for change in changes(ours, doctor)]
 
 
 def _cells(of: dict[str, Any]) -> list[str]:
@@ -117,7 +111,7 @@ def _card(one: Corrected, findings: FindingVocabulary, language: str) -> Card | 
         return None
     detections = Marks(ours.boxes, ours.findings, np.array(ours.scores, np.float32))
     drawn = film_picture(picture, Marks(film.boxes, film.findings), detections, findings, _WIDTH, language)
-    kinds = Counter((change.kind, change.finding) for change in _changes(one))
+    kinds = Counter((change.kind, change.finding) for change in one.changes())
     say = words(language)["changes"]
     chips = [finding_chip(findings, name, f"{say[kind]} {n}", language) for (kind, name), n in kinds.items()]
     return Card(film.study, drawn, chips or [Chip(say["kept"])])

@@ -103,5 +103,6 @@ class _Cards:
         marked = marks_of(findings, result.truth_boxes[truth], result.truth_labels[truth], scale)
         chosen = result.boxes[detections], result.labels[detections], scale, result.scores[detections]
         detected = marks_of(findings, *chosen)
-        picture = film_picture(image[0].numpy(), marked, detected, findings, _PICTURE, self.language)
+        path = self.films.films[film].path
+        picture = film_picture(image[0].numpy(), marked, detected, findings, _PICTURE, self.language, path)
         return Card(result.study, picture, chips, "" if len(result.truth_labels) else self.say["none_marked"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context, style
@@ -13,6 +14,7 @@ from cxr.findings import FindingVocabulary
 from cxr.fonts import picture_font
 from cxr.palette import GROUND, colour
 from cxr.read.burnt_text import without_text
+from cxr.read.film_text import without_film_text
 from cxr.report.plots import DPI, png
 
 _STRIP_WIDTH = 240  # px at least, of a picture with words above it
@@ -55,14 +57,17 @@ def film_picture(
     findings: FindingVocabulary,
     width: int = 560,
     language: str = "en",
+    path: Path | None = None,
 ) -> Image.Image:
     """Draw a film [h, w] of 0..1 with its true boxes (solid) and its detections (dashed, labelled with the score).
 
     Text burnt into the film is covered, as it may be a name (``cxr.read.burnt_text``). The picture is ``width`` pixels
-    wide; boxes are in pixels of ``image``.
+    wide; boxes are in pixels of ``image``. Where ``image`` is smaller than the film, ``path`` is the film's file, in
+    which its text is looked for, too.
     """
     scale = width / image.shape[1]
-    grey = Image.fromarray(without_text(np.asarray(np.clip(image, 0, 1) * 255 + 0.5, np.uint8)))
+    levels = np.asarray(np.clip(image, 0, 1) * 255 + 0.5, np.uint8)
+    grey = Image.fromarray(without_text(levels) if path is None else without_film_text(levels, path))
     picture = grey.resize((width, round(image.shape[0] * scale)), Image.Resampling.BILINEAR).convert("RGB")
     draw = ImageDraw.Draw(picture)
     for box, name in zip(truth.boxes, truth.findings, strict=True):

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from cxr.data.film import Film
 from cxr.data.unmarked import UnmarkedDataModule
-from cxr.read.burnt_text import without_text
+from cxr.read.film_text import without_film_text
 from cxr.report.epochs import read_epochs
 from cxr.report.figures import figure_of_curves
 from cxr.report.page import Card, Chip, write_page
@@ -105,5 +105,6 @@ def _card(data: UnmarkedDataModule, films: Sequence[Film], index: int, similar: 
 
 def _picture(data: UnmarkedDataModule, film: Film) -> NDArray[np.uint8]:
     pixels = data.cache.get(film.path).pixels
-    grey = Image.fromarray(without_text(np.asarray((pixels if pixels.ndim == 2 else pixels[..., 0]) >> 8, np.uint8)))
+    levels = np.asarray((pixels if pixels.ndim == 2 else pixels[..., 0]) >> 8, np.uint8)
+    grey = Image.fromarray(without_film_text(levels, film.path))
     return np.asarray(grey.resize((max(1, round(grey.width * _HEIGHT / grey.height)), _HEIGHT)))

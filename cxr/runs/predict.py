@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cxr.config.entry import instantiated, resolved
-from cxr.config.errors import ConfigError
-from cxr.data.archive import ArchiveError
+from cxr.config.errors import ConfigError, NotNowError
+from cxr.data.archive import ArchiveAwayError, ArchiveError
 from cxr.data.inputs import Decode, Input
 from cxr.detect.ensemble import EnsembleDetector
 from cxr.detect.film_detector import FilmDetector
@@ -73,6 +73,7 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
+    revision: str = ""  # of the model card that lies with the detector's run
     again: bool = False  # whether a call before this one was cut off while it predicted
     started: float = field(default_factory=time.monotonic)
 
@@ -96,13 +97,16 @@ def opened(cfg: DictConfig) -> AbstractContextManager[Path]:
 def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and find the films.
 
-    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name.
+    Raises ``ConfigError``, also where ``folder`` was begun with another checkpoint or other films of that name, and
+    ``NotNowError`` where an archive does not answer.
     """
     plain = resolved(cfg)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     try:
         films = given_films(cfg, folder)
+    except ArchiveAwayError as error:
+        raise NotNowError(f"images: {error}") from error
     except (ValueError, OSError, ArchiveError) as error:  # of the films and their tables, in words for their owner
         raise ConfigError(f"images: {error}") from error
     refuse_other_films(folder, found.digest, films.digest)
@@ -114,14 +118,14 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
     again = (folder / JOURNAL).exists()
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, again)
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, found.revision, again)
 
 
 def predict(parts: Parts, folder: Path) -> None:
     """Predict each film that the folder does not hold yet, and write the files about it.
 
-    Raises ``OSError`` where the disk does not take them, and ``ConfigError`` where an archive does not answer any
-    more; what is done stays, and the same command goes on.
+    Raises ``OSError`` where the disk does not take them, and ``NotNowError`` where an archive does not answer any more,
+    or does not let us in any more; what is done stays, and the same command goes on.
     """
     for name, wanted in ((PICTURES, parts.files.pictures), (OBJECTS, parts.files.objects)):
         if wanted:
@@ -139,7 +143,7 @@ def predict(parts: Parts, folder: Path) -> None:
                 journal.add(done)
                 work.advance()
         except ArchiveError as error:
-            raise ConfigError(f"{error}. The same command then goes on from what is kept") from error
+            raise NotNowError(f"{error}. The same command then goes on from what is kept") from error
 
 
 def report(parts: Parts, folder: Path) -> None:
@@ -188,6 +192,7 @@ def _result(parts: Parts, journal: Journal) -> dict[str, Any]:
         **film_counts(journal),
         "key": HOLDS_IDENTITIES,
         "algorithm": parts.files.algorithm.parameters(),
+        "model_card": {"id": parts.files.algorithm.card, "revision": parts.revision},
     }
 
 

@@ -6,6 +6,7 @@ more than one worker no film is decoded in it: one that kills its decoder is nam
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -225,7 +226,7 @@ class Work:
         films, kind = list(self._held.values()), type(error).__name__
         self._held.clear()
         LOG.warning("%d films are put off: %s", len(films), kind)
-        lasting = not isinstance(error, OSError)
+        lasting = not isinstance(error, (OSError, sqlite3.Error))
         try:
             for film in films:
                 if lasting and film.tries + 1 >= _MOST_TRIES:

@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cxr.data import archive as module
-from cxr.data.archive import Archive, ArchiveError, Instance, NotRetrievedError
+from cxr.data.archive import Archive, ArchiveAwayError, ArchiveError, Instance, NotRetrievedError
 from cxr.data.archive_query import Query, service_url, wrong_dates
 from cxr.data.shards import Shard
 
@@ -134,6 +134,22 @@ def test_an_archive_that_gives_few_at_once_is_asked_until_it_has_no_more(serve: 
     assert [offset for _, offset in server.asked] == ([0, 10, 20, 30, 35] if pages else [0, 35])
 
 
+def test_an_archive_that_has_more_and_gives_its_first_page_again_is_told_and_no_study_is_lost_in_silence(
+    serve: Any,
+) -> None:
+    """It keeps to the limit, and does not know what an offset is."""
+
+    class FirstPageAlone(Server):
+        def search_for_studies(self, limit: int, offset: int = 0, search_filters: Any = None) -> list[Any]:
+            return super().search_for_studies(limit, 0, search_filters)
+
+    studies = {f"1.{n}": {f"1.{n}.1": ("CR", [f"1.{n}.1.1"])} for n in range(501)}
+    with pytest.raises(ArchiveError, match=r"gives the same 500 studies again.*fewer days at once"):
+        list(serve(FirstPageAlone(studies)).instances(Query("", ("CR",), ALL)))
+    fewer = dict(list(studies.items())[:499])
+    assert len(list(serve(FirstPageAlone(fewer)).instances(Query("", ("CR",), ALL)))) == 499
+
+
 def test_shards_share_out_studies_and_leave_none_out(serve: Any) -> None:
     studies = {f"1.{n}": {f"1.{n}.1": ("CR", [f"1.{n}.1.1", f"1.{n}.1.2"])} for n in range(10, 45)}
     archive = serve(Server(studies))
@@ -213,7 +229,7 @@ def test_a_film_at_which_the_archive_hangs_does_not_end_the_run_and_an_archive_t
     with pytest.raises(NotRetrievedError, match="answers other questions"):
         serve(Answers(*[requests.Timeout()] * 7, search=[])).retrieve(FILM)
     gone = requests.ConnectionError()
-    with pytest.raises(ArchiveError, match=r"does not answer \(ConnectionError\), also after 7 tries in 63 s"):
+    with pytest.raises(ArchiveAwayError, match=r"does not answer \(ConnectionError\), also after 7 tries in 63 s"):
         serve(Answers(*[gone] * 7, search=gone)).retrieve(FILM)
 
 

@@ -120,6 +120,41 @@ def test_the_command_line_writes_json_and_exits_with_1_on_problems(
     assert problem.value.code == 1
 
 
+def test_the_command_line_takes_the_settings_of_a_training_for_files_that_do_not_show_their_layout(
+    tmp_path: Path, write_film: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A COCO data set with a json for each split: its films stay in the splits of their files."""
+    for split, count in (("train", 3), ("val", 2)):
+        images = []
+        for n in range(count):
+            path = tmp_path / split / f"{n}.dcm"
+            path.parent.mkdir(exist_ok=True)
+            write_film(path, np.full((10, 20), 100 * n + len(split), np.uint16))
+            images.append({"id": n, "file_name": path.name, "width": 20, "height": 10})
+        box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2, 5, 6], "area": 30, "iscrowd": 0}
+        content = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "scoliosis"}]}
+        (tmp_path / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    words = ["audit", str(tmp_path), "--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "audit.json")]
+    read = [f"--read={key}={value}" for split in ("train", "val")
+            for key, value in ((split, f"{split}.json"), (f"{split}_images", split))]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [*words, "--data", "coco", *read])
+    with pytest.raises(SystemExit):
+        audit_module.main()
+    splits = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["splits"]
+    assert {name: split["films"] for name, split in splits.items() if split["films"]} == {"train": 3, "val": 2}
+    for wrong, message in (
+        (["--data", "coco", "--read", "tain=train.json"], "data=coco has no data.read.tain, only train, val, test"),
+        (["--data", "cocoa"], "there is no data=cocoa, expected one of"),
+        (["--data", "labelstudio"], "data=labelstudio needs data.read.key"),
+        (["--read", "train"], "--read train: expected KEY=VALUE"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*words, *wrong])
+        with pytest.raises(SystemExit) as refused:
+            audit_module.main()
+        assert refused.value.code == 2
+        assert message in capsys.readouterr().err
+
+
 def test_the_command_line_audits_the_split_that_trains(
     course: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

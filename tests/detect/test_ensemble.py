@@ -172,3 +172,15 @@ def test_a_member_that_computes_nan_makes_no_film_normal(
     broken = EnsembleDetector(vocabulary, together(Says(), Broken()))
     assert detect_finite(whole, [image], [target]) != [None]
     assert detect_finite(broken, [image], [target]) == [None]
+
+
+def test_the_hundred_surest_boxes_of_a_film_are_kept() -> None:
+    rows = [([x, y, x + 4.0, y + 4.0], 1, 0.3 + 0.005 * n)
+            for n, (x, y) in enumerate((5.0 * (n % 20), 5.0 * (n // 20)) for n in range(102))]  # fmt: skip
+    answer = said(Says(*rows))
+    assert answer["scores"].tolist() == [pytest.approx(0.3 + 0.005 * n) for n in range(101, 1, -1)]
+
+
+def test_boxes_of_two_members_that_overlap_by_little_more_than_half_are_one_and_by_little_less_are_two() -> None:
+    assert len(said(Says(([0, 0, 50, 100], 1, 0.8)), Says(([0, 0, 50, 56], 1, 0.6)))["boxes"]) == 1  # 0.55 is the limit
+    assert len(said(Says(([0, 0, 50, 100], 1, 0.8)), Says(([0, 0, 50, 54], 1, 0.6)))["boxes"]) == 2

@@ -79,3 +79,20 @@ def test_what_is_no_small_change_is_refused() -> None:
     with pytest.raises(ValueError, match="views is 7, expected 1 to 6"):
         first_views(7)
     assert list(first_views(1)) == [View()]
+
+
+def test_a_view_has_at_each_pixel_the_value_of_its_place_on_the_film() -> None:
+    """On a ramp, whose value is the distance from the left border in px: so half a pixel to one side would be seen."""
+    ramp = (torch.arange(90) + 0.5).expand(1, 60, 90)
+    middle = (torch.arange(180) + 0.5) / 2  # of each pixel of the view, on the film
+    twice = View(scale=2).of_film(ramp)[0, 30]
+    torch.testing.assert_close(twice[2:-2], middle[2:-2])  # beside the border lies air
+    turned = View(degrees=10).of_film(ramp)[0]
+    cos, sin = math.cos(math.radians(10)), math.sin(math.radians(10))
+    for row, column in ((30, 45), (20, 60), (40, 30)):
+        there = 45 + cos * (column + 0.5 - 45) + sin * (row + 0.5 - 30)
+        assert turned[row, column].item() == pytest.approx(there, abs=1e-3)
+    down = (torch.arange(60) + 0.5)[:, None].expand(1, 60, 90)
+    assert View(degrees=10).of_film(down)[0, 20, 60].item() == pytest.approx(
+        30 + cos * (20.5 - 30) - sin * (60.5 - 45), abs=1e-3
+    )

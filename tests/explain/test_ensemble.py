@@ -1,6 +1,8 @@
 """Maps of an ensemble: each member explains its own box, and the map of the fused box is their mean."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from cxr.detect.candidates import Candidate
 from cxr.detect.ensemble import Ensemble
 from cxr.detect.faster_rcnn import FasterRCNN
 from cxr.explain.cam import BoxCam
-from cxr.explain.ensemble import EnsembleReading, FusedBox, as_read, members_of
+from cxr.explain.ensemble import EnsembleReading, FusedBox, _nearest, as_read, members_of
 from cxr.explain.reading import FilmReading, detector_score
 
 BRIGHT, NEARBY, DARK = [16.0, 16.0, 48.0, 48.0], [20.0, 16.0, 52.0, 48.0], [80.0, 72.0, 112.0, 104.0]
@@ -83,3 +85,23 @@ def test_a_detector_by_itself_is_read_as_before(ensemble: Ensemble, two_lesions:
     assert isinstance(as_read(single, two_lesions), FilmReading)
     assert members_of(single) == [single]
     assert members_of(ensemble) == ensemble.detectors
+
+
+def test_a_member_explains_its_box_of_the_same_finding_though_one_of_another_lies_nearer() -> None:
+    fused = FusedBox(1, 0.5, torch.tensor([0.0, 0.0, 10.0, 10.0]), 0, torch.tensor(0))
+    nearer, nearby = [0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 6.0]
+
+    def asked(labels: list[int]) -> Any:
+        member = SimpleNamespace(
+            detections={
+                "labels": torch.tensor(labels),
+                "boxes": torch.tensor([nearer, nearby]),
+                "scores": torch.tensor([0.9, 0.4]),
+            },
+            candidates=SimpleNamespace(behind=lambda box, label, score: (box.tolist(), label, round(score, 2))),
+        )
+        return _nearest(member, fused)  # type: ignore[arg-type]  # what is asked of a reading
+
+    assert asked([2, 1]) == (nearby, 1, 0.4)
+    assert asked([1, 1]) == (nearer, 1, 0.9)
+    assert asked([2, 2]) is None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cxr.export.card import Card
-from cxr.export.compare import Comparison, compare, paired
+from cxr.export.compare import Comparison, _nearest, compare, paired
 from cxr.export.detector import ExportedDetector
 
 Found = tuple[list[float], int, float]  # box, label, score
@@ -156,3 +156,14 @@ def test_each_detection_is_paired_once_and_only_with_its_like() -> None:
     assert paired(answer_of(HEART, near), answer_of(near, HEART)) == [(0, 1), (1, 0)]
     assert paired(answer_of(HEART), answer_of(([10, 10, 36, 36], 2, 0.9))) == []
     assert paired(answer_of(), answer_of(HEART)) == []
+
+
+def test_what_has_no_partner_is_compared_with_the_nearest_of_its_finding() -> None:
+    def found(*rows: tuple[list[float], int, float]) -> dict[str, Any]:
+        boxes, labels, scores = zip(*rows, strict=True)
+        return {"boxes": np.array(boxes), "labels": np.array(labels), "scores": np.array(scores)}
+
+    original = found(([0.0, 0, 10, 10], 1, 0.9))
+    other = found(([0.0, 0, 10, 11], 2, 0.9), ([0.0, 0, 10, 17], 1, 0.6), ([0.0, 0, 10, 30], 1, 0.9))
+    assert _nearest(original, other, []) == [(7, pytest.approx(0.3))]
+    assert _nearest(original, found(([0.0, 0, 10, 11], 2, 0.9)), []) == []

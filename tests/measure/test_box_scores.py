@@ -74,3 +74,17 @@ def test_boxes_are_shown_from_the_score_of_the_highest_f1(result: Make) -> None:
 def test_a_curve_that_falls_is_none() -> None:
     with pytest.raises(ValueError, match="the slope above 0"):
         ScoreCurve(-1, 0)
+
+
+def test_a_false_alarm_with_the_score_of_a_right_box_is_shown_with_it(result: Make) -> None:
+    # of two true boxes: F1 is 2 / (1 + 0 + 2) from 0.9 up, and 4 / (2 + 3 + 2) from 0.7 up, which three alarms have too
+    results = [
+        result([(HERE, 1)], [(HERE, 1, 0.9)]),
+        result([(HERE, 1)], [(HERE, 1, 0.7), *[(THERE, 1, 0.7)] * 3]),
+    ]
+    assert least_shown(results, 1) == pytest.approx(0.9)
+    # with one alarm less it is 4 / 6 from both up: the higher score
+    fewer = [results[0], result([(HERE, 1)], [(HERE, 1, 0.7), *[(THERE, 1, 0.7)] * 2])]
+    assert least_shown(fewer, 1) == pytest.approx(0.9)
+    # without alarms all are shown
+    assert least_shown([results[0], result([(HERE, 1)], [(HERE, 1, 0.7)])], 1) == pytest.approx(0.7)

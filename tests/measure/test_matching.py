@@ -69,3 +69,12 @@ def test_a_score_that_is_no_number_is_refused_with_its_study(result):
     broken = result([], [(FAR, 2, math.nan), (FAR, 2, 0.3)], abnormal=0.5)
     with pytest.raises(ValueError, match=f"{broken.study}.*not a number"):
         match([broken])
+
+
+def test_of_detections_and_boxes_that_are_all_alike_the_first_ones_are_paired(result):
+    twins = result([(HEART, 1)], [(HEART, 1, 0.5), (HEART, 1, 0.5)])
+    assert pairs(twins, "iou50") == [(0, 0)]
+    left, right = (0, 0, 50, 100), (50, 0, 100, 100)  # each is half of the detection
+    assert pairs(result([(left, 1), (right, 1)], [(HEART, 1, 0.5)]), "iou50") == [(0, 0)]
+    both = result([(left, 1), (right, 1)], [(HEART, 1, 0.5), (HEART, 1, 0.5)])
+    assert pairs(both, "iou50") == [(0, 0), (1, 1)]

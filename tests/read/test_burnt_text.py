@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from cxr.fonts import picture_font
 from cxr.phantom.films import draw_phantom
-from cxr.read.burnt_text import text_boxes, without_text
+from cxr.read.burnt_text import _strokes_of, text_boxes, without_text
 
 Picture = NDArray[np.uint8]
 
@@ -97,3 +97,17 @@ def test_a_marker_stays_beside_text_that_is_covered(marker: str) -> None:
     shown = without_text(picture)
     assert np.array_equal(shown[mask == 1], picture[mask == 1])
     assert (shown[mask == 2] == picture[mask == 2]).mean() < 0.05
+
+
+def test_of_many_grains_the_largest_are_looked_at_so_that_memory_is_bounded_and_a_name_is_found_among_them() -> None:
+    grains = np.zeros((800, 800), np.uint8)
+    for top in range(400, 790, 9):
+        for left_side in range(5, 790, 9):
+            grains[top : top + 5, left_side : left_side + 2] = 255  # 44 rows of 88, each of 10 px
+    letters = Image.new("L", (800, 800))
+    ImageDraw.Draw(letters).text((100, 100), "LIN YU-TING", 255, picture_font(22))
+    mask = np.asarray(letters)
+    strokes = _strokes_of(np.maximum(grains, mask), 5)
+    assert len(strokes.boxes) == 1500
+    assert (strokes.boxes[:10, 3] < 200).all()  # letters, the largest
+    assert (without_text(np.maximum(grains, mask))[mask > 128] == 0).mean() > 0.95

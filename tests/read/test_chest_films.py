@@ -24,19 +24,28 @@ def test_the_chest_and_what_is_not_stated_is_taken(part: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", ["EXTREMITY", "HAND", "foot", "CSPINE", "TSPINE", "ABDOMEN", "BREAST", "SKULL", "PELVIS", "WHOLEBODY", "手"]
-)
+    "part",
+    ["EXTREMITY", "HAND", "foot", "CSPINE", "TSPINE", "ABDOMEN", "BREAST", "SKULL", "PELVIS", "WHOLEBODY", "手",
+     "胸椎", "胸骨"],  # the thoracic spine and the sternum
+)  # fmt: skip
 def test_another_part_is_refused(part: str) -> None:
     assert cause(part) == "other_part"
 
 
-@pytest.mark.parametrize("view", ["", "PA", "AP", "AP SUPINE", "LLD", "RLD", "LATERAL DECUBITUS", "Left lateral decub"])
+@pytest.mark.parametrize(
+    "view",
+    ["", "PA", "AP", "AP SUPINE", "AP FLAT", "FLAT PLATE", "LLD", "RLD", "LATERAL DECUBITUS", "Left lateral decub",
+     "antero-posterior", "Bilateral"],
+)  # fmt: skip
 def test_frontal_views_are_taken_and_a_patient_on_the_side_is_seen_from_the_front(view: str) -> None:
     assert cause("CHEST", view) == ""
 
 
-@pytest.mark.parametrize("view", ["LL", "RL", "ll ", "LLO", "RLO", "LATERAL", "Lat", "LEFT LATERAL", "L_LAT", "ML"])
-def test_lateral_views_are_refused(view: str) -> None:
+@pytest.mark.parametrize(
+    "view",
+    ["LL", "RL", "ll ", "LLO", "RLO", "LATERAL", "Lat", "LEFT LATERAL", "L_LAT", "ML", "RAO", "LPO", "Left oblique"],
+)
+def test_lateral_and_oblique_views_are_refused(view: str) -> None:
     assert cause("CHEST", view) == "lateral"
 
 
@@ -79,6 +88,7 @@ def test_the_reason_says_what_was_found_but_repeats_no_name() -> None:
     assert RULE.refusal(900, 900, "WANG^MING", "").text == "BodyPartExamined names another part, not the chest"
     assert RULE.refusal(900, 900, "CHEST", "LL").text == "ViewPosition is LL, not frontal"
     assert RULE.refusal(900, 900, "CHEST", "LAT WANG").text == "ViewPosition is lateral, not frontal"
+    assert RULE.refusal(900, 900, "CHEST", "OBL WANG").text == "ViewPosition is oblique, not frontal"
     other = ChestFilms(512, "radiograph").refusal(900, 900, "", "", "WANG")
     assert other == Reason("other_kind", "Modality is another one, not that of a radiograph")
 

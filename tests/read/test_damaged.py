@@ -42,6 +42,12 @@ def test_each_damaged_file_is_one_read_error_in_bounded_time_and_memory(damaged,
     assert {name: outcome["kind"] for name, outcome in given.items()} == dict.fromkeys(given, "refused")
 
 
+def test_what_a_soak_has_kept_is_a_film_or_one_read_error(tmp_path):
+    code, output, summary = fuzz(tmp_path / "out", REPOSITORY / "tests" / "soak" / "corpus", "--films", 0)
+    assert code == 0, output
+    assert len(summary["given"]) == len(list((REPOSITORY / "tests" / "soak" / "corpus").iterdir())) >= 6
+
+
 @pytest.mark.slow
 def test_with_a_higher_limit_of_pixels_they_cost_at_most_twice_the_film(damaged, tmp_path):
     code, output, summary = fuzz(tmp_path / "out", damaged, "--films", 0, CXR_MAX_PIXELS="150000000")

@@ -101,6 +101,16 @@ def test_header_agrees_with_the_film(write_film):
     assert (film.body_part, film.view_position) == ("CHEST", "PA")
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_view_that_stands_as_a_code_alone_is_read(write_film, syntax):
+    code = pydicom.Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "V1", "99TEST", "lateral"
+    path = write_film(syntax=syntax, ViewCodeSequence=[code])
+    assert read_dicom(path).view_position == read_header(path).view_position == "lateral"
+    assert read_header(write_film(syntax=syntax, ViewCodeSequence=[code], ViewPosition="PA")).view_position == "PA"
+    assert read_header(write_film(syntax=syntax, ViewCodeSequence=[])).view_position == ""
+
+
 def test_header_needs_no_pixels(write_film):
     path = write_film(np.zeros((300, 300), np.uint16))
     path.write_bytes(path.read_bytes()[:-1000])

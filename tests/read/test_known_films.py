@@ -147,3 +147,22 @@ def test_what_is_no_model_is_refused(known: KnownFilms, field: str, value: objec
         from_fields({**as_plain(known), field: value})
     with pytest.raises(ValueError, match="not finite"):
         from_fields({**as_plain(known), "mean": [float("nan")] * len(known.mean)})
+
+
+def test_of_99_validation_films_the_farthest_one_is_allowed_and_of_98_a_bound() -> None:
+    """99 films have an order statistic of one in a hundred: their largest distance. Fewer have a bound in its place."""
+    rng = np.random.default_rng(0)
+    pattern = np.sin(np.arange(SIDE) / 4)[:, None] * np.ones(SIDE)
+    pictures = [np.float32(pattern + rng.normal(0, 0.1, (SIDE, SIDE))) for _ in range(107)]
+    enough, few = learn(pictures[:8], pictures[8:107]), learn(pictures[:8], pictures[8:106])
+    assert enough is not None
+    assert few is not None
+    farthest = max(enough.distance(picture) for picture in pictures[8:107])
+    assert (enough.allowed, enough.chosen_on) == (pytest.approx(farthest), 99)
+    assert few.allowed != pytest.approx(farthest, rel=1e-3)
+
+
+def test_a_film_that_is_as_far_away_as_is_allowed_passes(known: KnownFilms) -> None:
+    distance = known.distance(small_picture(film(100)))
+    assert cause(replace(known, allowed=distance), film(100)) == ""
+    assert cause(replace(known, allowed=0.999 * distance), film(100)) == "unlike"

@@ -72,7 +72,8 @@ def test_tensorboard_gets_the_first_films_of_validation_and_no_more(tmp_path: Pa
     logger = TensorBoardLogger(str(tmp_path))
     sent = []
     logger.experiment.add_image = lambda name, picture, *_, **__: sent.append((name, picture))
-    trainer = cast(Any, SimpleNamespace(loggers=[logger], current_epoch=0, is_global_zero=True))
+    module = SimpleNamespace(films={"val": [SimpleNamespace(path=tmp_path / "gone.dcm")] * 2})
+    trainer = cast(Any, SimpleNamespace(loggers=[logger], current_epoch=0, is_global_zero=True, datamodule=module))
     pictures = ValidationPictures(films=3)
     for i in range(3):
         films, outputs = batch((60, 30), (30, 60))

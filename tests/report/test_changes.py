@@ -20,7 +20,8 @@ def reading(rater: str, *marks: tuple[str, list[float]]) -> Reading:
 
 def film(ours: Reading | None, *doctors: Reading) -> Corrected:
     boxes, names = doctors[0].boxes, doctors[0].findings
-    return Corrected(Film(Path("gone.dcm"), "1", "s1", "p1", boxes, names, 100, 100, readings=doctors), ours)
+    seen = {} if ours is None else dict.fromkeys((one.rater for one in doctors), ours)
+    return Corrected(Film(Path("gone.dcm"), "1", "s1", "p1", boxes, names, 100, 100, readings=doctors), seen)
 
 
 HEART, MOVED, SPINE = [0.0, 0, 40, 40], [0.0, 0, 40, 50], [60.0, 0, 70, 90]

@@ -18,7 +18,7 @@ from cxr.read.chest_films import Reason
 from cxr.read.known_films import KnownFilms, as_plain, learn
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.evaluated_films import NotMeasured, counts, warning
-from cxr.runs.gate import as_tensors, gate, known_films
+from cxr.runs.gate import _spread, as_tensors, gate, known_films
 from cxr.runs.named_detector import NamedDetector
 
 
@@ -99,3 +99,12 @@ def test_a_film_that_is_not_assessed_is_listed_with_what_its_readers_say() -> No
     assert counts(films)["by_state"] == {"abnormal": 1, "normal": 1, "unknown": 1}
     causes = "2 unlike the films of the training, 1 turned by 90 or 180 degrees"
     assert warning(films).startswith(f"3 films are not assessed ({causes}), 1 of them abnormal")
+
+
+def test_of_many_films_2000_are_looked_at_evenly() -> None:
+    chosen = _spread(list(range(5000)))  # type: ignore[arg-type]  # numbers in place of films
+    assert len(chosen) == 2000
+    assert (chosen[0], chosen[-1]) == (0, 4999)
+    assert set(np.diff(chosen)) == {2, 3}  # 4999 / 1999 is 2.5
+    assert _spread(list(range(3))) == [0, 1, 2]  # type: ignore[arg-type]
+    assert _spread([]) == []

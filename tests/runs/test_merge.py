@@ -193,3 +193,13 @@ def test_paths_of_any_letters_come_through(tmp_path: Path) -> None:
     with (place / KEY).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         (row,) = list(csv.DictReader(file))
     assert row["path"] == odd
+
+
+def test_of_many_problems_ten_are_named_and_the_others_counted(sweep: Path) -> None:
+    for n in range(13):
+        write_shard(sweep, 1, {}, f"shard=2 {n:02}", ckpt="other.ckpt")
+    with pytest.raises(ConfigError) as error:
+        merge(sweep)
+    lines = str(error.value).splitlines()
+    assert lines[-1].strip() == "- and 3 more"
+    assert len(lines) == 1 + 10 + 1

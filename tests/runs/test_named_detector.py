@@ -24,6 +24,8 @@ FINDINGS = FindingVocabulary([{"name": "heart"}, {"name": "spine"}])
 TASK = {"_target_": "cxr.detect.task.DetectionTask"}
 CONFIG: dict[str, Any] = {"task": TASK, "data": {"size": 256, "intensity": {"_target_": "voi"}, "fold": 0, "folds": 2}}
 READ = Checkpoint(Path("x"), CONFIG, FINDINGS, "", {}, {}, "radiograph")
+SHARE = Estimate(0.9, 0.8, 1.0, 40)
+POINT = OperatingPoint(0.25, 0.99, SHARE, SHARE, 50, 40, 50, "out-of-fold", limited=True)
 
 
 def with_data(**data: Any) -> Checkpoint:
@@ -80,9 +82,7 @@ def test_members_of_one_split_may_choose_a_point_on_its_validation_films_and_tho
 
 def test_all_that_is_frozen_belongs_to_the_digest(tmp_path: Path, checkpoints: object) -> None:
     # a run that goes on with another threshold or point would mix films of both
-    share = Estimate(0.9, 0.8, 1.0, 40)
-    point = OperatingPoint(0.25, 0.99, share, share, 50, 40, 50, "out-of-fold", limited=True)
-    curve = ScoreCurve(1.5, -0.25)
+    point, curve = POINT, ScoreCurve(1.5, -0.25)
     frozen = [
         Frozen(point, {"heart": 0.4}, {"heart": curve}),
         Frozen(point, {"heart": 0.5}, {"heart": curve}),
@@ -91,6 +91,16 @@ def test_all_that_is_frozen_belongs_to_the_digest(tmp_path: Path, checkpoints: o
     ]
     two = name(listed(tmp_path, "a.ckpt", "b.ckpt"))
     assert len({replace(two, frozen=one).digest for one in (None, *frozen)}) == 5
+
+
+def test_boxes_of_a_finding_that_nobody_marked_are_shown_from_the_usual_score_up(
+    tmp_path: Path, checkpoints: object
+) -> None:
+    two = name(listed(tmp_path, "a.ckpt", "b.ckpt"))
+    assert two.thresholds is None
+    names = two.members[0].findings.names
+    marked = Frozen(POINT, {names[0]: 0.4}, {})
+    assert replace(two, frozen=marked).thresholds == {names[0]: 0.4, **dict.fromkeys(names[1:], 0.3)}
 
 
 def test_members_are_all_or_the_first_or_those_that_are_named(tmp_path: Path, checkpoints: object) -> None:

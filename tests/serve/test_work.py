@@ -2,10 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.config.models import builder
 from cxr.data.inputs import Decode
+from cxr.detect.stream import predict_films
 from cxr.detect.task import DetectionTask
 from cxr.findings import FindingVocabulary
 from cxr.read.intensity import Intensity, VoiWindow
@@ -180,6 +182,44 @@ def test_on_a_full_disk_a_film_waits_and_is_never_given_up(work: Work, monkeypat
     done(work, nothing_waits(work))
     assert work.queue.get(1).state is State.ASSESSED
     assert len(tries) == 9
+
+
+def test_a_queue_that_cannot_be_written_for_now_gives_no_film_up(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.serve.work.pause", lambda tries: 0.0)
+    work.intake.take(film(), "PACS@127.0.0.1")
+    note, tries = work.queue.has_read, []
+
+    def full(number: int, answer: Mapping[str, Any]) -> None:
+        tries.append(number)
+        if len(tries) < 9:
+            raise sqlite3.OperationalError("database or disk is full")
+        note(number, answer)
+
+    monkeypatch.setattr(work.queue, "has_read", full)
+    done(work, nothing_waits(work))
+    assert work.queue.get(1).state is State.ASSESSED
+    assert len(tries) == 9
+
+
+def test_a_film_that_was_here_when_a_process_died_is_not_decoded_in_this_one(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processes, folder = [], work.tools.files.folder
+
+    def spy(task: Any, films: Any, decode: Any, batch: int, workers: int, maps: Any) -> Any:
+        processes.append(workers)
+        return predict_films(task, films, decode, batch, 1, maps)
+
+    monkeypatch.setattr("cxr.serve.work.predict_films", spy)
+    work.intake.take(film("old"), "PACS@127.0.0.1")
+    (folder / ".at_work").touch()  # as a process leaves it that a decoder has brought down
+    done(work, nothing_waits(work))
+    assert processes == [2]  # whose processes are others than this one
+    work.stopping.clear()
+    work.intake.take(film("new"), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    assert processes == [2, 1]
+    assert not (folder / ".at_work").exists()
 
 
 def test_a_film_whose_files_cannot_be_written_is_given_up_after_five_tries(

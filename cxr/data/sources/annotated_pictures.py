@@ -55,7 +55,7 @@ def corrected_pictures(
     if gone := [file.path for file in files.values() if not file.path.is_file()]:
         raise FileNotFoundError(f"{key}: {len(gone)} of {len(files)} films are not where they were, first {gone[0]}")
     made = without_placeholders(annotated_films(table, by_picture, files, findings, readers, iou))
-    return [Corrected(film, films[film.id].ours) for film in made]
+    return [Corrected(film, dict.fromkeys((one.rater for one in film.readings), films[film.id].ours)) for film in made]
 
 
 def exports(root: Path, suffix: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Reads the arguments of command-line tools: a folder in any layout, a vocabulary file, a merge file."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -19,15 +20,31 @@ VOCABULARY = CONF / "findings" / "eda.yaml"
 _COURSE = "course"  # the layout of a folder that no other module knows
 
 
-def read_films(root: Path, findings: FindingVocabulary) -> list[Film]:
-    """Return the films of ``root``. Its files show the layout: a public one, COCO, YOLO, else that of the course."""
-    films: list[Film] = _reader_of(_layout(root))(root, findings)
+def read_films(root: Path, findings: FindingVocabulary, layout: str | None = None, **settings: Any) -> list[Film]:
+    """Return the films of ``root``. Its files show the layout: a public one, COCO, YOLO, else that of the course.
+
+    Args:
+        root: the folder or file.
+        findings: the vocabulary.
+        layout: the name of the layout, as in ``data=NAME``, for one that files do not show.
+        settings: of its reader, as in ``data.read``.
+
+    Raises ``ValueError`` for settings that the reader does not have, and for those that it lacks.
+    """
+    name = layout or _layout(root)
+    read = _reader_of(name)
+    known = {key: of for key, of in inspect.signature(read).parameters.items() if key not in ("root", "findings")}
+    if unknown := sorted(settings.keys() - known.keys()):
+        raise ValueError(f"data={name} has no data.read.{unknown[0]}, only {', '.join(known) or 'none at all'}")
+    if lacking := [key for key, of in known.items() if of.default is of.empty and key not in settings]:
+        raise ValueError(f"data={name} needs data.read.{lacking[0]}")
+    films: list[Film] = read(root, findings, **settings)
     return films
 
 
-def vocabulary_of(root: Path) -> FindingVocabulary:
+def vocabulary_of(root: Path, layout: str | None = None) -> FindingVocabulary:
     """Return the vocabulary for ``root``: that of the public data set, the names in a YOLO data set, else eda's."""
-    name = _layout(root)
+    name = layout or _layout(root)
     if of_files := getattr(_layouts().get(name), f"{name}_vocabulary", None):
         vocabulary: FindingVocabulary = of_files(root)
         return vocabulary
@@ -86,8 +103,18 @@ def _layout(root: Path) -> str:
 
 
 def _reader_of(layout: str) -> Callable[..., Any]:
-    reader: Callable[..., Any] = getattr(import_module(f"{__package__}.{layout}"), f"read_{layout}")
-    return reader
+    readers = _readers()
+    if layout not in readers:
+        raise ValueError(f"there is no data={layout}, expected one of {', '.join(readers)}")
+    return readers[layout]
+
+
+@cache
+def _readers() -> dict[str, Callable[..., Any]]:
+    """Return ``read_NAME`` of each module ``NAME`` beside this one that has it: it reads one folder or file."""
+    names = [module.name for module in iter_modules([str(Path(__file__).parent)])]
+    readers = {name: getattr(import_module(f"{__package__}.{name}"), f"read_{name}", None) for name in names}
+    return {name: reader for name, reader in readers.items() if reader is not None}
 
 
 def _reader(path: Path, name: str, node: Mapping[str, Any]) -> Callable[..., Any]:

@@ -6,7 +6,9 @@ Which report says what of a film:
 - A measurement report (126000, DCM) is a doctor's where a person observed it (TID 1003), or verified it: Verification
   Flag (0040,A493) is VERIFIED, and the Verifying Observer Sequence names the person (PS3.3 C.17.2). Reports of software
   alone, ours too, mark nothing, nor does a report of any other kind, such as a dictated text. A film that no doctor's
-  report refers to is left out: nobody looked at it.
+  report refers to is left out: nobody looked at it. Nor did anybody look at a film that the report's evidence lists
+  beside those that its groups are about, or at one of which we said that it is not assessed, although a person has
+  verified that.
 - A report that another doctor's report names in its Predecessor Documents Sequence (0040,A360) is replaced by it. So is
   an earlier report of the same person on the film.
 - The doctor looked for every finding of the vocabulary, so a finding without a region is absent, unless the report says
@@ -14,8 +16,9 @@ Which report says what of a film:
   or something is drawn whose finding is not known: a region without a finding, a ruler. In these cases the film is
   labelled for what the doctor did say.
 - Our boxes that the doctor saw and the doctor's report lacks were rejected: the findings were looked for there and are
-  absent. The doctor saw the report that the doctor's one names as predecessor, else one with the same Tracking Unique
-  Identifiers, else our newest from before. Which boxes are the same: ``cxr.data.corrections``.
+  absent; not so where the doctor drew a region there without a finding, as it may be the same one. The doctor saw the
+  report that the doctor's one names as predecessor, else one with the same Tracking Unique Identifiers, else our newest
+  from before. Which boxes are the same: ``cxr.data.corrections``.
 
 A viewer that edits a report writes a new one (PS3.3 C.17.2: a report is not changed once it is stored), so nothing says
 "this box was deleted" in words, but a group whose evaluation "Presence" is "absent". That is read as such, too.
@@ -29,14 +32,16 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.data.corrections import Corrected, rejected
+from cxr.data.corrections import SAME_PLACE, Corrected, rejected
 from cxr.data.film import Film, Reading
 from cxr.data.patients import without_placeholders
 from cxr.data.sources.annotations import Annotation, Drawn, annotated_films
+from cxr.data.sources.boxes import Box
 from cxr.data.sources.marks import read_files
 from cxr.data.sources.root import Root
 from cxr.data.sources.sr_document import MAKER, Report, Statement, read_report
 from cxr.data.sources.tables import shown
+from cxr.data.weighted_boxes import box_iou
 from cxr.findings import NORMAL, Code, FindingVocabulary, UnknownLabelError
 from cxr.read.dicom import find_dicoms
 from cxr.read.radiograph import ReadError
@@ -87,7 +92,7 @@ def corrected_films(
     """Return the films among the DICOM files ``paths`` that doctors reported on; errors name ``table``."""
     files = _sorted(paths)
     read = _standing(files.reports)
-    seen: dict[str, Reading] = {}
+    seen: dict[str, dict[str, Reading]] = defaultdict(dict)
     annotations: dict[str, list[Annotation]] = defaultdict(list)
     unknown: Counter[str] = Counter()
     for report in read:
@@ -95,7 +100,9 @@ def corrected_films(
             ours = _ours(report, image, files.reports, findings)
             annotations[image].append(_annotation(report, image, ours, findings, unknown))
             if ours is not None:
-                seen[image] = ours
+                seen[image][report.author] = ours
+            else:
+                seen[image].pop(report.author, None)  # of an earlier report of the same person
     _refuse_unknown(table, unknown, findings)
     if not annotations:
         raise FileNotFoundError(
@@ -107,7 +114,7 @@ def corrected_films(
     sizes = read_files({image: files.films[image][0] for image in annotations})
     films = annotated_films(table, annotations, sizes, findings, readers, iou)
     return [
-        Corrected(replace(film, copies=tuple(files.films[film.id][1:])), seen.get(film.id))
+        Corrected(replace(film, copies=tuple(files.films[film.id][1:])), seen[film.id])
         for film in without_placeholders(films)
     ]
 
@@ -156,15 +163,19 @@ def _sorted(paths: Iterable[Path]) -> _Files:
 
 
 def _standing(reports: Sequence[Report]) -> list[Report]:
-    """Return the reports of persons that no other one replaces, by time. The same report may lie there twice."""
-    by_person = list({report.uid: report for report in reports if report.author}.values())
+    """Return the reports of persons that no other one replaces, by time. The same report may lie there twice.
+
+    One on a film that is not assessed, in which nobody has drawn anything, is no reading of the film.
+    """
+    read = (report for report in reports if report.attempted or any(one.drawn for one in report.statements))
+    by_person = list({report.uid: report for report in read if report.author}.values())
     replaced = frozenset().union(*(report.predecessors - {report.uid} for report in by_person))
     return sorted((report for report in by_person if report.uid not in replaced), key=lambda report: report.time)
 
 
 def _ours(report: Report, image: str, reports: Sequence[Report], findings: FindingVocabulary) -> Reading | None:
     """Return the boxes of ours on an image that the doctor behind a report saw; None where there are none."""
-    written = [one for one in reports if one.ours and image in one.images]
+    written = [one for one in reports if one.ours and one.attempted and image in one.images]
     named = [one for one in written if one.uid in report.predecessors]
     ids = {statement.id for statement in report.statements} - {""}
     tracked = [one for one in written if ids & {statement.id for statement in one.statements}]
@@ -188,7 +199,7 @@ def _annotation(
 ) -> Annotation:
     """Return what a doctor's report says of an image; codes of regions that no finding has are counted."""
     drawn: list[Drawn] = []
-    unboxed, absent, unnamed = set[str](), set[str](), False
+    unboxed, absent, unnamed = set[str](), set[str](), list[Box | None]()
     for number, statement in enumerate(report.statements, start=1):
         if statement.image != image:
             continue
@@ -198,19 +209,29 @@ def _annotation(
         elif statement.boxes and name is None and statement.code is not None:
             unknown[_shown(statement)] += 1
         elif statement.drawn and name is None:
-            unnamed = True
+            unnamed += statement.boxes or [None]
         elif name is not None and name != NORMAL:
             row = f"{report.path}, group {number}"
             drawn += [Drawn(name, box, row, statement.id) for box in statement.boxes]
             unboxed |= {name} if not statement.boxes else set()
     looked_for = None
-    if unnamed or not report.complete:
+    if unnamed or not report.complete or not report.attempted:
         looked_for = frozenset(absent | {one.finding for one in drawn})
         if ours is not None and report.complete:
             boxes = np.array([one.box for one in drawn], np.float32).reshape(-1, 4)
             names, ids = tuple(one.finding for one in drawn), tuple(one.id for one in drawn)
-            looked_for |= rejected(ours, Reading(report.author, boxes, names, report.time, ids))
+            theirs = Reading(report.author, boxes, names, report.time, ids)
+            looked_for |= rejected(_elsewhere(ours, [box for box in unnamed if box is not None]), theirs)
     return Annotation(report.author, report.time, tuple(drawn), frozenset(unboxed), looked_for)
+
+
+def _elsewhere(ours: Reading, regions: Sequence[Box]) -> Reading:
+    """Return those of our boxes that do not mean the same place as one of some regions."""
+    overlaps = box_iou(ours.boxes, np.array(regions, np.float32).reshape(-1, 4))
+    kept = [n for n in range(len(ours.boxes)) if not (overlaps[n] >= SAME_PLACE).any()]
+    findings, ids = (tuple(every[n] for n in kept) for every in (ours.findings, ours.ids))
+    scores = tuple(ours.scores[n] for n in kept)
+    return replace(ours, boxes=ours.boxes[kept], findings=findings, ids=ids, scores=scores)
 
 
 def _name(code: Code | None, findings: FindingVocabulary) -> str | None:

@@ -11,6 +11,10 @@ Reports come from any viewer, so the tree is searched for what is needed, and no
   refers to no image, on each image of the report.
 - A group says that its finding is absent by an evaluation named Presence (705057003, SCT, or 121052, DCM) whose value
   is one of "absent".
+- A report whose Summary of Detections (111064, DCM) is Not Attempted or Failed is about a film that nobody assessed: we
+  write such ones.
+- The images that a report is about are those of its groups. Where these name none, they are those of its evidence,
+  which lists all images of the study.
 - The observers (TID 1002): a person (121008, DCM) or a device (121007, DCM).
 """
 
@@ -34,6 +38,7 @@ MAKER = "cxr"
 _MEASUREMENT_REPORT = ("DCM", "126000")
 _GROUP, _FINDING, _TRACKING = ("DCM", "125007"), ("DCM", "121071"), ("DCM", "112040")
 _PERSON, _CERTAINTY = ("DCM", "121008"), ("DCM", "111012")
+_DETECTIONS, _NONE_MADE = ("DCM", "111064"), {("DCM", "111224"), ("DCM", "111225")}
 _PRESENCE = {("SCT", "705057003"), ("DCM", "121052")}
 _ABSENT = {("SCT", "272519000"), ("SCT", "2667000"), ("SCT", "373572006"), ("SCT", "410516002"), ("DCM", "121054")}
 _NAMES = [
@@ -82,11 +87,12 @@ class Report:
     Args:
         path: its file.
         uid: its SOPInstanceUID.
-        images: SOPInstanceUIDs of the images that it is about.
+        images: SOPInstanceUIDs of the images that it is about. Its evidence may list more: all of the study.
         author: pseudonym of the person behind it; "" for a report of software that no person has verified.
         ours: whether this project wrote it, and no person has verified it.
         time: date and time of its content, YYYYMMDDHHMMSS with fractions.
         complete: whether it says that its content is complete (Completion Flag, PS3.3 C.17.2).
+        attempted: whether somebody looked for findings at all; false for our report on a film that is not assessed.
         predecessors: SOPInstanceUIDs of the reports whose content it takes up (Predecessor Documents Sequence).
         statements: what its groups say.
         measurements: whether it is a measurement report at all, and no text of a dictation or list of key images.
@@ -99,6 +105,7 @@ class Report:
     ours: bool
     time: str
     complete: bool
+    attempted: bool
     predecessors: frozenset[str]
     statements: tuple[Statement, ...]
     measurements: bool
@@ -110,18 +117,19 @@ def read_report(path: Path) -> Report:
         root = tags.dataset
         encodings = convert_encodings(root.get("SpecificCharacterSet") or "ISO_IR 6")
         items = list(_below(root, encodings))
-        images = frozenset(_referenced(root, "CurrentRequestedProcedureEvidenceSequence"))
+        evidence = frozenset(_referenced(root, "CurrentRequestedProcedureEvidenceSequence"))
         groups = [item for item in items if _concept(item) == _GROUP]
-        statements = tuple(statement for group in groups for statement in _said(group, images))
+        statements = tuple(statement for group in groups for statement in _said(group, evidence))
         author = _author(root, items)
         return Report(
             path=path,
             uid=tags.text("SOPInstanceUID"),
-            images=images | {statement.image for statement in statements},
+            images=frozenset(statement.image for statement in statements) or evidence,
             author=author,
             ours=not author and tags.text("Manufacturer") == MAKER,
             time=_time(tags),
             complete=tags.text("CompletionFlag") == "COMPLETE",
+            attempted=not any(_concept(item) == _DETECTIONS and _value(item) in _NONE_MADE for item in items),
             predecessors=frozenset(_referenced(root, "PredecessorDocumentsSequence")),
             statements=statements,
             measurements=_concept(root) == _MEASUREMENT_REPORT,
@@ -183,8 +191,7 @@ def _said(group: Dataset, images: frozenset[str]) -> Iterator[Statement]:
             measured = item.get("MeasuredValueSequence")
             certainty = float(measured[0].NumericValue) / 100 if measured else None  # it is in per cent
         elif concept in _PRESENCE:
-            value = _coded(item.get("ConceptCodeSequence"))
-            absent = value is not None and value[:2] in _ABSENT
+            absent = _value(item) in _ABSENT
     for image, boxes in _boxes(group, images).items():
         with_area = dict.fromkeys(box for box in boxes if box is not None)
         yield Statement(image, code, tuple(with_area), bool(boxes), absent, identifier, certainty)
@@ -208,6 +215,12 @@ def _boxes(group: Dataset, images: frozenset[str]) -> dict[str, list[Box | None]
 
 def _concept(item: Dataset) -> tuple[str, str]:
     code = _coded(item.get("ConceptNameCodeSequence"))
+    return ("", "") if code is None else (code.scheme, code.value)
+
+
+def _value(item: Dataset) -> tuple[str, str]:
+    """Return scheme and value of the code that a CODE item holds."""
+    code = _coded(item.get("ConceptCodeSequence"))
     return ("", "") if code is None else (code.scheme, code.value)
 
 

@@ -94,3 +94,9 @@ def test_two_boxes_of_one_reader_cannot_both_be_one_box_of_the_other() -> None:
     twice = reading("R1", ("nodule", [0, 0, 10, 10]), ("nodule", [1, 0, 11, 10]))
     once = reading("R2", ("nodule", [0, 0, 10, 10]))
     assert agreement([film(twice, once)], ["nodule"])["nodule"].box_f1 == pytest.approx(2 / 3)
+
+
+def test_boxes_of_two_readers_that_overlap_by_exactly_the_limit_agree() -> None:
+    whole, half = reading("R1", ("nodule", [0, 0, 10, 10])), reading("R2", ("nodule", [0, 0, 10, 5]))  # IoU 50 / 100
+    agreed = [agreement([film(whole, half)], ["nodule"], iou)["nodule"] for iou in (0.5, 0.5001)]
+    assert [(one.box_f1, one.overlap) for one in agreed] == [(1, 0.5), (0, None)]

@@ -12,16 +12,18 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.data.corrections import changes
 from cxr.data.film import Film, Reading
+from cxr.data.sources import sr_document
 from cxr.data.sources.layouts import VOCABULARY, read_films, read_vocabulary
 from cxr.data.sources.sr import read_corrected, read_sr
 from cxr.data.sources.sr_document import MAKER, read_report, region_box
 from cxr.data.sources.tables import TableError
 from cxr.findings import Code, Finding, FindingVocabulary, UnknownLabelError
 from cxr.phantom.course_layout import write_film
-from cxr.read.dicom import pseudonym
+from cxr.read.chest_films import Reason
+from cxr.read.dicom import ReadError, pseudonym
 from cxr.report import dicom_origin
 from cxr.report.algorithm import Algorithm
-from cxr.report.dicom_objects import write_objects
+from cxr.report.dicom_objects import write_objects, write_refusal
 from cxr.report.figures import Marks
 from doctors import CARDIOMEGALY, SCOLIOSIS, CodedConcept, Region, rectangle, write_doctors_report
 
@@ -47,8 +49,18 @@ def ours(film: Path, boxes: list[list[float]], names: list[str], name: str = "ou
     """Write our report, presentation state and capture of a film; return the report."""
     marks = Marks(np.array(boxes, np.float32).reshape(-1, 4), names, np.full(len(names), 0.9, np.float32))
     picture = np.zeros((100, 120, 3), np.uint8)
-    write_objects(film, marks, 0.9, picture, Algorithm("1", "0011", 0.3), FINDINGS, film.parent / name)
+    write_objects(film, marks, 0.9, picture, Algorithm("1", name, 0.3), FINDINGS, film.parent / name)
     return film.parent / f"{name}-sr.dcm"
+
+
+def verified(report: Dataset) -> Dataset:
+    """Return our report as a person has verified it."""
+    report.VerificationFlag = "VERIFIED"
+    verifying = Dataset()
+    verifying.VerifyingObserverName, verifying.VerifyingOrganization = "Chen^Mei-Ling", "E-Da"
+    verifying.VerificationDateTime = "20261126"
+    report.VerifyingObserverSequence = [verifying]
+    return report
 
 
 def only(root: Path) -> Film:
@@ -153,6 +165,9 @@ def test_our_private_code_and_a_typed_label_are_known_and_another_code_is_refuse
     regions = [Region(CodedConcept(private.value, private.scheme, private.meaning), HEART), Region(typed, SPINE)]
     write_doctors_report(film, sr, regions)
     assert only(film.parent).findings == ("intercostal_pleural_thickening", "scoliosis")
+    of_dicom = CodedConcept("112121", "DCM", "Infiltrate")  # PS3.16 CID 6102, as programs for the chest write
+    write_doctors_report(film, sr, [Region(of_dicom, HEART)])
+    assert only(film.parent).findings == ("lung_field_infiltration",)
     write_doctors_report(film, sr, [Region(CodedConcept("36118008", "SCT", "Pneumothorax"), HEART)])
     with pytest.raises(UnknownLabelError, match=r"SCT 36118008 'Pneumothorax' \(1 groups\).*`codes`"):
         read_sr(film.parent, FINDINGS)
@@ -189,13 +204,7 @@ def test_a_film_that_we_alone_marked_is_not_marked(film: Path, tmp_path: Path) -
 
 def test_our_report_that_a_doctor_verified_is_the_doctors(film: Path) -> None:
     path = ours(film, [[10, 20, 60, 70]], ["cardiac_hypertrophy"])
-    report = dcmread(path)
-    report.VerificationFlag = "VERIFIED"
-    verifying = Dataset()
-    verifying.VerifyingObserverName, verifying.VerifyingOrganization = "Chen^Mei-Ling", "E-Da"
-    verifying.VerificationDateTime = "20261126"
-    report.VerifyingObserverSequence = [verifying]
-    report.save_as(path)
+    verified(dcmread(path)).save_as(path)
     read = only(film.parent)
     assert (read.findings, read.rater) == (("cardiac_hypertrophy",), pseudonym("Chen^Mei-Ling"))
 
@@ -222,14 +231,67 @@ def test_what_the_doctor_rejected_is_known_to_be_absent(film: Path) -> None:
     folder = film.parent
     mine = ours(film, [[10, 20, 60, 70], [40, 5, 60, 95]], ["cardiac_hypertrophy", "scoliosis"])
     tracking = next(one.id for one in read_report(mine).statements if one.boxes)
-    regions = [Region(CARDIOMEGALY, rectangle(70, 60, 110, 90), tracking=tracking), Region(None, SPINE)]
+    regions = [Region(CARDIOMEGALY, rectangle(70, 60, 110, 90), tracking=tracking), Region(None, HEART)]
     write_doctors_report(film, folder / "sr.dcm", regions, time="99991231", replaces=mine)
     (read,) = read_corrected(folder, FINDINGS)
     assert read.film.findings == ("cardiac_hypertrophy",)
     assert read.film.labelled == {"cardiac_hypertrophy", "scoliosis"}
     assert read.ours is not None
     assert read.ours.scores == pytest.approx((0.9, 0.9))
-    assert [one.kind for one in changes(read.ours, read.film.readings[0])] == ["moved", "deleted"]
+    assert [one.kind for one in read.changes()] == ["moved", "deleted"]
+
+
+def test_a_box_of_ours_under_a_region_without_a_finding_was_not_rejected(film: Path) -> None:
+    """The region may be the same finding, drawn anew. Ours elsewhere was deleted."""
+    ours(film, [[40, 5, 60, 95], [80, 10, 110, 40]], ["scoliosis", "aortic_curvature"])
+    write_doctors_report(film, film.parent / "sr.dcm", [Region(None, SPINE)], time="99991231")
+    assert only(film.parent).labelled == {"aortic_curvature"}
+
+
+def test_our_report_on_a_film_that_is_not_assessed_makes_no_normal_film_though_a_person_has_verified_it(
+    film: Path,
+) -> None:
+    reason, picture = Reason("lateral", "ViewPosition is LL, not frontal"), np.zeros((100, 120, 3), np.uint8)
+    write_refusal(film, reason, picture, Algorithm("1", "0011", 0.3), film.parent / "ours")
+    report = dcmread(film.parent / "ours-sr.dcm")
+    verified(report).save_as(film.parent / "ours-sr.dcm")
+    with pytest.raises(FileNotFoundError, match="none has a measurement report"):
+        read_sr(film.parent, FINDINGS)
+    write_doctors_report(film, film.parent / "sr.dcm", [Region(CARDIOMEGALY, HEART)], name="Lin^Yi")
+    (read,) = read_corrected(film.parent, FINDINGS)
+    assert (read.film.findings, read.film.labelled, read.ours) == (("cardiac_hypertrophy",), None, None)
+    assert len(read.film.readings) == 1
+
+
+def test_another_film_of_the_study_that_the_doctor_did_not_mark_is_not_normal(film: Path) -> None:
+    """The evidence of a report lists all images of a study, also those that nobody has looked at."""
+    other = film.parent / "other.dcm"
+    write_film([other], PIXELS, "H1234^", "another film of this patient")
+    sr = write_doctors_report(film, film.parent / "sr.dcm", [Region(CARDIOMEGALY, HEART)])
+    report = dcmread(sr)
+    listed = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    beside = Dataset()
+    beside.ReferencedSOPClassUID = listed[0].ReferencedSOPClassUID
+    beside.ReferencedSOPInstanceUID = dcmread(other).SOPInstanceUID
+    listed.append(beside)
+    report.save_as(sr)
+    assert [one.path for one in read_sr(film.parent, FINDINGS)] == [film]
+    report.ContentSequence = [item for item in report.ContentSequence if item.ValueType != "CONTAINER"]
+    report.save_as(sr)  # it says nothing of any image: that is said of all
+    assert {one.path: one.normal for one in read_sr(film.parent, FINDINGS)} == {film: True, other: True}
+
+
+def test_each_doctor_changed_the_boxes_that_this_doctor_saw(film: Path) -> None:
+    """The second doctor saw what a newer detector drew: nobody has deleted or added a box."""
+    folder = film.parent
+    first = ours(film, [[10, 20, 60, 70]], ["cardiac_hypertrophy"], "first")
+    second = ours(film, [[40, 5, 60, 95]], ["scoliosis"], "second")
+    write_doctors_report(film, folder / "a.dcm", [Region(CARDIOMEGALY, HEART)], name="Chen^Mei", replaces=first)
+    moved = Region(SCOLIOSIS, rectangle(40, 5, 60, 95))
+    write_doctors_report(film, folder / "b.dcm", [moved], name="Lin^Yi", replaces=second)
+    (read,) = read_corrected(folder, FINDINGS)
+    kept = sorted((one.kind, one.finding) for one in read.changes())  # in the order of the pseudonyms
+    assert kept == [("kept", "cardiac_hypertrophy"), ("kept", "scoliosis")]
 
 
 def test_a_box_that_we_drew_after_the_doctor_was_not_rejected(film: Path) -> None:
@@ -273,3 +335,20 @@ def test_a_box_with_its_name_is_the_same_wherever_it_is_moved() -> None:
     assert [one.kind for one in changes(mine, theirs)] == ["moved", "moved"]
     assert [one.iou for one in changes(mine, theirs)] == [0, 0]
     assert changes(reading([], []), reading([], [])) == []
+
+
+def test_a_box_that_overlaps_ours_by_exactly_the_limit_is_ours_moved() -> None:
+    ours_alone, low = reading([[0, 0, 10, 10]], ["a"]), reading([[0, 0, 10, 4]], ["a"])  # IoU 40 / 100
+    assert [one.kind for one in changes(ours_alone, low)] == ["moved"]
+    lower = reading([[0, 0, 10, 3.99]], ["a"])
+    assert [one.kind for one in changes(ours_alone, lower)] == ["deleted", "added"]
+    assert [one.kind for one in changes(ours_alone, reading([[0, 0, 10, 11]], ["a"]))] == ["kept"]  # a side by 1 px
+    assert [one.kind for one in changes(ours_alone, reading([[0, 0, 10, 11.1]], ["a"]))] == ["moved"]
+
+
+def test_a_report_of_endless_items_is_left_out(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sr = write_doctors_report(film, film.parent / "sr.dcm", [Region(CARDIOMEGALY, HEART)])
+    assert len(read_report(sr).statements) == 1
+    monkeypatch.setattr(sr_document, "_MOST_ITEMS", 5)
+    with pytest.raises(ReadError, match="damaged DICOM data set"):
+        read_report(sr)
