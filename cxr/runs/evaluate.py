@@ -247,7 +247,7 @@ def _report_arms(parts: Parts, folder: Path, films: dict[str, Any], not_shown: N
     warnings = [line for model in parts.models for line in model.seen.warnings(f"run {model.name}")]
     warnings += [warning(parts.refused)] if parts.refused else []
     write_arms(folder, parts.comparison, arms, films)
-    about = {f"Arm {letter}": f"{len(runs)} runs: {', '.join(runs)}" for letter, runs in arms.items()} | _films(parts)
+    about = {f"Run {model.name}": model.named.in_words for model in parts.models} | _films(parts)
     page = arms_page(folder, parts.comparison, arms, about, warnings, not_shown, parts.cfg["language"])
     print_comparison(parts.comparison, console)
     for line in (*warnings, *parts.failed):
