@@ -21,6 +21,7 @@ from cxr.measure.matching import Rule, match
 from cxr.measure.operating_point import OperatingPoint
 from cxr.measure.results import FilmResult
 from cxr.measure.screening import Rates, RocAuc, share
+from cxr.read.film_groups import AGES
 
 FIGURES = ("sensitivity@1fp", "ap50", "roc_auc", "screening")
 """Sensitivity at the threshold of 1 false positive a film on all films together; AP50 over the findings that are
@@ -179,8 +180,12 @@ def _members(named: Sequence[Groups]) -> Iterator[tuple[tuple[str, str], Members
     """Yield kind and name of each group with its films; those without a statement and the small ones last."""
     for kind in KINDS:
         of_films = np.array([one[kind] for one in named], np.str_)
-        for name in sorted(set(of_films.tolist()), key=lambda name: (name in (NOT_STATED, TOO_FEW), name)):
+        for name in sorted(set(of_films.tolist()), key=_order):
             yield (kind, name), of_films == name
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    return name in (NOT_STATED, TOO_FEW), AGES.index(name) if name in AGES else 0, name
 
 
 def _figures(

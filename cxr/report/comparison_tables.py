@@ -86,7 +86,7 @@ def _cells(one: Comparison, say: Mapping[str, Any]) -> list[str]:
 def _run_rows(comparison: Comparisons, place: int, letter: str, runs: Sequence[str]) -> list[Row]:
     """Return a line for each run of an arm, and at last their mean ± standard deviation."""
     values = [one.runs[place] for one in comparison.values()]
-    rows = [Row(f"{letter}{n + 1}\n{run}", [f"{of[n]:.3f}" for of in values]) for n, run in enumerate(runs)]
+    rows = [Row(f"{letter}{n + 1}", [f"{of[n]:.3f}" for of in values]) for n in range(len(runs))]
     if len(runs) > 1:
         means = [f"{statistics.fmean(of):.3f} ± {statistics.stdev(of):.3f}" for of in values]
         rows.append(Row(f"{letter}\nmean ± SD", means))

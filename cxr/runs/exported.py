@@ -4,6 +4,7 @@ Of what ``export.json`` names of an intensity nothing is called but what this pr
 (``cxr.runs.restore``). The networks themselves are graphs of a runtime's own operators.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -104,6 +105,8 @@ def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
         raise ConfigError(f"{path}: {name} is {value}, expected 0 to 1")
     if name == "runtime" and value not in RUNNERS:
         raise ConfigError(f"{path}: runtime is {short(value)}, expected one of {', '.join(RUNNERS)}")
+    if name == "model_card" and value is not None and not re.fullmatch("[0-9a-f]{16}", value):
+        raise ConfigError(f"{path}: model_card is {short(value)}, expected 16 hexadecimal digits")
     if name == "findings":
         try:
             FindingVocabulary(**value)

@@ -154,7 +154,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping, parts.work.watch,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch, parts.found.revision,
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_whatever_kills_the_service_nothing_is_lost_or_doubled(place: Path, arch
     while kills < KILLS and time.monotonic() < until:
         job = start("serve.py", place, *words(archive, port))
         if chance.random() < 0.2:  # while it starts
-            assert killed_after(job, chance.uniform(0, 4), whole_session=True), job.printed()
+            assert killed_after(job, chance.uniform(0, 4), True, by_the_clock), job.printed()
         else:
             listens(job, port)
             given = left + [next(source) for _ in range(chance.choice([1, 2, 4, 16]))]
