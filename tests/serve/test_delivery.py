@@ -63,7 +63,11 @@ def made(path: Path, instance: str, sop_class: str = SecondaryCaptureImageStorag
 
 @contextmanager
 def archive(
-    *answers: int, commits: bool = False, classes: Sequence[str] = (), syntaxes: Sequence[str] = ()
+    *answers: int,
+    commits: bool = False,
+    classes: Sequence[str] = (),
+    syntaxes: Sequence[str] = (),
+    commit_status: int = 0x0000,
 ) -> Iterator[tuple[Node, list[str], Any]]:
     """A PACS that answers so, one status after the other, and then with success; yields what it has kept."""
     kept: list[str] = []
@@ -80,7 +84,7 @@ def archive(
 
     def commit(event: evt.Event) -> tuple[int, Dataset | None]:
         asked.append(event.action_information)
-        return 0x0000, None
+        return commit_status, None
 
     entity = AE("PACS")
     for sop_class in classes or (ComprehensiveSRStorage, SecondaryCaptureImageStorage):
@@ -134,6 +138,14 @@ def test_an_archive_that_offers_commitment_is_asked_for_what_it_has_taken(tmp_pa
     (request,) = asked
     assert pledges == [(request.TransactionUID, [0, 2])]
     assert [one.ReferencedSOPInstanceUID for one in request.ReferencedSOPSequence] == ["1.2.0", "1.2.2"]
+
+
+def test_an_archive_that_cannot_commit_itself_now_has_taken_what_it_stored(tmp_path: Path) -> None:
+    files = [made(tmp_path / "0.dcm", "1.2.0")]
+    with archive(commits=True, commit_status=0x0110) as (node, _, asked):
+        stored = ours(node, commits=True).store(files, NOBODY)
+    assert len(asked) == 1
+    assert (stored.refusals, stored.pledged) == ([""], False)
 
 
 class Fake:
@@ -222,7 +234,7 @@ def test_who_asks_need_not_wait_for_the_pause(tmp_path: Path, monkeypatch: pytes
 def test_objects_of_an_archive_that_is_back_do_not_wait_for_pauses_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cxr.serve.sends.pause", lambda tries: 1000.0)
+    monkeypatch.setattr("cxr.serve.sends.pause", lambda tries: 500.0)
     fake = Fake(GONE)
     delivered(tmp_path, fake, is_sent)
     assert len(fake.offered) == 2
