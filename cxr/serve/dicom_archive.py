@@ -24,7 +24,6 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
-from cxr.read.silence import SILENT
 from cxr.serve.archive import DAMAGED, Pledge, Stored
 from cxr.serve.dicom_server import quiet_pynetdicom
 from cxr.serve.nodes import Node
@@ -74,8 +73,7 @@ class DicomArchive:
         if not association.is_established:
             return Stored(broken="has rejected us" if association.is_rejected else "cannot be reached")
         try:
-            with SILENT.kept():  # an archive that wants another encoding makes pydicom look at each value, and quote it
-                stored, taken = self._offered(association, files)
+            stored, taken = self._offered(association, files)
             if taken and not stored.broken:
                 stored.pledged = _asked_to_commit(association, taken, pledge)
         finally:

@@ -9,7 +9,6 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
-from cxr.read.silence import SILENT
 from cxr.serve.archive import DAMAGED, Pledge, Stored
 from cxr.serve.tls import Tls
 
@@ -44,10 +43,6 @@ class WebArchive:
 
     def store(self, files: Sequence[Path], pledge: Pledge) -> Stored:
         """Offer ``files`` in one request; see ``Archive``. STOW-RS knows no commitment."""
-        with SILENT.kept():  # pydicom quotes values that it finds odd
-            return self._stored(files)
-
-    def _stored(self, files: Sequence[Path]) -> Stored:
         made: dict[int, Dataset] = {}
         for place, path in enumerate(files):
             try:

@@ -411,7 +411,7 @@ def test_objects_that_are_refused_together_are_offered_one_by_one(tmp_path: Path
 
 
 def test_an_archive_that_wants_another_encoding_makes_no_library_quote_a_patient(tmp_path: Path) -> None:
-    """pydicom warns of a value that is out of standard, and says which, when it has to write it anew."""
+    """pydicom warns of a value that is out of standard, and says which, where it looks at it."""
     path = made(tmp_path / "odd.dcm", "1.2.3")
     dicom = dcmread(path)
     with warnings.catch_warnings():
