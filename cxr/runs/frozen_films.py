@@ -62,8 +62,8 @@ def film_rows(
 ) -> NDArray[np.float32]:
     """Return ``FEATURES`` of each film [N, F].
 
-    Without a result, or with one that is not finite, its scores are NaN. So are those of its boxes where readers did not
-    look for all findings: boxes of the others are not in its result.
+    Without a result, or with one that is not finite, its scores are NaN. So are those of its boxes where readers did
+    not look for all findings: boxes of the others are not in its result.
     """
     rows = np.full((len(films), len(FEATURES)), np.nan, np.float32)
     for row, film, result in zip(rows, films, results, strict=True):
