@@ -1,11 +1,11 @@
-# Five verbs, the same that CI runs. Each builds .venv first where it is not there.
+# The same verbs that CI runs. Each builds .venv first where it is not there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type check bench clean
+.PHONY: help setup demo test lint type docs check bench clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lint: $(STAMP) ## style, imports, common mistakes
 
 type: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
+
+docs: $(STAMP) ## the site, into build/site: open index.html there; ends at any broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 check: lint type test ## everything CI runs
 

@@ -183,10 +183,12 @@ def table(rows: Sequence[Row], splits: int) -> Iterator[str]:
     yield "| promised | films | patients | at most | mean ± error | with the refused as 0 | 90 % of cuts | refused |"
     yield "|---|---|---|---|---|---|---|---|"
     for one in rows:
-        refused = f"{one.refused:.0%}" + (f" (needed: {one.needed})" if one.needed else "")
+        refused = f"{100 * one.refused:.0f} %" + (f" (needed: {one.needed})" if one.needed else "")
+        held = f"{one.mean:.4f} ± {one.error:.4f}" if one.refused < 1 else "–"
+        spread = f"{one.low:.3f} to {one.high:.3f}" if one.refused < 1 else "–"
         yield (
-            f"| {one.of} | {one.films} | {one.patients:.0f} | {one.level:g} | {one.mean:.4f} ± {one.error:.4f} |"
-            f" {one.mean_all:.4f} ± {one.error_all:.4f} | {one.low:.3f} to {one.high:.3f} | {refused} |"
+            f"| {one.of} | {one.films} | {one.patients:.0f} | {one.level:g} | {held} |"
+            f" {one.mean_all:.4f} ± {one.error_all:.4f} | {spread} | {refused} |"
         )
 
 

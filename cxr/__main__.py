@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "changes": Command("cxr.report.changes:main", "say how doctors changed our boxes, and how far they agree"),
     "sweep": Command("cxr.runs.sweep_report:main", "report the jobs of a sweep: table, page, the best run's command"),
+    "card": Command("cxr.runs.model_card:main", "write the card of a model: what it is, how good, what it is not for"),
     "merge": Command("cxr.runs.merge:main", "write the tables of all shards of a prediction as one"),
     "fetch": Command("cxr.data.fetch:main", "copy films and reports of an archive (DICOMweb) into a folder"),
     "audit": Command("cxr.data.audit:main", "say what a data set holds and what is wrong with it"),

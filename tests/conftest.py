@@ -1,14 +1,17 @@
-"""What tests of several rooms share: a detector trained once, a kill between two files, a vocabulary, and a browser."""
+"""What tests of several rooms share: a trained detector, the wheel, a kill between files, a vocabulary, a browser."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from cxr.findings import FindingVocabulary
+from installed import build, install
 from scripts import LEARNING, call
 
 
@@ -25,6 +28,39 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of ``learned`` to stand in, for the tests of one file."""
     return Path(shutil.copytree(learned, tmp_path_factory.mktemp("place"), dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of these tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def built(session_folder: Path) -> Path:
+    """A folder with the source distribution, and the wheel that is made of it."""
+    folder = session_folder / "dist"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def environment(wheel: Path, session_folder: Path) -> Path:
+    """The ``bin`` of a clean environment with the wheel, and nothing else of its own."""
+    folder = session_folder / "environment"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            install(wheel, folder)
+    return folder / "bin"
 
 
 @pytest.fixture

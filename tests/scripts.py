@@ -72,12 +72,17 @@ class Job:
 
 
 @functools.cache
-def _warm_process() -> socket.socket:
-    """Begin the process that forks the scripts, and return what asks it to. It ends with this process."""
+def _warm_process(python: str | None = None) -> socket.socket:
+    """Begin the process that forks the scripts, and return what asks it to. It ends with this process.
+
+    ``python`` is that of an environment with the wheel, which is then what is imported, and not this clone.
+    """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"OMP_NUM_THREADS": "1"} if python else {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "warm_process.py"), str(its.fileno())],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, pass_fds=[its.fileno()],
+        [python or sys.executable, str(ROOT / "tests" / "warm_process.py"), str(its.fileno())],
+        cwd=ROOT, env=environment, pass_fds=[its.fileno()],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     its.close()
@@ -86,20 +91,33 @@ def _warm_process() -> socket.socket:
     return ours
 
 
-def start(script: str, place: Path, *words: str, before: str = "", **environment: str) -> Job:
-    """Begin ``python script words`` in the folder ``place``; ``before`` is Python that it executes first."""
+def start(
+    script: str, place: Path, *words: str, before: str = "", python: str | None = None, **environment: str
+) -> Job:
+    """Begin ``python script words`` in the folder ``place``; ``before`` is Python that it executes first.
+
+    ``python`` is that of another environment; this one's where there is none.
+    """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with tempfile.TemporaryFile("ab") as output, its:
         request = {"script": str(ROOT / script), "words": words, "place": str(place), "before": before}
         message = json.dumps(request | {"environment": environment}).encode()
-        socket.send_fds(_warm_process(), [message], [output.fileno(), its.fileno()])
+        socket.send_fds(_warm_process(python), [message], [output.fileno(), its.fileno()])
         kept = os.open(f"/proc/self/fd/{output.fileno()}", os.O_RDONLY)
     return Job(kept, ours)
 
 
-def call(script: str, place: Path, *words: str, code: int = 0, before: str = "", **environment: str) -> str:
+def call(
+    script: str,
+    place: Path,
+    *words: str,
+    code: int = 0,
+    before: str = "",
+    python: str | None = None,
+    **environment: str,
+) -> str:
     """Return what a script prints that has to end with this exit code."""
-    job = start(script, place, *words, before=before, **environment)
+    job = start(script, place, *words, before=before, python=python, **environment)
     assert job.wait() == code, job.printed()
     return job.printed()
 

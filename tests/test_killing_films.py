@@ -66,6 +66,7 @@ def archive() -> Iterator[Archive]:
     archive = Archive()
     yield archive
     archive.server.shutdown()
+    archive.server.server_close()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,26 +1,19 @@
-"""The wheel as a user has it: in an environment of its own and an empty folder, away from the clone.
-
-The packages that the project needs are not installed again (7 GB): a ``.pth`` file lends those of this environment,
-behind the wheel's own.
-"""
+"""The wheel as a user has it: in an environment of its own and an empty folder, away from the clone."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-import sysconfig
 import tarfile
 import tomllib
 import zipfile
 from email.parser import Parser
 from pathlib import Path
-from venv import EnvBuilder
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from installed import run as call
+from scripts import ROOT
+
 MINE = "# Mine.\ndefaults:\n  - fasterrcnn_tiny\n_target_: my_package.detectors.mine\n"
 DETECTOR = """
 from cxr.detect.faster_rcnn import faster_rcnn
@@ -31,46 +24,6 @@ def mine(num_classes, **settings):
 """
 
 pytestmark = pytest.mark.slow
-
-
-def call(*words: str | Path, cwd: Path, rc: int = 0) -> str:
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        words, cwd=cwd, env=plain | {"OMP_NUM_THREADS": "2", "COLUMNS": "200"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == rc, done.stdout
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution, and the wheel that is made of it."""
-    folder = tmp_path_factory.mktemp("dist")
-    log = call(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
-    assert "Warning" not in log
-    return folder
-
-
-@pytest.fixture(scope="module")
-def wheel(built: Path) -> Path:
-    (path,) = built.glob("*.whl")
-    return path
-
-
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``bin`` of a clean environment with the wheel, and nothing else of its own."""
-    folder = tmp_path_factory.mktemp("environment")
-    EnvBuilder(with_pip=False, symlinks=True).create(folder)
-    purelib = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    lent = [path for path in sys.path if path.endswith("-packages")]
-    (purelib / "lent.pth").write_text("\n".join(lent))
-    pip = (sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--no-index")
-    call(*pip, "--no-deps", "--ignore-installed", wheel, cwd=folder)
-    satisfied = call(*pip, "--dry-run", f"{wheel}[dicom,joblib]", cwd=folder)  # the extras resolve with the wheel
-    assert "highdicom" in satisfied
-    return folder / "bin"
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ class Card:
         known_films: what the films on which it was trained look like, ``known_films.as_plain``; None if the checkpoint
             does not say.
         promises: ``Promises.as_dict``; None if the checkpoint has none.
+        model_card: digest by which reports name the model card of the detector; None in a card of an older version.
     """
 
     runtime: str
@@ -56,3 +57,4 @@ class Card:
     known_films: Mapping[str, Any] | None = None
     reference: Mapping[str, Any] | None = None
     promises: Mapping[str, Any] | None = None
+    model_card: str | None = None

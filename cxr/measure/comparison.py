@@ -22,7 +22,7 @@ POWER = 0.8
 EQUIVALENCE_LEVEL = 0.9
 """Of the interval that must lie within the margin: two one-sided tests at 5 % each (Schuirmann 1987)."""
 
-Verdict = Literal["better", "worse", "better_within", "worse_within", "equivalent", "cannot_be_told"]
+Verdict = Literal["better", "worse", "better_within", "worse_within", "equivalent", "cannot_be_told", "none_seen"]
 Arm = Sequence[Sequence[FilmResult]]
 """The results of each run, on the same films in the same order."""
 
@@ -89,11 +89,12 @@ def verdict(difference: Estimate, equivalence: tuple[float, float], margin: floa
     """Return what a difference says.
 
     The second is better or worse where the 95 % interval leaves out 0, and the two are equivalent where the 90 %
-    interval lies within the margin (TOST). Both may be so: then it is better, and by less than the margin.
+    interval lies within the margin (TOST). Both may be so: then it is better, and by less than the margin. Where no
+    resample shows a difference there is none to be seen, which is no proof of equivalence.
     """
     within = -margin < equivalence[0] and equivalence[1] < margin  # NaN: no
     if math.isnan(difference.low):
-        return "equivalent" if difference.value == 0 else "cannot_be_told"
+        return "none_seen" if difference.value == 0 else "cannot_be_told"
     if difference.low > 0:
         return "better_within" if within else "better"
     if difference.high < 0:

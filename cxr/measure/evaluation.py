@@ -166,11 +166,11 @@ def compare(first: Arm, second: Arm, labels: Sequence[int], settings: Settings) 
     """
     arms = [[[_restricted(result, labels) for result in run] for run in arm] for arm in (first, second)]
     known = [[with_known_truth(run) for run in arm] for arm in (first, second)]
-    margin, samples, seed = settings.margin, settings.samples, settings.seed
-    return {
-        name: compare_arms(*(known if name == "roc_auc" else arms), figure, margin, samples, seed)
-        for name, figure in leading_figures(labels, settings.rule).items()
-    }
+    comparison = {}
+    for name, figure in leading_figures(labels, settings.rule).items():
+        a, b = known if name == "roc_auc" else arms
+        comparison[name] = compare_arms(a, b, figure, settings.margin, settings.samples, settings.seed)
+    return comparison
 
 
 def by_fold(evaluation: Evaluation, folds: Sequence[Sequence[int]], rule: Rule) -> list[FoldFigures]:

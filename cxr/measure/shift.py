@@ -56,7 +56,7 @@ class FeatureShift:
 
     Args:
         name: of ``FEATURES``.
-        reference, window: its median there.
+        reference, window: its median there; of the films that the gate refuses, their share.
         distance: the largest between the distribution functions, 0..1.
         allowed: the largest distance that may be chance; above 1 there are too few films to tell anything.
     """
@@ -173,8 +173,8 @@ def compare(reference: Reference, rows: Mapping[str, NDArray[Any]], rate: float 
     features = tuple(
         FeatureShift(
             name,
-            float(np.median(before)),
-            float(np.median(now)),
+            _middle(name, before),
+            _middle(name, now),
             distance(before, now),
             allowed(len(now), len(before), len(pairs), rate),
         )
@@ -232,5 +232,10 @@ def _sorted(rows: Rows) -> Rows:
     return np.asarray(rows[np.lexsort(rows.T[::-1])], np.float32)
 
 
+def _middle(name: str, values: NDArray[Any]) -> float:
+    return float(values.mean() if name == "refused" else np.median(values))
+
+
 def _known(values: NDArray[Any]) -> NDArray[Any]:
-    return values[~np.isnan(values)]
+    known: NDArray[Any] = values[~np.isnan(values)]
+    return known

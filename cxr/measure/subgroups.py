@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from cxr.data.groups import KINDS, NOT_STATED, TOO_FEW, Groups, pooled
 from cxr.measure.average_precision import AveragePrecision
-from cxr.measure.froc import SensitivityAt
+from cxr.measure.froc import froc
 from cxr.measure.group_tests import MOST, Members, Permutations, holm
 from cxr.measure.intervals import Estimate, Figure, Values, estimates
-from cxr.measure.matching import Rule
+from cxr.measure.matching import Rule, match
 from cxr.measure.operating_point import OperatingPoint
 from cxr.measure.results import FilmResult
-from cxr.measure.screening import Rates, RocAuc
+from cxr.measure.screening import Rates, RocAuc, share
+from cxr.read.film_groups import AGES
 
 FIGURES = ("sensitivity@1fp", "ap50", "roc_auc", "screening")
-"""Sensitivity at 1 false positive a film of the group's own FROC; AP50 over the findings that are marked both in the
-group and elsewhere; area under the ROC curve, normal or abnormal; sensitivity of screening at the operating point."""
+"""Sensitivity at the threshold of 1 false positive a film on all films together; AP50 over the findings that are
+marked both in the group and elsewhere; area under the ROC curve, normal or abnormal; sensitivity of screening at the
+operating point."""
 LEVEL = 0.05
 """Corrected p-value below which a difference is told as a finding."""
 
@@ -55,13 +57,22 @@ class Beside:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of films: its kind ("sex"), its name in it ("F"), how large it is, and its figures by name."""
+    """A group of films.
+
+    Args:
+        kind, name: "sex" and "F".
+        films, patients: how large it is.
+        figures: by name.
+        division: number of the division of the films into the group and the rest. Women and men, or a maker and its
+            only machine, are one.
+    """
 
     kind: str
     name: str
     films: int
     patients: int
     figures: Mapping[str, Beside]
+    division: int
 
 
 @dataclass(frozen=True)
@@ -85,11 +96,17 @@ class Subgroups:
     alone: Mapping[str, str]
 
     def differing(self) -> Iterator[tuple[Group, str, Beside]]:
-        """Yield the findings: group, name of the figure, and the figure."""
-        for group in self.groups:
-            for name, beside in group.figures.items():
-                if beside.differs:
-                    yield group, name, beside
+        """Yield the findings: group, name of the figure, and the figure.
+
+        Of groups that are one division the first is told on which the detector is worse.
+        """
+        told: dict[tuple[int, str], tuple[Group, str, Beside]] = {}
+        for worse in (True, False):
+            for group in self.groups:
+                for name, beside in group.figures.items():
+                    if beside.differs and (beside.difference.value < 0) is worse:
+                        told.setdefault((group.division, name), (group, name, beside))
+        yield from told.values()
 
     @property
     def smallest_p(self) -> float:
@@ -140,13 +157,14 @@ def measure_groups(
     }
     p_values = _tested(figures, Permutations(patients, abnormal), kept, settings)
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    divisions = list(dict.fromkeys(_side(member) for member in kept.values()))
     measured = []
     for (kind, name), member in kept.items():
         besides = _beside(figures, results, patients, member, settings)
         for figure, beside in besides.items():
             key = (figure, _side(member))
             besides[figure] = replace(beside, p=p_values.get(key, math.nan), p_holm=corrected.get(key, math.nan))
-        measured.append(Group(kind, name, *sizes[kind, name], besides))
+        measured.append(Group(kind, name, *sizes[kind, name], besides, divisions.index(_side(member))))
     ones = np.ones(len(results))
     return Subgroups(
         settings.least,
@@ -162,8 +180,12 @@ def _members(named: Sequence[Groups]) -> Iterator[tuple[tuple[str, str], Members
     """Yield kind and name of each group with its films; those without a statement and the small ones last."""
     for kind in KINDS:
         of_films = np.array([one[kind] for one in named], np.str_)
-        for name in sorted(set(of_films.tolist()), key=lambda name: (name in (NOT_STATED, TOO_FEW), name)):
+        for name in sorted(set(of_films.tolist()), key=_order):
             yield (kind, name), of_films == name
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    return name in (NOT_STATED, TOO_FEW), AGES.index(name) if name in AGES else 0, name
 
 
 def _figures(
@@ -179,7 +201,7 @@ def _figures(
     of_known = [results[i] for i in known]
     area = RocAuc(of_known)
     figures: dict[str, Figure] = {
-        "sensitivity@1fp": SensitivityAt(judged, None, rule, (1,)),
+        "sensitivity@1fp": _at_common_threshold(judged, rule),
         "ap50": lambda times: np.concatenate([np.zeros(0), *(finding(times) for finding in each)]),
         "roc_auc": lambda times: area(times[known]),
     }
@@ -187,6 +209,22 @@ def _figures(
         rates = Rates(of_known, point.threshold, ())
         figures["screening"] = lambda times: rates(times[known])[:1]
     return figures
+
+
+def _at_common_threshold(judged: Sequence[FilmResult], rule: Rule) -> Figure:
+    """Return the share of the boxes found that score as high as all films with 1 false positive each allow.
+
+    A detector has one threshold, whatever the machine.
+    """
+    matches = match(judged, None, rule)
+    threshold = froc(judged, None, rule).at(1).threshold
+    hits = (matches.truth_scores >= threshold).astype(np.float64)
+
+    def found(times: Values) -> Values:
+        weights = times[matches.truth_film]
+        return share((weights * hits).sum(), weights.sum())[None]
+
+    return found
 
 
 def _sides(figure: Figure, times: Values, member: Members) -> tuple[float, float]:

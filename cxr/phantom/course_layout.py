@@ -11,6 +11,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from cxr.files import part_of
+from cxr.read.dicom_bytes import dicom_bytes
 
 TABLES: dict[str, tuple[str, ...]] = {
     "train.csv": ("ID", "category", "Width", "Height", "Filename", "ImagePath", "MarkPath"),
@@ -35,7 +36,7 @@ def write_film(
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
     with part_of(paths[0]) as whole:
-        _dicom(pixels, patient, source, stated or {}).save_as(whole, enforce_file_format=True)
+        whole.write_bytes(dicom_bytes(_dicom(pixels, patient, source, stated or {})))
         for path in paths[1:]:
             with part_of(path) as part:
                 try:

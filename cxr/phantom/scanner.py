@@ -30,7 +30,7 @@ class WeakScanner:
 
     share: float = 0.15
     noise: float = 2.0
-    contrast: float = 0.6
+    contrast: float = 0.55
 
     def __post_init__(self) -> None:
         if not (0 < self.share < 1 and self.noise >= 1 and 0 < self.contrast <= 1):

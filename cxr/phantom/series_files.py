@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
-from cxr.files import whole_file
+from cxr.files import write_whole
 from cxr.phantom.course_layout import chest_image, uid
 from cxr.phantom.thorax import DrawnSeries
+from cxr.read.dicom_bytes import dicom_bytes
 
 _INTERCEPT = -1024  # a stored 0 is below air, as on most CT scanners
 _TOP = 4095  # largest value of 12 bits
@@ -31,8 +32,7 @@ def write_series(folder: Path | str, drawn: DrawnSeries, patient_id: str, study_
         ds.StudyInstanceUID, ds.InstanceNumber = uid(study_id, "study"), number
         ds.SeriesInstanceUID, ds.FrameOfReferenceUID = uid(source, "series"), uid(source, "frame")
         _place(ds, drawn, index)
-        with whole_file(path) as part:
-            ds.save_as(part, enforce_file_format=True)
+        write_whole(path, dicom_bytes(ds), flush=False)
 
 
 def _slice(drawn: DrawnSeries, values: NDArray[np.float32], patient: str, instance: UID) -> FileDataset:

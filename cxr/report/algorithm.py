@@ -21,6 +21,8 @@ class Algorithm:
         settings: what else decides how its results look, such as the language of pictures.
         maps: settings of the maps, which decide about these alone.
         promises: what is promised of these two; None where nothing is.
+        card: digest of the model card as it was frozen with the detector (``cxr.runs.frozen_card``); "" where it is not
+            known. It is no part of the identity: it follows from the checkpoint, which is.
     """
 
     version: str
@@ -30,14 +32,19 @@ class Algorithm:
     settings: tuple[str, ...] = ()
     maps: str = ""
     promises: KeptPromises | None = None
+    card: str = ""
 
     def identity(self) -> str:
         """Return a digest of all that decides what a report about a film says: another one, another report."""
-        said = "\n".join([self.version, *self.parameters(), *self.settings])
+        said = "\n".join([self.version, *self._decided(), *self.settings])
         return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
     def parameters(self) -> list[str]:
         """Return what a reader of its results must know, a line each."""
+        return [*self._decided(), *([f"model card {self.card}"] if self.card else [])]
+
+    def _decided(self) -> list[str]:
+        """Return those lines that say how its results came about. The name of its card is none of these."""
         return [*self._thresholds(), *(promise_sentences(self.promises) if self.promises else ())]
 
     def _thresholds(self) -> list[str]:

@@ -35,9 +35,8 @@ def print_comparison(comparison: Comparisons, console: Console) -> None:
     told = comparison_table(comparison)
     if told is None:
         return
-    _, *columns = told["columns"]
-    headings = [Column(heading, justify="right", overflow="fold") for heading in columns]
-    table = Table("B exceeds A by", *headings, title="Paired differences", title_justify="left")
+    headings = [Column(heading, justify="right", overflow="fold") for heading in told["columns"][1:]]
+    table = Table("", *headings, title="B exceeds A by", title_justify="left")
     for row in told["rows"]:
         table.add_row(row.heading, *row.cells)
     console.print(table)
@@ -87,7 +86,7 @@ def _cells(one: Comparison, say: Mapping[str, Any]) -> list[str]:
 def _run_rows(comparison: Comparisons, place: int, letter: str, runs: Sequence[str]) -> list[Row]:
     """Return a line for each run of an arm, and at last their mean ± standard deviation."""
     values = [one.runs[place] for one in comparison.values()]
-    rows = [Row(f"{letter}{n + 1}\n{run}", [f"{of[n]:.3f}" for of in values]) for n, run in enumerate(runs)]
+    rows = [Row(f"{letter}{n + 1}", [f"{of[n]:.3f}" for of in values]) for n in range(len(runs))]
     if len(runs) > 1:
         means = [f"{statistics.fmean(of):.3f} ± {statistics.stdev(of):.3f}" for of in values]
         rows.append(Row(f"{letter}\nmean ± SD", means))

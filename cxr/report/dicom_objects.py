@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.valuerep import DA, TM
 
-from cxr.files import whole_file
+from cxr.files import write_whole
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
 from cxr.read.chest_films import Reason
 from cxr.read.dicom import ReadError
+from cxr.read.dicom_bytes import dicom_bytes
 from cxr.read.silence import SILENT
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_maps import parametric_map
@@ -42,6 +44,13 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+# Of these, too, an object may say nothing. What is out of standard it may not say.
+_IN_STANDARD: dict[str, Callable[[str], object]] = {
+    "PatientSex": hd.PatientSexValues,
+    "PatientBirthDate": DA,
+    "StudyDate": DA,
+    "StudyTime": TM,
+}
 
 
 def write_objects(
@@ -99,8 +108,7 @@ def _write_all(film: Path, makers: Mapping[str, _Maker], stem: Path) -> None:
         for kind, make in makers.items():
             try:
                 made = make(source)
-                with whole_file(stem.with_name(f"{stem.name}-{kind}.dcm")) as part:
-                    made.save_as(part, enforce_file_format=True)
+                write_whole(stem.with_name(f"{stem.name}-{kind}.dcm"), dicom_bytes(made), flush=False)
             except (ValueError, TypeError, AttributeError, KeyError) as error:  # a header out of standard
                 # Not the error's own words: they may quote the patient's name, and this goes into a report
                 reason = f"no DICOM {kind} can be made of its header ({type(error).__name__})"
@@ -177,6 +185,12 @@ def _read_source(film: Path) -> Dataset:
         raise ReadError(f"{film}: no DICOM objects can be made: its header has no {', '.join(missing)}")
     for name in _MAY_BE_EMPTY:
         if name not in source:
+            setattr(source, name, "")
+    for name, kind in _IN_STANDARD.items():
+        try:
+            if value := str(source[name].value or ""):
+                kind(value)
+        except ValueError:  # such as a sex of "U": highdicom would make no object at all
             setattr(source, name, "")
     source.decode()  # names in Big5 or GB18030 become text, to be written again in Unicode
     source.SpecificCharacterSet = "ISO_IR 192"

@@ -270,15 +270,15 @@ def _number(value: float) -> str:
 
 def write_figures(path: Path, content: Any) -> None:
     """Write figures as JSON, in which what is undefined is null."""
-    write_whole(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False))
+    write_whole(path, json.dumps(plain_values(content), indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def _plain(node: Any) -> Any:
+def plain_values(node: Any) -> Any:
     """Return dicts, lists and scalars; what is not finite is null, as JSON has neither NaN nor infinity."""
     if is_dataclass(node) and not isinstance(node, type):
-        return _plain(asdict(node))
+        return plain_values(asdict(node))
     if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
+        return {str(key): plain_values(value) for key, value in node.items()}
     if isinstance(node, Sequence) and not isinstance(node, str):
-        return [_plain(value) for value in node]
+        return [plain_values(value) for value in node]
     return None if isinstance(node, float) and not math.isfinite(node) else node

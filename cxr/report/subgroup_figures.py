@@ -26,7 +26,7 @@ def forest_figures(folder: Path, measured: Mapping[str, Subgroups], language: st
     folder.mkdir(exist_ok=True)
     paths = {}
     for name in next(iter(measured.values())).whole:
-        if any(group.figures[name].value.value == group.figures[name].value.value for group in _groups(measured)):
+        if not all(math.isnan(group.figures[name].value.value) for group in _groups(measured)):
             paths[name] = folder / f"subgroups_{name.replace('@', '_at_')}.png"
             forest_figure(measured, name, language).savefig(paths[name], pil_kwargs={"compress_level": 6})
     return paths
@@ -52,10 +52,20 @@ def forest_figure(measured: Mapping[str, Subgroups], name: str, language: str) -
             axes.axhline(place + 0.5, color=QUIET, linewidth=0.5)
     sizes = {(group.kind, group.name): group.patients for group in _groups(measured)}
     axes.set_yticks(range(len(lines)), [_tick(kind, one, sizes[kind, one], language) for kind, one in lines])
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(lines) - 0.5, -0.5), title=say["figures"][name])
+    axes.set(xlim=(_left(measured, name), 1.02), ylim=(len(lines) - 0.5, -0.5), xlabel=say["figures"][name])
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", colors=INK, labelsize=9)
     return figure
+
+
+def _left(measured: Mapping[str, Subgroups], name: str) -> float:
+    """Return where the axis begins: at a tenth below all intervals, so that small differences can be seen."""
+    ends = [
+        end for group in _groups(measured) for end in (group.figures[name].value.low, group.figures[name].value.value)
+    ]
+    lowest = min((end for end in ends if not math.isnan(end)), default=0.0)
+    return math.floor(10 * max(lowest - 0.02, 0)) / 10
 
 
 def _groups(measured: Mapping[str, Subgroups]) -> list[Group]:

@@ -1,5 +1,8 @@
 """What stands in reports in place of a path: folders and files are often named after patients."""
 
+import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,3 +35,24 @@ def _without_path(override: str) -> str:
     if equals and value and key.rpartition(".")[2] in _MAY_NAME_A_PATIENT:
         return f"{key}={folder_pseudonym(value.strip(chr(39) + chr(34)))}"
     return override
+
+
+def command_without_paths(words: Sequence[str], home: Path | None = None) -> str:
+    """Return what was typed as one line in which no folder of films and no absolute path stands.
+
+    The folder ``home`` is called ``RUN``; any other such path is a pseudonym. Where the run was to lie is left out.
+    """
+    places = [] if home is None else sorted({str(home), str(home.absolute()), os.path.relpath(home)}, key=len)
+    plain = []
+    for word in words:
+        if word.startswith(_OWN_FOLDER):
+            continue
+        for place in reversed([place for place in places if place not in (".", "/")]):
+            word = re.sub(rf"(?<![\w./-]){re.escape(place)}(?=[/,\]'\"]|$)", "RUN", word)
+        word = word if "RUN" in word else _without_path(word)
+        plain.append(_ABSOLUTE.sub(lambda match: folder_pseudonym(match[0]), word))
+    return shlex.join(plain)
+
+
+_OWN_FOLDER = ("hydra.run.dir=", "run_dir=")
+_ABSOLUTE = re.compile(r"(?<![\w.:\-/])(?:~|[A-Za-z]:)?[/\\][^,\]'\"]+")

@@ -25,6 +25,7 @@ from cxr.measure.promises import Promises
 from cxr.measure.shift import Reference
 from cxr.measure.shift import from_fields as read_reference
 from cxr.read.known_films import KnownFilms, from_fields
+from cxr.runs.counted_splits import counted_splits
 from cxr.runs.finding_codes import with_codes
 
 LEAST_SIZE, MOST_SIZE = 32, 8192
@@ -57,6 +58,9 @@ class Checkpoint:
             None where it does not tell.
         reference: what its validation films were like (``cxr.measure.shift``); None where it does not tell.
         promises: chosen on the validation films; None where the run chose none.
+        splits: how many items, patients and marks each split holds (``cxr.data.split_counts``); empty where it does not
+            tell.
+        thresholds: of a network for studies, finding → the score from which up a study has it.
     """
 
     path: Path
@@ -73,6 +77,8 @@ class Checkpoint:
     groups: Mapping[str, Any] | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
     promises: Promises | None = None
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -114,7 +120,11 @@ def read_checkpoint(path: Path | str, trust: str | Sequence[str] = ()) -> Checkp
     known = _known_films(path, card.get("known_films"))
     groups, reference = _groups(path, card.get("groups")), _reference(path, card.get("reference"))
     about = (path, card["config"], findings, card["data"], versions, state, kind, point, films, known, modules)
-    return Checkpoint(*about, groups, reference, _promises(path, card.get("promises"), findings))
+    counted: dict[str, Any] = {
+        "splits": counted_splits(path, card.get("splits") or {}, findings),
+        "thresholds": dict(card.get("thresholds") or {}),
+    }
+    return Checkpoint(*about, groups, reference, _promises(path, card.get("promises"), findings), **counted)
 
 
 _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be left out
@@ -128,6 +138,7 @@ _CARD: dict[str, tuple[type, ...]] = {  # what stands under "cxr"; None: may be 
     "thresholds": (dict, type(None)),
     "films": (dict, type(None)),
     "known_films": (dict, type(None)),
+    "splits": (dict, type(None)),
     "groups": (dict, type(None)),
     "reference": (dict, type(None)),
 }

@@ -11,7 +11,7 @@ compared, every file has both.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cxr.config.errors import ConfigError
 from cxr.data.dataset import RadiographDataset
 from cxr.detect.detector import name_of
 from cxr.detect.prediction import in_words, printed_threshold
+from cxr.files import read_mapping
 from cxr.measure.box_scores import box_calibration_error
 from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import Settings, by_fold, compare, evaluate
@@ -52,6 +53,8 @@ from cxr.runs.evaluated_films import NotMeasured, counts, not_measured, refusals
 from cxr.runs.evaluated_findings import asked_findings, evaluated_findings
 from cxr.runs.evaluated_groups import least_patients, shift_of, subgroups
 from cxr.runs.folder import held
+from cxr.runs.measured_notes import EVALUATION
+from cxr.runs.model_card import renew_card
 from cxr.runs.result import warn, without_paths, write_result
 
 DETECTIONS = "detections.json"
@@ -216,8 +219,25 @@ def report(parts: Parts, folder: Path) -> None:
         if model.frozen is not None and model.named.folder is not None:
             path = write_frozen(model.named.folder, model.named.paths, model.named.views, model.frozen)
             console.print(f"frozen for predictions with {model.named.folder}: {path}", highlight=False)
+    for model in parts.models:
+        _note(model, parts, folder)
     write_result(folder, parts.started, {"films": len(parts.films), **left_out})
     console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+
+
+def _note(model: Measured, parts: Parts, folder: Path) -> None:
+    """Leave the figures of a detector with its run, or its sweep, and renew its model card there."""
+    named = model.named if model.frozen is None else replace(model.named, frozen=model.frozen)
+    content = {
+        "letter": model.name,
+        "split": parts.cfg["split"],
+        "data": model.data.fingerprint(),
+        "external": model.elsewhere(parts.films),
+        "settings": {key: parts.cfg[key] for key in ("rule", "samples", "seed")},
+        "metrics": read_mapping(folder / "metrics.json"),
+        "screening": read_mapping(folder / "screening.json"),
+    }
+    renew_card(named, EVALUATION, folder, content, parts.cfg["language"], freezes=model.frozen is not None)
 
 
 def _report_arms(parts: Parts, folder: Path, films: dict[str, Any], not_shown: NotShown) -> None:
@@ -227,7 +247,7 @@ def _report_arms(parts: Parts, folder: Path, films: dict[str, Any], not_shown: N
     warnings = [line for model in parts.models for line in model.seen.warnings(f"run {model.name}")]
     warnings += [warning(parts.refused)] if parts.refused else []
     write_arms(folder, parts.comparison, arms, films)
-    about = {f"Arm {letter}": f"{len(runs)} runs: {', '.join(runs)}" for letter, runs in arms.items()} | _films(parts)
+    about = {f"Run {model.name}": model.named.in_words for model in parts.models} | _films(parts)
     page = arms_page(folder, parts.comparison, arms, about, warnings, not_shown, parts.cfg["language"])
     print_comparison(parts.comparison, console)
     for line in (*warnings, *parts.failed):

@@ -74,6 +74,11 @@ class Measured:
         """What reports say of it: its checkpoint, or what its checkpoints share."""
         return self.named.checkpoint
 
+    def elsewhere(self, films: RadiographDataset) -> bool:
+        """Whether none of these films is of the data that it was trained, chosen or tested on."""
+        its_own = np.concatenate(list(self.checkpoint.films.values()))
+        return not np.isin(film_digests(films.films, films.cache), its_own).any()
+
     @property
     def promises(self) -> Promises | None:
         """What the detector promises; of a sweep judged out of fold, what its films have just chosen."""

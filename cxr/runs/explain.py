@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +44,8 @@ from cxr.report.words import not_assessed_words
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.gate import gate, refusal_by_header, refused_by_pixels
+from cxr.runs.measured_notes import EXPLANATION
+from cxr.runs.model_card import renew_card
 from cxr.runs.named_detector import NamedDetector, named_detector, shown_from
 from cxr.runs.restore import intensity_of_films, load_data, restored_intensity, same_films
 from cxr.runs.result import warn, without_paths, write_result
@@ -194,6 +196,10 @@ def report(parts: Parts, folder: Path) -> None:
         "failed": left_out.failed,
         "not_assessed": [f"{study}: {reason.text}" for study, _, reason in left_out.refused],
     }
+    if parts.truth_known:  # on films without marks a map cannot be held against anything
+        scores = [asdict(row) for row in parts.rows]
+        content = {"films": len(records), "split": parts.cfg["split"], "scores": scores, "sanity": sanity}
+        renew_card(parts.named, EXPLANATION, folder, content, language)
     write_result(folder, parts.started, result)
     for line in left_out.for_the_user():
         warn(f"not explained: {line}")

@@ -19,6 +19,7 @@ from cxr.config.errors import ConfigError
 from cxr.detect.detector import name_of
 from cxr.detect.task import DetectionTask
 from cxr.detect.transform import STRIDE
+from cxr.detect.views import first_views
 from cxr.export.card import Card
 from cxr.export.compare import BOX_PX, FILMS, SCORE, Comparison, compare
 from cxr.export.detector import open_exported
@@ -35,6 +36,8 @@ from cxr.read.preprocessing import Preprocessing
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.runs.exported import write_card
 from cxr.runs.folder import held
+from cxr.runs.frozen_card import card_id
+from cxr.runs.named_detector import NamedDetector
 from cxr.runs.provenance import versions
 from cxr.runs.restore import load_task, restored_intensity
 
@@ -51,6 +54,7 @@ class Parts:
     digest: str
     task: DetectionTask
     graph: Graph
+    model_card: str
     started: float = field(default_factory=time.monotonic)
 
 
@@ -75,7 +79,9 @@ def instantiate(cfg: DictConfig) -> Parts:
         graph = Graph(task.detector, checkpoint.size, channels).eval()
     except UnsupportedError as error:
         raise ConfigError(f"{refusal}: {error}") from error
-    return Parts(cfg.to, checkpoint, short_digest_of(Path(cfg.ckpt)), task, graph)
+    digest = short_digest_of(Path(cfg.ckpt))
+    named = NamedDetector(str(cfg.ckpt), (checkpoint,), (digest,), tuple(first_views(1)))
+    return Parts(cfg.to, checkpoint, digest, task, graph, card_id(named))
 
 
 def export(parts: Parts, folder: Path) -> Card:
@@ -146,8 +152,9 @@ def _card(parts: Parts, files: Sequence[Path]) -> Card:
         operating_point=checkpoint.operating_point,
         versions=versions(("cxr", "torch", "torchvision", *NEEDS[parts.to])),
         known_films=as_plain(checkpoint.known[0]) if checkpoint.known else None,
-        promises=checkpoint.promises and checkpoint.promises.as_dict(),
+        promises=None if checkpoint.promises is None else checkpoint.promises.as_dict(),
         reference=shift.as_plain(checkpoint.reference) if checkpoint.reference else None,
+        model_card=parts.model_card,
     )
 
 

@@ -4,6 +4,7 @@ Of what ``export.json`` names of an intensity nothing is called but what this pr
 (``cxr.runs.restore``). The networks themselves are graphs of a runtime's own operators.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -77,8 +78,8 @@ def as_checkpoint(card: Card, path: Path) -> Checkpoint:
         promises = None if card.promises is None else Promises.from_dict(card.promises, findings.names)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path / CARD}: promises does not fit this version: {error}") from error
-    about = (path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point)
-    return Checkpoint(*about, known=known, reference=reference, promises=promises)
+    about: dict[str, Any] = {"known": known, "reference": reference, "promises": promises}
+    return Checkpoint(path / CARD, config, findings, "", card.versions, {}, card.kind, card.operating_point, **about)
 
 
 def _kinds() -> dict[str, tuple[type, ...]]:
@@ -104,6 +105,8 @@ def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
         raise ConfigError(f"{path}: {name} is {value}, expected 0 to 1")
     if name == "runtime" and value not in RUNNERS:
         raise ConfigError(f"{path}: runtime is {short(value)}, expected one of {', '.join(RUNNERS)}")
+    if name == "model_card" and value is not None and not re.fullmatch("[0-9a-f]{16}", value):
+        raise ConfigError(f"{path}: model_card is {short(value)}, expected 16 hexadecimal digits")
     if name == "findings":
         try:
             FindingVocabulary(**value)

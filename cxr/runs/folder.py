@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from typing_extensions import override
 
 from cxr.config import run_files, stopping
 from cxr.config.entry import note_failure, resolved
@@ -250,7 +251,7 @@ def _write_hydra(path: Path, cfg: DictConfig) -> None:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Write what is logged into ``<script>.log`` too, which is made with the first line."""
-    handler = logging.FileHandler(_log_of(path), delay=True, encoding="utf-8")
+    handler = _LogFile(_log_of(path), delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
@@ -259,6 +260,14 @@ def _log_file(path: Path) -> Iterator[None]:
         logging.getLogger().removeHandler(handler)
         with suppress(OSError):
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that misses lines when the disk is full. Python's own prints a traceback for each of them."""
+
+    @override
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave the line out. What the run itself writes says why it cannot go on."""
 
 
 def _log_of(path: Path) -> Path:

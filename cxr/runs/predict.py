@@ -73,6 +73,7 @@ class Parts:
     files: FilmFiles
     maps: MapMaker | None
     several: bool = False  # whether several detectors answer, and may disagree
+    revision: str = ""  # of the model card that lies with the detector's run
     again: bool = False  # whether a call before this one was cut off while it predicted
     started: float = field(default_factory=time.monotonic)
 
@@ -117,7 +118,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     maps = MapMaker(cast(Explained, found.task), dict(instantiated(cfg.cam)), algorithm.threshold) if cfg.cam else None
     decoding = films.decoding(decode, files.wanted)
     again = (folder / JOURNAL).exists()
-    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, again)
+    return Parts(plain, found.task, decoding, films, files, maps, found.members > 1, found.revision, again)
 
 
 def predict(parts: Parts, folder: Path) -> None:
@@ -191,6 +192,7 @@ def _result(parts: Parts, journal: Journal) -> dict[str, Any]:
         **film_counts(journal),
         "key": HOLDS_IDENTITIES,
         "algorithm": parts.files.algorithm.parameters(),
+        "model_card": {"id": parts.files.algorithm.card, "revision": parts.revision},
     }
 
 

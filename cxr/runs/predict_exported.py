@@ -20,6 +20,8 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.promise_words import too_few
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.exported import as_checkpoint, read_card
+from cxr.runs.frozen_card import card_id
+from cxr.runs.model_card import card_revision
 from cxr.runs.named_detector import named_detector
 from cxr.runs.promised import shown_by
 
@@ -39,6 +41,8 @@ class Restored:
         thresholds: finding → the score from which up its boxes are shown, where a sweep has frozen them.
         no_point: why there is no operating point of screening, where there is none.
         members: how many detectors answer.
+        card: digest of the part of its model card that is frozen with it; "" where it is not known.
+        revision: digest of the whole card that lies with its run; "" where there is none.
     """
 
     checkpoint: Checkpoint
@@ -47,6 +51,8 @@ class Restored:
     thresholds: Mapping[str, float] | None = None
     no_point: str = "the checkpoint holds no operating point"
     members: int = 1
+    card: str = ""
+    revision: str = ""
 
     def algorithm(self, settings: Mapping[str, Any]) -> Algorithm:
         """Return the detector as reports name it, with those of the ``settings`` of a run that decide what they say.
@@ -57,7 +63,7 @@ class Restored:
         looks = tuple(f"{key} {settings[key]}" for key in ("language", "runtime", "gate"))
         shown = shown_by(settings["threshold"], self.checkpoint, self.thresholds)
         version = importlib.metadata.version("cxr")
-        return Algorithm(version, self.digest, shown.threshold, shown.point, looks, maps, shown.promises)
+        return Algorithm(version, self.digest, shown.threshold, shown.point, looks, maps, shown.promises, self.card)
 
     def none_put_aside(self, algorithm: Algorithm) -> str:
         """Return why no film is put aside as normal, "" where films are."""
@@ -84,7 +90,7 @@ def restored(
         if isinstance(ckpt, str) and (Path(ckpt) / CARD).is_file():
             raise ConfigError(f"ckpt={ckpt} is a folder of export.py; type runtime={read_card(Path(ckpt)).runtime} too")
         named = named_detector(ckpt, trust, members, views)
-        known = (named.thresholds, named.no_point, len(named.members))
+        known = (named.thresholds, named.no_point, len(named.members), card_id(named), card_revision(named))
         return Restored(named.checkpoint, named.digest, named.detector(), *known)
     if not isinstance(ckpt, str) or members is not None or views != 1:
         raise ConfigError(
@@ -107,4 +113,4 @@ def restored(
     except Exception as error:  # each runtime has errors of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{path}: {runtime} cannot open its network ({reason[:300]}); export it anew") from error
-    return Restored(as_checkpoint(card, path), card.checkpoint, exported)
+    return Restored(as_checkpoint(card, path), card.checkpoint, exported, card=card.model_card or "")

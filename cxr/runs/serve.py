@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -79,7 +79,8 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     plain = resolved(cfg)
     chosen = settings(plain)
     os.umask(0o077)  # films are the patients': nobody else on this machine reads them
-    folder.chmod(0o700)
+    with suppress(PermissionError):  # a folder that was given to this user, who may not change it
+        folder.chmod(0o700)
     found = restored(plain["ckpt"], str(cfg.runtime), cfg.batch, cfg.trust, plain["members"], plain["views"])
     checkpoint, algorithm = found.checkpoint, found.algorithm(plain)
     files = FilmFiles(folder, checkpoint.findings, algorithm, False, True, cfg.language, small=True)
@@ -153,7 +154,7 @@ def _service(parts: Parts, folder: Path) -> Service:
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping, parts.work.watch,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch, parts.found.revision,
     )  # fmt: skip
 
 

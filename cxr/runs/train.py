@@ -27,6 +27,7 @@ from cxr.config.errors import ConfigError, film_errors
 from cxr.data.datamodule import DataModule
 from cxr.data.film_data import FilmDataModule
 from cxr.data.film_digests import film_digests
+from cxr.data.split_counts import split_counts
 from cxr.data.unmarked import UnmarkedDataModule
 from cxr.files import write_json
 from cxr.findings import FindingVocabulary
@@ -36,6 +37,8 @@ from cxr.learn.training import Training
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
 from cxr.runs.frozen_films import frozen_films
+from cxr.runs.model_card import refresh_card
+from cxr.runs.named_detector import BEST, named_detector
 from cxr.runs.pretrained_films import pretrained_films, refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
 from cxr.runs.result import typed
@@ -153,6 +156,7 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         "findings": parts.findings.as_dict(),
         "data": parts.data.fingerprint(),
         "kind": parts.data.kind,
+        "splits": split_counts(parts.data.films, parts.findings.names),
         "films": _digests(parts.data, pretrained)
         if isinstance(parts.data, FilmDataModule | UnmarkedDataModule)
         else {},
@@ -254,8 +258,17 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         "max_epochs": folder.max_epochs,
         "seconds": round(time.monotonic() - folder.started, 1),
     }
+    if not parts.pruned:
+        _write_card(parts, folder, result)
     write_json(folder.path / run_files.RESULT, result)
     return score
+
+
+def _write_card(parts: Parts, folder: TrainingFolder, result: Mapping[str, Any]) -> None:
+    """Write the model card of the run, of what is known by now; evaluate.py and explain.py renew it."""
+    if (folder.path / BEST).is_file():
+        page = parts.cfg["callbacks"].get("page") or {}
+        refresh_card(named_detector(str(folder.path / BEST)), page.get("language", "en"), result)
 
 
 def _refuse_other_films(folder: TrainingFolder, last: Mapping[str, Any], parts: Parts) -> None:

@@ -164,5 +164,5 @@ def _socket(event: evt.Event) -> Any:
 
 
 def _peer(event: evt.Event) -> str:
-    calling = event.assoc.requestor.primitive.calling_ae_title
-    return f"{calling.strip()}@{event.assoc.requestor.address}"
+    requestor: Any = event.assoc.requestor
+    return f"{requestor.primitive.calling_ae_title.strip()}@{requestor.address}"

@@ -51,6 +51,7 @@ class StatusPage:
         findings: that it knows.
         language: of the page.
         watch: over what films are like; None where the detector has no reference.
+        card_revision: of the model card that lies with the detector's run; "" where there is none.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class StatusPage:
     findings: FindingVocabulary
     language: str
     watch: FilmWatch | None = None
+    card_revision: str = ""
 
     def text(self, alive: bool, room: bool) -> str:
         """Return the page.
@@ -147,6 +149,7 @@ class StatusPage:
         lines = {
             about["version"]: algorithm.version,
             about["digest"]: algorithm.digest,
+            about["card"]: " · ".join(filter(None, (algorithm.card, self.card_revision))) or "–",
             about["findings"]: ", ".join(labels),
             about["threshold"]: in_words(algorithm.threshold),
         }

@@ -48,6 +48,7 @@ class Service:
         language: of the page.
         stopping: set when the service is to end; then no answer is waited for.
         watch: over what films are like; None where the detector has no reference.
+        card_revision: of the model card that lies with the detector's run; "" where there is none.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Service:
     language: str = "en"
     stopping: Event = field(default_factory=Event)
     watch: FilmWatch | None = None
+    card_revision: str = ""
 
     def has_room(self) -> bool:
         """Return whether the disk has room for films."""
@@ -195,6 +197,7 @@ class _Monitors:
             service.findings,
             service.language,
             service.watch,
+            service.card_revision,
         )
 
     def page(self) -> HTMLResponse:

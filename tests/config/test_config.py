@@ -65,7 +65,7 @@ BESIDE = {
     "task=suppression": ["model=unet"],
 }
 BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("chestxdet", "coco", "course", "nih", "rsna")}
-BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo", "sr")}
+BESIDE |= {f"data={name}": ["data.root=FOLDER"] for name in ("vindr", "yolo", "sr", "boxes_csv")}
 BESIDE |= {f"data={name}": ["data.root=FOLDER", "data.read.key=FILE"] for name in ("cvat", "labelstudio")}
 
 

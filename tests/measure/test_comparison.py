@@ -1,6 +1,7 @@
 """Better, equivalent or not to be told: held against closed forms for differences of normal numbers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,8 +29,6 @@ def run(films):
     made = films([0.0] * 400, [])
 
     def make(scores):
-        from dataclasses import replace
-
         return [replace(film, abnormal=float(score)) for film, score in zip(made, scores, strict=False)]
 
     return make
@@ -75,6 +74,7 @@ def test_equivalence_needs_the_margin_and_the_interval():
     assert verdict(estimate, (-0.016, 0.016), 0.016) == "cannot_be_told"  # on the margin is not within it
     nothing = Estimate(0.1, math.nan, math.nan, 40, "all resamples of the patients give the same")
     assert verdict(nothing, (math.nan, math.nan), 0.02) == "cannot_be_told"
+    assert verdict(replace(nothing, value=0.0), (math.nan, math.nan), 0.02) == "none_seen"  # no proof of equivalence
 
 
 def test_of_one_run_each_it_is_the_paired_bootstrap(films):

@@ -70,8 +70,10 @@ def test_two_groups_that_are_each_others_rest_are_one_test(half_found_on_men: Su
     assert measured.tests == 4  # one a figure
     women, men = measured.groups
     assert women.figures["ap50"].p == men.figures["ap50"].p
-    found = {(group.name, figure) for group, figure, _ in measured.differing()}
-    assert {("F", "sensitivity@1fp"), ("M", "sensitivity@1fp")} <= found
+    assert women.division == men.division
+    found = [(group.name, figure) for group, figure, _ in measured.differing()]
+    assert ("M", "sensitivity@1fp") in found
+    assert {name for name, _ in found} == {"M"}  # told once, of those on whom the detector is worse
     assert men.figures["sensitivity@1fp"].p_holm == pytest.approx(4 * men.figures["sensitivity@1fp"].p, rel=0.5)
 
 

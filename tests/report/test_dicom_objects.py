@@ -1,6 +1,7 @@
 """DICOM objects read back: where their boxes are, what they refer to, who they name, and what a validator says."""
 
 import logging
+import resource
 import shutil
 import subprocess
 import warnings
@@ -19,6 +20,7 @@ from scripts import ROOT
 
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
+from cxr.files import why_not_written
 from cxr.findings import Finding, FindingVocabulary
 from cxr.measure.intervals import Estimate
 from cxr.measure.operating_point import OperatingPoint
@@ -214,9 +216,7 @@ def test_what_the_film_does_not_know_stays_empty(tmp_path: Path) -> None:
     assert all(not data.PatientName and not data.StudyDate for data in made.values())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"StudyInstanceUID": None}, {"PatientSex": "secret"}, {"PatientBirthDate": "5 March 1940"}]
-)
+@pytest.mark.parametrize("wrong", [{"StudyInstanceUID": None}, {"SOPClassUID": "secret"}])
 def test_a_header_that_cannot_be_used_is_told_without_its_contents(
     tmp_path: Path, wrong: dict[str, object], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -226,12 +226,24 @@ def test_a_header_that_cannot_be_used_is_told_without_its_contents(
     caplog.clear()
     with pytest.raises(ReadError, match=r"film\.dcm: no DICOM") as error:
         write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
-    for quoted in ("secret", "March", "Wang", "H1234"):
+    for quoted in ("secret", "Wang", "H1234"):
         assert quoted not in str(error.value)
         assert quoted not in "".join(capfd.readouterr())
         assert quoted not in caplog.text  # pydicom logs what it warns of, too
     assert not recwarn.list
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_disk_that_does_not_take_an_object_is_not_taken_for_a_bad_header(tmp_path: Path) -> None:
+    source, (soft, hard) = film(tmp_path / "film.dcm"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # bytes of a file, in place of a full disk
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "p0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "p0-sr.dcm could not be written" in str(why_not_written(error.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.dcm"]
 
 
 def test_a_picture_that_is_no_dicom_is_told(tmp_path: Path) -> None:
@@ -338,3 +350,23 @@ def test_another_model_threshold_or_language_makes_other_series_and_another_film
 def test_objects_keep_the_order_of_the_films_of_a_study(tmp_path: Path) -> None:
     assert objects(tmp_path, InstanceNumber="7")["sr"].InstanceNumber == 7
     assert objects(tmp_path, InstanceNumber=None)["sr"].InstanceNumber == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [("PatientSex", "U"), ("PatientBirthDate", "1940-03-05"), ("StudyDate", "2018/03/15"), ("StudyTime", "07:57:34")],
+)
+def test_a_header_out_of_standard_costs_no_object_and_is_not_repeated(
+    tmp_path: Path, name: str, odd: str, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):  # of pydicom, which writes it all the same
+        source = film(tmp_path / "film.dcm", **{name: odd})
+    caplog.clear()
+    write_objects(source, MARKS, 0.9, PICTURE, ALGORITHM, FINDINGS, tmp_path / "made")
+    assert not recwarn.list
+    assert "".join(capfd.readouterr()) + caplog.text == ""
+    for kind in KINDS:
+        made = dcmread(tmp_path / f"made-{kind}.dcm")
+        assert not made[name].value
+        assert made.PatientID == "H1234"

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,17 +21,20 @@ from selenium import webdriver
 from cxr.explain.scores import ScoreRow
 from cxr.findings import Finding, FindingVocabulary
 from cxr.fonts.page import font_face
+from cxr.measure.comparison import Comparison
 from cxr.measure.evaluation import Evaluation
 from cxr.measure.intervals import Estimate
 from cxr.report.evaluate_page import evaluate_page
 from cxr.report.explain_page import explain_page
 from cxr.report.figures import epoch_curves
+from cxr.report.model_card_page import model_card_page
 from cxr.report.page import NotShown
 from cxr.report.run_page import FilmCard, run_page
 from cxr.report.studies_page import StudyFigure, studies_page
 from cxr.report.sweep_jobs import Job, compare
 from cxr.report.sweep_page import sweep_page
 from cxr.report.words import LANGUAGES
+from full_card import full_card
 
 WORD = "心臟肥大"
 
@@ -51,6 +56,15 @@ Write = Callable[[str], Path]
 NAME = "<i>" + "long" * 30  # whoever wrote the words, and however long they are
 
 
+class DrawnFilms(list[Any]):
+    """Four grey films whose files are gone."""
+
+    films = [SimpleNamespace(path=Path("gone.dcm"))] * 4
+
+
+BETTER = Comparison(Estimate(0.1, 0.05, 0.15, 4), (0.06, 0.14), 0.02, "better", 4, 12, ((0.5,), (0.6,)))
+
+
 @pytest.fixture
 def pages(
     tmp_path: Path,
@@ -69,8 +83,8 @@ def pages(
         return path
 
     def evaluate(language: str) -> Path:
-        films = [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4
-        both, better = {"A": evaluation, "B": evaluation}, {"ap50": Estimate(0.1, 0.05, 0.15, 4)}
+        films = DrawnFilms([(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
+        both, better = {"A": evaluation, "B": evaluation}, {"ap50": BETTER}
         left_out = NotShown([NAME], [NAME])
         return evaluate_page(tmp_path, both, better, films, {NAME: NAME}, [NAME], left_out, language)  # type: ignore[arg-type]
 
@@ -91,10 +105,14 @@ def pages(
         studies_page(path, [StudyFigure(NAME, name, 0.5, [name], True, tmp_path / "a.png")], vocabulary, language)
         return path
 
-    return {"run": run, "evaluate": evaluate, "explain": explain, "sweep": sweep, "studies": studies}
+    def card(language: str) -> Path:
+        return model_card_page(tmp_path / "card.html", full_card(NAME, "cardiac_hypertrophy", WORD), language)
+
+    written = {"run": run, "evaluate": evaluate, "explain": explain, "sweep": sweep, "studies": studies}
+    return {**written, "card": card}
 
 
-KINDS = pytest.mark.parametrize("kind", ["run", "evaluate", "explain", "sweep", "studies"])
+KINDS = pytest.mark.parametrize("kind", ["run", "evaluate", "explain", "sweep", "studies", "card"])
 IN_EACH_LANGUAGE = pytest.mark.parametrize("language", LANGUAGES)
 
 

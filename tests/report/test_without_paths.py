@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from cxr.read.radiograph import pseudonym
-from cxr.report.without_paths import folder_pseudonym, overrides_without_paths, without_path
+from cxr.report.without_paths import (
+    command_without_paths,
+    folder_pseudonym,
+    overrides_without_paths,
+    without_path,
+)
 
 PATH = Path("/data/Lin Yu-Ting/Lin Yu-Ting 1.dcm")
 
@@ -24,3 +31,24 @@ def test_what_was_typed_is_shown_without_folders_of_films() -> None:
     assert overrides_without_paths(typed) == [
         "ckpt=run/best.ckpt", f"images={name}", f"data.root={name}", "data=course", "seed=1",
     ]  # fmt: skip
+
+
+def test_a_command_names_the_run_as_such_and_no_folder_of_films_and_no_absolute_path() -> None:
+    home, name = Path("/home/lin/outputs/demo/1"), pseudonym("Lin Yu-Ting")
+    typed = [
+        "python", "evaluate.py", "ckpt=/home/lin/outputs/demo/1/checkpoints/best.ckpt", "data=course",
+        "data.root=/data/Lin Yu-Ting", "model.weights=/srv/eda/r50.pt", "ckpt=[a.ckpt,/srv/eda/b.ckpt]", "seed=1",
+    ]  # fmt: skip
+    line = command_without_paths(typed, home)
+    weights, other = pseudonym("r50.pt"), pseudonym("b.ckpt")
+    assert line == (
+        f"python evaluate.py ckpt=RUN/checkpoints/best.ckpt data=course data.root={name} model.weights={weights}"
+        f" 'ckpt=[a.ckpt,{other}]' seed=1"
+    )
+
+
+def test_a_run_that_was_typed_relative_is_the_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "outputs" / "sweeps" / "folds5"
+    typed = ["ckpt=outputs/sweeps/folds5", "+other=outputs/sweeps/folds50", "hydra.run.dir=here"]
+    assert command_without_paths(typed, home) == "ckpt=RUN +other=outputs/sweeps/folds50"

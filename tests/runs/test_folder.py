@@ -299,3 +299,19 @@ def test_jobs_of_a_sweep_hold_their_folders_and_go_on(place: Path) -> None:
         assert (jobs / f"seed={seed}/done.txt").exists()
         config = yaml.safe_load((jobs / f"seed={seed}/.hydra/config.yaml").read_text(encoding="utf-8"))
         assert (config["seed"], config["name"]) == (seed, "s")
+
+
+def test_a_log_that_the_disk_does_not_take_is_left_out_without_a_traceback(place: Path) -> None:
+    body = """
+import logging
+def flush():
+    raise OSError(28, "No space left on device")
+for handler in logging.getLogger().handlers:
+    if isinstance(handler, logging.FileHandler):
+        handler.flush = flush
+logging.getLogger("cxr").warning("a line")
+"""
+    (place / "body.py").write_text(body)
+    out = call(place, "job.py", "hydra.run.dir=full")
+    assert "Traceback" not in out
+    assert "Logging error" not in out

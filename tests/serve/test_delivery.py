@@ -39,6 +39,15 @@ NOBODY: Pledge = lambda uid, places: None  # noqa: E731
 
 
 @pytest.fixture(autouse=True, scope="module")
+def others_are_not_looked_at() -> Iterator[None]:
+    """So that to collect what a test leaves takes no second."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
 def no_socket_is_left() -> Iterator[None]:
     """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
     yield
@@ -168,8 +177,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_archive_that_cannot_be_reached_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
-    gone: Callable[[int, Pledge], Stored] = lambda n, pledge: Stored(broken="cannot be reached")  # noqa: E731
-    fake = Fake(gone, gone, gone)
+    fake = Fake(GONE, GONE, GONE)
     queue = delivered(tmp_path, fake, is_sent)
     assert fake.offered == [["a.dcm", "b.dcm"]] * 4
     pauses = [after - before for before, after in zip(fake.times, fake.times[1:], strict=False)]
@@ -189,6 +197,103 @@ def test_an_error_of_the_program_makes_pauses_too(tmp_path: Path, caplog: pytest
         assert waited >= longest
     assert "objects for PACS wait: RuntimeError in test_delivery.py" in caplog.text
     assert "Lin" not in caplog.text
+
+
+GONE: Callable[[int, Pledge], Stored] = lambda n, pledge: Stored(broken="cannot be reached")  # noqa: E731
+
+
+def test_who_asks_need_not_wait_for_the_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.serve.delivery.pause", lambda tries: 1000.0)
+    fake = Fake(GONE)
+    queue = delivered(tmp_path, fake, lambda queue: queue.get(1).tries == 1)
+    queue.retry(1)
+    fake.answers.append(GONE)
+    delivery = Delivery(queue, tmp_path, fake, Counters())
+    delivery._failures, delivery._failed = 1, queue.asked - 1
+    delivery.start()
+    with queue.changed:
+        assert queue.changed.wait_for(lambda: len(fake.offered) == 2, PATIENT)
+    queue.retry(1)
+    with queue.changed:
+        assert queue.changed.wait_for(lambda: is_sent(queue), PATIENT)
+    delivery.finish(time.monotonic() + PATIENT)
+
+
+def test_objects_of_an_archive_that_is_back_do_not_wait_for_pauses_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cxr.serve.sends.pause", lambda tries: 1000.0)
+    fake = Fake(GONE)
+    delivered(tmp_path, fake, is_sent)
+    assert len(fake.offered) == 2
+
+
+def test_a_delivery_that_is_to_end_brings_what_is_due(tmp_path: Path) -> None:
+    queue, fake = Queue(tmp_path), Fake()
+    queue.add(NewFilm("p1", "p0", "d", "s", "PACS@127.0.0.1"))
+    queue.has_assessed(1, [f"{n}.dcm" for n in range(60)], ["PACS"])  # 24 at once
+    delivery = Delivery(queue, tmp_path, fake, Counters())
+    delivery._last.set()
+    delivery.start()
+    delivery.finish(time.monotonic() + PATIENT)
+    assert is_sent(queue)
+    assert [len(some) for some in fake.offered] == [24, 24, 12]
+
+
+def test_what_nobody_commits_himself_to_is_taken_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxr.serve.delivery._COMMITMENT", 0.1)
+
+    def pledged(n: int, pledge: Pledge) -> Stored:
+        pledge("2.25.1", range(n))
+        return Stored([""] * n, pledged=True)
+
+    delivered(tmp_path, Fake(pledged), is_sent)
+
+
+def test_what_became_of_objects_is_counted(tmp_path: Path) -> None:
+    queue, counters = Queue(tmp_path), Counters()
+    queue.add(NewFilm("p1", "p0", "d", "s", "PACS@127.0.0.1"))
+    queue.has_assessed(1, ["a.dcm", "b.dcm"], ["PACS"])
+    fake = Fake(GONE, lambda n, pledge: Stored(["", "refused with status 0xA700"]))
+    delivery = Delivery(queue, tmp_path, fake, counters)
+    delivery.start()
+    with queue.changed:
+        assert queue.changed.wait_for(lambda: is_sent(queue), PATIENT)
+    delivery.finish(time.monotonic() + PATIENT)
+    counted = {
+        outcome: counters.registry.get_sample_value("cxr_deliveries_total", {"outcome": outcome})
+        for outcome in ("taken", "refused", "unreachable")
+    }
+    assert counted == {"taken": 2, "refused": 1, "unreachable": 2}
+
+
+def test_no_byte_of_an_archive_is_waited_for_longer_than_it_may_be_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def look(self: DicomArchive, association: Any, files: Sequence[Path]) -> tuple[Stored, dict[int, Dataset]]:
+        seen.append(association.dul.socket.socket.gettimeout())
+        return Stored(), {}
+
+    monkeypatch.setattr(DicomArchive, "_offered", look)
+    with archive() as (node, _, _):
+        ours(node).store([], NOBODY)
+    assert seen == [PATIENT]
+
+
+def test_a_node_that_rejects_us_is_told_from_one_that_is_not_there() -> None:
+    entity = AE("PACS")
+    entity.add_supported_context(SecondaryCaptureImageStorage)
+    entity.require_calling_aet = ["ANOTHER"]
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    try:
+        node = Node("PACS", "127.0.0.1", server.server_address[1])
+        assert ours(node).store([], NOBODY).broken == "has rejected us"
+    finally:
+        server.shutdown()
+    assert ours(Node("PACS", "no-such-host.invalid", 104)).store([], NOBODY).broken.startswith("cannot be reached")
 
 
 def test_only_what_was_refused_is_offered_again(tmp_path: Path) -> None:

@@ -1,20 +1,24 @@
 """Kills a script at random moments, types the same command again, and compares its end with that of a run left alone.
 
-A moment is drawn from the time that a whole run takes. A run that ends before its moment came is compared, and the next
-one begins in a folder of its own.
+A moment is drawn from the time that a whole run takes of a processor, so that other work on the machine does not decide
+where in a run it falls. A run that ends before its moment came is compared, and the next one begins in a folder of its
+own.
 """
 
+import math
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from os import killpg
+from os import killpg, sysconf
 from pathlib import Path
 
-from scripts import Job, call, start
+from scripts import Job, start
 from soak.whole import contents
+
+_LONGEST = 1200.0  # seconds for a run on a machine that does much else
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,8 @@ def kill_again_and_again(
     verb: Verb, place: Path, kills: int, seconds: float, chance: random.Random, name: str
 ) -> Outcome:
     """Kill ``verb`` at ``kills`` moments, or at as many as fit into ``seconds``."""
-    outcome, began = Outcome(), time.monotonic()
-    call(verb.script, place, *verb.words, verb.named.format(f"{name}_alone"))
-    outcome.seconds_alone = time.monotonic() - began
+    outcome = Outcome()
+    outcome.seconds_alone = _time_of_a_run(start(verb.script, place, *verb.words, verb.named.format(f"{name}_alone")))
     expected = contents(place / verb.left.format(f"{name}_alone"))
     until = time.monotonic() + seconds
     while outcome.kills < kills and time.monotonic() < until and len(outcome.faults) < 5:
@@ -70,7 +73,7 @@ def _until_its_end(
     killed = 0
     while True:
         job = start(script, place, *words)
-        moment = chance.uniform(0, outcome.seconds_alone) if killed < left else 600.0
+        moment = chance.uniform(0, outcome.seconds_alone) if killed < left else math.inf
         if not killed_after(job, moment, whole_session=chance.random() < 0.5):
             break
         killed += 1
@@ -80,13 +83,36 @@ def _until_its_end(
     return killed
 
 
-def killed_after(job: Job, seconds: float, whole_session: bool) -> bool:
+def _time_of_a_run(job: Job) -> float:
+    """Return how long a run that ends well has a processor."""
+    seconds = 0.0
+    while job.poll() is None:
+        seconds = max(seconds, time_of_processor(job.pid))
+        time.sleep(0.05)
+    if job.returncode != 0:
+        raise RuntimeError(job.printed())
+    return seconds
+
+
+def time_of_processor(pid: int) -> float:
+    """Return for how long a process has had a processor, 0 where it has ended."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def killed_after(
+    job: Job, seconds: float, whole_session: bool, clock: Callable[[int], float] = time_of_processor
+) -> bool:
     """Kill a script after so many seconds, and with ``whole_session`` its workers, too; False: it had ended before."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
+    begun, longest = clock(job.pid), time.monotonic() + _LONGEST
+    while clock(job.pid) - begun < seconds:
         if job.poll() is not None:
             return False
-        time.sleep(min(left, 0.02))
+        if time.monotonic() > longest:
+            raise TimeoutError(f"still at work after {_LONGEST:g} s: {job.printed()}")
+        time.sleep(0.01)
     if whole_session:
         with suppress(ProcessLookupError):
             killpg(job.pid, signal.SIGKILL)

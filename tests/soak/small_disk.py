@@ -53,8 +53,9 @@ def tried(verb: Verb, disk: Path, learned: Path, rooms: int, seconds: float, nam
     place, words = disk / "place", (*verb.words, verb.named.format(RUN))
     _prepare(place, learned)
     before = free(disk)
-    if start(verb.script, place, *words).wait(600) != 0:
-        raise RuntimeError(f"{name} fails where it has room")
+    alone = start(verb.script, place, *words)
+    if alone.wait(600) != 0:
+        raise RuntimeError(f"{name} fails where it has room: {alone.printed()}")
     expected, outcome = contents(place / RUN), Outcome((before - free(disk)) // _PAGE)
     chosen: Sequence[int] = range(outcome.pages + 1)
     if len(chosen) > rooms:

@@ -53,6 +53,7 @@ def test_the_service_sends_each_film_while_the_clock_jumps(place: Path) -> None:
     job.send_signal(signal.SIGTERM)
     assert job.wait() == 0, job.printed()
     archive.server.shutdown()
+    archive.server.server_close()
     tell("a clock that jumps in serve", films=20, whole=whole)
     assert whole, job.printed()
     assert all(objects == Counter(KINDS) for objects in archive.of_films().values())
