@@ -212,8 +212,9 @@ def from_fields(fields: Any) -> Reference:
     if unknown := [name for name in names if name not in FEATURES]:
         raise ValueError(f"it has the feature {str(unknown[0])[:100]!r}, expected {', '.join(FEATURES)}")
     try:
-        rows = np.asarray(fields["rows"], np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that is no plain array
+        with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused below
+            rows = np.asarray(fields["rows"], np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last of a tensor that is no plain array
         raise ValueError("rows holds something else than numbers") from error
     if rows.ndim != 2 or rows.shape[1] != len(names) or not 0 < len(rows) <= MOST_FILMS:
         raise ValueError(f"rows has the shape {list(rows.shape)}, expected [1 to {MOST_FILMS}, {len(names)}]")

@@ -232,8 +232,9 @@ def from_fields(given: Mapping[str, Any]) -> KnownFilms:
 
 def _array(name: str, values: Any) -> Values:
     try:
-        array = np.asarray(values, np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that is no plain array
+        with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused below
+            array = np.asarray(values, np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # the last of a tensor that is no plain array
         raise ValueError(f"{name} holds something else than numbers") from error
     if array.ndim != (2 if name == "axes" else 1) or not np.isfinite(array).all():
         raise ValueError(f"{name} has {array.ndim} dimensions, or numbers that are not finite")

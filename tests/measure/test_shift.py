@@ -109,6 +109,8 @@ def test_a_reference_goes_through_json_and_comes_back() -> None:
         ({"features": [["dark"]], "rows": [[0.0]]}, "has the feature"),
         ({"features": ["name"], "rows": [[0.0]]}, "has the feature 'name'"),
         ({"features": ["dark"], "rows": [["x"]]}, "something else than numbers"),
+        ({"features": ["dark"], "rows": [[10**400]]}, "something else than numbers"),
+        ({"features": ["dark"], "rows": [[1e300]]}, "rows holds infinity"),
         ({"features": ["dark"], "rows": [[0.0, 1.0]]}, r"shape \[1, 2\]"),
         ({"features": ["dark"], "rows": []}, "shape"),
         ({"features": ["dark"], "rows": np.zeros((1001, 1))}, "1 to 1000"),

@@ -135,6 +135,8 @@ def test_a_model_comes_back_from_plain_numbers(known: KnownFilms) -> None:
         ("mean", [0.0], "its shapes are"),
         ("axes", [0.0], "axes has 1 dimensions"),
         ("spread", "wide", "spread holds something else than numbers"),
+        ("spread", [10**400], "spread holds something else than numbers"),
+        ("spread", [1e300], "numbers that are not finite"),
         ("rest", 0, "no number above 0"),
         ("allowed", float("inf"), "no number above 0"),
         ("films", -1, "no numbers of films"),

@@ -52,10 +52,14 @@ def changed_card(card: dict[str, Any], rng: np.random.Generator) -> dict[str, An
     return changed
 
 
-def _containers(node: Any) -> list[Any]:
-    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
-    own = [node] if isinstance(node, (dict, list)) and node else []
-    return own + [container for child in inner for container in _containers(child)]
+def _containers(whole: Any) -> list[Any]:
+    found, left = [], [whole]
+    while left:  # no recursion: it may be deep
+        node = left.pop()
+        if isinstance(node, (dict, list)) and node:
+            found.append(node)
+            left += node.values() if isinstance(node, dict) else node
+    return found
 
 
 def _keys(node: Any) -> list[Any]:

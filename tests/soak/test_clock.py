@@ -47,13 +47,15 @@ def test_the_service_sends_each_film_while_the_clock_jumps(place: Path) -> None:
     job = start("serve.py", place, *words(archive, port, "keep_hours=24"), before=JUMPS)
     listens(job, port)
     films = drawn(place, 20)
-    for few in (films[:1], films[1:3], films[3:]):
-        assert not send(few, port)
+    tries = 0
+    for left in (films[:1], films[1:3], films[3:]):
+        while left and tries < 60:  # pynetdicom ends an association over which the clock jumps; senders try again
+            left, tries = send(left, port), tries + 1
     whole = wait_for(lambda: len(archive.of_films()) == 20 and set(map(len, archive.of_films().values())) == {3}, 120)
     job.send_signal(signal.SIGTERM)
     assert job.wait() == 0, job.printed()
     archive.server.shutdown()
     archive.server.server_close()
-    tell("a clock that jumps in serve", films=20, whole=whole)
+    tell("a clock that jumps in serve", films=20, tries=tries, whole=whole)
     assert whole, job.printed()
     assert all(objects == Counter(KINDS) for objects in archive.of_films().values())
