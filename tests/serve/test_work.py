@@ -99,11 +99,13 @@ def test_each_film_has_an_answer_objects_and_a_picture(work: Work) -> None:
 
 def test_a_film_that_is_not_to_be_assessed_gets_objects_that_say_so(work: Work) -> None:
     row = work.intake.take(film(BodyPartExamined="ANKLE"), "PACS@127.0.0.1")
+    (work.objects / f"{row.name}-pr.dcm").write_bytes(b"of another answer")
     done(work, nothing_waits(work))
     answer = work.queue.get(row.number).answer
     assert answer is not None
     assert from_plain(answer).not_assessed is not None
-    assert kinds(work, row.name) == {"sr", "sc"}
+    assert kinds(work, row.name) == {"sr", "sc"}  # boxes of an answer that was given before are gone
+    assert len(work.queue.read("SELECT * FROM sends")) == 2
 
 
 def test_a_film_that_cannot_be_read_has_failed_and_the_others_go_on(work: Work) -> None:
