@@ -277,6 +277,26 @@ def test_a_film_that_lacks_an_object_says_so_for_good(work: Work, monkeypatch: p
     assert film_answer(after, work.tools.files.algorithm)["note"] == after.answer["note"]
 
 
+def test_a_film_of_which_no_object_can_be_made_has_failed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*words: object) -> object:
+        raise ValueError("Lin^Yu-Ting")
+
+    monkeypatch.setattr("cxr.report.dicom_objects.structured_report", fails)
+    row = work.intake.take(film(), "PACS@127.0.0.1")
+    done(work, nothing_waits(work))
+    after = work.queue.get(row.number)
+    assert (after.state, after.reason) == (
+        State.FAILED,
+        "the film: no DICOM sr can be made of its header (ValueError)",
+    )
+
+
+def test_a_film_that_is_held_is_not_begun_twice(work: Work) -> None:
+    held, next_one = (work.intake.take(film(name), "PACS@127.0.0.1") for name in ("held", "next"))
+    work._held[held.number] = held
+    assert [one.number for one in work._ready(1)] == [next_one.number]
+
+
 def test_after_a_restart_of_the_machine_what_was_not_sent_is_made_anew(
     work: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
