@@ -106,6 +106,9 @@ def test_a_film_that_is_not_to_be_assessed_gets_objects_that_say_so(work: Work) 
     assert from_plain(answer).not_assessed is not None
     assert kinds(work, row.name) == {"sr", "sc"}  # boxes of an answer that was given before are gone
     assert len(work.queue.read("SELECT * FROM sends")) == 2
+    counted = work.counters.registry.get_sample_value
+    assert counted("cxr_answers_total", {"answer": "not_assessed"}) == 1
+    assert counted("cxr_films_total", {"state": "assessed"}) == 1
 
 
 def test_a_film_that_cannot_be_read_has_failed_and_the_others_go_on(work: Work) -> None:
