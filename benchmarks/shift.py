@@ -45,6 +45,7 @@ Picture = NDArray[np.float32]
 CHANGES: Mapping[str, Callable[[Picture, np.random.Generator], Picture]] = {
     "none": lambda picture, rng: picture,
     "exposure: a fifth less": lambda picture, rng: 0.8 * picture,
+    "tone curve: gamma 0.75": lambda picture, rng: picture ** np.float32(0.75),
     "noise: 0.02 more": lambda picture, rng: picture + _noise(picture, rng, 0.02),
     "another vendor: 0.9, gamma 0.85, noise 0.015": lambda picture, rng: (
         0.9 * picture ** np.float32(0.85) + _noise(picture, rng, 0.015)

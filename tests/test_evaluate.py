@@ -20,6 +20,11 @@ def load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _detected(run: Path) -> list[dict[str, Any]]:
+    (films,) = load(run / "detections.json").values()
+    return list(films)
+
+
 def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) -> None:
     out = call("evaluate.py", place, CKPT, FEW, "hydra.run.dir=whole")
     run = place / "whole"
@@ -34,6 +39,12 @@ def test_a_run_leaves_tables_figures_and_a_page_and_detects_once(place: Path) ->
         "froc", "precision_recall", "roc", "reliability", "confusion", "sizes",
     }  # fmt: skip
     assert len(table(run / "per_finding.csv")) == 8
+    assert metrics["subgroups"]["tests"] == 0  # 8 films are too few to compare
+    assert metrics["subgroups"]["all_in_one_group"]["view"] == "too few"
+    assert metrics["shift"]["films"] == len({film["patient"] for film in _detected(run)})
+    card = torch.load(place / "run" / "checkpoints" / "best.ckpt", weights_only=True, map_location="cpu")["cxr"]
+    assert set(card["groups"]["kinds"]["view"]) <= {"PA", "too few"}
+    assert card["reference"]["rows"].shape[1] == len(card["reference"]["features"])
     kept, whole = (run / "detections.json").stat().st_mtime_ns, load(run / "metrics.json")
     out = call("evaluate.py", place, CKPT, FEW, "language=zh", "hydra.run.dir=whole")
     assert '<html lang="zh-Hant">' in (run / "index.html").read_text(encoding="utf-8")

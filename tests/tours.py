@@ -211,4 +211,4 @@ def _is_whole(path: Path) -> bool:
             return path.stat().st_size > 0
 
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,6 +12,7 @@ from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.findings import Finding, FindingVocabulary
 from cxr.measure.intervals import Estimate
 from cxr.measure.operating_point import OperatingPoint
+from cxr.measure.promises import KeptPromises
 from cxr.phantom.course_layout import chest_image, uid
 from cxr.read.chest_films import Reason
 from cxr.report.algorithm import Algorithm
@@ -40,11 +41,17 @@ def film(
     return content.getvalue()
 
 
-def service(folder: Path, language: str = "en", point: OperatingPoint | None = POINT, free_mb: float = 0) -> Service:
+def service(
+    folder: Path,
+    language: str = "en",
+    point: OperatingPoint | None = POINT,
+    free_mb: float = 0,
+    promises: KeptPromises | None = None,
+) -> Service:
     """A service whose queue is in ``folder``; films of up to 1 MB."""
     queue = Queue(folder)
     findings = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "肋膜積液")])
-    algorithm = Algorithm("0.1.0", "ab" * 32, 0.3, point)
+    algorithm = Algorithm("0.1.0", "ab" * 32, 0.3, point, promises=promises)
     intake = Intake(folder, queue, 1, free_mb)
     return Service(folder, queue, intake, Counters(), algorithm, findings, lambda: True, language)
 

@@ -111,10 +111,16 @@ class CardWords:
 
     def metric(self, name: str) -> str:
         """Return the short name of a figure."""
-        known, screening = self.say["metrics"].get(name), words(self.language)["evaluate"]
-        if known:
-            return str(known[0])
+        known, screening = self.metric_words(name), words(self.language)["evaluate"]
+        if known is not None:
+            return known[0]
         return screening_label(name, screening) if name.partition("@")[0] in screening["screening"] else name
+
+    def metric_words(self, name: str) -> tuple[str, str] | None:
+        """Return the short name of a figure and what it means; None for one that has no words of its own here."""
+        of_studies = name == "ap" and self.frozen["model"]["task"] == "study"
+        known = self.say["metrics"].get("study_ap" if of_studies else name)
+        return (str(known[0]), str(known[1])) if known else None
 
     def known(self, value: Any) -> str:
         """Return a value as text; that it is not recorded where there is none."""

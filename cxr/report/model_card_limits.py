@@ -102,7 +102,8 @@ def _of_measuring(
     if "evaluate" in commands and not evaluations:
         yield {"code": "no_intervals", "command": commands["evaluate"]}
     if not any(one["external"] for one in evaluations):
-        yield {"code": "one_source", "command": commands.get("evaluate_elsewhere", "")}
+        elsewhere = commands.get("evaluate_elsewhere")
+        yield {"code": "one_source", "command": elsewhere} if elsewhere else {"code": "one_source_only"}
     names = [finding["name"] for finding in frozen["findings"]]
     tested = {name: max((_boxes(one, name) for one in evaluations), default=0) for name in names if evaluations}
     if never := [name for name, boxes in tested.items() if not boxes]:

@@ -14,10 +14,11 @@ def detail_blocks(one: CardWords) -> list[Block]:
     facts, model, training = one.say["facts"], one.frozen["model"], one.frozen["training"]
     licence, members = one.card["licence"], model["members"]
     kind = one.say["any_kind"] if model["kind"] is None else model["kind"]
+    takes = one.say["cube" if model["task"] == "study" else "px"]
     digests = ", ".join(member["checkpoint"] for member in members)
     lines = {
         facts["network"]: model["name"],
-        facts["takes"]: one.say["px"].format(kind=kind, size=one.known(model["size"])),
+        facts["takes"]: takes.format(kind=kind, size=one.known(model["size"])),
         facts["parameters"]: f"{model['parameters']:,}",
         facts["begun_from"]: model["begun_from"],
         facts["intensity"]: " → ".join(model["intensity"]),
@@ -74,7 +75,8 @@ def factor_blocks(one: CardWords) -> list[Block]:
     """Return section 3: the groups that the training films are of."""
     groups = one.frozen["groups"]
     if groups is None:
-        return [Block("text", one.say["no_groups"], style="missing")]
+        known = "no_groups" if one.frozen["model"]["task"] == "detection" else "groups_of_films"
+        return [Block("text", one.say[known], style="missing")]
     rows = [
         Row(one.group(kind, name), [str(counts["films"]), str(counts["patients"])])
         for kind in KINDS
@@ -90,8 +92,8 @@ def metric_blocks(one: CardWords) -> list[Block]:
     figures = [*measured["training"]] if not measured["evaluations"] else []
     for evaluation in measured["evaluations"]:
         figures += [*evaluation["figures"], *evaluation["screening"]["figures"]]
-    names = dict.fromkeys(figure["name"] for figure in figures)
-    meanings = {say["metrics"][name][0]: say["metrics"][name][1] for name in names if name in say["metrics"]}
+    known = map(one.metric_words, dict.fromkeys(figure["name"] for figure in figures))
+    meanings = dict(words for words in known if words is not None)
     blocks = [Block("facts", facts=meanings)]
     if measured["evaluations"]:
         settings = measured["evaluations"][0]["settings"]
@@ -233,7 +235,8 @@ def _commit(one: CardWords, source: Mapping[str, Any]) -> str:
     git = source.get("git")
     if not git:
         return str(one.say["not_recorded"])
-    return one.say["commit"].format(commit=git["commit"][:12]) + (one.say["modified"] if git["modified"] else "")
+    commit = str(one.say["commit"]).format(commit=git["commit"][:12])
+    return f"{commit}{one.say['modified']}" if git["modified"] else commit
 
 
 def claim_blocks(one: CardWords) -> list[Block]:

@@ -53,6 +53,7 @@ def forest_figure(measured: Mapping[str, Subgroups], name: str, language: str) -
     sizes = {(group.kind, group.name): group.patients for group in _groups(measured)}
     axes.set_yticks(range(len(lines)), [_tick(kind, one, sizes[kind, one], language) for kind, one in lines])
     axes.set(xlim=(_left(measured, name), 1.02), ylim=(len(lines) - 0.5, -0.5), xlabel=say["figures"][name])
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", colors=INK, labelsize=9)
     return figure

@@ -40,11 +40,13 @@ def _without_path(override: str) -> str:
 def command_without_paths(words: Sequence[str], home: Path | None = None) -> str:
     """Return what was typed as one line in which no folder of films and no absolute path stands.
 
-    The folder ``home`` is called ``RUN``; any other such path is a pseudonym.
+    The folder ``home`` is called ``RUN``; any other such path is a pseudonym. Where the run was to lie is left out.
     """
     places = [] if home is None else sorted({str(home), str(home.absolute()), os.path.relpath(home)}, key=len)
     plain = []
     for word in words:
+        if word.startswith(_OWN_FOLDER):
+            continue
         for place in reversed([place for place in places if place not in (".", "/")]):
             word = re.sub(rf"(?<![\w./-]){re.escape(place)}(?=[/,\]'\"]|$)", "RUN", word)
         word = word if "RUN" in word else _without_path(word)
@@ -52,4 +54,5 @@ def command_without_paths(words: Sequence[str], home: Path | None = None) -> str
     return shlex.join(plain)
 
 
+_OWN_FOLDER = ("hydra.run.dir=", "run_dir=")
 _ABSOLUTE = re.compile(r"(?<![\w.:\-/])(?:~|[A-Za-z]:)?[/\\][^,\]'\"]+")

@@ -56,7 +56,7 @@ def sources_of(named: NamedDetector, home: Path) -> dict[str, dict[str, Any]]:
     words = [str(word) for word in last.get("command", [])]
     called = [call_of("train")[0], *words] if words[:1] == ["train.py"] else words
     trained = {
-        "command": command_without_paths(called, home),
+        "command": command_without_paths(called),
         "git": last.get("git"),
         "versions": last.get("versions", dict(named.members[0].versions)),
         "sessions": len(sessions),

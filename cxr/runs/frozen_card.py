@@ -134,9 +134,8 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def _gate(named: NamedDetector) -> dict[str, Any]:
     """Return what the gate in front of the detector asks a film (``cxr.read.chest_films``)."""
     known, size = named.checkpoint.known, _node(named.members[0].config, "data").get("size")
-    whole = isinstance(size, int) and not isinstance(size, bool)
     return {
-        "least_px": [size // 2, size // 4] if whole else None,
+        "least_px": [size // 2, size // 4] if isinstance(size, int) else None,
         "learnt_from": known[0].films if known else 0,
         "limit_chosen_on": known[0].chosen_on if known else 0,
     }

@@ -6,6 +6,7 @@ validation films, because a detector says other things of films that it was trai
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def frozen_films(task: Training, data: FilmDataModule) -> dict[str, Any]:
 def reference_of(task: FilmDetector, data: FilmDataModule, known: KnownFilms | None) -> Reference | None:
     """Return the reference of a detector's validation films, one of each patient; None where there are none."""
     every = data.films["val"]
-    films = [every[place] for place in first_of_each([film.patient for film in every])[:MOST_FILMS]]
+    first = first_of_each([film.patient for film in every])[:MOST_FILMS]
+    films = [replace(every[place], labelled=None) for place in first]  # so that no box is left out, as in serve.py
     if not films:
         return None
     results = film_results(task, RadiographDataset(films, data.findings, data.cache, data.size), data.batch_size)
@@ -58,13 +60,18 @@ def film_rows(
     cache: FilmCache,
     known: Sequence[KnownFilms],
 ) -> NDArray[np.float32]:
-    """Return ``FEATURES`` of each film [N, F]; without a result, or with one that is not finite, its scores are NaN."""
+    """Return ``FEATURES`` of each film [N, F].
+
+    Without a result, or with one that is not finite, its scores are NaN. So are those of its boxes where readers did
+    not look for all findings: boxes of the others are not in its result.
+    """
     rows = np.full((len(films), len(FEATURES)), np.nan, np.float32)
     for row, film, result in zip(rows, films, results, strict=True):
         stated = film_statistics(cache.get(film.path).pixels, known)
         row[: len(stated)] = stated
         if result is not None and result.finite:
-            row[len(stated) :] = of_scores(result.abnormal, result.scores)
+            scores = of_scores(result.abnormal, result.scores)
+            row[len(stated) :] = scores if film.labelled is None else [scores[0], np.nan, np.nan]
     return rows
 
 

@@ -19,29 +19,7 @@ _LOG = logging.getLogger("mkdocs.hooks.places")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)]*)?\)")
 _PLACE = re.compile(r"`((?:benchmarks|conf|cxr|deploy|docs|hydra_plugins|notebooks|tests)/[\w./-]*)`")
 _OLD = ("changelog.md",)  # tells of files that are gone
-_COMING = (
-    "promises.md",
-    "subgroups.md",
-    "shift.md",
-    "model-card.md",
-    "reliability.md",
-)  # to the nav
 _READERS = ("conf/intensity/mine.yaml", "deploy/model", "deploy/secrets")  # what a reader makes
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave pages out of the nav that are still to be written."""
-    config.nav = _without(config.nav, [page for page in _COMING if not (ROOT / "docs" / page).exists()])
-    return config
-
-
-def _without(entries: Any, pages: list[str]) -> Any:
-    if isinstance(entries, list):
-        left = [_without(one, pages) for one in entries]
-        return [one for one in left if one != {}]
-    if isinstance(entries, dict):
-        return {title: _without(inner, pages) for title, inner in entries.items() if inner not in pages}
-    return entries
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

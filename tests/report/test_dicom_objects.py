@@ -295,9 +295,11 @@ def verhoeff(number: str) -> bool:
 
 def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards() -> None:
     assert not verhoeff("8186002")
-    for scheme, value, _ in (code for finding in FINDINGS.findings for code in finding.codes):
-        assert scheme == "SCT"
-        assert verhoeff(value), value
+    every = [code for finding in FINDINGS.findings for code in finding.codes]
+    assert {code for code in every if code.scheme != "SCT"} == {("DCM", "112121", "Infiltrate")}
+    assert codes.DCM.Infiltrate.value == "112121"
+    assert all(finding.codes[0].scheme == "SCT" for finding in FINDINGS.findings if finding.codes)  # what we write
+    assert all(verhoeff(code.value) for code in every if code.scheme == "SCT")
     assert verhoeff("399208008")
     assert verhoeff("168537006")
     standard = {codes.SCT.ThoracicAorta, codes.SCT.Heart, codes.SCT.Pleura, codes.SCT.Lung, codes.SCT.Spine}

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,14 @@ from cxr.report.evaluate_tables import Origin, print_evaluations, shown, write_t
 from cxr.report.page import NotShown
 from scripts import table
 
-FILMS = cast(RadiographDataset, [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
+
+class DrawnFilms(list[Any]):
+    """Four grey films whose files are gone."""
+
+    films = [SimpleNamespace(path=Path("gone.dcm"))] * 4
+
+
+FILMS = cast(RadiographDataset, DrawnFilms([(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4))
 LEFT_OUT = NotShown(["file 1: <pixels>"], ["p7: not finite"])
 WORSE = {
     "ap50": Comparison(Estimate(-0.25, -0.5, -0.1, 4), (-0.4, -0.15), 0.02, "worse", 4, 70, ((0.9,), (0.65,))),

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +54,14 @@ def chinese(text: str) -> set[str]:
 
 Write = Callable[[str], Path]
 NAME = "<i>" + "long" * 30  # whoever wrote the words, and however long they are
+
+
+class DrawnFilms(list[Any]):
+    """Four grey films whose files are gone."""
+
+    films = [SimpleNamespace(path=Path("gone.dcm"))] * 4
+
+
 BETTER = Comparison(Estimate(0.1, 0.05, 0.15, 4), (0.06, 0.14), 0.02, "better", 4, 12, ((0.5,), (0.6,)))
 
 
@@ -73,7 +83,7 @@ def pages(
         return path
 
     def evaluate(language: str) -> Path:
-        films = [(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4
+        films = DrawnFilms([(torch.full((1, 100, 100), 0.5), {"scale": torch.tensor([0.5, 0.5])})] * 4)
         both, better = {"A": evaluation, "B": evaluation}, {"ap50": BETTER}
         left_out = NotShown([NAME], [NAME])
         return evaluate_page(tmp_path, both, better, films, {NAME: NAME}, [NAME], left_out, language)  # type: ignore[arg-type]

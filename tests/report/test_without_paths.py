@@ -50,6 +50,5 @@ def test_a_command_names_the_run_as_such_and_no_folder_of_films_and_no_absolute_
 def test_a_run_that_was_typed_relative_is_the_run_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "outputs" / "sweeps" / "folds5"
-    line = command_without_paths(["ckpt=outputs/sweeps/folds5", "hydra.run.dir=outputs/sweeps/folds50"], home)
-    assert line.split()[0] == "ckpt=RUN"
-    assert "RUN0" not in line
+    typed = ["ckpt=outputs/sweeps/folds5", "+other=outputs/sweeps/folds50", "hydra.run.dir=here"]
+    assert command_without_paths(typed, home) == "ckpt=RUN +other=outputs/sweeps/folds50"

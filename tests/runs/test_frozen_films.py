@@ -1,6 +1,8 @@
 """What a checkpoint keeps of groups and of what films are like: taken back as it was, refused in words, or absent."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,13 @@ import pytest
 import torch
 
 from cxr.config.errors import ConfigError
+from cxr.data.film import Film
 from cxr.data.groups import KINDS, NOT_STATED, counted
-from cxr.measure.shift import FEATURES, PIXELS, Reference
+from cxr.measure.results import FilmResult
+from cxr.measure.shift import FEATURES, PIXELS, SCORES, Reference
 from cxr.runs.checkpoint import Checkpoint, read_checkpoint
 from cxr.runs.evaluated_groups import least_patients
-from cxr.runs.frozen_films import as_tensors
+from cxr.runs.frozen_films import as_tensors, film_rows
 from cxr.runs.named_detector import NamedDetector
 
 COUNTS = counted([dict.fromkeys(KINDS, NOT_STATED) | {"sex": "F"}] * 12, [f"p{n}" for n in range(12)])
@@ -63,3 +67,18 @@ def test_a_group_that_may_lead_to_a_patient_cannot_be_asked_for(least: Any) -> N
     with pytest.raises(ConfigError, match=r"subgroups\.least is .*, expected 10 patients or more"):
         least_patients({"subgroups": {"least": least}})
     assert least_patients({"subgroups": {"least": 10}}) == 10
+
+
+def test_scores_of_boxes_that_are_not_all_there_are_not_compared() -> None:
+    pixels = np.full((32, 32), 32768, np.uint16)
+    cache: Any = SimpleNamespace(get=lambda path: SimpleNamespace(pixels=pixels))
+    none = np.zeros((0, 4), np.float32)
+    film = Film(Path("a"), "1", "s", "p", none, (), 32, 32)
+    labels, scores = np.array([1, 1], np.int64), np.array([0.5, 0.25], np.float32)
+    boxes = np.zeros((2, 4), np.float32)
+    said = FilmResult("s", "p", (32, 32), none, labels[:0], boxes, labels, scores, scores[:1], 0.75)
+    films = [film, replace(film, labelled=frozenset({"nodule"})), film]
+    whole, part, refused = film_rows(films, [said, said, None], cache, ())[:, len(FEATURES) - len(SCORES) :].tolist()
+    assert whole == [0.75, 0.5, 0.75]
+    assert part[0] == 0.75
+    assert np.isnan([*part[1:], *refused]).all()

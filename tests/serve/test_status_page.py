@@ -1,13 +1,18 @@
 """The page of the service and its numbers: what they say, and that they name nobody."""
 
 import re
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cxr.read.chest_films import Reason
+from cxr.detect.prediction import NotAssessed
+from cxr.measure.shift import FEATURES, Reference
+from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.report.words import LANGUAGES, words
 from cxr.serve.counters import Answer, Counters, Outcome, Refusal
+from cxr.serve.film_watch import FilmWatch
 from cxr.serve.queue import State
 from web_service import answer, client, film, refuse_to_assess, service
 
@@ -128,3 +133,23 @@ def test_a_flood_of_refusals_is_counted_and_said_once(caplog: pytest.LogCaptureF
 def test_a_reason_that_is_not_on_the_list_is_no_label() -> None:
     with pytest.raises(ValueError, match="Lin"):
         Counters().refused("Lin Yu-Ting")  # type: ignore[arg-type]
+
+
+def test_films_of_the_week_that_differ_stand_on_the_page_and_in_the_metrics(tmp_path: Path) -> None:
+    served = service(tmp_path)
+    assert words("en")["shift"]["no_reference"] in client(served).get("/").text
+    assert "cxr_films_differ{" not in client(served).get("/metrics").text
+    rng = np.random.default_rng(0)
+    watch = FilmWatch(served.queue, Reference(FEATURES, rng.normal(size=(99, len(FEATURES))).astype(np.float32)))
+    for n in range(26):
+        seen = (9.0, *rng.normal(size=7).tolist())
+        said = NotAssessed(1, "s", f"p{n}", 9, 9, NOT_FINITE, statistics=seen)
+        watch.note(f"p{n}", time.time(), said)
+    watched = type(served)(**{**vars(served), "watch": watch})
+    page, metrics = client(watched).get("/").text, client(watched).get("/metrics").text
+    assert "in: dark values (25 patients, 99 in the reference)" in page
+    assert "0 patients so far; the first look is at 25." in page  # last week
+    assert 'cxr_films_differ{week="this"} 1.0' in metrics
+    assert 'cxr_week_patients{week="this"} 26.0' in metrics
+    assert 'cxr_films_differ{week="last"} 0.0' in metrics
+    assert 'cxr_films_distance{feature="dark",week="this"} 1.0' in metrics

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cxr.measure.promises import KeptPromises
+from cxr.measure.risk_control import Promise
 from cxr.read.chest_films import Reason
 from cxr.serve.queue import State
 from web_service import answer, client, film, limits, refuse_to_assess, service
@@ -59,6 +61,18 @@ def test_without_an_operating_point_nothing_is_said_of_screening(tmp_path: Path)
     client(served).post("/films", content=film())
     answer(served, served.queue.get(1))
     assert client(served).get("/films/1").json()["screening"] is None
+
+
+def test_a_promise_stands_in_the_answer_and_on_the_page(tmp_path: Path) -> None:
+    kept = KeptPromises("val", {"nodule": Promise(0.1, 0.3, 50, 0.08)}, screening=Promise(0.1, 0.4, 60, 0.09))
+    served = service(tmp_path, promises=kept)
+    client(served).post("/films", content=film())
+    answer(served, served.queue.get(1))
+    promises = client(served).get("/films/1").json()["promises"]
+    assert "at most 10 % are missed" in promises[0]
+    assert "60 abnormal patients" in promises[1]
+    page = client(served).get("/").text
+    assert all(line in page for line in promises)
 
 
 def test_a_film_that_is_not_assessed_says_why_and_nothing_else(tmp_path: Path) -> None:

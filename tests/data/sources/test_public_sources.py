@@ -123,6 +123,7 @@ def test_nih_boxes_are_read_below_their_malformed_header(
     assert film.labelled is None
     assert film.patient == films["00000001_001.png"].patient != films["00000002_000.png"].patient
     assert films["00000003_000.png"].normal
+    assert film.groups == {"sex": "M", "age": "40-64", "view": "PA"}
 
 
 def test_what_a_nih_report_names_without_a_box_is_not_labelled(published: Any, tmp_path: Path) -> None:
