@@ -153,7 +153,7 @@ def _findings(path: Path, fields: dict[str, Any]) -> FindingVocabulary:
     try:
         findings = FindingVocabulary(**with_codes(fields))
     except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: cxr.findings is no vocabulary: {error}") from error
+        raise ConfigError(f"{path}: cxr.findings is no vocabulary: {str(error)[:300]}") from error
     if wrong := [name for name in findings.names if not re.fullmatch(_NAME, name) or name.startswith(".")]:
         raise ConfigError(
             f"{path}: cxr.findings has the name {short(wrong[0])}, expected up to 100 letters without / and \\"

@@ -111,7 +111,7 @@ def _entry(path: Path, name: str, value: Any, kinds: tuple[type, ...]) -> Any:
         try:
             FindingVocabulary(**value)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f"{path}: findings is no vocabulary: {error}") from error
+            raise ConfigError(f"{path}: findings is no vocabulary: {str(error)[:300]}") from error
     return value
 
 

@@ -79,6 +79,7 @@ def test_a_card_comes_back_as_it_was_written_and_is_plain_json(folder: Path) -> 
         ({"runtime": "tensorrt"}, "runtime is 'tensorrt', expected one of onnx, openvino, torch"),
         ({"findings": {"findings": []}}, "findings is no vocabulary"),
         ({"findings": {"nonsense": 1}}, "findings is no vocabulary"),
+        ({"findings": {"long " * 1000: 1}}, "findings is no vocabulary"),
         ({"files": {}}, "files is empty"),
         ({"files": {"../model.onnx": ""}}, "files names '../model.onnx', and there is no such file in its folder"),
         ({"files": {"other.onnx": ""}}, "files names 'other.onnx'"),
@@ -90,6 +91,7 @@ def test_what_does_not_fit_is_refused_with_what_was_found(folder: Path, entries:
         read_card(folder)
     assert message in str(error.value)
     assert CARD in str(error.value)
+    assert len(str(error.value)) < 1000
 
 
 def test_a_network_that_is_not_the_one_of_the_card_is_refused(folder: Path) -> None:
