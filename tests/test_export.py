@@ -59,6 +59,9 @@ def save_checkpoint(path: Path, *overrides: str) -> Path:
     return path
 
 
+MODEL_CARD = "0123456789abcdef"
+
+
 @pytest.fixture(scope="module")
 def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("run") / "best.ckpt", "model.image_head=true")
@@ -67,7 +70,7 @@ def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parts_of(ckpt: Path, to: str) -> exporting.Parts:
     checkpoint = read_checkpoint(ckpt)
     task = load_task(checkpoint)
-    return exporting.Parts(to, checkpoint, short_digest_of(ckpt), task, Graph(task.detector, SIDE).eval())
+    return exporting.Parts(to, checkpoint, short_digest_of(ckpt), task, Graph(task.detector, SIDE).eval(), MODEL_CARD)
 
 
 def test_a_network_that_says_something_else_is_refused_with_the_difference_and_removed(
@@ -96,6 +99,7 @@ def test_the_card_holds_all_that_predict_needs_and_how_far_it_was(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.onnx"]
     assert (card.detector, card.size, card.box_weight, card.film_weight) == ("faster_rcnn (tiny)", SIDE, 0.25, 0.5)
     assert card.checkpoint == short_digest_of(ckpt)
+    assert card.model_card == MODEL_CARD
     assert card.outputs == ("boxes", "labels", "scores", "image_scores")
     assert card.intensity["_target_"] == "cxr.read.intensity.Intensity"
     assert card.compared["films"] == 5

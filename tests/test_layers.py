@@ -1,6 +1,7 @@
 """The house's order: imports point one way, every module has its room, few rooms know Hydra. Read from the source."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ BESIDE += [("pretrain", room) for room in ("suppress", "volume", "export", "expl
 KNOW_HYDRA = ("config", "runs")
 
 
+@cache
 def imported(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -75,10 +77,12 @@ def _dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+MODULES = {_dotted(path) for path in FILES}
+
+
 def _module(name: str) -> str:
     """Return the module that an imported name is or stands in."""
-    known = {_dotted(path) for path in FILES}
-    return name if name in known else name.rpartition(".")[0]
+    return name if name in MODULES else name.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
