@@ -2,14 +2,14 @@
 
     python benchmarks/serving.py kills outputs/…/checkpoints/best.ckpt [--films 200] [--studies 150] [--look FOLDER]
     python benchmarks/serving.py speed CHECKPOINT [--films 200] [--json FILE]
-    python benchmarks/serving.py soak CHECKPOINT [--minutes 60] [--films 2000]
+    python benchmarks/serving.py soak CHECKPOINT [--minutes 60] [--a-minute 60]
 
 ``kills`` sends half of the films by storescu and half through Orthanc's own routing. Five times, at random moments,
 serve.py is killed (SIGKILL), twice Orthanc is restarted, and once the line to it is gone for 20 s. In the end Orthanc
 must hold exactly one SR, GSPS and SC of each film. ``speed`` compares films a minute, from the first C-STORE to the
 last object in Orthanc, with predict.py that writes the same objects, from its first film to its last; neither counts
 the time it takes to start.
-``soak`` sends films, again and again under new UIDs, and looks at memory. Needs Orthanc and dcmtk (apt).
+``soak`` sends so many films a minute, each under new UIDs, and looks at memory. Needs Orthanc and dcmtk (apt).
 """
 
 import argparse
@@ -306,19 +306,21 @@ def renamed(films: list[Path], folder: Path) -> list[Path]:
 
 
 def soak(ckpt: Path, folder: Path, given: argparse.Namespace) -> None:
-    films = drawn(folder, 200, 150)
-    end, sent = time.monotonic() + 60 * given.minutes, 0
+    films, sent = drawn(folder, 100, 75), 0
     with world(ckpt, folder) as (orthanc, _, serve):
         serve.start()
-        while time.monotonic() < end and sent < given.films:
+        began = time.monotonic()
+        while (past := time.monotonic() - began) < 60 * given.minutes:
+            if sent > past / 60 * given.a_minute:
+                time.sleep(1)
+                continue
             fresh = renamed(films, folder / "fresh")
             store(fresh, serve.port, "STORESCU", "CXR")
             sent += len(fresh)
-            reached(orthanc, 3 * (sent - 100), 3600)
-            rss = serve.memory()
-            print(f"{60 * given.minutes - (end - time.monotonic()):6.0f} s, {sent} films, {rss:.0f} MB", flush=True)
-        reached(orthanc, 3 * sent, 3600)
-        print(f"{sent} films sent, {count(orthanc)} objects in Orthanc; ends with {serve.end(signal.SIGTERM)}")
+            while held(orthanc) < 3 * sent:
+                time.sleep(0.5)
+            print(f"{time.monotonic() - began:6.0f} s, {sent} films, {serve.memory():.0f} MB", flush=True)
+        print(f"{sent} films sent, {held(orthanc)} objects in Orthanc; ends with {serve.end(signal.SIGTERM)}")
 
 
 def main() -> None:
@@ -328,6 +330,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=200)
     parser.add_argument("--studies", type=int, default=150)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--a-minute", type=float, default=60, help="films that soak sends")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--look", type=Path, help="folder for what Orthanc has of twelve films")
