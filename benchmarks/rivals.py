@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--coco", type=Path, help="torchvision's fasterrcnn_resnet50_fpn_coco .pth to start from, too")
     parser.add_argument("--out", type=Path, default=Path("outputs/rivals"), help="folder that keeps what is done")
     given = parser.parse_args()
+    if given.root is not None and not (given.root / "annotations.coco.json").is_file():
+        parser.error(f"{given.root} holds no annotations.coco.json")
     given.out = given.out.absolute()
     given.out.mkdir(parents=True, exist_ok=True)
     films = Films(given.root, given.out / "films", given.size)

@@ -26,11 +26,37 @@ def with_checkpoints_listed(argv: Sequence[str]) -> list[str]:
     return [f"ckpt={_listed(word[5:])}" if word.startswith("ckpt=") and not sweep else word for word in argv]
 
 
+def with_paths_quoted(argv: Sequence[str]) -> list[str]:
+    """Return the words of a command with ``key=value`` quoted where Hydra's grammar has no letter for the value.
+
+    That is a path with Chinese letters, brackets or an apostrophe, say. With ``-m`` each of several values is quoted by
+    itself. A value that is quoted, a list or a mapping stays as it is. Raises ``ValueError`` for a path with "…", which
+    stands in our pages for what only the user knows.
+    """
+    if elided := [word for word in argv if "…" in word]:
+        raise ValueError(
+            f"{elided[0]}: … stands for a part of the path that only you know, such as the time of a run:"
+            " ls -d outputs/*/* lists them"
+        )
+    sweep = {"-m", "--multirun"} & set(argv)
+    return [_with_value_quoted(word, bool(sweep)) for word in argv]
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return a hint for a user who typed ``word``: the nearest of the ``known`` words, and all of them."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(known)}." if known else hint
+
+
+def _with_value_quoted(word: str, sweep: bool) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"[\w@./+~]+", key) or not value or value[0] in "'\"[{$":
+        return word
+    if not re.search(r"[^\x20-\x7e]|[()'\"#&;!<>`]", value) or re.match(r"\w+\(.*\)$", value):  # choice(…), range(…)
+        return word
+    parts = value.split(",") if sweep else [value]
+    return f"{key}=" + ",".join("'" + part.replace("'", r"\'") + "'" for part in parts)
 
 
 def _only(names: re.Match[str]) -> str:

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cxr.config import stopping
 from cxr.config.chatter import silence_libraries
+from cxr.config.command_line import with_paths_quoted
 from cxr.config.errors import ConfigError, SweepError, exit_for, exit_with, explain, reason
 from cxr.config.run_files import FAILED, check_name, job_name, locked, rank, run_dir
 from cxr.files import why_not_written, write_json
@@ -49,6 +50,10 @@ def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig
             find_modules_here()
             stopping.install()
             threading.excepthook = _thread_ended
+            try:
+                sys.argv[1:] = with_paths_quoted(sys.argv[1:])
+            except ValueError as error:
+                exit_with(str(error))
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run_job)()
             except BaseException as error:

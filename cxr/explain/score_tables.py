@@ -72,7 +72,9 @@ def _print_hits(rows: Sequence[ScoreRow], console: Console) -> None:
     table = Table("method", *(_right(str(n)) for n in range(1, len(findings) + 1)), title="Hit rate of each finding")
     for method in dict.fromkeys(method for _, method in hits):
         of_method = [hits.get((finding, method)) for finding in findings]
-        table.add_row(method, *(f"{row.value:.2f}" if row is not None else "–" for row in of_method))
+        table.add_row(
+            method, *("–" if row is None or math.isnan(row.value) else f"{row.value:.2f}" for row in of_method)
+        )
     console.print(table)
     for n, finding in enumerate(findings, start=1):
         boxes = max(row.boxes for (name, _), row in hits.items() if name == finding)
@@ -80,11 +82,13 @@ def _print_hits(rows: Sequence[ScoreRow], console: Console) -> None:
 
 
 def _signed(row: ScoreRow | None) -> str:
-    return "–" if row is None else f"{row.value:+.2f}  {row.low:+.2f} {row.high:+.2f}"
+    if row is None or math.isnan(row.value):
+        return "–"
+    return f"{row.value:+.2f}" if math.isnan(row.low) else f"{row.value:+.2f}  {row.low:+.2f} {row.high:+.2f}"
 
 
 def _with_interval(row: ScoreRow | None) -> str:
-    if row is None:
+    if row is None or math.isnan(row.value):
         return "–"
     return f"{row.value:.2f}" if math.isnan(row.low) else f"{row.value:.2f}  {row.low:.2f}–{row.high:.2f}"
 

@@ -22,7 +22,10 @@ def locate(root: Path) -> Path:
             raise FileNotFoundError(f"{root}: train.csv lies in {', '.join(f.name for f in places)}; name one of them")
         if places:
             return Root(root).check(places[0]) if folders is below else places[0]
-    raise FileNotFoundError(f"{root} holds no train.csv, nor does a folder just below or above it")
+    raise FileNotFoundError(
+        f"{root} holds no train.csv, nor does a folder just below or above it; a csv of your own with a row a box is"
+        " data=boxes_csv (cxr audit: --data boxes_csv)"
+    )
 
 
 def category_folders(train: Path, findings: FindingVocabulary) -> Mapping[str, list[Path]]:

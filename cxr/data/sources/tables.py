@@ -22,7 +22,7 @@ def read_rows(table: Path) -> dict[int, list[str]]:
     ``TableError``.
     """
     if not table.is_file():
-        raise FileNotFoundError(f"{table} is missing, expected a csv of the data set as it is published")
+        raise FileNotFoundError(f"{table} is missing, expected a csv with column names")
     rows = parse_rows(table, read_text(table))
     if not rows:
         raise TableError(f"{table} is empty, expected a csv with column names")
