@@ -72,13 +72,15 @@ def _print_hits(rows: Sequence[ScoreRow], console: Console) -> None:
     table = Table("method", *(_right(str(n)) for n in range(1, len(findings) + 1)), title="Hit rate of each finding")
     for method in dict.fromkeys(method for _, method in hits):
         of_method = [hits.get((finding, method)) for finding in findings]
-        table.add_row(
-            method, *("–" if row is None or math.isnan(row.value) else f"{row.value:.2f}" for row in of_method)
-        )
+        table.add_row(method, *(_share(row) for row in of_method))
     console.print(table)
     for n, finding in enumerate(findings, start=1):
         boxes = max(row.boxes for (name, _), row in hits.items() if name == finding)
         console.print(f"  {n}  {finding.replace('_', ' ')}: {boxes} boxes", highlight=False)
+
+
+def _share(row: ScoreRow | None) -> str:
+    return "–" if row is None or math.isnan(row.value) else f"{row.value:.2f}"
 
 
 def _signed(row: ScoreRow | None) -> str:
@@ -88,9 +90,9 @@ def _signed(row: ScoreRow | None) -> str:
 
 
 def _with_interval(row: ScoreRow | None) -> str:
-    if row is None or math.isnan(row.value):
-        return "–"
-    return f"{row.value:.2f}" if math.isnan(row.low) else f"{row.value:.2f}  {row.low:.2f}–{row.high:.2f}"
+    if row is None or math.isnan(row.value) or math.isnan(row.low):
+        return _share(row)
+    return f"{row.value:.2f}  {row.low:.2f}–{row.high:.2f}"
 
 
 def _right(heading: str) -> Column:
