@@ -151,6 +151,7 @@ def carry(port: int, to: int) -> None:
                 continue
             for source, target in ((near, far), (far, near)):
                 source.settimeout(None)
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each answer waits 40 ms
                 threading.Thread(target=pump, args=(source, target), daemon=True).start()
 
 
