@@ -88,7 +88,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pretraining-epochs", type=int, default=100)
     given = parser.parse_args()
     given.out = given.out.absolute()
-    given.root = (given.root or given.out / "phantom").absolute()
+    if given.root is None:
+        given.root = given.out / "phantom"
+        given.root.mkdir(parents=True, exist_ok=True)  # the phantom draws its films into a folder that is there
+    given.root = given.root.absolute()
     given.films = (given.films or given.root).absolute()
     return given
 
