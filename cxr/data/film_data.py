@@ -135,7 +135,7 @@ class FilmDataModule(DataModule[Film]):
         train = train if self.shots is None else rare.few_shots(train, self.shots, self.seed)
         if self.unmarked is None:
             return splits | {"train": train}
-        unmarked, errors = unmarked_films(self.unmarked, splits, self.cache)
+        unmarked, errors = unmarked_films(self.unmarked, splits, train, self.cache)
         of_one_kind([*train, *unmarked], self._modality_and_kind, None, self.unmarked)
         self.unreadable_files += [path for path, _ in errors]
         self.unreadable += [error for _, error in errors]

@@ -70,19 +70,20 @@ def held_back(marked: Mapping[str, Sequence[Film]], cache: FilmCache) -> HeldBac
 
 
 def unmarked_films(
-    folder: Path, marked: Mapping[str, Sequence[Film]], cache: FilmCache
+    folder: Path, marked: Mapping[str, Sequence[Film]], chosen: Sequence[Film], cache: FilmCache
 ) -> tuple[list[Film], list[tuple[Path, ReadError]]]:
     """Return the films below a folder that may be learnt from beside marked ones, and the files that cannot be read.
 
-    A film that the marked ones hold already, in any split, is left out, known by its pixels, and so is one of a patient
-    who validates or tests. What is left says nothing of any finding (``Film.labelled``). Raises ``ValueError`` if the
-    folder is not there, and if no film is left.
+    A film that is one of the ``chosen``, whose marks are learnt, is left out, known by its pixels, and so is one that
+    validates or tests, or is of a patient who does. A training film that was not chosen (``shots``) stays: its marks
+    are not used. What is left says nothing of any finding (``Film.labelled``). Raises ``ValueError`` if the folder is
+    not there, and if no film is left.
     """
     if not folder.exists():
         raise ValueError(f"data.unmarked={folder}: there is no such folder; type data.unmarked=FOLDER, or null")
     listed, failures = films_below(folder)
     held = held_back(marked, cache)
-    digests = {cache.get(film.path).digest for films in marked.values() for film in films}
+    digests = held.digests | {cache.get(film.path).digest for film in chosen}
     films = allowed(listed, held)
     failed = cache.fill([film.path for film in films])
     readable = [film for film in films if film.path not in failed]

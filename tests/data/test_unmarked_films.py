@@ -100,6 +100,18 @@ def test_a_held_patient_of_whom_the_folder_has_many_films_is_no_placeholder(
     assert not [film for film in data.films["train"] if film.id.startswith("many")]
 
 
+def test_marked_films_whose_marks_are_not_used_may_teach(make: Callable[..., FilmDataModule], tmp_path: Path) -> None:
+    data = make(val_fraction=0.25, test_fraction=0.25, shots=1, unmarked=tmp_path / "marked")
+    data.prepare_data()
+    data.setup()
+    train = data.films["train"]
+    assert len([film for film in train if not film.unmarked]) == 2  # one with the finding, one without
+    assert len({film.path for film in train}) == len(train) == 6  # the other training films teach, and no other ones
+    assert not any(film.boxes.size or film.labelled for film in train if film.unmarked)
+    held = {film.path for split in ("val", "test") for film in data.films[split]}
+    assert not {film.path for film in train} & held
+
+
 def test_unmarked_films_that_fill_a_batch_are_refused(make: Callable[..., FilmDataModule]) -> None:
     with pytest.raises(ValueError, match=r"data.unmarked_share is 4.0, expected above 0 and at most 3"):
         make(unmarked_share=4.0)
