@@ -250,7 +250,7 @@ def check(orthanc: Orthanc, films: list[Path], serve: Serve, look: Path | None) 
 
 
 def speed(ckpt: Path, folder: Path, given: argparse.Namespace) -> None:
-    films = drawn(folder, given.films, given.studies)
+    films = drawn(folder, given.films, given.studies, given.size)
     serving, predicting = [], []
     with world(ckpt, folder) as (orthanc, _, serve):
         serve.start()
@@ -332,6 +332,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=150)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--a-minute", type=float, default=60, help="films that soak sends")
+    parser.add_argument("--size", type=int, default=2048, help="sides of the films of speed, pixels")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--look", type=Path, help="folder for what Orthanc has of twelve films")

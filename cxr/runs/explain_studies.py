@@ -25,6 +25,8 @@ def explain(cfg: DictConfig, checkpoint: Checkpoint, folder: Path) -> None:
     """Explain the studies of the checkpoint's split that the folder does not hold yet, and write the page."""
     if cfg.images is not None:
         raise ConfigError("images=…: a network for studies explains those of its data; type data.root=FOLDER split=…")
+    if cfg.views != 1:
+        raise ConfigError("views=…: a network for studies looks at each as it is; leave it out")
     task = load_study_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
     data = load_study_data(checkpoint, cfg.data)
     with film_errors():
