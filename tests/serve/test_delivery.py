@@ -109,7 +109,7 @@ def test_each_object_has_its_own_answer(tmp_path: Path) -> None:
     files = [made(tmp_path / f"{n}.dcm", f"1.2.{n}") for n in range(3)]
     files.append(made(tmp_path / "map.dcm", "1.2.9", ParametricMapStorage))  # of a kind the archive does not know
     (tmp_path / "cut.dcm").write_bytes(files[0].read_bytes()[:40])
-    with archive(0x0000, 0xA700, 0xB000) as (node, kept, _):
+    with archive(0x0000, 0xA700, 0xB007) as (node, kept, _):  # the last: taken, though odd (PS3.4 B.2.3)
         stored = ours(node).store([*files, tmp_path / "cut.dcm"], NOBODY)
     assert kept == ["1.2.0", "1.2.2"]
     assert stored.refusals == [

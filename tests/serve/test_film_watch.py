@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cxr.detect.prediction import NotAssessed, Prediction
-from cxr.measure.shift import FEATURES, LIKENESS, PIXELS, RATE, Reference
+from cxr.measure.shift import FEATURES, LIKENESS, PIXELS, RATE, Reference, allowed
 from cxr.read.chest_films import NOT_FINITE
 from cxr.serve.film_watch import WEEK, FilmWatch, looks
 from cxr.serve.queue import QUEUE, Queue
@@ -39,6 +39,17 @@ def test_a_week_is_looked_at_when_it_has_twice_as_many_patients_as_at_the_look_b
     assert [looks(patients) for patients in (0, 24, 25, 99, 400)] == [
         [], [], [25], [25, 50], [25, 50, 100, 200, 400],
     ]  # fmt: skip
+
+
+def test_all_looks_at_a_week_share_its_false_alarms(queue: Queue) -> None:
+    rng = np.random.default_rng(1)
+    watching = FilmWatch(queue, Reference(PIXELS[:1], rng.normal(size=(200, 1)).astype(np.float32)))
+    for n in range(60):
+        watching.note(f"p{n}", MONDAY + n, said(rng))
+    shift = watching.week(MONDAY + 100).shift  # of the second look
+    assert shift is not None
+    assert (shift.films, shift.differs) == (50, False)
+    assert [one.allowed for one in shift.features] == [allowed(50, 200, 1, RATE / 6)]  # 1/2 + 1/6 + 1/12 + … = 1
 
 
 def test_films_that_change_are_told_once_and_stay_told(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:

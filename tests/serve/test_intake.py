@@ -93,6 +93,7 @@ def test_another_film_under_a_known_uid_is_refused(intake: Intake, name: str) ->
         (film()[:-100], Refusal.TRUNCATED, 0xC000),
         (changed(largest), Refusal.NO_FILM, 0xC000),
         (film(sop_class=CTImageStorage, modality="CT"), Refusal.NO_FILM, 0xA900),
+        (film(sop_class=CTImageStorage, modality="CR"), Refusal.NO_FILM, 0xA900),
         (film(sop_class=SecondaryCaptureImageStorage, modality="MR"), Refusal.NO_FILM, 0xA900),
         (changed(lambda dicom: delattr(dicom, "SOPInstanceUID")), Refusal.NO_FILM, 0xC000),
         (changed(lambda dicom: delattr(dicom, "SOPClassUID")), Refusal.NO_FILM, 0xC000),
@@ -100,7 +101,7 @@ def test_another_film_under_a_known_uid_is_refused(intake: Intake, name: str) ->
         (film() + bytes(2**19), Refusal.TOO_LARGE, 0xC000),
         (png()[:-60], Refusal.NO_FILM, 0xC000),
     ],
-    ids=["html", "empty", "truncated", "65535", "ct", "mr", "no uid", "no class", "frames", "large", "cut picture"],
+    ids=["html", "empty", "truncated", "65535", "ct", "cr", "mr", "no uid", "no class", "frames", "large", "cut"],
 )
 def test_what_is_no_whole_film_is_refused_and_nothing_is_stored(
     intake: Intake, data: bytes, cause: Refusal, status: int
@@ -156,6 +157,15 @@ def test_a_disk_that_does_not_take_the_film_leaves_nothing(intake: Intake, monke
         intake.take(film(), "a@b")
     assert refused.value.dicom == 0xA700
     assert list(intake.films.iterdir()) == []
+
+
+def test_the_name_of_a_film_is_on_the_disk_before_its_row(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+    add, flush = intake.queue.add, module.flush_folder
+    monkeypatch.setattr(module, "flush_folder", lambda folder: (order.append("name"), flush(folder))[1])
+    monkeypatch.setattr(intake.queue, "add", lambda row: (order.append("row"), add(row))[1])
+    intake.take(film(), "a@b")
+    assert order == ["name", "row"]
 
 
 def test_a_film_whose_row_cannot_be_written_leaves_no_file(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
