@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 NAME = "LIN YU-TING 19400305"
 
-_LEAST = 6  # px of a letter's height: nobody reads smaller ones
-_STEP = 1.03  # from one size of the letters that is looked for to the next
+_LEAST = 7  # px of a letter's height: nobody reads smaller ones
+_STEP = 1.04  # from one size of the letters that is looked for to the next
 
 
 def name_in_pixels(size: int) -> NDArray[np.uint8]:
@@ -31,11 +31,11 @@ def _without_edges(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def likeness_anywhere(picture: NDArray[np.uint8]) -> float:
-    """The largest correlation of the name with any place of a picture [h, w], at any size that can be read."""
+    """The largest correlation of the name with any place of a picture [h, w] in which the film is small."""
     name = _without_edges(name_in_pixels(1024))
     name = _without_edges(name[:, : name.shape[1] * 11 // 20])  # the birthday left out: a long word fits few sizes
     best, height = 0.0, float(_LEAST)
-    while height <= 1.1 * len(name):
+    while height <= 0.7 * len(name):
         size = round(name.shape[1] * height / len(name)), round(height)
         if size[0] <= picture.shape[1] and size[1] <= picture.shape[0]:
             found = cv2.matchTemplate(
