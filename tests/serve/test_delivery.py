@@ -18,6 +18,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     ImplicitVRLittleEndian,
     ParametricMapStorage,
+    RLELossless,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, evt
@@ -117,6 +118,16 @@ def test_each_object_has_its_own_answer(tmp_path: Path) -> None:
         "does not take Parametric Map Storage", DAMAGED,
     ]  # fmt: skip
     assert (stored.broken, stored.pledged) == ("", False)
+
+
+def test_a_map_is_brought_as_it_is_compressed(tmp_path: Path) -> None:
+    path = made(tmp_path / "map.dcm", "1.2.9", ParametricMapStorage)
+    dicom = dcmread(path)
+    dicom.compress(RLELossless, generate_instance_uid=False)
+    dicom.save_as(path)
+    with archive(classes=[ParametricMapStorage], syntaxes=[RLELossless]) as (node, kept, _):
+        assert ours(node).store([path], NOBODY).refusals == [""]
+    assert kept == ["1.2.9"]
 
 
 def test_an_association_that_breaks_off_says_how_far_it_came(tmp_path: Path) -> None:
