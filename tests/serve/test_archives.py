@@ -185,8 +185,8 @@ def test_a_node_that_rejects_us_is_told_from_one_that_is_not_there() -> None:
 
 
 @contextmanager
-def stow(status: int, answer: dict[str, Any], most: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """A server that answers each request so, but takes one of up to ``most`` objects; yields its URL and what came."""
+def stow(status: int, answer: dict[str, Any], most: int = 0, small: int = 200) -> Iterator[tuple[str, list[Any]]]:
+    """A server that answers so, and with ``small`` where there are up to ``most`` objects; yields URL and what came."""
     came: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -194,7 +194,7 @@ def stow(status: int, answer: dict[str, Any], most: int = 0) -> Iterator[tuple[s
             body = self.rfile.read(int(self.headers["Content-Length"]))
             came.append((self.path, self.headers["Authorization"], body))
             content = json.dumps(answer).encode()
-            self.send_response(200 if body.count(b"Content-Type: application/dicom") <= most else status)
+            self.send_response(small if body.count(b"Content-Type: application/dicom") <= most else status)
             self.send_header("Content-Type", "application/dicom+json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -248,6 +248,8 @@ def test_objects_that_are_refused_together_are_offered_one_by_one(tmp_path: Path
     assert [body.count(b"Content-Type: application/dicom") for _, _, body in came] == [3, 1, 1, 1]
     with stow(413, {}) as (url, _):
         assert WebArchive(url, PATIENT, None).store(files, NOBODY) == Stored(["refused with HTTP 413"] * 3)
+    with stow(413, {}, most=1, small=503) as (url, _):  # nothing is taken of what it is too busy for
+        assert WebArchive(url, PATIENT, None).store(files, NOBODY) == Stored(broken="answered with HTTP 503")
 
 
 def test_an_archive_that_wants_another_encoding_makes_no_library_quote_a_patient(tmp_path: Path) -> None:

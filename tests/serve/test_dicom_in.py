@@ -1,10 +1,8 @@
 """The DICOM door, called by real associations over loopback: who is let in, what is taken, and who is cut off."""
 
 import gc
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -387,19 +385,6 @@ def test_a_peer_whose_film_is_being_written_is_not_silent(door: Door, monkeypatc
     monkeypatch.setattr(door.intake, "take", noted_take)
     assert sent(door, film("slowly written")) == 0x0000
     assert order == ["begun", "taken", "done"]
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate of our own, one of a peer, and one that nobody knows."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed, which makes the keys")
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "stranger"):
-        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        words += ["-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 def test_with_tls_only_peers_that_the_ca_has_signed_come_in(tmp_path: Path, keys: Path) -> None:
