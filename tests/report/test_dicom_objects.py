@@ -129,6 +129,8 @@ def test_the_presentation_state_shows_the_same_boxes_in_the_films_polarity(tmp_p
     assert graphics[0].GraphicData == [10, 20, 110, 20, 110, 70, 10, 70, 10, 20]
     texts = [note.TextObjectSequence[0].UnformattedTextValue for note in state.GraphicAnnotationSequence]
     assert texts == ["cardiac hypertrophy 0.88", "intercostal pleural thickening 0.50"]
+    places = [note.TextObjectSequence[0].AnchorPoint for note in state.GraphicAnnotationSequence]
+    assert places == [[10, 20], [0, 0]]  # column, row of the upper left corner of each box
     image = state.ReferencedSeriesSequence[0].ReferencedImageSequence[0]
     assert image.ReferencedSOPInstanceUID == "1.2.3.4.5"
     assert state.PresentationLUTShape == "INVERSE"
