@@ -112,6 +112,8 @@ def pretrained(given: argparse.Namespace, start: str, seed: int) -> str:
     words = ["experiment=pretrain", f"data.root={given.films}", f"data@data.marked={given.data}"]
     words += [f"data.marked.root={given.root}", f"trainer.max_epochs={given.pretraining_epochs}"]
     words.append(f"data.marked.val_fraction={_VAL_FRACTION}")  # the split of the detectors
+    if STARTS[start].weights:
+        words.append("optimizer.lr=0.0003")  # with the 0.003 that suits random numbers the features become alike
     run(given, folder, [*words, *backbone(start, STARTS[start].weights)], seed)
     return str(folder / "backbone.pth")
 

@@ -1,5 +1,6 @@
 """Pretraining of a detector's backbone and pyramid on films that nobody has marked."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
@@ -21,8 +22,11 @@ from cxr.learn.training import Training
 from cxr.pretrain.losses import TERMS, at_places, head_of_films, head_of_places, vicreg
 from cxr.pretrain.probe import effective_rank, labels, probe, spread
 
+_log = logging.getLogger(__name__)
+
 _POOL = "pool"  # the level that repeats every second cell of the one before
 _OF_FINDINGS = "test/probe_auc/"
+_COLLAPSED = 0.3  # of the largest spread so far
 
 Batch = Mapping[str, Tensor]
 
@@ -93,6 +97,7 @@ class PretrainingTask(Training):
         self._features: list[Tensor] = []  # of the films measured since the last call of ``figures``
         self._sums: list[tuple[float, int]] = []  # loss and number of films of each batch of this validation
         self._probed: dict[str, float] = {}  # figures of the last probe
+        self._most_spread, self._told = 0.0, False
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses of a batch by name."""
@@ -129,6 +134,7 @@ class PretrainingTask(Training):
         self._features, self._sums = [], []
         loss = sum(value * films for value, films in sums) / sum(films for _, films in sums)
         figures = {name: self._mean(value) for name, value in _collapse(features).items()}
+        self._tell_collapse(figures["spread"])
         figures |= self._probe()
         return {**figures, "score": -self._mean(loss)}
 
@@ -173,6 +179,16 @@ class PretrainingTask(Training):
     def _mean(self, value: float) -> float:
         """Return the mean of a figure over all processes."""
         return float(self.trainer.strategy.reduce(torch.tensor(value, device=self.device), reduce_op="mean"))
+
+    def _tell_collapse(self, now: float) -> None:
+        """Say once that films have become alike: a rate for random numbers does that to weights that were good."""
+        before = self._most_spread = max(self._most_spread, now)
+        if now < _COLLAPSED * before and not self._told and self.trainer.is_global_zero:
+            self._told = True
+            _log.warning(
+                "the features of different films become alike: their spread is %.3f and was %.3f. What was learnt goes"
+                " lost; interrupt this, and type a smaller optimizer.lr and another hydra.run.dir", now, before,
+            )  # fmt: skip
 
     def _probe(self) -> dict[str, float]:
         """Return the figures of the probe, measured now where it is due; {} without marked films."""

@@ -82,6 +82,15 @@ def test_the_figures_of_collapse_by_hand() -> None:
     assert spread(torch.ones(1, 3)) == 0
 
 
+def test_features_that_become_alike_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    pretraining = task()
+    pretraining.trainer = SimpleNamespace(is_global_zero=True)  # type: ignore[assignment]
+    for spread_of_epoch in (0.1, 0.4, 0.2, 0.11, 0.1):  # 0.11 and 0.1 are less than three tenths of 0.4
+        pretraining._tell_collapse(spread_of_epoch)
+    (told,) = caplog.records
+    assert "their spread is 0.110 and was 0.400" in told.getMessage()
+
+
 def film(*findings: str, labelled: frozenset[str] | None = None) -> Film:
     boxes = np.zeros((len(findings), 4), np.float32)
     return Film(Path("a"), "a", "s", "p", boxes, findings, 10, 10, labelled=labelled)

@@ -143,6 +143,7 @@ def test_the_secondary_capture_is_the_picture_and_guesses_no_orientation(tmp_pat
     made = objects(tmp_path)["sc"]
     np.testing.assert_array_equal(made.pixel_array, PICTURE)
     assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4.5"
+    assert (made.ConversionType, made.BurnedInAnnotation) == ("WSD", "NO")  # text in the film is covered
     assert not made.PatientOrientation
     assert not made.Laterality
     assert "checkpoint 00112233aabbccdd" in made.ImageComments
