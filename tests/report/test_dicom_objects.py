@@ -310,6 +310,14 @@ def test_another_model_threshold_or_language_makes_other_series_and_another_film
     assert made(StudyInstanceUID="1.2.9")[0] != series
 
 
+def test_a_box_is_tracked_under_a_name_that_no_other_film_of_the_study_uses(tmp_path: Path) -> None:
+    """A doctor's box is known as ours by it (``cxr.data.corrections``)."""
+    reports = [objects(tmp_path, SOPInstanceUID=uid)["sr"] for uid in ("1.2.3.4.5", "1.2.3.4.6")]
+    one, other = ([str(item.UID) for item in items(report, "UIDREF")] for report in reports)
+    assert len(set(one) & set(other)) == 1  # of the device that observed both
+    assert len(set(one) - set(other)) == 3  # the film's, and those of its two boxes
+
+
 def test_objects_keep_the_order_of_the_films_of_a_study(tmp_path: Path) -> None:
     assert objects(tmp_path, InstanceNumber="7")["sr"].InstanceNumber == 7
     assert objects(tmp_path, InstanceNumber=None)["sr"].InstanceNumber == 1
