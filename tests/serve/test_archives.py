@@ -1,6 +1,5 @@
 """Objects are offered to an archive once: over real associations to a small one, and by STOW-RS."""
 
-import gc
 import json
 import threading
 import warnings
@@ -29,26 +28,13 @@ from cxr.serve.nodes import Node
 from cxr.serve.web_archive import WebArchive
 from web_service import film
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.usefixtures("others_are_not_looked_at", "no_socket_is_left"),
+]
 
 PATIENT = 60.0  # seconds
 NOBODY: Pledge = lambda uid, places: None  # noqa: E731
-
-
-@pytest.fixture(autouse=True, scope="module")
-def others_are_not_looked_at() -> Iterator[None]:
-    """So that to collect what a test leaves takes no second."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def no_socket_is_left() -> Iterator[None]:
-    """pynetdicom leaves the socket of a call that failed to the garbage collection, which warns of it."""
-    yield
-    gc.collect()
 
 
 def made(path: Path, instance: str, sop_class: str = SecondaryCaptureImageStorage) -> Path:
