@@ -12,6 +12,7 @@ pytest.importorskip("highdicom", reason="the extra is not installed: pip install
 
 from cxr.findings import FindingVocabulary
 from cxr.report.journal import from_plain
+from cxr.serve.answers import lack_of
 from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.queue import QueuedFilm, State
 from cxr.serve.work import Work
@@ -65,7 +66,8 @@ def test_a_picture_has_an_answer_and_no_objects(work: Work) -> None:
     Image.fromarray(np.arange(64 * 48, dtype=np.uint8).reshape(64, 48)).save(content, "PNG")
     row = work.intake.take(content.getvalue(), "http@127.0.0.1")
     done(work, nothing_waits(work))
-    assert work.queue.get(row.number).state is State.SENT
+    after = work.queue.get(row.number)
+    assert (after.state, after.reason, lack_of(after)) == (State.SENT, "", "")  # it lacks nothing that it could have
     assert kinds(work, row.name) == set()
 
 
