@@ -63,7 +63,8 @@ def gate(checkpoint: Checkpoint, pixels: bool) -> ChestFilms:
     if pixels and radiographs and not checkpoint.known:
         _log.warning(
             "%s does not say what its training films look like: films are judged by their headers alone, so that one of"
-            " another part, view or polarity may pass for a frontal chest film (docs/gate.md)",
+            " another part, view or polarity may pass for a frontal chest film. It is noted where a training ends"
+            " (docs/gate.md)",
             checkpoint.path,
         )
     return ChestFilms(checkpoint.size, checkpoint.kind, checkpoint.known if pixels else ())

@@ -54,9 +54,9 @@ def shown_by(typed: Any, checkpoint: Checkpoint, thresholds: Mapping[str, float]
     promises = checkpoint.promises
     if promises is None:
         raise ConfigError(
-            f"threshold={typed}: {checkpoint.path} holds no promises: it is of a version before them, or answers by"
-            " several checkpoints or views for which nothing was chosen. Train anew, or type"
-            " evaluate.py ckpt=outputs/sweeps/NAME split=out_of_fold first (docs/promises.md)"
+            f"threshold={typed}: {checkpoint.path} holds no promises. They are made where a training ends: one that was"
+            " stopped goes on with the same command, one of a version before them has to be trained anew. For several"
+            " checkpoints or views type evaluate.py ckpt=outputs/sweeps/NAME split=out_of_fold first (docs/promises.md)"
         )
     boxes = promises.of_findings(asked[RISK]) if RISK in asked else {}
     false = promises.of_false_boxes(asked[FALSE_BOXES]) if FALSE_BOXES in asked else None

@@ -121,6 +121,7 @@ def serve(parts: Parts, folder: Path) -> None:
         gc.collect()
         gc.freeze()  # pynetdicom asks for a full collection each minute, which otherwise looks at all of torch
         with ExitStack() as doors:
+            doors.callback(gc.unfreeze)  # else a library of torch calls at the end all of this leaked
             places = _opened_doors(parts, folder, doors)
             _introduce(parts, places, folder)
             parts.work.run()

@@ -24,7 +24,7 @@ def locate(root: Path) -> Path:
             return Root(root).check(places[0]) if folders is below else places[0]
     raise FileNotFoundError(
         f"{root} holds no train.csv, nor does a folder just below or above it; a csv of your own with a row a box is"
-        " data=boxes_csv (cxr audit: --data boxes_csv)"
+        " data=boxes_csv (cxr audit: --data boxes_csv), which says what columns it has to have"
     )
 
 
