@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cxr.config import stopping
 from cxr.config.chatter import silence_libraries
 from cxr.config.command_line import with_paths_quoted
-from cxr.config.errors import ConfigError, SweepError, exit_for, exit_with, explain, reason
+from cxr.config.errors import ConfigError, SweepError, exit_for, exit_with, explain, is_of_a_film, reason
 from cxr.config.run_files import FAILED, check_name, job_name, locked, rank, run_dir
 from cxr.files import why_not_written, write_json
 from cxr.installation import CONF, command, find_modules_here
@@ -36,8 +36,8 @@ def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig
     """Return a decorator that turns a function of a config into the main function of a script.
 
     Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in the command gives one message and
-    exit code 2 (1 where an archive is away); any other exception keeps its traceback. Where the work ``ends``, a line
-    says now and then how long it has taken; a service says itself where it is.
+    exit code 2, where an archive is away, a disk full or a film damaged 1; any other exception keeps its traceback.
+    Where the work ``ends``, a line says now and then how long it has taken; a service says itself where it is.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -95,7 +95,7 @@ def _report_error(error: Exception, job_folder: Path | None, seconds: float) -> 
         return  # the error is raised again, and the other jobs go on
     if isinstance(error, ConfigError):
         exit_for(error)
-    if why_not_written(error):
+    if why_not_written(error) or is_of_a_film(error):
         exit_with(reason(error), code=1)
 
 

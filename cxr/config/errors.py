@@ -38,9 +38,18 @@ def reason(error: BaseException) -> str:
         )
     if isinstance(error, ConfigError | FloatingPointError):  # their text is written for users
         return text
+    if is_of_a_film(error):  # a DataLoader's worker puts its traceback in front of the text
+        return text.rpartition("ReadError: ")[2]
     if not_written := why_not_written(error):
         return f"{not_written}. The same command then goes on from what is kept"
     return f"{type(error).__name__}: {text}"
+
+
+def is_of_a_film(error: BaseException) -> bool:
+    """Return whether ``error`` is that of a film which cannot be read, and so says itself all that a user needs."""
+    from cxr.read.radiograph import ReadError  # imported here, so that the message for a misspelt word comes sooner
+
+    return isinstance(error, ReadError)
 
 
 @contextmanager

@@ -63,7 +63,8 @@ class OpenVino:
 
     def __init__(self, path: Path, callers: int, threads: int, shape: Shape | None = None) -> None:
         library: Any = importlib.import_module("openvino")
-        self._core, self._path, self._shape = library.Core(), path, shape
+        self._core, self._shape = library.Core(), shape
+        self._network = self._core.read_model(path)  # here, so that a damaged one is told before any film is read
         self._settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -95,7 +96,7 @@ class OpenVino:
         return requests[shape]
 
     def _compiled(self, shape: Shape | None) -> Any:
-        model = self._core.read_model(self._path)
+        model = self._network.clone()
         if shape is not None:
             model.reshape({"films": list(shape), "sizes": [shape[0], 2]})
         return self._core.compile_model(model, "CPU", self._settings)

@@ -35,6 +35,10 @@ class Codestream:
         process: "sequential" (blocks of 8 × 8, one after the other), "lossless", "JPEG-LS", "JPEG 2000", or another
             process of JPEG, which is not read.
         scans: number of bytes from the first scan of a JPEG codestream to its end.
+        rows_at: position of the number of rows in a JPEG codestream.
+        predictor: of a lossless JPEG codestream, 1 to 7.
+        transform: number of low bits that a lossless JPEG codestream leaves out of each sample.
+        restarts: whether the decoder begins anew now and then (ISO 10918-1 B.2.4.4).
     """
 
     stream: memoryview
@@ -44,6 +48,10 @@ class Codestream:
     bits: int
     process: str
     scans: int = 0
+    rows_at: int = 0
+    predictor: int = 0
+    transform: int = 0
+    restarts: bool = False
 
 
 def open_jpeg(data: memoryview) -> Codestream:
@@ -90,14 +98,25 @@ def check_jpeg_data(data: memoryview) -> None:
 def _jpeg_frame(data: memoryview) -> Codestream | None:
     """Return the codestream with its frame header and scans (ISO 10918-1 B.2.2); None if it lacks either."""
     frame: Codestream | None = None
+    restarts = False
     for marker, start, end in _jpeg_segments(data):
         if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME) or marker == 0xF7:
             rows, columns = _number(data, start + 1, 2), _number(data, start + 3, 2)
             process = _PROCESSES.get(marker, _OTHER)
-            frame = Codestream(data, rows, columns, _number(data, start + 5, 1), _number(data, start, 1), process)
+            samples, bits = _number(data, start + 5, 1), _number(data, start, 1)
+            frame = Codestream(data, rows, columns, samples, bits, process, rows_at=start + 1)
+        elif marker == 0xDD:
+            restarts = _number(data, start, 2) > 0
         elif marker == 0xDA:
-            return frame and replace(frame, scans=len(data) - end)
+            return frame and replace(_with_coding(frame, data[start:end]), scans=len(data) - end, restarts=restarts)
     return None
+
+
+def _with_coding(frame: Codestream, scan: memoryview) -> Codestream:
+    """Return a frame with what the header of its scan tells of a lossless one (ISO 10918-1 B.2.3, H.1.2.1)."""
+    if frame.process != "lossless":
+        return frame
+    return replace(frame, predictor=_number(scan, len(scan) - 3, 1), transform=_number(scan, len(scan) - 1, 1) & 15)
 
 
 def _jpeg_segments(data: memoryview) -> Iterator[tuple[int, int, int]]:

@@ -7,6 +7,7 @@ against the header of the codestream.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 
-from cxr.read.codestream import Codestream, check_whole, open_jpeg, open_wavelet, without_end
+from cxr.read.codestream import Codestream, check_whole, open_jpeg, open_wavelet
 from cxr.read.htj2k import decode_htj2k
+from cxr.read.jpeg_end import decode_whole
 from cxr.read.limits import check_pixels
 from cxr.read.part10 import PixelElement
 
@@ -44,10 +46,6 @@ _CODECS: dict[uid.UID, tuple[str, Callable[..., Any]]] = {
 }
 _LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
-
-_FILLER = b"\x55\xaa\x33\xcc" * 16  # decodes to samples that no decoder would fill in for missing data
-
-_FILLED = 8  # number of samples that are checked at the end of a film
 
 _in_use: dict[uid.UID, str] = {}
 
@@ -100,11 +98,11 @@ def decode(element: PixelElement, syntax: uid.UID, layout: PixelLayout) -> NDArr
     codestream = data
     name, codec = _CODECS[syntax]
     announce({syntax: name})
-    samples = _decoded(codestream, name, codec)
+    whole = codestream.process in ("sequential", "lossless")
+    decoder = partial(_decoded, name, codec)
+    samples = decode_whole(codestream, decoder) if whole else decoder(codestream.stream)
     if samples.shape != (layout.rows, layout.columns):
         raise ValueError(f"{name} gave pixels of shape {samples.shape}, expected {(layout.rows, layout.columns)}")
-    if _looks_filled(codestream, samples) and _lacks_data(codestream, name, codec, samples):
-        raise ValueError("the codestream ends before the last rows, which the decoder filled")
     return _samples_to_stored(samples, layout, lossy=syntax in _LOSSY)
 
 
@@ -206,38 +204,11 @@ def _check_agreement(codestream: Codestream, layout: PixelLayout) -> None:
         )
 
 
-def _decoded(codestream: Codestream, name: str, codec: Callable[..., Any]) -> NDArray[Any]:
+def _decoded(name: str, codec: Callable[..., Any], stream: Any) -> NDArray[Any]:
     try:
-        return np.asarray(codec(codestream.stream))
+        return np.asarray(codec(stream))
     except Exception as error:  # a codec may raise anything on untrusted bytes
         raise ValueError(f"{name} cannot decode the pixel data: {error or type(error).__name__}") from error
-
-
-def _lacks_data(codestream: Codestream, name: str, codec: Callable[..., Any], samples: NDArray[Any]) -> bool:
-    """Return whether a JPEG codestream with an end marker lacks the data of its last samples.
-
-    libjpeg fills missing samples with grey or with predicted values, and reports no error. So the film is decoded once
-    more with some bytes put in front of the end marker: if the data are complete, the decoder never reads these bytes.
-    """
-    longer = memoryview(b"".join((without_end(codestream.stream), _FILLER, b"\xff\xd9")))
-    again = _decoded(replace(codestream, stream=longer), name, codec)
-    return any(not np.array_equal(again[row : row + 64], samples[row : row + 64]) for row in range(0, len(samples), 64))
-
-
-def _looks_filled(codestream: Codestream, samples: NDArray[Any]) -> bool:
-    """Return whether the last samples look as if libjpeg had filled them in; a sound film may end so too."""
-    rows, columns = samples.shape
-    if codestream.process not in ("sequential", "lossless"):
-        return False
-    if codestream.process == "sequential":  # a block without coefficients is mid-grey
-        return bool(np.all(samples[(rows - 1) // 8 * 8 :, (columns - 1) // 8 * 8 :] == 1 << (codestream.bits - 1)))
-    if rows < 2 or columns <= _FILLED:
-        return True
-    # The predictors compute a sample from those to the left (a), above (b) and above left (c); ISO 10918-1 H.1.2.1
-    last, above = (samples[row, -_FILLED - 1 :].astype(np.int32) for row in (-1, -2))
-    a, b, c = last[:-1], above[1:], above[:-1]
-    predictions = (a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)
-    return any(np.array_equal(last[1:], predicted) for predicted in predictions)
 
 
 def _stored_bits(words: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:

@@ -144,10 +144,17 @@ class DicomServer(ThreadedAssociationServer):
         return thread
 
     def end(self) -> None:
-        """Accept nobody any more, and end the associations that are open."""
+        """Accept nobody any more, and end the associations that are open.
+
+        Who has asked for none yet is cut off: the library fails at an abort of what has not begun.
+        """
         self.shutdown()
         for association in self.active_associations:
-            association.abort(block=False)
+            if association.is_established:
+                association.abort(block=False)
+        for connection in self._connections:
+            if not connection.answered:
+                _shut(connection)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection."""
@@ -192,8 +199,7 @@ class DicomServer(ThreadedAssociationServer):
 
     def _cut(self, connection: Any, why: Refusal) -> None:
         connection.refusal = why
-        with suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer
+        _shut(connection)
 
     def _forget_closed(self) -> None:
         for connection, peer in list(self._connections.items()):
@@ -201,3 +207,8 @@ class DicomServer(ThreadedAssociationServer):
                 del self._connections[connection]
                 if connection.refusal is not None:
                     self._counters.refused(connection.refusal, peer)
+
+
+def _shut(connection: Any) -> None:
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)  # past TLS, which would wait for the peer

@@ -13,6 +13,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
+from cxr.read import cache as cache_module
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -105,3 +107,18 @@ def lut() -> Callable[..., Dataset]:
         return item
 
     return make
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Trust the index for files however young, as if the test had waited."""
+    monkeypatch.setattr(cache_module, "_SETTLED_NS", -1)
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The paths that were decoded."""
+    seen = []
+    decode = cache_module.parse_film
+    monkeypatch.setattr(cache_module, "parse_film", lambda path, data: seen.append(path) or decode(path, data))
+    return seen

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.sr.codedict import codes
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from scripts import ROOT
@@ -21,12 +20,11 @@ from scripts import ROOT
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[dicom]'")
 
 from cxr.files import why_not_written
-from cxr.findings import Finding, FindingVocabulary
+from cxr.findings import FindingVocabulary
 from cxr.measure.intervals import Estimate
 from cxr.measure.operating_point import OperatingPoint
 from cxr.read.chest_films import NOT_FINITE, Reason
 from cxr.read.dicom import ReadError
-from cxr.report import dicom_codes
 from cxr.report.algorithm import Algorithm
 from cxr.report.dicom_objects import write_objects, write_refusal
 from cxr.report.figures import Marks
@@ -131,6 +129,8 @@ def test_the_presentation_state_shows_the_same_boxes_in_the_films_polarity(tmp_p
     assert graphics[0].GraphicData == [10, 20, 110, 20, 110, 70, 10, 70, 10, 20]
     texts = [note.TextObjectSequence[0].UnformattedTextValue for note in state.GraphicAnnotationSequence]
     assert texts == ["cardiac hypertrophy 0.88", "intercostal pleural thickening 0.50"]
+    places = [note.TextObjectSequence[0].AnchorPoint for note in state.GraphicAnnotationSequence]
+    assert places == [[10, 20], [0, 0]]  # column, row of the upper left corner of each box
     image = state.ReferencedSeriesSequence[0].ReferencedImageSequence[0]
     assert image.ReferencedSOPInstanceUID == "1.2.3.4.5"
     assert state.PresentationLUTShape == "INVERSE"
@@ -277,44 +277,6 @@ def test_an_independent_validator_finds_no_error_in_a_refusal(tmp_path: Path, re
         assert not errors, f"{kind}: {errors}"
 
 
-def verhoeff(number: str) -> bool:
-    """Whether the last digit of a SNOMED CT identifier checks the others (SNOMED CT Release File Specification 2.3)."""
-    turn = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
-
-    def times(a: int, b: int) -> int:  # in the dihedral group of ten
-        return (a + b) % 5 + (b // 5) * 5 if a < 5 and b < 5 else (
-            (a + b) % 5 + 5 if a < 5 else (a - b) % 5 + 5 if b < 5 else (a - b) % 5
-        )  # fmt: skip
-
-    check = 0
-    for place, digit in enumerate(int(d) for d in reversed(number)):
-        for _ in range(place % 8):
-            digit = turn[digit]
-        check = times(check, digit)
-    return check == 0
-
-
-def test_every_snomed_code_has_its_check_digit_and_every_site_is_the_standards() -> None:
-    assert not verhoeff("8186002")
-    every = [code for finding in FINDINGS.findings for code in finding.codes]
-    assert {code for code in every if code.scheme != "SCT"} == {("DCM", "112121", "Infiltrate")}
-    assert codes.DCM.Infiltrate.value == "112121"
-    assert all(finding.codes[0].scheme == "SCT" for finding in FINDINGS.findings if finding.codes)  # what we write
-    assert all(verhoeff(code.value) for code in every if code.scheme == "SCT")
-    assert verhoeff("399208008")
-    assert verhoeff("168537006")
-    standard = {codes.SCT.ThoracicAorta, codes.SCT.Heart, codes.SCT.Pleura, codes.SCT.Lung, codes.SCT.Spine}
-    assert set(dicom_codes._SITES.values()) <= standard | {codes.SCT.ThoracicSpine}
-    assert set(dicom_codes._SITES) == set(FINDINGS.names)
-
-
-def test_private_codes_fit_their_fields_and_are_apart() -> None:
-    made = [dicom_codes.finding_code(finding) for finding in (*FINDINGS.findings, Finding("effusion"))]
-    assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in made)
-    assert len({code.value for code in made}) == len(made)
-    assert dicom_codes.finding_site("effusion") is None
-
-
 def uids(made: Dataset) -> set[str]:
     """The UIDs that an object has of its own: those below 2.25."""
     return {
@@ -346,6 +308,14 @@ def test_another_model_threshold_or_language_makes_other_series_and_another_film
     second = made(SOPInstanceUID="1.2.3.4.6")  # a second film of the study: the same series, another object
     assert (second[0], second[1] == instance) == (series, False)
     assert made(StudyInstanceUID="1.2.9")[0] != series
+
+
+def test_a_box_is_tracked_under_a_name_that_no_other_film_of_the_study_uses(tmp_path: Path) -> None:
+    """A doctor's box is known as ours by it (``cxr.data.corrections``)."""
+    reports = [objects(tmp_path, SOPInstanceUID=uid)["sr"] for uid in ("1.2.3.4.5", "1.2.3.4.6")]
+    one, other = ([str(item.UID) for item in items(report, "UIDREF")] for report in reports)
+    assert len(set(one) & set(other)) == 1  # of the device that observed both
+    assert len(set(one) - set(other)) == 3  # the film's, and those of its two boxes
 
 
 def test_objects_keep_the_order_of_the_films_of_a_study(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a sweep has frozen: kept, read back, and refused where it belongs to other checkpoints."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,4 +73,11 @@ def test_a_damaged_file_is_refused_with_what_to_type(tmp_path: Path, change: dic
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"format": 1, "mem')
     with pytest.raises(ConfigError, match="damaged"):
+        read(tmp_path)
+
+
+def test_a_file_larger_than_any_is_refused_unread(tmp_path: Path) -> None:
+    path = write_frozen(tmp_path, MEMBERS, PLAIN, FROZEN)
+    os.truncate(path, 64 * 2**20 + 1)
+    with pytest.raises(ConfigError, match=r"ensemble\.json has 67,108,865 bytes, expected at most 67,108,864"):
         read(tmp_path)

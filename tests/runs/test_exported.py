@@ -109,6 +109,24 @@ def test_a_folder_without_a_card_and_a_torn_one_are_refused(folder: Path, tmp_pa
         read_card(folder)
 
 
+def test_a_card_larger_than_any_is_refused_unread(folder: Path) -> None:
+    os.truncate(folder / CARD, 16 * 2**20 + 1)
+    with pytest.raises(ConfigError, match=r"export\.json has 16,777,217 bytes, expected at most 16,777,216$"):
+        read_card(folder)
+
+
+@pytest.mark.parametrize(("runtime", "name"), [("onnx", "model.onnx"), ("openvino", "model.xml")])
+def test_a_network_that_its_runtime_cannot_open_is_told_in_one_sentence(folder: Path, runtime: str, name: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(runtime, runtime), reason="extra export")
+    (folder / name).write_bytes(b"no network")
+    change(folder, runtime=runtime, files={name: digest_of(folder / name)})
+    with pytest.raises(ConfigError) as error:
+        restored(str(folder), runtime, batch=8)
+    assert str(error.value).startswith(f"{folder}: {runtime} cannot open its network (")
+    assert str(error.value).endswith("); export it anew")
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

@@ -230,6 +230,22 @@ def test_a_run_that_fails_leaves_its_reason_and_is_begun_again(place: Path) -> N
     assert not (place / "run/failed.json").exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.dcm: its decoded copy in .cache cannot be read: Input/output error",
+        "Caught ReadError in DataLoader worker process 0.\\nOriginal Traceback (most recent call last):\\n  File …\\n"
+        "cxr.read.radiograph.ReadError: 1.dcm: its decoded copy in .cache cannot be read: Input/output error\\n",
+    ],
+    ids=["in this process", "in a worker"],
+)
+def test_a_film_that_cannot_be_read_ends_a_run_with_one_sentence(place: Path, text: str) -> None:
+    (place / "body.py").write_text(f"from cxr.read.radiograph import ReadError\nraise ReadError('{text}')")
+    out = call(place, "job.py", "hydra.run.dir=run", rc=1)
+    assert out.splitlines()[-1] == "1.dcm: its decoded copy in .cache cannot be read: Input/output error"
+    assert json.loads((place / "run/failed.json").read_text())["reason"] == out.splitlines()[-1]
+
+
 def test_a_library_that_names_no_file_is_told_by_the_runs_folder(place: Path) -> None:
     """TensorBoard's thread meets the full disk first, and hands the error on without a name."""
     body = "import threading\ndef write(): raise OSError(28, 'No space left on device')\n"

@@ -79,6 +79,14 @@ def test_the_first_film_of_a_patient_in_a_week_counts_and_refused_headers_do_not
     assert watching.week(MONDAY).shift is None
 
 
+def test_a_week_begins_on_monday_in_utc(queue: Queue) -> None:
+    watching, rng = watch(queue), np.random.default_rng(1)
+    watching.note("sunday", MONDAY - 1, said(rng))
+    watching.note("monday", MONDAY, said(rng))
+    watching.note("next sunday", MONDAY + WEEK - 1, said(rng))
+    assert {name: week.patients for name, week in watching.both(MONDAY + 1).items()} == {"this": 2, "last": 1}
+
+
 def test_a_week_is_forgotten_when_the_next_has_ended(queue: Queue) -> None:
     watching, rng = watch(queue), np.random.default_rng(1)
     for week in range(3):

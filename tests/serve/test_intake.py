@@ -119,6 +119,11 @@ def test_films_for_processing_and_captures_are_taken(intake: Intake, sop_class: 
     assert intake.take(film(sop_class=sop_class, modality="DX"), "a@b").number == 1
 
 
+@pytest.mark.parametrize("modality", ["CR", "DX", "RG", "RF", "SC", "OT", ""])
+def test_a_capture_may_be_a_copy_of_any_film(intake: Intake, modality: str) -> None:
+    assert intake.take(film(sop_class=SecondaryCaptureImageStorage, modality=modality), "a@b").number == 1
+
+
 def test_a_picture_is_taken_and_has_no_header(intake: Intake) -> None:
     row = intake.take(png(), "http@127.0.0.1")
     assert row.picture
@@ -176,6 +181,20 @@ def test_a_film_whose_row_cannot_be_written_leaves_no_file(intake: Intake, monke
     with pytest.raises(Refused, match="the film could not be kept"):
         intake.take(film(), "a@b")
     assert list(intake.films.iterdir()) == []
+
+
+def test_a_film_that_waits_stays_where_its_row_cannot_be_read_as_it_comes_again(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = intake.take(film(), "a@b")
+
+    def add(film: object) -> None:
+        raise module.sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(intake.queue, "add", add)
+    with pytest.raises(Refused, match="the film could not be kept"):
+        intake.take(film(), "a@b")
+    assert intake.path(row.digest).read_bytes() == film()
 
 
 def test_a_codestream_that_is_cut_off_is_refused_at_the_door(intake: Intake) -> None:

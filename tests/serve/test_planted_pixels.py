@@ -3,13 +3,12 @@
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
+from burnt_in import likeness, name_in_pixels
 from cxr.data.inputs import Input
 from cxr.detect.prediction import NotAssessed, Prediction
 from cxr.findings import FindingVocabulary
@@ -18,23 +17,7 @@ from cxr.report.algorithm import Algorithm
 from cxr.report.film_files import OBJECTS, PICTURES, FilmAnswer, FilmFiles
 from web_service import film
 
-NAME = "LIN YU-TING 19400305"
 SIDE, SMALL = 1024, 512
-
-
-def name_in_pixels(size: int) -> NDArray[np.uint8]:
-    """The name alone, as it lies on the upper left of a film of this size."""
-    letters = np.zeros((size, size), np.uint8)
-    cv2.putText(letters, NAME, (size // 16, size // 10), cv2.FONT_HERSHEY_SIMPLEX, size / 900, 255, size // 340)
-    return letters
-
-
-def likeness(picture: NDArray[np.uint8], letters: NDArray[np.uint8]) -> float:
-    """The correlation of the name with the place where it lies, 1 where it can be read."""
-    rows, columns = np.flatnonzero(letters.any(1)), np.flatnonzero(letters.any(0))
-    place = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):  # of a place that is black all over
-        return float(np.nan_to_num(np.corrcoef(picture[place].ravel(), letters[place].ravel())[0, 1]))
 
 
 @pytest.mark.parametrize("assessed", [True, False])

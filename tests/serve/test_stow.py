@@ -52,6 +52,14 @@ def test_what_is_not_kept_is_named_with_the_status_of_a_store(tmp_path: Path) ->
     assert unknown == {"00081197": {"vr": "US", "Value": [0xC000]}}
 
 
+def test_each_reason_has_its_own_status(tmp_path: Path) -> None:
+    """Whoever sends must know whether to come again: another film under a known UID, and one that is cut off."""
+    other = film("one", PatientID="another")
+    stored = store(tmp_path, body(film("one"), other, film("two")[:-2000]))
+    failed = stored.json()["00081198"]["Value"]
+    assert [one["00081197"]["Value"] for one in failed] == [[0x0111], [0xC000]]
+
+
 def test_a_picture_is_no_dicom_object(tmp_path: Path) -> None:
     Image.new("L", (64, 64)).save(tmp_path / "film.png")
     assert store(tmp_path, body((tmp_path / "film.png").read_bytes())).status_code == 409

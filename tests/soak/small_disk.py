@@ -1,12 +1,14 @@
 """Lets the disk run full at each page that a command writes: a program for a mount namespace of its own.
 
-    unshare -rm sh -c 'mount -t tmpfs -o size=400m soak DISK && exec python tests/soak/small_disk.py DISK LEARNED'
+    unshare -rm sh -c 'mount -t tmpfs -o size=400m soak DISK && exec python tests/soak/small_disk.py DISK LEARNED NAME'
 
-DISK is an empty folder, LEARNED one with a training in ``run`` and its films in ``data``. A command runs on a disk with
-so many pages left, and again when there is room. The first call must end with one clear error, the second as if the
-disk had never been full. A line of JSON a command is printed.
+DISK is an empty folder, LEARNED one with a training in ``run`` and its films in ``data``. The command NAME runs on a
+disk with so many pages left, and again when there is room. The first call must end with one clear error, the second as
+if the disk had never been full. The amounts of room are spread over all that the command writes. A line of JSON is
+printed.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -25,7 +27,6 @@ from soak.sizes import ROOMS, SECONDS, chance_of
 from soak.verbs import VERBS, list_few_films
 from soak.whole import contents
 
-COMMANDS = ("predict", "evaluate", "explain", "train")
 RUN = "written"
 _PAGE = 4096
 _FULL = ("the disk is full", "No space left on device")
@@ -57,11 +58,11 @@ def tried(verb: Verb, disk: Path, learned: Path, rooms: int, seconds: float, nam
     if alone.wait(600) != 0:
         raise RuntimeError(f"{name} fails where it has room: {alone.printed()}")
     expected, outcome = contents(place / RUN), Outcome((before - free(disk)) // _PAGE)
-    chosen: Sequence[int] = range(outcome.pages + 1)
-    if len(chosen) > rooms:
-        chosen = sorted(chance_of(f"disk {name}").sample(chosen, rooms))
-    until = time.monotonic() + seconds
-    for room in chosen:
+    chance, until = chance_of(f"disk {name}"), time.monotonic() + seconds
+    rooms = min(rooms, outcome.pages + 1)
+    ends = [number * (outcome.pages + 1) // rooms for number in range(rooms + 1)]
+    chosen = [chance.randrange(start, end) for start, end in itertools.pairwise(ends)]
+    for room in chance.sample(chosen, rooms):  # in any order, so that a soak that ends early has tried some of each
         if time.monotonic() > until or len(outcome.faults) > 4:
             break
         _prepare(place, learned)
@@ -101,6 +102,5 @@ def free(disk: Path) -> int:
 
 
 if __name__ == "__main__":
-    for command in COMMANDS:
-        found = tried(VERBS[command], Path(sys.argv[1]), Path(sys.argv[2]), ROOMS, SECONDS, command)
-        print(json.dumps({"command": command, **asdict(found)}), flush=True)
+    disk, learned, command = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    print(json.dumps(asdict(tried(VERBS[command], disk, learned, ROOMS, SECONDS, command))))

@@ -10,8 +10,12 @@ import torch
 from pydicom import dcmread
 
 _NOT_COMPARED = ("*.log", "command.json", "provenance.json", "begun.json", "checkpoint.json", "index.html", "*.blake2b")
-_NOT_COMPARED += ("events.out.*", "previous.ckpt", "failed.json", "key.csv", "sweep.html", "sweep.md")
+_NOT_COMPARED += ("events.out.*", "previous.ckpt", "failed.json", "key.csv", "sweep.html", "sweep.md", "card.html")
 _TIMES = ("second", "time", "films_a", "overrides", "run_dir", "path", "folder", "date", "command")
+
+
+_OF_SESSIONS = ("sessions", "id", "digest", "checkpoint", "revision")
+"""What a card tells of how often a training was begun: the number itself, and hashes of what the number stands in."""
 
 
 def contents(run: Path) -> dict[str, str]:
@@ -30,7 +34,8 @@ def _digest(path: Path) -> str:
     if path.suffix == ".ckpt":
         return _of_weights(path)
     if path.suffix == ".json":
-        return _hash(json.dumps(_without_times(json.loads(path.read_bytes())), sort_keys=True).encode())
+        left_out = _OF_SESSIONS if path.name == "card.json" else ()
+        return _hash(json.dumps(_without_times(json.loads(path.read_bytes()), left_out), sort_keys=True).encode())
     if path.suffix == ".jsonl":  # in the order in which films were done, which is nobody's concern
         return _hash(b"\n".join(sorted(path.read_bytes().splitlines())))
     if path.suffix == ".csv":
@@ -54,10 +59,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if not _tells_time(key)} for row in rows]
 
 
-def _without_times(node: Any) -> Any:
+def _without_times(node: Any, left_out: tuple[str, ...]) -> Any:
     if isinstance(node, dict):
-        return {key: _without_times(value) for key, value in node.items() if not _tells_time(key)}
-    return [_without_times(value) for value in node] if isinstance(node, list) else node
+        kept = {key: value for key, value in node.items() if not _tells_time(key) and key not in left_out}
+        return {key: _without_times(value, left_out) for key, value in kept.items()}
+    return [_without_times(value, left_out) for value in node] if isinstance(node, list) else node
 
 
 def _tells_time(key: str) -> bool:

@@ -36,14 +36,7 @@ def read_labelstudio(
 ) -> list[Film]:
     """Return the films that annotators read, boxes [N, 4] xyxy in pixels of the film.
 
-    Args:
-        root: the export, or a folder of exports.
-        findings: the vocabulary; labels may be spelt in any way that it knows.
-        key: ``key.json`` that ``cxr annotate`` left, or its folder.
-        readers: "wbf" (boxes of several annotators are fused), "union" (every box), or one annotator's pseudonym.
-        iou: "wbf" fuses boxes of one finding that overlap by more than this.
-
-    Raises ``FileNotFoundError``, ``UnknownLabelError``, and ``TableError`` for what is no such export.
+    ``root`` is the export, or a folder of exports. The other arguments, and what is raised, are those of ``read_cvat``.
     """
     return [one.film for one in read_corrected(Path(root), findings, key, readers, iou)]
 
