@@ -26,6 +26,7 @@ _SEXES = {"M": "M", "F": "F", "O": "O"}  # PS3.3 C.7.1.1: male, female, other
 _AGE = re.compile(r"(\d{3})([DWMY])")  # PS3.5: Age String
 _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}
 _OLDEST = 125
+_PLACEHOLDER = date(1900, 1, 1)  # what systems write where they know no date: its bearer would count as old
 _LONGEST = 48  # letters of a name
 
 
@@ -93,4 +94,4 @@ def _day(text: str) -> date | None:
         day = date.fromisoformat(text.strip()[:8])
     except ValueError:
         return None
-    return day if 1895 <= day.year <= 2200 else None  # Röntgen's first film
+    return day if 1895 <= day.year <= 2200 and day != _PLACEHOLDER else None  # 1895: Röntgen's first film

@@ -36,6 +36,7 @@ def test_groups_of_a_header(tmp_path: Path) -> None:
         ({"PatientBirthDate": "19500601", "AcquisitionDate": "20150602"}, "65+"),
         ({"PatientBirthDate": "19500601"}, None),
         ({"PatientBirthDate": "20200101", "StudyDate": "20190101"}, None),  # not born yet
+        ({"PatientBirthDate": "19000101", "StudyDate": "20200101"}, None),  # a placeholder: nobody known is 120
         ({"PatientAge": "999Y"}, None),
     ],
 )
