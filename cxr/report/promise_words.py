@@ -8,6 +8,8 @@ from cxr.report.words import words
 
 OUT_OF_FOLD = "out-of-fold"
 """What promises are made on that films choose which each one member of an ensemble judges."""
+VALIDATION = "val"
+"""The same, of a training's own validation films."""
 
 
 def promise_sentences(kept: KeptPromises, language: str = "en") -> list[str]:
@@ -23,7 +25,8 @@ def promise_sentences(kept: KeptPromises, language: str = "en") -> list[str]:
         one = kept.screening
         about = {"percent": _percent(one), "n": one.patients, "split": split, "why": too_few(one, language)}
         lines.append(say["screening" if one.threshold is not None else "no_screening"].format(**about))
-    return [*lines, *([say["of_members"]] if kept.split == OUT_OF_FOLD else []), say["broken"]]
+    caution = {OUT_OF_FOLD: [say["of_members"]], VALIDATION: [say["of_validation"]]}.get(kept.split, [])
+    return [*lines, *caution, say["broken"]]
 
 
 def too_few(one: Promise, language: str = "en") -> str:

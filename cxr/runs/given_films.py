@@ -147,7 +147,8 @@ def _of_archive(archive: Archive, query: Query, folder: Path, shard: Shard | Non
     if not len(films) and shard is None:
         path.unlink()
         days = f" of {query.dates}" if query.dates else ""
-        raise ValueError(f"{archive.url} has no film of modality {' or '.join(query.modalities)}{days}; type other dates= or modality=")
+        asked = f"modality {' or '.join(query.modalities)}{days}"
+        raise ValueError(f"{archive.url} has no film of {asked}; type other dates= or modality=")
     return GivenFilms(films, short_digest_of(path), folder, archive, shard)
 
 

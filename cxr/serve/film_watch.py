@@ -12,6 +12,7 @@ different with a probability of at most ``RATE``, however often the page is load
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (
     number INTEGER PRIMARY KEY AUTOINCREMENT, week INTEGER NOT NULL, patient TEXT NOT NULL, features BLOB NOT NULL,
     UNIQUE (week, patient));
+CREATE TABLE IF NOT EXISTS seen_by (reference TEXT NOT NULL);
 """
 
 
@@ -68,8 +70,18 @@ class FilmWatch:
     def __init__(self, queue: Queue, reference: Reference) -> None:
         self._queue, self._reference = queue, reference
         self._looks: dict[tuple[int, int], Shift] = {}  # week and number of the look
-        with queue.written() as rows:
-            rows.execute(_SCHEMA)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forget films that were seen for another reference: another model says other things of the same films."""
+        ours = blake2b(self._reference.rows.tobytes(), digest_size=16).hexdigest()
+        with self._queue.written() as rows:
+            for statement in _SCHEMA.split(";"):
+                rows.execute(statement)
+            if rows.execute("SELECT reference FROM seen_by").fetchall() != [(ours,)]:
+                rows.execute("DELETE FROM seen")
+                rows.execute("DELETE FROM seen_by")
+                rows.execute("INSERT INTO seen_by VALUES (?)", (ours,))
 
     def note(self, patient: str, received: float, said: Prediction | NotAssessed) -> None:
         """Keep what a film is like, and say so in the log where its week has begun to differ.

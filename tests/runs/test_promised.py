@@ -62,11 +62,12 @@ def test_risk_is_a_tenth_and_a_finding_without_a_promise_is_shown_as_usual_and_n
     assert risk.threshold == {"heart": 0.2, "nodule": 0.3}
     assert shown_by("risk", CHECKPOINT, {"heart": 0.6, "nodule": 0.5}).threshold == {"heart": 0.2, "nodule": 0.5}
     assert risk.promises is not None
-    boxes, none, screening, broken = promise_sentences(risk.promises)
-    assert "at most 10 % are missed" in boxes
+    boxes, none, screening, flattered, broken = promise_sentences(risk.promises)
+    assert "at most 10 % are missed, on average over new patients who have it, of whom each counts once" in boxes
     assert boxes.endswith("validation films: heart 50.")
     assert none == "No promise for nodule: 5 patients, 9 are needed. Its boxes are shown from the usual score up."
     assert "at most 10 % of the abnormal patients" in screening
+    assert "chose when the training ended" in flattered
     assert "Another machine" in broken
 
 
@@ -124,7 +125,7 @@ def test_what_cannot_be_kept_is_refused_in_words(typed: Any, told: str) -> None:
 
 
 def test_a_checkpoint_of_before_says_what_to_type() -> None:
-    with pytest.raises(ConfigError, match=r"best.ckpt holds no promises: .* split=out_of_fold first"):
+    with pytest.raises(ConfigError, match=r"best.ckpt holds no promises\. .* split=out_of_fold first"):
         shown_by("risk", replace(CHECKPOINT, promises=None), None)
 
 
@@ -132,7 +133,7 @@ def test_reports_and_tables_say_what_is_promised(tmp_path: Path) -> None:
     risk = shown_by("risk", CHECKPOINT, None)
     assert risk.promises is not None
     algorithm = Algorithm("1", "ab", risk.threshold, risk.point, promises=risk.promises)
-    assert algorithm.parameters()[-4:] == promise_sentences(risk.promises)
+    assert algorithm.parameters()[-5:] == promise_sentences(risk.promises)
     assert algorithm.identity() != replace(algorithm, promises=None).identity()
     write_promises(tmp_path / "promises.csv", risk.promises)
     rows = table(tmp_path / "promises.csv")

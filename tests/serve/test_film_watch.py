@@ -94,6 +94,13 @@ def test_a_week_is_forgotten_when_the_next_has_ended(queue: Queue) -> None:
     assert queue.read("SELECT count(*) FROM seen") == [(2,)]
 
 
+def test_another_model_begins_its_week_anew(queue: Queue) -> None:
+    watch(queue).note("p1", MONDAY, said(np.random.default_rng(1)))
+    assert watch(queue).week(MONDAY).patients == 1  # the same one, begun again
+    other = FilmWatch(queue, Reference(PIXELS[:1], np.ones((9, 1), np.float32)))
+    assert other.week(MONDAY).patients == 0
+
+
 def test_what_is_kept_outlives_the_process_and_names_nobody(queue: Queue, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for n in range(30):
