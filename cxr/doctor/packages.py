@@ -26,6 +26,7 @@ _GIVES = {
     "imagenet": "model/backbone=efficientnet_lite0 with weights=imagenet",
     "pretrain": "task=pretrain: a backbone from films nobody marked",
     "export": "export to ONNX and OpenVINO, and predict with them",
+    "docs": "make docs: the site",
     "dev": "the tests",
 }
 
