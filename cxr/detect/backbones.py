@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 from torchvision.models._utils import IntermediateLayerGetter
@@ -60,6 +61,20 @@ class Backbone:
     read: State | None = None
 
 
+class _CoarserLevels(LastLevelP6P7):
+    """Two coarser levels by convolutions, always in float32; they are small.
+
+    Of a map of one row, as films of 64 px have, oneDNN's bfloat16 (torch 2.15) returns a gradient of the weights that
+    was never computed: not a number, or one of 30 digits.
+    """
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """Return the maps with the two levels behind them, and the names of all."""
+        with torch.autocast(p[-1].device.type, enabled=False):
+            added, all_names = super().forward([p[-1].float()], [c[-1].float()], names)
+        return [*p, *added[1:]], all_names
+
+
 class FeaturePyramid(nn.Module):
     """Maps of one width at several strides, joined from the coarsest down (Lin 2017, arXiv 1612.03144).
 
@@ -91,7 +106,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         built = backbone(state=state, least_stride=least_stride)
         self.body = built.body
-        more: Any = {"pool": LastLevelMaxPool, "convolutions": lambda: LastLevelP6P7(channels, channels), None: None}
+        more: Any = {"pool": LastLevelMaxPool, "convolutions": lambda: _CoarserLevels(channels, channels), None: None}
         blocks = more[coarser]() if coarser else None
         norm = norm_for(state) if normalised else None
         widths = [level.channels for level in built.levels]

@@ -243,3 +243,20 @@ def test_without_timm_the_error_says_what_to_type(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ImportError, match=r"pip install 'cxr\[timm\]'"):
         efficientnet_lite0()
+
+
+def test_the_gradient_of_the_coarsest_level_of_a_small_film_is_that_of_float32() -> None:
+    """oneDNN's bfloat16 leaves it as the memory was. So that is made to hold what is no number."""
+    detector = build("retinanet", 3, backbone="tiny")
+    weight = detector.backbone.fpn.extra_blocks.p7.weight
+    gradients = []
+    for low in (False, *[True] * 12):
+        detector.zero_grad()
+        _ = [torch.full((10_000 * n,), torch.nan) for n in range(1, 40)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            maps = detector.backbone(torch.ones(1, 1, 64, 64))
+        assert maps["p7"].shape[2:] == (1, 1)
+        maps["p7"].sum().backward()
+        gradients.append(weight.grad.clone())
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0], rtol=0.1, atol=0.1 * gradients[0].abs().max().item())
