@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.detection import (
     FCOS,
     FCOS_ResNet50_FPN_Weights,
@@ -176,6 +176,19 @@ def fcos(
     return detector
 
 
+class _InFloat32(nn.Sequential):
+    """Layers that compute in float32 always: those of SSDlite's coarsest maps, which are one cell on 256 px.
+
+    Of such a map oneDNN's bfloat16 (torch 2.15) returns a gradient of the weights that was never computed.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return what the layers make of a map."""
+        with torch.autocast(maps.device.type, enabled=False):
+            made: Tensor = super().forward(maps.float())
+        return made
+
+
 def ssdlite(
     num_classes: int,
     *,
@@ -213,6 +226,7 @@ def ssdlite(
     network.features[0][0] = fit_channels(network.features[0][0], len(mean))
     # private, as in torchvision 0.21 to 0.29: there is no public way to the layers that SSDlite reads
     backbone = _mobilenet_extractor(network, trainable_layers if state else MOBILENET_LAYERS, norm)
+    backbone.extra = nn.ModuleList(_InFloat32(*layers) for layers in backbone.extra)
     anchors = DefaultBoxGenerator([list(anchor_ratios)] * 6, min_ratio=0.2, max_ratio=0.95)
     channels = [672, 480, 512, 256, 256, 128]
     detector = Ssd(

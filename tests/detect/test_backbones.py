@@ -260,3 +260,15 @@ def test_the_gradient_of_the_coarsest_level_of_a_small_film_is_that_of_float32()
         gradients.append(weight.grad.clone())
     for gradient in gradients[1:]:
         torch.testing.assert_close(gradient, gradients[0], rtol=0.1, atol=0.1 * gradients[0].abs().max().item())
+
+
+def test_the_gradients_of_ssdlite_on_a_map_of_one_cell_are_numbers() -> None:
+    """As above: on 128 px its coarsest maps are one cell."""
+    detector = build("ssdlite", 3)
+    for _ in range(15):
+        detector.zero_grad()
+        _ = [torch.full((10_000 * n,), torch.nan) for n in range(1, 40)]
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = detector.backbone(torch.rand(2, 3, 128, 128).to(memory_format=torch.channels_last))
+        sum(one.sum() for one in maps.values()).backward()
+        assert all(torch.isfinite(one.grad).all() for one in detector.backbone.extra.parameters())
