@@ -4,7 +4,6 @@ Its folder holds ``queue.sqlite``, ``films/``, ``dicom/`` and ``pictures/`` (``c
 has no end of its own: SIGTERM lets it finish what it holds, and whatever else ends it, the same command goes on.
 """
 
-import gc
 import os
 import signal
 import threading
@@ -118,10 +117,7 @@ def serve(parts: Parts, folder: Path) -> None:
     with _stopped_by_signals(parts.work, parts.intake), _cleared(parts, folder):
         for delivery in parts.deliveries:
             delivery.start()
-        gc.collect()
-        gc.freeze()  # pynetdicom asks for a full collection each minute, which otherwise looks at all of torch
         with ExitStack() as doors:
-            doors.callback(gc.unfreeze)  # else a library of torch calls at the end all of this leaked
             places = _opened_doors(parts, folder, doors)
             _introduce(parts, places, folder)
             parts.work.run()
