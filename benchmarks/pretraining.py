@@ -178,7 +178,7 @@ def cell(results: list[dict[str, Any]]) -> str:
     if not results:
         return "–"
     ap50, ap = (fmean(one[name] for one in results) for name in ("ap50", "ap"))
-    films = round(fmean(one["films"] for one in results))  # of a teacher with the unmarked ones
+    films = round(fmean(one["films"] for one in results))  # that of a teacher counts the unmarked ones, too
     each = ", ".join(f"{one['ap50']:.3f}" for one in results)
     return f"{ap50:.3f} / {ap:.3f} ({each}; {films} films)"
 

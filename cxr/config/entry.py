@@ -36,8 +36,9 @@ def entry(config_name: str, ends: bool = True) -> Callable[[Callable[[DictConfig
     """Return a decorator that turns a function of a config into the main function of a script.
 
     Hydra composes ``conf/<config_name>.yaml`` with the command line. An error in the command gives one message and
-    exit code 2, where an archive is away, a disk full or a film damaged 1; any other exception keeps its traceback.
-    Where the work ``ends``, a line says now and then how long it has taken; a service says itself where it is.
+    exit code 2. An archive that is away, a full disk and a damaged film give one, too, and exit code 1: the command is
+    right. Any other exception keeps its traceback. Where the work ``ends``, a line says now and then how long it has
+    taken; a service says itself where it is.
     """
 
     def decorate(job: Callable[[DictConfig], Any]) -> Callable[[], None]:

@@ -6,7 +6,8 @@ leave the folder after ``keep_hours``, and are forgotten once the week after the
 
 A week is looked at when it has 25 patients, 50, 100, 200 and so on. The looks share the false alarms that a week may
 have: the first gets a half, the second a sixth, the k-th 1 / k (k + 1). So a week of unchanged films is called
-different with a probability of at most ``RATE``, however often the page is loaded.
+different with a probability of at most ``RATE``, however often the page is loaded. This holds for all but ``UNSURE`` of
+the references (``cxr.measure.shift``).
 """
 
 import logging
