@@ -132,6 +132,18 @@ def test_yaml_of_the_users_own_is_found_and_offered(cxr: Callable[..., str], pla
     assert "my_package.detectors.mine" in cxr(place, "train", "--config-dir", "my_conf", "model=mine", "--cfg", "job")
 
 
+def test_help_offers_the_groups_that_a_script_takes_with_the_users_own_files(
+    cxr: Callable[..., str], place: Path
+) -> None:
+    (place / "my_conf" / "cam").mkdir()
+    (place / "my_conf" / "cam" / "my_map.yaml").touch()
+    text = cxr(place, "serve", "--config-dir", "my_conf", "--help")
+    assert re.search(r"^cam: .*drise.*my_map", text, re.MULTILINE)
+    assert not re.search(r"^(optimizer|experiment|data): ", text, re.MULTILINE)
+    assert re.search(r"^data: .*course", cxr(place, "evaluate", "--help"), re.MULTILINE)
+    assert re.search(r"^optimizer: ", cxr(place, "train", "--help"), re.MULTILINE)
+
+
 def test_a_package_in_the_current_folder_is_found(cxr: Callable[..., str], place: Path) -> None:
     output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
     assert "my_package.detectors.mine takes no such argument" in output  # of what fasterrcnn_tiny's YAML brings: read

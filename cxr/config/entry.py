@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback as HydraCallback
@@ -228,8 +229,14 @@ def _is_chosen(word: str, choices: Mapping[str, Any], cfg: DictConfig) -> bool:
     return present <= float(value) if isinstance(present, int | float) else str(present) == value
 
 
+def choices(group: str) -> str:
+    """Return the options of a group as a line for the help of a script that takes this group but not all of them."""
+    return f"{group}: {', '.join(GlobalHydra.instance().config_loader().get_group_options(group))}"
+
+
 # Here, not in ``entry``, because the processes that a launcher starts only import this module
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
 OmegaConf.register_new_resolver("cxr.not_chosen", not_chosen, replace=True)
 OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts
+OmegaConf.register_new_resolver("cxr.choices", choices, replace=True)  # likewise

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,12 @@ def group_rows(measured: Subgroups, language: str) -> list[Row]:
 
 
 def left_out_in_words(measured: Subgroups, language: str) -> list[str]:
-    """Return a sentence for each kind of groups of which something cannot be told."""
+    """Return why something cannot be told: a sentence for the kinds of one group, one for each with small groups."""
     say = words(language)["evaluate"]["groups"]
-    lines = [
-        say["alone"].format(kind=kind_label(kind, language), group=group_label(kind, name, language))
-        for kind, name in measured.alone.items()
-    ]
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for kind, name in measured.alone.items():
+        kinds[group_label(kind, name, language)].append(kind_label(kind, language))
+    lines = [say["alone"].format(kinds=say["between"].join(of), group=group) for group, of in kinds.items()]
     small = [
         say["too_few"].format(kind=kind_label(kind, language), films=films, least=measured.least)
         for kind, (films, _) in measured.too_few.items()

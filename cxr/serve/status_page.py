@@ -114,11 +114,13 @@ class StatusPage:
 
     def _chips(self, said: Prediction) -> list[Chip]:
         """Return the findings of the boxes that are shown, the surest first, with best score and number of boxes."""
+        several = words(self.language)["serve"]["boxes"]
         scores: dict[str, list[float]] = {}
         for n in said.shown(self.algorithm.threshold):
             scores.setdefault(said.findings[n], []).append(said.scores[n])
         texts = {
-            name: f"{best:.2f}" + (f" × {len(more) + 1}" if more else "") for name, (best, *more) in scores.items()
+            name: several.format(score=f"{best:.2f}", boxes=len(more) + 1) if more else f"{best:.2f}"
+            for name, (best, *more) in scores.items()
         }
         return [finding_chip(self.findings, name, text, self.language) for name, text in texts.items()]
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from cxr.measure.intervals import Estimate
 from cxr.measure.shift import Reference, Shift, compare
 from cxr.measure.subgroups import Beside, Group, Subgroups
 from cxr.report.films_told import FilmsTold
-from cxr.report.subgroup_tables import write_csv
+from cxr.report.subgroup_tables import left_out_in_words, write_csv
 from cxr.report.words import LANGUAGES, words
 
 NAN = math.nan
@@ -49,6 +50,14 @@ def test_what_differs_is_said_in_words_once_of_the_worse_group() -> None:
     assert FilmsTold({"A": measured()}, {"A": shift(0)}).warnings("en") == [worse]
     assert told.as_plain()["A"]["subgroups"]["in_words"] == [worse]
     assert FilmsTold({"A": measured()}, {"A": "known_films"}).as_plain()["A"]["shift"]["not_measured"] == "known_films"
+
+
+def test_kinds_of_which_all_films_are_in_one_group_are_told_in_one_sentence_for_each_group() -> None:
+    alone = {"sex": "not stated", "age": "not stated", "maker": "ACME"}
+    assert left_out_in_words(replace(measured(), too_few={}, alone=alone), "en") == [
+        "All films are of one group by sex, age in years: not stated.",
+        "All films are of one group by maker: ACME.",
+    ]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

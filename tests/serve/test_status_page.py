@@ -40,7 +40,7 @@ def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, la
     page = web.get("/").text
     say = words(language)
     assert f"{words(language)['serve']['above']}" in page
-    assert "0.90 × 2" in page
+    assert {"en": "0.90, the best of 2 boxes", "zh": "0.90（2 個框中最高）"}[language] in page
     assert "0.20" not in page  # below the threshold
     assert say["not_assessed"] in page
     assert say["serve"]["reasons"]["not_dicom"] in page

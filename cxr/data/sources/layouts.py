@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from cxr.data.film import Film
+from cxr.data.sources.boxes_csv import TABLE
 from cxr.data.sources.documents import read_yaml
 from cxr.data.sources.merge import Joined, Source, join
 from cxr.findings import FindingVocabulary
@@ -99,7 +100,14 @@ def _layouts() -> dict[str, ModuleType]:
 
 
 def _layout(root: Path) -> str:
-    return next((name for name, module in _layouts().items() if getattr(module, f"is_{name}")(root)), _COURSE)
+    """Return the layout that the files of ``root`` show.
+
+    A ``boxes.csv`` with other columns than its reader knows is taken for one where nothing else is there: that reader
+    says which columns it lacks.
+    """
+    own_table = (root / TABLE).is_file() and not (root / "train.csv").is_file()
+    known = (name for name, module in _layouts().items() if getattr(module, f"is_{name}")(root))
+    return next(known, "boxes_csv" if own_table else _COURSE)
 
 
 def _reader_of(layout: str) -> Callable[..., Any]:

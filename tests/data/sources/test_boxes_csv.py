@@ -60,6 +60,14 @@ def test_the_layout_is_known_by_its_table(folder: Path, vocabulary: FindingVocab
     assert [film.id for film in read_films(folder, vocabulary)] == ["a.png", "b/b.png", "c.png", "d.dcm", "e.png"]
 
 
+def test_a_table_with_other_columns_is_told_which_it_lacks_and_not_that_the_courses_is_absent(
+    folder: Path, vocabulary: FindingVocabulary
+) -> None:
+    edit(folder, "film,finding", "file,label")
+    with pytest.raises(TableError, match="has no column film, finding"):
+        read_films(folder, vocabulary)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
