@@ -145,6 +145,15 @@ def test_it_is_a_new_series_of_the_films_study_and_patient(tmp_path: Path) -> No
     assert len({data.SeriesInstanceUID for data in made.values()} | {"1.2.3.4.1"}) == 6
 
 
+def test_report_and_presentation_state_show_no_box_below_the_threshold(tmp_path: Path) -> None:
+    made = written(tmp_path)  # of three boxes one has a score of 0.1
+    shown = [note.TextObjectSequence[0].UnformattedTextValue for note in made["pr"].GraphicAnnotationSequence]
+    assert shown == ["cardiac hypertrophy 0.88", "degenerative joint disease of the thoracic spine 0.50"]
+    report = hd.sr.srread(tmp_path / OBJECTS / "p0-sr.dcm")
+    groups = report.content.get_planar_roi_measurement_groups(graphic_type=hd.sr.GraphicTypeValues.POLYLINE)
+    assert [group.roi.value.tolist()[0] for group in groups] == [[10, 20], [0, 0]]
+
+
 def test_a_film_without_detections_has_no_map(tmp_path: Path) -> None:
     nothing = Prediction(1, "p0", "q0", WIDTH, HEIGHT, (), (), (), {}, 0.1)
     assert set(written(tmp_path, nothing, {})) == {"sr", "pr", "sc"}

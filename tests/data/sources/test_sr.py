@@ -225,6 +225,19 @@ def test_a_later_report_replaces_an_earlier_one_and_two_doctors_are_two_readers(
     assert read_report(first).time == "20260101"
 
 
+def test_a_report_that_names_itself_as_its_predecessor_still_stands(film: Path) -> None:
+    path = write_doctors_report(film, film.parent / "a.dcm", [Region(SCOLIOSIS, SPINE)])
+    report = dcmread(path)
+    reference, series, study = Dataset(), Dataset(), Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = report.SOPClassUID, report.SOPInstanceUID
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = report.SeriesInstanceUID, [reference]
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = report.StudyInstanceUID, [series]
+    report.PredecessorDocumentsSequence = [study]
+    report.save_as(path)
+    assert read_report(path).predecessors == {report.SOPInstanceUID}
+    assert only(film.parent).findings == ("scoliosis",)
+
+
 def test_what_the_doctor_rejected_is_known_to_be_absent(film: Path) -> None:
     """The doctor moved a box of ours, deleted one, and drew a region without a finding, which leaves the rest open."""
     folder = film.parent
