@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cxr import installation
 from cxr.__main__ import COMMANDS, main
@@ -142,6 +143,24 @@ def test_help_offers_the_groups_that_a_script_takes_with_the_users_own_files(
     assert not re.search(r"^(optimizer|experiment|data): ", text, re.MULTILINE)
     assert re.search(r"^data: .*course", cxr(place, "evaluate", "--help"), re.MULTILINE)
     assert re.search(r"^optimizer: ", cxr(place, "train", "--help"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"train"}))
+def test_help_explains_every_setting_of_a_script(cxr: Callable[..., str], name: str, tmp_path: Path) -> None:
+    text = cxr(tmp_path, name, "--help")
+    keys = yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text(encoding="utf-8")).keys() - {"defaults", "hydra"}
+    assert all(re.search(rf"^{key}: ?", text, re.MULTILINE) for key in keys)
+    assert "ckpt: ???" in text
+    assert "# modules and packages of your own that the checkpoint may name" in text
+
+
+def test_a_group_that_a_script_does_not_take_is_no_setting_to_be_appended(
+    cxr: Callable[..., str], tmp_path: Path
+) -> None:
+    output = cxr(tmp_path, "serve", "ckpt=a.ckpt", "model=fasterrcnn", rc=2)
+    assert output == "model=…: this command does not take this group of choices. --help lists what it takes\n"
+    output = cxr(tmp_path, "train", "experimnt=demo", rc=2)
+    assert output.startswith("experimnt: there is no such setting. Did you mean 'experiment'? Known: augment")
 
 
 def test_a_package_in_the_current_folder_is_found(cxr: Callable[..., str], place: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.experimental.callback import Callback as HydraCallback
@@ -24,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from cxr.config import stopping
+from cxr.config import help_texts, stopping
 from cxr.config.chatter import silence_libraries
 from cxr.config.command_line import with_paths_quoted
 from cxr.config.errors import ConfigError, SweepError, exit_for, exit_with, explain, is_of_a_film, reason
@@ -229,14 +228,10 @@ def _is_chosen(word: str, choices: Mapping[str, Any], cfg: DictConfig) -> bool:
     return present <= float(value) if isinstance(present, int | float) else str(present) == value
 
 
-def choices(group: str) -> str:
-    """Return the options of a group as a line for the help of a script that takes this group but not all of them."""
-    return f"{group}: {', '.join(GlobalHydra.instance().config_loader().get_group_options(group))}"
-
-
 # Here, not in ``entry``, because the processes that a launcher starts only import this module
 OmegaConf.register_new_resolver("cxr.run_dir", run_dir, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("cxr.job_name", job_name, replace=True)
 OmegaConf.register_new_resolver("cxr.not_chosen", not_chosen, replace=True)
-OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts
-OmegaConf.register_new_resolver("cxr.choices", choices, replace=True)  # likewise
+OmegaConf.register_new_resolver("cxr.command", command, replace=True)  # in the help of the scripts, as the next two
+OmegaConf.register_new_resolver("cxr.choices", help_texts.choices, replace=True)
+OmegaConf.register_new_resolver("cxr.settings", help_texts.settings, replace=True)

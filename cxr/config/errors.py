@@ -70,7 +70,11 @@ def explain(error: Exception) -> str:
         word = str(key).rpartition(".")[2]
         parent = getattr(cause, "parent_node", None)
         known = sorted(str(k) for k in parent if str(k)[0] != "_") if isinstance(parent, DictConfig) else []
+        if word == key and "model" in known:  # of train.py, whose groups without a node may be meant
+            known = sorted({*known, "experiment", "sweep"})
         return f"{key}: there is no such setting. {nearest(word, known)}"
+    if group := re.search(r"Could not override '(?P<group>[\w/]+)'\. No match", text):
+        return f"{group['group']}=…: this command does not take this group of choices. --help lists what it takes"
     group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
     plugin = re.search(r"'hydra/launcher/(?P<name>\w+)': Could not load 'hydra/launcher/(?P<plugin>\w+)'", text)
     if plugin and plugin["plugin"] in _PLUGINS:
