@@ -1,6 +1,7 @@
 """End to end: the commands a user types, on phantom films small enough for seconds."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -49,7 +50,11 @@ def test_a_run_leaves_what_the_architecture_promises(place: Path) -> None:
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["cxr"]["config"]["optimizer"]["lr"] == 0.003
     assert best["cxr"]["findings"]["findings"][6]["chinese"] == "脊椎側彎"
-    assert "false positives per normal film" in (place / "printed.txt").read_text(encoding="utf-8")
+    printed = (place / "printed.txt").read_text(encoding="utf-8")
+    assert "false positives per normal film" in printed
+    assert re.search(r"of epoch \d+ with the best val/map_50: \S+/run/checkpoints/best.ckpt\n", printed)  # on one line
+    for path in (run / "index.html", *(run / "tensorboard").glob("events*")):  # a folder may be named after a patient
+        assert b"phantom_smoke" not in path.read_bytes()
 
 
 def test_a_completed_run_says_so_and_returns_its_score(place: Path) -> None:

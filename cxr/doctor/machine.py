@@ -34,7 +34,12 @@ def gpu() -> Iterator[Check]:
         yield Check("torchvision", "does not work with this torch", "wrong", "install both together, of one source")
     if not torch.cuda.is_available():
         built = "no GPU that torch can use" + ("" if torch.version.cuda else " (this torch is built for the CPU alone)")
-        yield Check("GPU", built, "absent", "training runs on the CPU: experiment=demo or model=fasterrcnn_tiny")
+        yield Check(
+            "GPU",
+            built,
+            "absent",
+            "training runs on the CPU: experiment=demo, or experiment=course_cpu for films of your own",
+        )
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
         half = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bfloat16"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from cxr.learn.tensorboard import show_pictures
 from cxr.report.epochs import read_epochs
 from cxr.report.figures import Marks, epoch_curves, film_picture, marks_of
 from cxr.report.run_page import FilmCard, run_page
+from cxr.report.without_paths import folder_pseudonym
 from cxr.report.words import words
 
 
@@ -137,7 +139,7 @@ class TestPage(Callback):
             task.findings,
             boxes={name: sum(f.findings.count(name) for f in films) for name in task.findings.names},
             metrics=metrics,
-            curves=epoch_curves(rows, "val/map_50"),
+            curves=epoch_curves(rows, _monitored(trainer)),
             cards=self._cards,
             films=(len(films), sum(f.normal for f in films)),
             threshold=self.threshold,
@@ -145,6 +147,12 @@ class TestPage(Callback):
             language=self.language,
         )
         self._cards = []
+
+
+def _monitored(trainer: Trainer) -> str:
+    """Return the figure of validation that chooses the epoch that is kept; "" where none does."""
+    chosen_by = (one.monitor for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint))
+    return next((monitor for monitor in chosen_by if monitor), "")
 
 
 def _films(trainer: Trainer, split: str) -> Sequence[Film]:
@@ -196,7 +204,7 @@ def _describe(card: Mapping[str, Any]) -> str:
         name_of(cfg.get("model", {})),
         optimizer.get("optimizer", optimizer).get("_target_", "").rpartition(".")[2],
         f"{data.get('size')} px",
-        data.get("root"),
+        f"films of {folder_pseudonym(data['root'])}" if data.get("root") else "drawn films",
         f"data {card.get('data')}",
     )
     return " · ".join(str(part) for part in parts)

@@ -108,7 +108,10 @@ def write_across(picture: Image.Image, text: str) -> Image.Image:
 
 
 def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
-    """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG, dark as a page."""
+    """Draw the losses and the validation AP50, AP and AR over the epochs of a run; return a PNG, dark as a page.
+
+    A dotted line stands at the epoch that is kept: the first with the highest ``monitor``.
+    """
     with rc_context(_DARK):
         figure = Figure(figsize=(9, 3), layout="constrained")
         losses, scores = figure.subplots(1, 2)
@@ -123,12 +126,13 @@ def epoch_curves(rows: Sequence[Mapping[str, float]], monitor: str) -> bytes:
             axes.set(xlabel="epoch", title=title)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
+        best = max((row for row in rows if monitor in row), key=lambda row: row[monitor], default=None)
+        if best is not None:
+            scores.axvline(best["epoch"] + 1, color="grey", linestyle=":", label=f"kept: epoch {best['epoch'] + 1:.0f}")
+            scores.set_ylim(0, 1)
+        for axes in (losses, scores):
             if axes.lines:
                 axes.legend(fontsize=8)
-        best = max(rows, key=lambda row: row.get(monitor, -np.inf), default=None)
-        if best is not None:
-            scores.axvline(best["epoch"] + 1, color="grey", linestyle=":")
-            scores.set_ylim(0, 1)
         return png(figure, dpi=DPI)
 
 

@@ -3,8 +3,9 @@
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cxr.read.radiograph import pseudonym
 
@@ -35,6 +36,20 @@ def _without_path(override: str) -> str:
     if equals and value and key.rpartition(".")[2] in _MAY_NAME_A_PATIENT:
         return f"{key}={folder_pseudonym(value.strip(chr(39) + chr(34)))}"
     return override
+
+
+def settings_without_paths(node: Any) -> Any:
+    """Return a config, plain data, with a pseudonym in place of each folder of films and each absolute path."""
+    if isinstance(node, Mapping):
+        return {
+            key: folder_pseudonym(value)
+            if key in _MAY_NAME_A_PATIENT and isinstance(value, str) and value
+            else settings_without_paths(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [settings_without_paths(value) for value in node]
+    return folder_pseudonym(node) if isinstance(node, str) and _ABSOLUTE.match(node) else node
 
 
 def command_without_paths(words: Sequence[str], home: Path | None = None) -> str:

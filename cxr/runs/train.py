@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -34,6 +35,7 @@ from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
+from cxr.report.without_paths import settings_without_paths
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
 from cxr.runs.frozen_films import frozen_films
@@ -176,7 +178,8 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         add_session(folder.path, parts.data, parts.cfg["seed"], parts.cfg["trainer"]["precision"])
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(parts.cfg))}\n```")
+            shown = OmegaConf.to_yaml(OmegaConf.create(settings_without_paths(parts.cfg)))
+            logger.experiment.add_text("config", f"```yaml\n{shown}\n```")
     parts.trainer.callbacks += [MovedCheckpoints(), _OwnSignals()]  # type: ignore[attr-defined]
     parts.trainer.fit(parts.task, datamodule=parts.data, ckpt_path=resume, weights_only=True)
 
@@ -227,11 +230,16 @@ def _calibrate(parts: Parts, folder: TrainingFolder) -> None:
 
 
 def test(parts: Parts, folder: TrainingFolder) -> None:
-    """Score the best epoch's weights on the test films."""
+    """Score the best epoch's weights on the test films, in float32, as evaluate.py and predict.py compute.
+
+    Under ``bf16-mixed`` the same detector has other scores in the third digit, and so another average precision.
+    """
     _, best = folder.read_best()
     # Not by trainer.test(ckpt_path=…): weight averaging would put the raw weights back in place of the averaged ones
     parts.task.load_state_dict(best["state_dict"])
     parts.task.eval()
+    if isinstance(parts.trainer.strategy.precision_plugin, MixedPrecision):
+        parts.trainer.strategy.precision_plugin = Precision()
     parts.trainer.test(parts.task, datamodule=parts.data, verbose=False)
 
 
@@ -247,7 +255,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
     if parts.pruned:
         Console().print(f"{folder.path}: the study has pruned this run", highlight=False)
     else:
-        _print_table(parts, metrics, folder.path)
+        _print_table(parts, metrics, folder)
     result = {
         "status": "pruned" if parts.pruned else "completed",
         "monitor": folder.monitor,
@@ -295,7 +303,7 @@ def _check_monitor(monitor: str, task: Training) -> None:
 
 def _log_hparams(parts: Parts, score: float) -> None:
     groups = ("model", "optimizer", "scheduler", "data", "augment", "intensity", "trainer", "seed")
-    settings = flat({group: parts.cfg[group] for group in groups})
+    settings = flat(settings_without_paths({group: parts.cfg[group] for group in groups}))
     plain = {key: value for key, value in settings.items() if isinstance(value, (int, float, str, bool))}
     for logger in parts.trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -303,11 +311,16 @@ def _log_hparams(parts: Parts, score: float) -> None:
             logger.finalize("success")
 
 
-def _print_table(parts: Parts, metrics: Mapping[str, float], folder: Path) -> None:
-    console = Console()
+def _print_table(parts: Parts, metrics: Mapping[str, float], folder: TrainingFolder) -> None:
+    """Print the figures, and where everything is; the checkpoint last, as the next command wants it."""
+    console, best, checkpoint = Console(), folder.best_epoch(), folder.path / BEST
     console.print(parts.task.table(metrics, parts.data.films["test"]))
-    pictures = next((f"   ·   pictures: {path}" for path in sorted(folder.glob("*.html"))), "")
-    console.print(f"curves: tensorboard --logdir {folder}{pictures}")
+    lines = [f"curves: tensorboard --logdir {folder.path}"]
+    if (page := folder.path / "index.html").is_file():
+        lines.append(f"page: {page}")
+    if best and checkpoint.is_file():
+        lines.append(f"checkpoint, of epoch {best['epoch'] + 1:.0f} with the best {folder.monitor}: {checkpoint}")
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)  # whole, to be copied
 
 
 def _finite(value: float) -> float | None:

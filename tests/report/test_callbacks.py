@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import ImageColor
 
 from cxr.data.film import Film
 from cxr.findings import FindingVocabulary
 from cxr.palette import colour
+from cxr.read.radiograph import pseudonym
 from cxr.report import callbacks  # TestPage by way of it: pytest would collect the name
 from cxr.report.callbacks import EpochTable, ValidationPictures
 from cxr.report.epochs import read_epochs
@@ -92,6 +94,10 @@ def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
     films = [Film(tmp_path, str(i), f"study{i}", f"p{i}", BOXES, ("heart",), 60, 120) for i in range(4)]
     module = SimpleNamespace(films={"test": films})
     trainer = cast(Any, SimpleNamespace(datamodule=module, callback_metrics={}, is_global_zero=True))
+    trainer.checkpoint_callbacks = [ModelCheckpoint(), ModelCheckpoint(monitor="val/map")]
+    task = SimpleNamespace(findings=TASK.findings, card={"config": {"data": {"root": "/ward/Lin_Yu-Ting"}}})
+    chosen_by: list[str] = []
+    monkeypatch.setattr("cxr.report.callbacks.epoch_curves", lambda rows, monitor: chosen_by.append(monitor))
     shown: dict[str, Any] = {}
     monkeypatch.setattr("cxr.report.callbacks.run_page", lambda *_, **words: shown.update(words))
     page = callbacks.TestPage(str(tmp_path), films=3)
@@ -99,7 +105,10 @@ def test_the_page_shows_the_first_test_films_by_their_pseudonyms(
         batched, outputs = batch((60, 30), (60, 30))
         batched[1][0]["film"], batched[1][1]["film"] = torch.tensor(2 * i), torch.tensor(2 * i + 1)
         page.on_test_batch_end(trainer, TASK, outputs, batched, i)
-    page.on_test_end(trainer, TASK)
+    page.on_test_end(trainer, cast(Any, task))
+    assert chosen_by == ["val/map"]
+    assert f"films of {pseudonym('Lin_Yu-Ting')}" in shown["run"]
+    assert "Lin" not in shown["run"]
     assert [card.study for card in shown["cards"]] == ["study0", "study1", "study2"]
     assert {(*card.truth, "|", *card.detected) for card in shown["cards"]} == {
         ("heart", "|", "heart")

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from cxr.findings import Finding, FindingVocabulary
@@ -59,6 +60,18 @@ def test_captions_of_boxes_in_one_corner_do_not_cover_each_other() -> None:
     two = pixels(NOTHING, Marks(boxes, ["nodule", "effusion"], np.array([0.9, 0.8], np.float32)))
     caption = (slice(20, 34), slice(24, 80))
     assert (two[caption] == one[caption]).all()
+
+
+def test_the_dotted_line_stands_at_the_epoch_that_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first with the highest monitored figure, whatever else is drawn."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr("cxr.report.figures.png", lambda figure, dpi: drawn.append(figure) or b"")
+    scores = [(0.9, 0.5), (0.8, 0.7), (1.0, 0.6), (1.0, 0.7)]
+    rows = [{"epoch": float(n), "val/map_50": ap50, "val/map": ap} for n, (ap50, ap) in enumerate(scores)]
+    for monitor, epoch in (("val/map", 2), ("val/map_50", 3)):
+        epoch_curves(rows, monitor)
+        line = drawn[-1].axes[1].lines[-1]
+        assert (line.get_label(), list(line.get_xdata())) == (f"kept: epoch {epoch}", [epoch, epoch])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from cxr.report.without_paths import (
     command_without_paths,
     folder_pseudonym,
     overrides_without_paths,
+    settings_without_paths,
     without_path,
 )
 
@@ -31,6 +32,19 @@ def test_what_was_typed_is_shown_without_folders_of_films() -> None:
     assert overrides_without_paths(typed) == [
         "ckpt=run/best.ckpt", f"images={name}", f"data.root={name}", "data=course", "seed=1",
     ]  # fmt: skip
+
+
+def test_a_config_is_shown_without_folders_of_films_and_absolute_paths() -> None:
+    name = pseudonym("Lin Yu-Ting")
+    reader = {"_target_": "cxr.data.sources.course.read_course", "root": "ward/Lin Yu-Ting"}
+    config = {
+        "data": {"root": "/data/Lin Yu-Ting", "size": 256, "read": [reader]},
+        "weights": "/srv/Lin Yu-Ting",
+        "root": None,
+    }
+    assert settings_without_paths(config) == {
+        "data": {"root": name, "size": 256, "read": [{**reader, "root": name}]}, "weights": name, "root": None,
+    }  # fmt: skip
 
 
 def test_a_command_names_the_run_as_such_and_no_folder_of_films_and_no_absolute_path() -> None:
