@@ -6,12 +6,14 @@ A template escapes every text it is given. So names of findings, errors of files
 import base64
 import functools
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from PIL import Image
 
 from cxr.files import write_whole
@@ -107,8 +109,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["font_face"] = font_face
-    environment.filters |= {"jpeg": _jpeg, "png": _png, "png_width": _png_width}
+    environment.filters |= {"jpeg": _jpeg, "png": _png, "png_width": _png_width, "breakable": _breakable}
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Return a text with places at which a long name of a part, ``roi_heads.box_head/rpn.head``, may go on below."""
+    return Markup(re.sub(r"(?<=[a-z])([./])(?=[a-z])", r"\1<wbr>", str(escape(text))))  # noqa: S704  # escaped before
 
 
 def _jpeg(picture: Image.Image) -> str:

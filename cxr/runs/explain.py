@@ -40,7 +40,7 @@ from cxr.report.explain_page import explain_page
 from cxr.report.explain_plots import score_plot
 from cxr.report.page import NotShown
 from cxr.report.without_paths import folder_pseudonym, without_path
-from cxr.report.words import not_assessed_words
+from cxr.report.words import not_assessed_words, words
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
 from cxr.runs.gate import gate, refusal_by_header, refused_by_pixels
@@ -189,7 +189,7 @@ def report(parts: Parts, folder: Path) -> None:
     sanity, left_out = _read_sanity(folder) or {}, parts.left_out
     refused = [f"{study}: {not_assessed_words(reason, language)}" for study, _, reason in left_out.refused]
     not_shown = NotShown(left_out.unreadable, left_out.failed, refused)
-    page = explain_page(folder, findings, parts.rows, _about(parts), not_shown, sanity, language)
+    page = explain_page(folder, findings, parts.rows, _about(parts, language), not_shown, sanity, language)
     result = {
         "films": len(records),
         "unreadable": left_out.unreadable,
@@ -250,9 +250,12 @@ def _folder(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset,
     return _subset(readable, checkpoint.findings, (i for i in range(len(readable)) if i not in by_pixels)), left_out
 
 
-def _source(cfg: Mapping[str, Any]) -> str:
+def _source(cfg: Mapping[str, Any], language: str) -> str:
     """Return which films these are, without the name of the user's folder, which may be a patient's."""
-    return f"{cfg['split']} films" if cfg["images"] is None else f"folder {folder_pseudonym(cfg['images'])}"
+    say = words(language)["explained_what"]
+    if cfg["images"] is None:
+        return str(say["split"].format(split=cfg["split"]))
+    return str(say["folder"].format(folder=folder_pseudonym(cfg["images"])))
 
 
 def _read_sanity(folder: Path) -> dict[str, dict[str, float]] | None:
@@ -267,20 +270,22 @@ def _subset(films: RadiographDataset, findings: FindingVocabulary, indices: Iter
     return RadiographDataset([films.films[i] for i in indices], findings, films.cache, films.size)
 
 
-def _about(parts: Parts) -> dict[str, str]:
+def _about(parts: Parts, language: str) -> dict[str, str]:
     """What the model and the data were, for the page."""
-    trained = parts.checkpoint.config
+    trained, say = parts.checkpoint.config, words(language)["explained_what"]
+    size, data, threshold = parts.checkpoint.size, parts.checkpoint.fingerprint, in_words(parts.explainer.threshold)
     about = {
-        "Detector": ", ".join(dict.fromkeys(name_of(member.config["model"]) for member in parts.named.members)),
-        "Trained on": f"{trained['name']}, films of {parts.checkpoint.size} px, data {parts.checkpoint.fingerprint}",
-        "Films": f"{_source(parts.cfg)}, {len(parts.films)} of them shown",
-        "Explained": f"detections from score {in_words(parts.explainer.threshold)} up, the strongest of each finding",
+        "detector": ", ".join(dict.fromkeys(name_of(member.config["model"]) for member in parts.named.members)),
+        "trained": say["trained"].format(name=trained["name"], size=size, data=data),
+        "films": say["films"].format(source=_source(parts.cfg, language), shown=len(parts.films)),
+        "explained": say["explained"].format(threshold=threshold),
     }
     if not parts.named.single:
-        about["Answers"] = f"{parts.named.in_words}; a map is the mean of the members' maps"
+        about["answers"] = say["answers"].format(named=parts.named.in_words)
     elif scores := _test_scores(parts.checkpoint.path):
-        about["Test score"] = scores
-    return about
+        about["score"] = scores
+    headings = words(language)["explained_by"]
+    return {headings[name]: line for name, line in about.items()}
 
 
 def _test_scores(checkpoint: Path) -> str:

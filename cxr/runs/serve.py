@@ -6,9 +6,10 @@ has no end of its own: SIGTERM lets it finish what it holds, and whatever else e
 
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue
 from cxr.serve.sends import leave_out
+from cxr.serve.status_page import Places
 from cxr.serve.web import Service, build_app
 from cxr.serve.web_archive import WebArchive
 from cxr.serve.web_server import bind, web_server
@@ -78,6 +80,7 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
     """Restore the detector and open the queue. Raises ``ConfigError``."""
     plain = resolved(cfg)
     chosen = settings(plain)
+    _refuse_taken_ports(chosen)
     os.umask(0o077)  # films are the patients': nobody else on this machine reads them
     with suppress(PermissionError):  # a folder that was given to this user, who may not change it
         folder.chmod(0o700)
@@ -103,6 +106,21 @@ def instantiate(cfg: DictConfig, folder: Path) -> Parts:
         for archive in archives
     ]
     return Parts(chosen, found, tools, queue, intake, counters, work, deliveries)
+
+
+def _refuse_taken_ports(chosen: Settings) -> None:
+    """Raise ``ConfigError`` where our addresses cannot be listened at, before the detector is loaded."""
+    if chosen.dicom is not None:
+        host, port = chosen.dicom
+        try:
+            socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+        except OSError as error:
+            raise ConfigError(f"dicom={host}:{port} cannot be listened at: {error.strerror}; type another") from error
+    if chosen.http is not None:
+        try:
+            bind(chosen.http, chosen.token).close()
+        except ValueError as error:
+            raise ConfigError(f"{error}; type another http=") from error
 
 
 def serve(parts: Parts, folder: Path) -> None:
@@ -141,7 +159,7 @@ def _opened_doors(parts: Parts, folder: Path, doors: ExitStack) -> list[str]:
         if chosen.http is not None:
             web = WebLimits(film, chosen.associations, silence, silence)
             listener = doors.enter_context(bind(chosen.http, chosen.token))
-            app = build_app(_service(parts, folder), chosen.token, web)
+            app = build_app(_service(parts, folder, [*places, f"http {chosen.http}"]), chosen.token, web)
             served = web_server(app, listener, web, parts.counters, chosen.tls)
             places.append(doors.enter_context(served))
     except (OSError, ValueError) as error:
@@ -149,12 +167,13 @@ def _opened_doors(parts: Parts, folder: Path, doors: ExitStack) -> list[str]:
     return places
 
 
-def _service(parts: Parts, folder: Path) -> Service:
+def _service(parts: Parts, folder: Path, listening: Sequence[str]) -> Service:
     algorithm, findings = parts.tools.files.algorithm, parts.tools.files.findings
+    places = Places(listening, [str(node) for node in parts.settings.nodes], parts.work.destinations)
     return Service(
         folder, parts.queue, parts.intake, parts.counters, algorithm, findings,
         lambda: parts.work.at_work and all(delivery.alive() for delivery in parts.deliveries),
-        parts.tools.files.language, parts.work.stopping, parts.work.watch, parts.found.revision,
+        parts.tools.files.language, parts.work.stopping, parts.work.watch, parts.found.revision, places,
     )  # fmt: skip
 
 
@@ -220,6 +239,11 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
         console.print(line, highlight=False, markup=False)
     if why := parts.found.none_put_aside(algorithm):
         warn(f"no film is put aside as normal: {why}")
+    for node in chosen.nodes:
+        if not node.is_known():
+            warn(
+                f"{node}: no machine of that name is found; until one is, its calls are refused and it takes no results"
+            )
     if chosen.dicom is not None and not chosen.nodes:
         warn("allow=[] lets no DICOM node call; type allow=[AE@address:port]")
     if not to:

@@ -79,6 +79,7 @@ class Counters:
         self._patients = Gauge("cxr_week_patients", "Patients of a week, a film each.", ["week"], registry=own)
         self._distance = Gauge("cxr_films_distance", "Of a week's films, 0 to 1.", ["week", "feature"], registry=own)
         self._told: dict[Refusal, float] = {}
+        self._last: dict[Refusal, tuple[str, float]] = {}
         self._lock = Lock()
 
     def film(self, state: str, seconds: float | None = None) -> None:
@@ -96,17 +97,18 @@ class Counters:
 
         Args:
             reason: why.
-            peer: address, or AE title and address, of who was refused; it stands in the log alone. Never what the film
-                said: a value of its header may be a name.
+            peer: address, or AE title and address, of who was refused; it stands in the log and on the page. Never what
+                the film said: a value of its header may be a name.
         """
         reason = Refusal(reason)
         self._refused.labels(reason.value).inc()
+        shown = "".join(letter for letter in peer if letter.isascii() and letter.isprintable())[:80]
         now = time.monotonic()
         with self._lock:
+            self._last[reason] = shown, time.time()
             if now - self._told.get(reason, -_QUIET) < _QUIET:
                 return
             self._told[reason] = now
-        shown = "".join(letter for letter in peer if letter.isascii() and letter.isprintable())[:80]
         total = self.refusals()[reason]
         LOG.warning("refused (%s)%s; %d so far", reason.value, f", {shown}" if shown else "", total)
 
@@ -124,6 +126,11 @@ class Counters:
             reason: self.registry.get_sample_value("cxr_refused_total", {"reason": reason.value}) for reason in Refusal
         }
         return {reason: int(value) for reason, value in values.items() if value}
+
+    def last_refused(self, reason: Refusal) -> tuple[str, float]:
+        """Return who was refused last for a reason that was given, "" if not known, and when, in seconds since 1970."""
+        with self._lock:
+            return self._last[reason]
 
     def films_of_week(self, week: str, patients: int, distances: Mapping[str, float], differ: bool) -> None:
         """Note what is known of the films of "this" week, or of the "last" one; ``distances`` are of its features."""

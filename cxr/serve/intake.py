@@ -120,7 +120,7 @@ class Intake:
         try:
             arrival = check_film(name, data)
         except ReadError as error:
-            raise Refused(_cause(error, data), without_path(error, name, "it"), _NOT_UNDERSTOOD, 422) from None
+            raise Refused(_cause(error, data), without_path(error, name, "the film"), _NOT_UNDERSTOOD, 422) from None
         if missing := [name for name, value in _referred_to(arrival).items() if not value]:
             raise Refused(Refusal.NO_FILM, f"it has no {missing[0]}", _NOT_UNDERSTOOD, 422)
         if arrival.sop_class and arrival.sop_class not in SOP_CLASSES:

@@ -33,6 +33,10 @@ class Node:
         """Return whether a connection from this IP address may be the node's."""
         return _parsed(address) in _addresses(self.address)
 
+    def is_known(self) -> bool:
+        """Return whether its name leads to an address now."""
+        return bool(_addresses(self.address))
+
 
 def read_node(text: str) -> Node:
     """Return the node in "AE@address" or "AE@address:port". Raises ``ValueError``."""

@@ -1,7 +1,8 @@
 """The page of the service: its queue, the last films, what failed and what was refused, and the model behind it."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from cxr.report.promise_words import promise_sentences
 from cxr.report.shift_words import shift_in_words, shift_rows
 from cxr.report.words import not_assessed_words, words
 from cxr.serve.answers import called_abnormal, lack_of, prediction_of
-from cxr.serve.counters import Counters
+from cxr.serve.counters import Counters, Refusal
 from cxr.serve.film_watch import FIRST_LOOK, FilmWatch
-from cxr.serve.queue import Queue, QueuedFilm
+from cxr.serve.queue import Queue, QueuedFilm, State
 
 REFRESH = 10  # seconds until the page loads itself again
 _FILMS = 12
@@ -40,6 +41,21 @@ class FilmCard:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the service is called and by whom, and where its results go, as the page shows them.
+
+    Args:
+        listening: AE title and address, address of HTTP.
+        callers: DICOM nodes that may call.
+        destinations: that take results.
+    """
+
+    listening: Sequence[str] = ()
+    callers: Sequence[str] = ()
+    destinations: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class StatusPage:
     """Writes the page of the service, in one language.
 
@@ -52,6 +68,7 @@ class StatusPage:
         language: of the page.
         watch: over what films are like; None where the detector has no reference.
         card_revision: of the model card that lies with the detector's run; "" where there is none.
+        places: where films come from and results go.
     """
 
     folder: Path
@@ -62,6 +79,7 @@ class StatusPage:
     language: str
     watch: FilmWatch | None = None
     card_revision: str = ""
+    places: Places = field(default_factory=Places)
 
     def text(self, alive: bool, room: bool) -> str:
         """Return the page.
@@ -81,7 +99,11 @@ class StatusPage:
             rate=f"{self.queue.films_a_minute(now):.1f}",
             cards=[self._card(film) for film in self.queue.latest(_FILMS)],
             failures=[self._failure(film) for film in self.queue.failures()],
-            refusals=[Row(say["reasons"][why.value], [str(n)]) for why, n in self.counters.refusals().items()],
+            refusals=[self._refusal(why, n) for why, n in self.counters.refusals().items()],
+            places={
+                heading: ", ".join(getattr(self.places, name)) or say["nobody"]
+                for name, heading in say["places"].items()
+            },
             about=self._about(),
             weeks=self._weeks(now),
         )
@@ -131,6 +153,11 @@ class StatusPage:
             return ""
         return str(words(self.language)["serve"]["above" if abnormal else "below"])
 
+    def _refusal(self, why: Refusal, times: int) -> Row:
+        peer, when = self.counters.last_refused(why)
+        last = ", ".join(part for part in (peer, _clock(when)) if part)
+        return Row(words(self.language)["serve"]["reasons"][why.value], [str(times), last])
+
     def _failure(self, film: QueuedFilm) -> dict[str, Any]:
         say = words(self.language)["serve"]
         waits = film.next_try > time.time()
@@ -139,7 +166,7 @@ class StatusPage:
             "name": film.name,
             "state": say["states"][film.state.value].partition("\n")[0],
             "tries": film.tries,
-            "next": _clock(film.next_try) if waits else "",
+            "next": _clock(film.next_try) if waits else say["waits"] if film.state is State.ASSESSED else "",
             "reason": film.reason,
         }
 

@@ -27,7 +27,7 @@ from cxr.serve.film_watch import FilmWatch
 from cxr.serve.intake import Intake, Refused
 from cxr.serve.parts import RELATED, read_one, read_parts
 from cxr.serve.queue import Queue, QueuedFilm, State
-from cxr.serve.status_page import StatusPage
+from cxr.serve.status_page import Places, StatusPage
 from cxr.serve.stow import ANOTHER_STUDY, CONTENT_TYPE, NOT_UNDERSTOOD, StoreAnswer, is_of_study, reference
 
 _LOOK = 0.2  # seconds between two looks at a film that is waited for
@@ -49,6 +49,7 @@ class Service:
         stopping: set when the service is to end; then no answer is waited for.
         watch: over what films are like; None where the detector has no reference.
         card_revision: of the model card that lies with the detector's run; "" where there is none.
+        places: where films come from and results go.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Service:
     stopping: Event = field(default_factory=Event)
     watch: FilmWatch | None = None
     card_revision: str = ""
+    places: Places = field(default_factory=Places)
 
     def has_room(self) -> bool:
         """Return whether the disk has room for films."""
@@ -198,6 +200,7 @@ class _Monitors:
             service.language,
             service.watch,
             service.card_revision,
+            service.places,
         )
 
     def page(self) -> HTMLResponse:

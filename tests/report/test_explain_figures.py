@@ -190,7 +190,7 @@ def test_a_note_by_key_is_said_in_the_language_of_the_picture(
     record = read_film_record(folder)
     box = Explained(**{**vars(record.boxes[0]), "notes": {"gradcam": "zero", "eigencam": "blind"}})
     record = ExplainedFilm(**{**vars(record), "boxes": (box,)})
-    for method, words in (("gradcam", "沒有證據：此圖全為零"), ("eigencam", "無法分辨病灶類別")):
+    for method, words in (("gradcam", "沒有證據：此圖全為零"), ("eigencam", "無法分辨病徵類別")):
         film_figure(folder, record, method, findings, "zh")
         assert words_on(titled(drawn[-1], "浸潤")) == words  # a zero map says it once
 

@@ -167,7 +167,7 @@ def style(element: WebElement, name: str) -> str:
 
 def test_the_method_switch_changes_every_film(browser: webdriver.Chrome) -> None:
     assert overlays(browser) == [("box", "0")] * 3
-    assert "trust it for where inside the box" in seen(browser, ".method-text")[0].text
+    assert "shows what inside the box the score depends on" in seen(browser, ".method-text")[0].text
     chip(browser, "EigenCAM").click()
     assert overlays(browser) == [("eigencam", "0")] * 3
     assert [note.text for note in seen(browser, ".veil")] == ["EigenCAM cannot tell findings <apart>"] * 3

@@ -39,6 +39,8 @@ def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, la
     web.post("/films", content=b"<html>")
     page = web.get("/").text
     say = words(language)
+    assert "http@testclient, 20" in page  # who was refused last, and when
+    assert f"<dd>{say['serve']['nobody']}</dd>" in page  # no node may call
     assert f"{words(language)['serve']['above']}" in page
     assert {"en": "0.90, the best of 2 boxes", "zh": "0.90（2 個框中最高）"}[language] in page
     assert "0.20" not in page  # below the threshold
