@@ -35,13 +35,15 @@ def calibrate(task: FilmDetector, validation: RadiographDataset) -> list[FilmRes
     if head is not None:
         head.box_weight.fill_(0)  # detect then returns the scores of the boxes alone
         head.film_weight.fill_(1)  # and the image head's score alone: all mixtures follow from this one pass
-        apart = _finite(track(film_results(task, validation), "choosing the mixture", len(validation)))
+        apart = _finite(
+            track(film_results(task, validation), "choosing the share of the whole film's score", len(validation))
+        )
         boxes = _best(lambda share: _average_precision([_fused(result, share, 0) for result in apart]))
         known = with_known_truth(apart)
         film = _best(lambda share: roc_auc([_fused(result, 0, share) for result in known], samples=1).value)
         head.box_weight.fill_(boxes)
         head.film_weight.fill_(film)
-    detected = track(film_results(task, validation), "calibrating", len(validation))
+    detected = track(film_results(task, validation), "looking at the validation films", len(validation))
     return _finite(detected)  # to the bit as detect returns them
 
 

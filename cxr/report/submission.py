@@ -16,7 +16,7 @@ from cxr.files import whole_file
 from cxr.findings import FindingVocabulary
 from cxr.measure.promises import KeptPromises
 from cxr.report.journal import Done
-from cxr.report.promise_words import promise_sentences
+from cxr.report.promise_words import sentence_of
 
 PROMISES = "promises.csv"
 SUBMISSION_COLUMNS = ("ID", "category", "score", "xmin", "xmax", "ymin", "ymax")
@@ -128,7 +128,7 @@ def _not_assessed(done: Done) -> list[Any]:
 
 
 def write_promises(path: Path, kept: KeptPromises) -> None:
-    """Write a row a promise: of what, at most how much, from which score, on how many patients; and all of it in words.
+    """Write a row a promise: of what, at most how much, from which score, on how many patients; and the row in words.
 
     A promise that there is none of has no threshold.
     """
@@ -136,10 +136,9 @@ def write_promises(path: Path, kept: KeptPromises) -> None:
     with _written(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["of", "at_most", "threshold", "patients", "films", "in_words"])
-        text = " ".join(promise_sentences(kept))
         for name, one in [*kept.boxes.items(), *asked]:
             threshold = "" if one.threshold is None else repr(one.threshold)
-            rows.writerow([name, one.level, threshold, one.patients, kept.split, text])
+            rows.writerow([name, one.level, threshold, one.patients, kept.split, sentence_of(name, kept)])
 
 
 def write_submission(path: Path, predictions: Iterable[Prediction], ids: Mapping[int, str]) -> None:

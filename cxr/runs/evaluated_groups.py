@@ -37,7 +37,7 @@ def least_patients(cfg: Mapping[str, Any]) -> int:
 
 def subgroups(models: Sequence[Measured], films: RadiographDataset, cfg: Mapping[str, Any]) -> dict[str, Subgroups]:
     """Return the figures of each detector on the groups of the films, by its name."""
-    groups = [groups_of(film) for film in track(films.films, "reading which groups the films are of")]
+    groups = [groups_of(film) for film in track(films.films, "reading sex, age and machine of the films")]
     settings = Settings(least_patients(cfg), cfg["rule"], cfg["samples"], seed=cfg["seed"])
     measured = {}
     for model in track(models, "measuring groups"):

@@ -34,7 +34,7 @@ from cxr.runs.gate import known_films
 def frozen_films(task: Training, data: FilmDataModule) -> dict[str, Any]:
     """Return what is kept of the films of a training whose best weights ``task`` holds."""
     known, films = known_films(data), data.films["train"]
-    groups = [groups_of(film) for film in track(films, "reading which groups the films are of")]
+    groups = [groups_of(film) for film in track(films, "reading sex, age and machine of the films")]
     kept = {"known_films": gate.as_tensors(known), "groups": counted(groups, [film.patient for film in films])}
     if isinstance(task, DetectionTask):
         kept["reference"] = as_tensors(reference_of(task, data, known))
@@ -49,7 +49,7 @@ def reference_of(task: FilmDetector, data: FilmDataModule, known: KnownFilms | N
     if not films:
         return None
     results = film_results(task, RadiographDataset(films, data.findings, data.cache, data.size), data.batch_size)
-    shown = track(results, "noting what the films are like", len(films))
+    shown = track(results, "measuring the films, to notice later ones that differ", len(films))
     rows = film_rows(films, list(shown), data.cache, () if known is None else (known,))
     return made_reference(FEATURES, rows, [film.patient for film in films])
 

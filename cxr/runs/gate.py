@@ -35,7 +35,7 @@ def known_films(data: FilmDataModule) -> KnownFilms | None:
     if data.kind != RADIOGRAPH:
         return None
     of_split = {split: _spread([film for film in data.films[split] if not film.unmarked]) for split in ("train", "val")}
-    shown = track(of_split["train"] + of_split["val"], "learning what the films look like")
+    shown = track(of_split["train"] + of_split["val"], "learning the look of the films, for the gate")
     pictures = [_picture(film, data.cache) for film in shown]
     count = len(of_split["train"])
     return learn(pictures[:count], pictures[count:])

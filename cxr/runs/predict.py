@@ -161,6 +161,9 @@ def report(parts: Parts, folder: Path) -> None:
         write_result(folder, parts.started, result)
         _print_table(journal, parts, result["not_assessed"])
         _print_promises(parts)
+        if parts.films.course:
+            told = "submission.csv holds all boxes, those of lower scores too: average precision asks for them"
+            Console().print(told, highlight=False)
         for done in journal:
             for line in (done.failed, done.note, refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only

@@ -143,3 +143,6 @@ def test_reports_and_tables_say_what_is_promised(tmp_path: Path) -> None:
         ("screening", "0.1", repr(0.2 + 0.1), "60"),
     ]
     assert rows[0]["in_words"].startswith("Promise: of the boxes of a finding at most 10 % are missed")
+    assert rows[0]["in_words"].endswith(promise_sentences(risk.promises)[-1])  # what breaks it
+    assert rows[1]["in_words"] == promise_sentences(risk.promises)[1]  # that of nodules nothing is promised
+    assert "nodule" not in rows[0]["in_words"] + rows[2]["in_words"]
