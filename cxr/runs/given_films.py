@@ -148,7 +148,8 @@ def _of_archive(archive: Archive, query: Query, folder: Path, shard: Shard | Non
         path.unlink()
         days = f" of {query.dates}" if query.dates else ""
         asked = f"modality {' or '.join(query.modalities)}{days}"
-        raise ValueError(f"{archive.url} has no film of {asked}; type other dates= or modality=")
+        undated = " (studies without a StudyDate come only where none are typed)" if query.dates else ""
+        raise ValueError(f"{archive.url} has no film of {asked}; type other dates= or modality={undated}")
     return GivenFilms(films, short_digest_of(path), folder, archive, shard)
 
 

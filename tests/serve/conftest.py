@@ -1,4 +1,4 @@
-"""An open DICOM door, the garbage that its library leaves, and keys of TLS."""
+"""An open DICOM door, the work on a queue, the garbage that its library leaves, and keys of TLS."""
 
 import gc
 import shutil
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cxr.findings import FindingVocabulary
+
 if TYPE_CHECKING:
+    from cxr.serve.work import Work
     from dicom_door import Door
 
 
@@ -63,3 +66,12 @@ def door(shared_door: "Door") -> "Door":
     """A door that is open for all tests of a file."""
     shared_door.before = dict(shared_door.counters.refusals())
     return shared_door
+
+
+@pytest.fixture
+def work(tmp_path: Path, vocabulary: FindingVocabulary, monkeypatch: pytest.MonkeyPatch) -> "Work":
+    """The work on an empty queue, by a small detector that has learnt nothing, which looks often for what has come."""
+    from worked_films import small_work  # of the extra "serve"
+
+    monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
+    return small_work(tmp_path, vocabulary)

@@ -10,24 +10,13 @@ from pydicom import dcmread
 
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[serve]'")
 
-from cxr.findings import FindingVocabulary
 from cxr.report.journal import from_plain
 from cxr.serve.answers import lack_of
 from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
 from cxr.serve.queue import QueuedFilm, State
 from cxr.serve.work import Work
 from web_service import film
-from worked_films import done, kinds, nothing_waits, small_work
-
-
-@pytest.fixture
-def work(tmp_path: Path, vocabulary: FindingVocabulary) -> Work:
-    return small_work(tmp_path, vocabulary)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
+from worked_films import done, kinds, nothing_waits
 
 
 def test_each_film_has_an_answer_objects_and_a_picture(work: Work) -> None:

@@ -12,23 +12,12 @@ import torch
 pytest.importorskip("highdicom", reason="the extra is not installed: pip install 'cxr[serve]'")
 
 from cxr.detect.stream import predict_films
-from cxr.findings import FindingVocabulary
 from cxr.report.film_files import FilmFiles
 from cxr.serve.answers import film_answer
 from cxr.serve.queue import State
 from cxr.serve.work import Work
 from web_service import film
-from worked_films import done, kinds, nothing_waits, small_work
-
-
-@pytest.fixture
-def work(tmp_path: Path, vocabulary: FindingVocabulary) -> Work:
-    return small_work(tmp_path, vocabulary)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxr.serve.work._LOOK", 0.01)
+from worked_films import done, kinds, nothing_waits
 
 
 def test_a_film_that_cannot_be_read_has_failed_and_the_others_go_on(work: Work) -> None:
