@@ -127,6 +127,12 @@ class FindingVocabulary:
             raise ValueError("a normal film has no boxes, so 'normal' has no class index")
         return self._index[name]
 
+    def with_labels(self, text: str, language: str = "en") -> str:
+        """Return a sentence with labels in place of the canonical names in it."""
+        for name in sorted(self.names, key=len, reverse=True):  # one name may begin with another
+            text = re.sub(rf"\b{re.escape(name)}\b", self._by_name[name].label(language), text)
+        return text
+
     def finding(self, name: str) -> Finding:
         """Return the finding behind any known spelling."""
         return self._by_name[self.canonical(name)]

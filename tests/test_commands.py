@@ -163,6 +163,12 @@ def test_a_group_that_a_script_does_not_take_is_no_setting_to_be_appended(
     assert output.startswith("experimnt: there is no such setting. Did you mean 'experiment'? Known: augment")
 
 
+def test_a_value_still_to_be_given_is_explained_as_its_file_does(cxr: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "export.json").touch()
+    output = cxr(tmp_path, "train", "data=labelstudio", "data.root=export.json", rc=2)
+    assert "data.read.key has no value yet: type data.read.key=… (key.json that cxr annotate left, or its" in output
+
+
 def test_a_package_in_the_current_folder_is_found(cxr: Callable[..., str], place: Path) -> None:
     output = cxr(place, "train", "--config-dir", "my_conf", "model=mine", "data.root=/nowhere", rc=2)
     assert "my_package.detectors.mine takes no such argument" in output  # of what fasterrcnn_tiny's YAML brings: read

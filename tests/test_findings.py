@@ -81,3 +81,11 @@ def test_labels_are_shown_in_english_and_chinese(eda: FindingVocabulary) -> None
     assert eda.label("心臟肥大") == "cardiac hypertrophy"
     assert eda.label("cardiac_hypertrophy", "zh") == "心臟肥大"
     assert FindingVocabulary([Finding("nodule")]).label("nodule", "zh") == "nodule"
+
+
+def test_a_sentence_gets_labels_in_place_of_names() -> None:
+    short, long = Finding("effusion", "積液"), Finding("effusion_left", "左側積液")
+    vocabulary = FindingVocabulary([short, long, Finding("scoliosis")])
+    text = "0.3 (effusion), 0.4 (effusion_left), 0.5 (scoliosis), not effusions"
+    assert vocabulary.with_labels(text) == "0.3 (effusion), 0.4 (effusion left), 0.5 (scoliosis), not effusions"
+    assert vocabulary.with_labels(text, "zh") == "0.3 (積液), 0.4 (左側積液), 0.5 (scoliosis), not effusions"

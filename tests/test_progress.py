@@ -53,11 +53,11 @@ def test_a_line_comes_before_half_a_minute_of_silence_is_over(lines_after: Calla
 
 
 def test_the_innermost_work_is_told_and_then_the_one_around_it(lines_after: Callable[[float], list[str]]) -> None:
-    with progress.working("train.py is at work"):
-        assert lines_after(25) == ["train.py is at work, 25 s"]
+    with progress.working("train is at work"):
+        assert lines_after(25) == ["train is at work, 25 s"]
         with progress.working("Decoding films", total=2, end=False):
             assert lines_after(25) == ["Decoding films: 0 of 2, 25 s"]
-        assert lines_after(25) == ["train.py is at work, 75 s"]
+        assert lines_after(25) == ["train is at work, 75 s"]
 
 
 def test_what_a_line_of_its_own_says_puts_off_the_next(lines_after: Callable[[float], list[str]]) -> None:
@@ -142,6 +142,6 @@ def test_a_script_that_says_nothing_else_says_that_it_is_at_work(tmp_path: Path)
     )
     words = (str(tmp_path / "predict.py"), tmp_path, "ckpt=a", "images=b")
     apart = "import os; os.dup2(os.open('stdout', os.O_CREAT | os.O_WRONLY), 1)"
-    assert "predict.py is at work, 0 s" in call(*words, before=apart)
+    assert "predict is at work, 0 s" in call(*words, before=apart)
     assert (tmp_path / "stdout").read_bytes() == b""  # which keeps the results
     assert call(*words, RANK="1") == ""  # another process of the same run

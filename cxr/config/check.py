@@ -1,9 +1,11 @@
 """Checks a whole config before data are read and before torch is imported."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cxr.config.command_line import nearest
@@ -36,10 +38,18 @@ def check(cfg: DictConfig) -> None:
 
 def _missing(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(k for k in OmegaConf.missing_keys(cfg) if not k.startswith("task.")):
-        group, _, rest = key.partition(".")
-        yield f"{key} has no value yet: type {key}=…" + (
-            f" (the comment in conf/{group}/ says what it is)" if rest else ""
-        )
+        comment = _comment(key)
+        yield f"{key} has no value yet: type {key}=…" + (f" ({comment})" if comment else "")
+
+
+def _comment(key: str) -> str:
+    """Return what the chosen file of a group says of a key that has to be typed; "" where it says nothing."""
+    group, _, rest = key.partition(".")
+    chosen = HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+    file = CONF / group / f"{chosen}.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(rf"^ *{re.escape(rest.rpartition('.')[2])}: \?\?\? *# *(.+)$", text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _nodes(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:

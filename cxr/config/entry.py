@@ -77,7 +77,7 @@ def _run_job(config_name: str, job: Callable[[DictConfig], Any], cfg: DictConfig
     from cxr.progress import working  # imported here, so that the message for a misspelt word comes sooner
 
     try:
-        with working(f"{config_name}.py is at work") if ends and rank() == 0 else nullcontext():
+        with working(f"{config_name} is at work") if ends and rank() == 0 else nullcontext():
             return job(cfg)
     except Exception as error:
         _report_error(error, job_folder, time.monotonic() - started)

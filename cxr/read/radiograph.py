@@ -18,6 +18,10 @@ largest number is 3.4e38; with larger values a picture could hold infinity or Na
 _FLOAT32_STEPS = 2**24  # float32 can distinguish whole numbers up to this
 
 
+PSEUDONYM_KEY = "CXR_PSEUDONYM_KEY"
+"""The environment variable with the secret behind pseudonyms."""
+
+
 class ReadError(ValueError):
     """The error of a film that cannot be read. Its message names the file, the wrong value and what is allowed."""
 
@@ -34,7 +38,7 @@ def pseudonym(identifier: str) -> str:
 
 def keyed_hash(identifier: str, digest_size: int) -> str:
     """Return the hash behind pseudonyms, of so many bytes, in hexadecimal digits."""
-    key = blake2b(os.environ.get("CXR_PSEUDONYM_KEY", "").encode()).digest()
+    key = blake2b(os.environ.get(PSEUDONYM_KEY, "").encode()).digest()
     return blake2b(identifier.encode(), key=key, digest_size=digest_size).hexdigest()
 
 

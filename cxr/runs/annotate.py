@@ -37,7 +37,7 @@ from cxr.runs.predict import Parts, refuse_other_films
 from cxr.runs.predict_exported import RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.restored_network import operating_point
-from cxr.runs.result import warn, write_result
+from cxr.runs.result import warn, warn_without_key, write_result
 
 TOOLS = ("labelstudio", "cvat", "coco")
 _LEAST_SIDE = 256  # px; on a smaller picture nobody sees a finding
@@ -96,6 +96,7 @@ def report(parts: Parts, folder: Path) -> None:
     if refused:
         warn(f"{refused} films are no frontal chest films that the detector may assess, and are left out")
     warn(f"{folder / KEY} holds identities (paths): it stays here, and reads what comes back")
+    warn_without_key()
     console = Console()
     console.print(f"{len(films)} films with {boxes} boxes · {folder}", highlight=False, soft_wrap=True)
     root = {"labelstudio": "EXPORT.json", "cvat": "annotations.xml", "coco": "EXPORT.json"}[parts.cfg["to"]]

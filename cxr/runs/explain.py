@@ -273,7 +273,8 @@ def _subset(films: RadiographDataset, findings: FindingVocabulary, indices: Iter
 def _about(parts: Parts, language: str) -> dict[str, str]:
     """What the model and the data were, for the page."""
     trained, say = parts.checkpoint.config, words(language)["explained_what"]
-    size, data, threshold = parts.checkpoint.size, parts.checkpoint.fingerprint, in_words(parts.explainer.threshold)
+    size, data = parts.checkpoint.size, parts.checkpoint.fingerprint
+    threshold = parts.checkpoint.findings.with_labels(in_words(parts.explainer.threshold), language)
     about = {
         "detector": ", ".join(dict.fromkeys(name_of(member.config["model"]) for member in parts.named.members)),
         "trained": say["trained"].format(name=trained["name"], size=size, data=data),

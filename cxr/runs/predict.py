@@ -54,7 +54,7 @@ from cxr.runs.gate import gate
 from cxr.runs.given_films import GivenFilms, given_films, refuse_settings
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
-from cxr.runs.result import warn, write_result
+from cxr.runs.result import warn, warn_without_key, write_result
 from cxr.runs.shards import note_shard
 
 BEGUN = "begun.json"
@@ -172,6 +172,8 @@ def report(parts: Parts, folder: Path) -> None:
     warn(f"{folder / KEY} holds identities (paths, SOPInstanceUIDs): keep it to yourself")
     if parts.films.named(parts.cfg["names"]):
         warn("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
+    else:
+        warn_without_key()
     Console().print(f"{result['films']} of {given} films · {folder}", highlight=False)
 
 
@@ -256,7 +258,7 @@ def _as_number(error: ReadError | None, film: Input) -> str:
 def _print_promises(parts: Parts) -> None:
     promises = parts.files.algorithm.promises
     for line in () if promises is None else promise_sentences(promises):
-        Console().print(line, highlight=False)
+        Console().print(parts.files.findings.with_labels(line), highlight=False)
 
 
 def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:
@@ -267,7 +269,8 @@ def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> 
         shown = [prediction.findings[n] for n in prediction.shown(threshold)]
         boxes.update(shown)
         films.update(set(shown) or {NORMAL})
-    table = Table(title=f"detections from score {in_words(threshold)} up", title_justify="left")
+    shown_from = findings.with_labels(in_words(threshold))
+    table = Table(title=f"detections from score {shown_from} up", title_justify="left")
     table.add_column("finding")
     for name in ("boxes", "films"):
         table.add_column(name, justify="right")

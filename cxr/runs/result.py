@@ -1,5 +1,6 @@
 """The end of a run, whatever its script: ``result.json``, and lines about films that were left out."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from cxr.config.run_files import COMMAND, RESULT
 from cxr.files import read_mapping, write_json
+from cxr.read.radiograph import PSEUDONYM_KEY
 from cxr.report.without_paths import overrides_without_paths, without_path
 
 
@@ -30,6 +32,12 @@ def write_result(folder: Path, started: float, content: Mapping[str, Any]) -> No
 def without_paths(errors: Iterable[tuple[Path, BaseException]]) -> list[str]:
     """Return a line for each file that cannot be read, by its number: its path may name a patient."""
     return [without_path(error, path, f"file {n}") for n, (path, error) in enumerate(errors, start=1)]
+
+
+def warn_without_key() -> None:
+    """Say that pseudonyms which leave this machine, or are kept for years, are made without a secret."""
+    if not os.environ.get(PSEUDONYM_KEY):
+        warn(f"{PSEUDONYM_KEY} is not set: who guesses a patient's number can check the guess (docs/safety.md)")
 
 
 def warn(line: str) -> None:

@@ -29,7 +29,7 @@ from cxr.runs.gate import gate
 from cxr.runs.predict import Explained
 from cxr.runs.predict_exported import EAGER, RUNTIMES, Restored, restored
 from cxr.runs.restore import intensity_of_films
-from cxr.runs.result import warn
+from cxr.runs.result import warn, warn_without_key
 from cxr.runs.serve_settings import Settings, settings
 from cxr.serve.archive import Archive
 from cxr.serve.clearing import clear_old, clear_strays, doubt_unsent
@@ -115,7 +115,8 @@ def _refuse_taken_ports(chosen: Settings) -> None:
         try:
             socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
         except OSError as error:
-            raise ConfigError(f"dicom={host}:{port} cannot be listened at: {error.strerror}; type another") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise ConfigError(f"dicom={host}:{port} cannot be listened at: {why}; type another dicom=") from error
     if chosen.http is not None:
         try:
             bind(chosen.http, chosen.token).close()
@@ -239,6 +240,7 @@ def _introduce(parts: Parts, places: list[str], folder: Path) -> None:
         console.print(line, highlight=False, markup=False)
     if why := parts.found.none_put_aside(algorithm):
         warn(f"no film is put aside as normal: {why}")
+    warn_without_key()
     for node in chosen.nodes:
         if not node.is_known():
             warn(

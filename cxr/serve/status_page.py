@@ -180,10 +180,11 @@ class StatusPage:
             about["digest"]: algorithm.digest,
             about["card"]: " · ".join(filter(None, (algorithm.card, self.card_revision))) or "–",
             about["findings"]: ", ".join(labels),
-            about["threshold"]: in_words(algorithm.threshold),
+            about["threshold"]: self.findings.with_labels(in_words(algorithm.threshold), self.language),
         }
         if algorithm.promises is not None:
-            lines[about["promises"]] = " ".join(promise_sentences(algorithm.promises, self.language))
+            promised = " ".join(promise_sentences(algorithm.promises, self.language))
+            lines[about["promises"]] = self.findings.with_labels(promised, self.language)
         point = algorithm.operating_point
         if point is None:
             return lines | {about["point"]: say["serve"]["no_point"]}

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -37,7 +38,8 @@ def bind(address: str, token: str | None) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise ValueError(f"http={address} cannot be listened at: {error.strerror}") from error
+        why = os.strerror(error.errno) if error.errno else str(error)  # Python adds the address to its own text
+        raise ValueError(f"http={address} cannot be listened at: {why}") from error
 
 
 @contextmanager
