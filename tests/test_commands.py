@@ -142,7 +142,9 @@ def test_help_offers_the_groups_that_a_script_takes_with_the_users_own_files(
     assert re.search(r"^cam: .*drise.*my_map", text, re.MULTILINE)
     assert not re.search(r"^(optimizer|experiment|data): ", text, re.MULTILINE)
     assert re.search(r"^data: .*course", cxr(place, "evaluate", "--help"), re.MULTILINE)
-    assert re.search(r"^optimizer: ", cxr(place, "train", "--help"), re.MULTILINE)
+    text = cxr(place, "train", "--help")
+    assert re.search(r"^model/backbone: .*timm", text, re.MULTILINE)
+    assert not re.search(r"^(cam|inherited): ", text, re.MULTILINE)  # which it refuses
 
 
 @pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"train"}))
@@ -159,6 +161,8 @@ def test_a_group_that_a_script_does_not_take_is_no_setting_to_be_appended(
 ) -> None:
     output = cxr(tmp_path, "serve", "ckpt=a.ckpt", "model=fasterrcnn", rc=2)
     assert output == "model=…: this command does not take this group of choices. --help lists what it takes\n"
+    output = cxr(tmp_path, "train", "model=yolov8", "model/backbone=timm", rc=2)
+    assert output == "model/backbone=…: the model that is chosen has no such part to choose\n"
     output = cxr(tmp_path, "train", "experimnt=demo", rc=2)
     assert output.startswith("experimnt: there is no such setting. Did you mean 'experiment'? Known: augment")
 

@@ -74,7 +74,10 @@ def explain(error: Exception) -> str:
             known = sorted({*known, "experiment", "sweep"})
         return f"{key}: there is no such setting. {nearest(word, known)}"
     if group := re.search(r"Could not override '(?P<group>[\w/]+)'\. No match", text):
-        return f"{group['group']}=…: this command does not take this group of choices. --help lists what it takes"
+        name = group["group"]
+        if "/" in name:
+            return f"{name}=…: the {name.partition('/')[0]} that is chosen has no such part to choose"
+        return f"{name}=…: this command does not take this group of choices. --help lists what it takes"
     group = re.search(r"Could not find '(?P<group>[\w/]+)/(?P<option>[\w.-]+)'", text)
     plugin = re.search(r"'hydra/launcher/(?P<name>\w+)': Could not load 'hydra/launcher/(?P<plugin>\w+)'", text)
     if plugin and plugin["plugin"] in _PLUGINS:

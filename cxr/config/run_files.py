@@ -24,6 +24,7 @@ KEPT = (
     "detections.json",
 )  # files from which a run of any script can go on
 _RANKS = ("RANK", "SLURM_PROCID")
+_FOLDERS_OF_FILMS = ("root", "images", "unmarked")  # the last word of a setting
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -94,14 +95,22 @@ def _launched() -> str | None:
 def job_name(overrides: ListConfig) -> str:
     """Return the folder name of one job of a multirun: its overrides, shortened if needed, without slashes.
 
-    ``sweep=`` and ``name=`` are left out, because the name of the folder above has them.
+    ``sweep=`` and ``name=`` are left out, because the name of the folder above has them. A path is a digest: it may
+    name a patient, and pages show the name of the folder.
     """
-    name = ",".join(str(o).replace("/", "_") for o in overrides if not str(o).startswith(("sweep=", "name=")))
+    name = ",".join(_shown(str(o)) for o in overrides if not str(o).startswith(("sweep=", "name=")))
     digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
     if len(name.encode(errors="surrogateescape")) <= _LONGEST_NAME:
         return name
     short = name.encode(errors="surrogateescape")[: _LONGEST_NAME - 20].decode(errors="ignore")
     return f"{short}…{digest}"
+
+
+def _shown(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if "/" in value or key.rpartition(".")[2] in _FOLDERS_OF_FILMS:
+        value = hashlib.blake2b(value.encode(errors="surrogateescape"), digest_size=5).hexdigest()
+    return f"{key}{equals}{value}".replace("/", "_")
 
 
 def locked(folder: Path) -> bool:

@@ -290,11 +290,11 @@ def main(prog: str = "python -m cxr.data.audit") -> None:
         parser.exit(2, f"{error}\n")
     report = replace(audit(splits, findings, cache), dropped={s: dict(n) for s, n in joined.dropped.items()})
     show(report, findings, Console())
-    val, test = (f"{share:.0%}" for share in shares)
+    val, test = (f"{100 * share:g} %" for share in shares)
+    print(f"Split as a training with seed {arguments.seed}: {val} of the films validate, {test} test, whole patients;")
     print(
-        f"Split as a training with seed {arguments.seed} that validates on {val} and tests on {test} of the patients,"
+        "splits that the data set names stay. An experiment may have other shares: course_cpu has --val-fraction 0.1."
     )
-    print("where the data set names no split. An experiment may have other shares: course_cpu has --val-fraction 0.1.")
     if arguments.json:
         arguments.json.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8")
     sys.exit(1 if report.problems else 0)

@@ -204,7 +204,7 @@ def _describe(card: Mapping[str, Any]) -> str:
         name_of(cfg.get("model", {})),
         optimizer.get("optimizer", optimizer).get("_target_", "").rpartition(".")[2],
         f"{data.get('size')} px",
-        f"films of {folder_pseudonym(data['root'])}" if data.get("root") else "drawn films",
+        *([f"films of {folder_pseudonym(data['root'])}"] if data.get("root") else []),
         f"data {card.get('data')}",
     )
     return " · ".join(str(part) for part in parts)

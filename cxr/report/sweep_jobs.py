@@ -3,9 +3,11 @@
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from cxr.report.without_paths import overrides_without_paths, settings_without_paths, text_without_paths
 
 SEED = "seed"
 _CHOICE = "sweep"  # names the sweep itself, the same for all its jobs
@@ -129,6 +131,20 @@ def compare(name: str, jobs: Sequence[Job]) -> Sweep:
     keys = tuple(key for key in differ if key != SEED)
     shared = tuple(f"{key}={min(values[key])}" for key in typed if key not in differ)
     return Sweep(name, tuple(jobs), keys, SEED in differ, shared, _arms(sound, keys))
+
+
+def without_paths(sweep: Sweep) -> Sweep:
+    """Return a sweep as its page and table show it: with pseudonyms in place of folders of films."""
+    jobs = [
+        replace(
+            job,
+            overrides=tuple(overrides_without_paths(job.overrides)),
+            reason=text_without_paths(job.reason),
+            config=settings_without_paths(job.config),
+        )
+        for job in sweep.jobs
+    ]
+    return compare(sweep.name, jobs)
 
 
 def short(keys: Sequence[str]) -> list[str]:

@@ -9,7 +9,10 @@ from typing import Any
 
 from cxr.read.radiograph import pseudonym
 
-_MAY_NAME_A_PATIENT = ("images", "root", "cache", "dir", "run_dir")  # the last word of a setting that holds a path
+_MAY_NAME_A_PATIENT = (  # the last word of a setting that holds a path
+    *("images", "root", "unmarked", "cache", "dir", "run_dir"),
+    *("key", "train_images", "val_images", "test_images"),
+)
 
 
 def folder_pseudonym(path: Path | str) -> str:
@@ -24,6 +27,12 @@ def without_path(error: BaseException | str, path: Path | str, instead: str) -> 
         if name:
             text = text.replace(name, instead)
     return text
+
+
+def text_without_paths(text: str) -> str:
+    """Return a sentence with a pseudonym in place of each absolute path; what lies below this folder stays relative."""
+    text = text.replace(f"{Path.cwd()}{os.sep}", "")
+    return _PATH_IN_TEXT.sub(lambda match: folder_pseudonym(match[0]), text)
 
 
 def overrides_without_paths(overrides: Sequence[str]) -> list[str]:
@@ -70,4 +79,5 @@ def command_without_paths(words: Sequence[str], home: Path | None = None) -> str
 
 
 _OWN_FOLDER = ("hydra.run.dir=", "run_dir=")
+_PATH_IN_TEXT = re.compile(r"(?<![\w.:\-/])(?:~|[A-Za-z]:)?[/\\](?:(?!: )[^,;'\"\]])+")
 _ABSOLUTE = re.compile(r"(?<![\w.:\-/])(?:~|[A-Za-z]:)?[/\\][^,\]'\"]+")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from PIL import Image
-from rich.console import Console
 
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
@@ -37,7 +36,7 @@ from cxr.runs.predict import Parts, refuse_other_films
 from cxr.runs.predict_exported import RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.restored_network import operating_point
-from cxr.runs.result import warn, warn_without_key, write_result
+from cxr.runs.result import tell, warn, warn_without_key, write_result
 
 TOOLS = ("labelstudio", "cvat", "coco")
 _LEAST_SIDE = 256  # px; on a smaller picture nobody sees a finding
@@ -97,11 +96,10 @@ def report(parts: Parts, folder: Path) -> None:
         warn(f"{refused} films are no frontal chest films that the detector may assess, and are left out")
     warn(f"{folder / KEY} holds identities (paths): it stays here, and reads what comes back")
     warn_without_key()
-    console = Console()
-    console.print(f"{len(films)} films with {boxes} boxes · {folder}", highlight=False, soft_wrap=True)
+    tell(f"{len(films)} films with {boxes} boxes · {folder}")
     root = {"labelstudio": "EXPORT.json", "cvat": "annotations.xml", "coco": "EXPORT.json"}[parts.cfg["to"]]
     words = f"{command('train')} data={parts.cfg['to']} data.root={root} data.read.key={folder}"
-    console.print(f"when it is back: {words}", highlight=False, soft_wrap=True)
+    tell(f"when it is back: {words}")
 
 
 def _writer(cfg: Mapping[str, str]) -> Callable[[Path, Mapping[str, KeyEntry], FindingVocabulary, str], None]:

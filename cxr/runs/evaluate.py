@@ -45,6 +45,7 @@ from cxr.report.films_told import FilmsTold
 from cxr.report.page import NotShown
 from cxr.report.promise_table import print_promises
 from cxr.report.subgroup_tables import write_csv
+from cxr.report.without_paths import text_without_paths
 from cxr.report.words import LANGUAGES
 from cxr.runs.ensemble_file import write_frozen
 from cxr.runs.evaluated_arms import runs_of_arms
@@ -55,7 +56,7 @@ from cxr.runs.evaluated_groups import least_patients, shift_of, subgroups
 from cxr.runs.folder import held
 from cxr.runs.measured_notes import EVALUATION
 from cxr.runs.model_card import renew_card
-from cxr.runs.result import warn, without_paths, write_result
+from cxr.runs.result import tell, warn, without_paths, write_result
 
 DETECTIONS = "detections.json"
 
@@ -218,11 +219,11 @@ def report(parts: Parts, folder: Path) -> None:
     for model in parts.models:
         if model.frozen is not None and model.named.folder is not None:
             path = write_frozen(model.named.folder, model.named.paths, model.named.views, model.frozen)
-            console.print(f"frozen for predictions with {model.named.folder}: {path}", highlight=False)
+            tell(f"frozen for predictions with {model.named.folder}: {path}")
     for model in parts.models:
         _note(model, parts, folder)
     write_result(folder, parts.started, {"films": len(parts.films), **left_out})
-    console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+    tell(f"research software, not a diagnosis · {len(parts.films)} films · {page}")
 
 
 def _note(model: Measured, parts: Parts, folder: Path) -> None:
@@ -243,7 +244,7 @@ def _note(model: Measured, parts: Parts, folder: Path) -> None:
 def _report_arms(parts: Parts, folder: Path, films: dict[str, Any], not_shown: NotShown) -> None:
     """Write ``metrics.json`` and the page of a comparison of arms, print it, and write ``result.json`` last."""
     console = Console()
-    arms = {letter: [model.named.ckpt for model in arm] for letter, arm in parts.arms.items()}
+    arms = {letter: [text_without_paths(model.named.ckpt) for model in arm] for letter, arm in parts.arms.items()}
     warnings = [line for model in parts.models for line in model.seen.warnings(f"run {model.name}")]
     warnings += [warning(parts.refused)] if parts.refused else []
     write_arms(folder, parts.comparison, arms, films)
@@ -253,7 +254,7 @@ def _report_arms(parts: Parts, folder: Path, films: dict[str, Any], not_shown: N
     for line in (*warnings, *parts.failed):
         warn(line)
     write_result(folder, parts.started, {"films": len(parts.films), **{k: films[k] for k in films if k != "evaluated"}})
-    console.print(f"research software, not a diagnosis · {len(parts.films)} films · {page}", highlight=False)
+    tell(f"research software, not a diagnosis · {len(parts.films)} films · {page}")
 
 
 def _truth(films: RadiographDataset) -> list[tuple[str, tuple[str, ...], bytes]]:

@@ -39,7 +39,7 @@ from cxr.report.explain_figures import category_page, film_figure
 from cxr.report.explain_page import explain_page
 from cxr.report.explain_plots import score_plot
 from cxr.report.page import NotShown
-from cxr.report.without_paths import folder_pseudonym, without_path
+from cxr.report.without_paths import folder_pseudonym, text_without_paths, without_path
 from cxr.report.words import not_assessed_words, words
 from cxr.runs.checkpoint import Checkpoint
 from cxr.runs.folder import changed_since_begun, held
@@ -48,7 +48,7 @@ from cxr.runs.measured_notes import EXPLANATION
 from cxr.runs.model_card import renew_card
 from cxr.runs.named_detector import NamedDetector, named_detector, shown_from
 from cxr.runs.restore import intensity_of_films, load_data, restored_intensity, same_films
-from cxr.runs.result import warn, without_paths, write_result
+from cxr.runs.result import tell, warn, without_paths, write_result
 
 CACHE = ".cache/films"
 SANITY = "sanity.json"
@@ -203,7 +203,7 @@ def report(parts: Parts, folder: Path) -> None:
     write_result(folder, parts.started, result)
     for line in left_out.for_the_user():
         warn(f"not explained: {line}")
-    Console().print(f"{len(records)} films · {page}", highlight=False)
+    tell(f"{len(records)} films · {page}")
 
 
 def _split(cfg: DictConfig, checkpoint: Checkpoint) -> tuple[RadiographDataset, LeftOut]:
@@ -254,7 +254,7 @@ def _source(cfg: Mapping[str, Any], language: str) -> str:
     """Return which films these are, without the name of the user's folder, which may be a patient's."""
     say = words(language)["explained_what"]
     if cfg["images"] is None:
-        return str(say["split"].format(split=cfg["split"]))
+        return str(say["split"].format(split=say["splits"].get(cfg["split"], cfg["split"])))
     return str(say["folder"].format(folder=folder_pseudonym(cfg["images"])))
 
 
@@ -282,7 +282,10 @@ def _about(parts: Parts, language: str) -> dict[str, str]:
         "explained": say["explained"].format(threshold=threshold),
     }
     if not parts.named.single:
-        about["answers"] = say["answers"].format(named=parts.named.in_words)
+        ckpt, members = text_without_paths(parts.named.ckpt), len(parts.named.members)
+        about["answers"] = say["answers"].format(
+            ckpt=ckpt, digest=parts.named.digest, members=members, views=len(parts.named.views)
+        )
     elif scores := _test_scores(parts.checkpoint.path):
         about["score"] = scores
     headings = words(language)["explained_by"]

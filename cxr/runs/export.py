@@ -40,6 +40,7 @@ from cxr.runs.frozen_card import card_id
 from cxr.runs.named_detector import NamedDetector
 from cxr.runs.provenance import versions
 from cxr.runs.restore import load_task, restored_intensity
+from cxr.runs.result import tell
 
 _OTHER_SIDE = 0.75  # of the films of the other size that are compared, of those it was trained on
 _LEAST_SIDE = 64
@@ -114,13 +115,12 @@ def report(parts: Parts, card: Card, folder: Path) -> None:
     result = {"status": "completed", "to": parts.to, "compared": card.compared, "files": dict(card.files)}
     write_json(folder / run_files.RESULT, {**result, "seconds": round(time.monotonic() - parts.started, 1)})
     compared = Comparison(**{**card.compared, "sides": tuple(card.compared["sides"])})
-    console = Console()
-    console.print(f"as the detector itself on {compared}", highlight=False, soft_wrap=True)
+    tell(f"as the detector itself on {compared}")
     size = sum((folder / name).stat().st_size for name in card.files) / 2**20
-    console.print(f"{folder} · {', '.join(card.files)} · {size:.1f} MiB", highlight=False, soft_wrap=True)
+    tell(f"{folder} · {', '.join(card.files)} · {size:.1f} MiB")
     if parts.to != "torch":
         words = f"{command('predict')} ckpt={folder} runtime={parts.to} images=FOLDER"
-        console.print(words, highlight=False, soft_wrap=True)
+        tell(words)
 
 
 def _compared(parts: Parts, card: Card, folder: Path) -> Comparison:

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, RESULT
 from cxr.files import DamagedFileError, read_mapping, write_json
@@ -24,7 +22,7 @@ from cxr.runs.card_sources import commands_for, evaluations, explanations, sourc
 from cxr.runs.frozen_card import card_id, frozen_part
 from cxr.runs.measured_notes import home_of, write_note
 from cxr.runs.named_detector import BEST, NamedDetector, named_detector
-from cxr.runs.result import warn
+from cxr.runs.result import tell, warn
 
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -133,8 +131,7 @@ def main(prog: str = "python -m cxr card") -> None:
         parser.exit(2, f"{error}\n")
     except OSError as error:
         parser.exit(1, f"{error.filename}: {error.strerror}\n")
-    console = Console(highlight=False)
-    console.print(f"model card {card['id']}, revision {card['revision']}: {folder / PAGE}", soft_wrap=True)
+    tell(f"model card {card['id']}, revision {card['revision']}: {folder / PAGE}")
 
 
 if __name__ == "__main__":

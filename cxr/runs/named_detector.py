@@ -21,6 +21,7 @@ from cxr.detect.views import View, first_views
 from cxr.files import short_digest_of
 from cxr.measure.operating_point import OperatingPoint
 from cxr.measure.shift import of_pixels
+from cxr.report.without_paths import text_without_paths
 from cxr.runs.checkpoint import Checkpoint, entry_at, read_checkpoint
 from cxr.runs.ensemble_file import Frozen, read_frozen
 from cxr.runs.restore import load_task, of_studies
@@ -124,10 +125,11 @@ class NamedDetector:
     @property
     def in_words(self) -> str:
         """Its checkpoint and digest, or how many checkpoints and views it is."""
+        ckpt = text_without_paths(self.ckpt)
         if self.single:
-            return f"{self.ckpt}, {self.digest}"
+            return f"{ckpt}, {self.digest}"
         views = "1 view" if len(self.views) == 1 else f"{len(self.views)} views"
-        return f"{self.ckpt}, {self.digest}, {len(self.members)} checkpoints as one detector, {views} of a film"
+        return f"{ckpt}, {self.digest}, {len(self.members)} checkpoints as one detector, {views} of a film"
 
     @property
     def paths(self) -> dict[str, str]:

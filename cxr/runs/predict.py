@@ -54,7 +54,7 @@ from cxr.runs.gate import gate
 from cxr.runs.given_films import GivenFilms, given_films, refuse_settings
 from cxr.runs.predict_exported import EAGER, RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
-from cxr.runs.result import warn, warn_without_key, write_result
+from cxr.runs.result import tell, warn, warn_without_key, write_result
 from cxr.runs.shards import note_shard
 
 BEGUN = "begun.json"
@@ -163,7 +163,7 @@ def report(parts: Parts, folder: Path) -> None:
         _print_promises(parts)
         if parts.films.course:
             told = "submission.csv holds all boxes, those of lower scores too: average precision asks for them"
-            Console().print(told, highlight=False)
+            tell(told)
         for done in journal:
             for line in (done.failed, done.note, refusal(done)):
                 if line:  # with the path, which is for the user's own eyes, here only
@@ -174,7 +174,7 @@ def report(parts: Parts, folder: Path) -> None:
         warn("detections.csv, films.csv and images.json name films by path; names=pseudonyms leaves that out")
     else:
         warn_without_key()
-    Console().print(f"{result['films']} of {given} films · {folder}", highlight=False)
+    tell(f"{result['films']} of {given} films · {folder}")
 
 
 def _write_tables(parts: Parts, journal: Journal, folder: Path) -> None:
@@ -258,7 +258,7 @@ def _as_number(error: ReadError | None, film: Input) -> str:
 def _print_promises(parts: Parts) -> None:
     promises = parts.files.algorithm.promises
     for line in () if promises is None else promise_sentences(promises):
-        Console().print(parts.files.findings.with_labels(line), highlight=False)
+        tell(parts.files.findings.with_labels(line))
 
 
 def _print_table(journal: Journal, parts: Parts, refused: Mapping[str, int]) -> None:

@@ -40,6 +40,11 @@ def warn_without_key() -> None:
         warn(f"{PSEUDONYM_KEY} is not set: who guesses a patient's number can check the guess (docs/safety.md)")
 
 
+def tell(line: str) -> None:
+    """Print a line whole, so that a path in it can be copied; no bracket in it is taken for markup."""
+    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def warn(line: str) -> None:
     """Print a line that the user should see, in yellow."""
     Console().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)

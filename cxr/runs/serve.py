@@ -46,7 +46,7 @@ from cxr.serve.sends import leave_out
 from cxr.serve.status_page import Places
 from cxr.serve.web import Service, build_app
 from cxr.serve.web_archive import WebArchive
-from cxr.serve.web_server import bind, web_server
+from cxr.serve.web_server import bind, web_server, why_not_bound
 from cxr.serve.work import Tools, Work
 
 _SIDE_BY_SIDE = 3  # associations to each archive
@@ -115,13 +115,13 @@ def _refuse_taken_ports(chosen: Settings) -> None:
         try:
             socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
         except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise ConfigError(f"dicom={host}:{port} cannot be listened at: {why}; type another dicom=") from error
+            why = why_not_bound(error)
+            raise ConfigError(f"dicom={host}:{port} cannot be listened at: {why}; type another") from error
     if chosen.http is not None:
         try:
             bind(chosen.http, chosen.token).close()
         except ValueError as error:
-            raise ConfigError(f"{error}; type another http=") from error
+            raise ConfigError(str(error)) from error
 
 
 def serve(parts: Parts, folder: Path) -> None:
@@ -160,11 +160,13 @@ def _opened_doors(parts: Parts, folder: Path, doors: ExitStack) -> list[str]:
         if chosen.http is not None:
             web = WebLimits(film, chosen.associations, silence, silence)
             listener = doors.enter_context(bind(chosen.http, chosen.token))
-            app = build_app(_service(parts, folder, [*places, f"http {chosen.http}"]), chosen.token, web)
+            port = listener.getsockname()[1]
+            url = f"http{'s' if chosen.tls else ''}://{chosen.http.rpartition(':')[0]}:{port}"
+            app = build_app(_service(parts, folder, [*places, url]), chosen.token, web)
             served = web_server(app, listener, web, parts.counters, chosen.tls)
             places.append(doors.enter_context(served))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{error}; type another dicom= or http=") from error
+        raise ConfigError(str(error)) from error  # what is free may be taken a moment later
     return places
 
 

@@ -19,7 +19,7 @@ from cxr import installation
 from cxr.config.run_files import COMMAND, FAILED, LOCK, RESULT, locked
 from cxr.files import DamagedFileError, read_mapping
 from cxr.report.epochs import read_epochs
-from cxr.report.sweep_jobs import Job, Status, Sweep, compare
+from cxr.report.sweep_jobs import Job, Status, Sweep, compare, without_paths
 from cxr.report.sweep_page import sweep_page
 from cxr.report.sweep_tables import command, counts, headings, problems, rows, write_csv
 from cxr.report.words import LANGUAGES
@@ -45,8 +45,11 @@ def job_status(folder: Path) -> Status:
 
 
 def write_report(folder: Path, language: str = "en") -> None:
-    """Write ``sweep.csv`` and ``index.html``, a page in ``language``, into a sweep's folder."""
-    sweep = read_sweep(folder)
+    """Write ``sweep.csv`` and ``index.html``, a page in ``language``, into a sweep's folder.
+
+    Both may be passed on, so folders of films are pseudonyms in them. ``print_report`` prints the command as typed.
+    """
+    sweep = without_paths(read_sweep(folder))
     write_csv(folder / "sweep.csv", sweep)
     sweep_page(folder / "index.html", sweep, _best_command(sweep), language)
 

@@ -35,7 +35,7 @@ from cxr.findings import FindingVocabulary
 from cxr.installation import command
 from cxr.learn.checkpoint_files import LAST, AtomicCheckpointIO, MovedCheckpoints
 from cxr.learn.training import Training
-from cxr.report.without_paths import settings_without_paths
+from cxr.report.without_paths import overrides_without_paths, settings_without_paths
 from cxr.runs import precision
 from cxr.runs.folder import flat, held
 from cxr.runs.frozen_films import frozen_films
@@ -43,7 +43,7 @@ from cxr.runs.model_card import refresh_card
 from cxr.runs.named_detector import BEST, named_detector
 from cxr.runs.pretrained_films import pretrained_films, refuse_pretrained_films
 from cxr.runs.provenance import add_session, versions
-from cxr.runs.result import typed
+from cxr.runs.result import tell, typed
 from cxr.runs.training_folder import TrainingFolder
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def fit(parts: Parts, folder: TrainingFolder) -> None:
         resume, content = last
         _refuse_other_films(folder, content, parts)
         if run_files.rank() == 0:
-            Console().print(f"resuming {folder.path}")
+            tell(f"resuming {folder.path}")
         if _stopped_early(content):
             return
         del content, last  # the trainer reads it itself
@@ -253,7 +253,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         return score
     _log_hparams(parts, score)
     if parts.pruned:
-        Console().print(f"{folder.path}: the study has pruned this run", highlight=False)
+        tell(f"{folder.path}: the study has pruned this run")
     else:
         _print_table(parts, metrics, folder)
     result = {
@@ -261,7 +261,7 @@ def complete(parts: Parts, folder: TrainingFolder) -> float:
         "monitor": folder.monitor,
         "score": _finite(score),
         "metrics": {k: _finite(v) for k, v in sorted(metrics.items())},
-        "overrides": typed(folder.path),
+        "overrides": overrides_without_paths(typed(folder.path)),
         "epochs": len(folder.epochs()),
         "max_epochs": folder.max_epochs,
         "seconds": round(time.monotonic() - folder.started, 1),
@@ -313,14 +313,14 @@ def _log_hparams(parts: Parts, score: float) -> None:
 
 def _print_table(parts: Parts, metrics: Mapping[str, float], folder: TrainingFolder) -> None:
     """Print the figures, and where everything is; the checkpoint last, as the next command wants it."""
-    console, best, checkpoint = Console(), folder.best_epoch(), folder.path / BEST
-    console.print(parts.task.table(metrics, parts.data.films["test"]))
+    best, checkpoint = folder.best_epoch(), folder.path / BEST
+    Console().print(parts.task.table(metrics, parts.data.films["test"]))
     lines = [f"curves: tensorboard --logdir {folder.path}"]
     if (page := folder.path / "index.html").is_file():
         lines.append(f"page: {page}")
     if best and checkpoint.is_file():
         lines.append(f"checkpoint, of epoch {best['epoch'] + 1:.0f} with the best {folder.monitor}: {checkpoint}")
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)  # whole, to be copied
+    tell("\n".join(lines))
 
 
 def _finite(value: float) -> float | None:

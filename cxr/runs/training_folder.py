@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from cxr.config import run_files
 from cxr.config.errors import ConfigError
 from cxr.files import DamagedFileError, check_digest, read_mapping
 from cxr.learn.checkpoint_files import LAST, PREVIOUS
 from cxr.report.epochs import read_epochs
+from cxr.runs.result import tell, warn
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TrainingFolder:
         result = self._read_result()
         score = math.nan if result["score"] is None else float(result["score"])
         if run_files.rank() == 0:
-            Console().print(
+            tell(
                 f"{self.path} is complete: {result['monitor']} = {score:.3f}. "
                 f"Nothing to do; to train again, type another hydra.run.dir or remove the folder."
             )
@@ -96,7 +96,7 @@ class TrainingFolder:
     def _set_last_aside(self, message: str) -> None:
         """Rename a damaged ``last.ckpt``, which would else become the one before, and print ``message``."""
         if run_files.rank() == 0:
-            Console().print(message, style="yellow", soft_wrap=True)
+            warn(message)
             last = self.checkpoints / LAST
             last.replace(last.with_name(f"{LAST}.damaged"))
 

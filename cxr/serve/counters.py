@@ -101,11 +101,11 @@ class Counters:
                 the film said: a value of its header may be a name.
         """
         reason = Refusal(reason)
-        self._refused.labels(reason.value).inc()
         shown = "".join(letter for letter in peer if letter.isascii() and letter.isprintable())[:80]
         now = time.monotonic()
         with self._lock:
-            self._last[reason] = shown, time.time()
+            self._last[reason] = shown, time.time()  # before it is counted: a page names the last of what it counts
+            self._refused.labels(reason.value).inc()
             if now - self._told.get(reason, -_QUIET) < _QUIET:
                 return
             self._told[reason] = now

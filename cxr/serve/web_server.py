@@ -38,8 +38,13 @@ def bind(address: str, token: str | None) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)  # Python adds the address to its own text
-        raise ValueError(f"http={address} cannot be listened at: {why}") from error
+        raise ValueError(f"http={address} cannot be listened at: {why_not_bound(error)}; type another") from error
+
+
+def why_not_bound(error: OSError) -> str:
+    """Return why an address cannot be listened at, without the address, which Python adds to its text."""
+    known = error.errno is not None and error.errno > 0  # negative: of looking up a name
+    return os.strerror(error.errno or 0) if known else str(error.strerror or error)
 
 
 @contextmanager

@@ -166,7 +166,7 @@ def test_the_command_line_audits_the_split_that_trains(
     with pytest.raises(SystemExit) as problem:
         audit_module.main()
     assert problem.value.code == 1
-    assert "seed 3 that validates on 25% and tests on 15% of the patients" in capsys.readouterr().out
+    assert "seed 3: 25 % of the films validate, 15 % test" in capsys.readouterr().out
     report = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
     assert {name: split["films"] for name, split in report["splits"].items()} == {"train": 7, "val": 3, "test": 2}
     assert [all(f"({split})" in leak for split in ("train", "val", "test")) for leak in report["leaks"]] == [True]

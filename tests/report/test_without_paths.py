@@ -10,6 +10,7 @@ from cxr.report.without_paths import (
     folder_pseudonym,
     overrides_without_paths,
     settings_without_paths,
+    text_without_paths,
     without_path,
 )
 
@@ -34,16 +35,27 @@ def test_what_was_typed_is_shown_without_folders_of_films() -> None:
     ]  # fmt: skip
 
 
+def test_a_sentence_is_shown_without_absolute_paths() -> None:
+    name = pseudonym("Lin Yu-Ting")
+    assert text_without_paths("/data/Lin Yu-Ting: there is no such folder; type data.root=FOLDER") == (
+        f"{name}: there is no such folder; type data.root=FOLDER"
+    )
+    below = Path.cwd() / "outputs" / "demo" / "best.ckpt"
+    assert text_without_paths(f"{below}, 0123") == "outputs/demo/best.ckpt, 0123"
+    assert text_without_paths("[/srv/Lin Yu-Ting,1/2 of 3 films a/b]") == f"[{name},1/2 of 3 films a/b]"
+
+
 def test_a_config_is_shown_without_folders_of_films_and_absolute_paths() -> None:
     name = pseudonym("Lin Yu-Ting")
     reader = {"_target_": "cxr.data.sources.course.read_course", "root": "ward/Lin Yu-Ting"}
     config = {
-        "data": {"root": "/data/Lin Yu-Ting", "size": 256, "read": [reader]},
+        "data": {"unmarked": "ward/Lin Yu-Ting", "root": "/data/Lin Yu-Ting", "size": 256, "read": [reader]},
         "weights": "/srv/Lin Yu-Ting",
         "root": None,
     }
     assert settings_without_paths(config) == {
-        "data": {"root": name, "size": 256, "read": [{**reader, "root": name}]}, "weights": name, "root": None,
+        "data": {"unmarked": name, "root": name, "size": 256, "read": [{**reader, "root": name}]},
+        "weights": name, "root": None,
     }  # fmt: skip
 
 

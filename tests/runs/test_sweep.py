@@ -251,7 +251,15 @@ def test_a_trial_that_fails_stays_failed_and_the_study_goes_on(place: Path) -> N
 
 
 def test_what_names_the_sweep_is_not_in_the_names_of_its_jobs() -> None:
-    assert run_files.job_name(["name=a", "sweep=b", "seed=1", "data.root=a/b"]) == "seed=1,data.root=a_b"
+    assert run_files.job_name(["name=a", "sweep=b", "seed=1", "model/backbone=timm"]) == "seed=1,model_backbone=timm"
+
+
+@pytest.mark.parametrize("override", ["data.root='/ward/林'", "data.root=Lin", "ckpt=ward/Lin.ckpt"])
+def test_paths_are_digests_in_the_names_of_jobs(override: str) -> None:
+    key = override.partition("=")[0]
+    name = run_files.job_name(["seed=1", override])
+    assert re.fullmatch(rf"seed=1,{key}=[0-9a-f]{{10}}", name)
+    assert name != run_files.job_name(["seed=1", f"{key}=/another"])
 
 
 @pytest.mark.parametrize(

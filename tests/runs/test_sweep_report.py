@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from cxr.read.radiograph import pseudonym
 from cxr.runs.sweep_report import job_status, main, print_report, read_jobs, write_report
 from scripts import table
 
@@ -94,6 +95,27 @@ def test_the_page_is_whole(sweep: Path) -> None:
     assert "interrupted after 2 epochs" in page
     assert "OMP_NUM_THREADS=63 python train.py optimizer.lr=0.1 trainer.max_epochs=4 seed=1</pre>" in page
     assert "http" not in page  # nothing is fetched
+
+
+def test_page_and_csv_name_no_folder_of_films_and_the_terminal_has_the_whole_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for ward in ("Lin_Yu-Ting", "Wu_An"):
+        overrides = [f"data.root=/ward/{ward}", "optimizer.lr=0.1"]
+        config = {"monitor": "val/map_50", "data": {"root": f"/ward/{ward}"}, "optimizer": {"lr": 0.1}}
+        write(tmp_path / ward[:2] / "command.json", {"overrides": overrides, "config": config})
+        ended(tmp_path / ward[:2], 0.7 if ward == "Wu_An" else 0.6)
+    write(tmp_path / "gone" / "failed.json", {
+        "reason": "/ward/Lin_Yu-Ting: there is no such folder", "overrides": ["seed=1"], "seconds": 1,
+    })  # fmt: skip
+    write_report(tmp_path)
+    for name in ("index.html", "sweep.csv"):
+        written = (tmp_path / name).read_text(encoding="utf-8")
+        assert "ward" not in written
+        assert pseudonym("Wu_An") in written
+        assert f"{pseudonym('Lin_Yu-Ting')}: there is no such folder" in written
+    print_report(tmp_path)
+    assert "data.root=/ward/Wu_An" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["command.json", "result.json"])
