@@ -137,6 +137,7 @@ def test_films_for_annotators_name_nobody_and_what_comes_back_is_trained_on(plac
     for _ in range(2):  # the second time nothing is detected
         printed = call("annotate.py", place, *words)
         assert "10 films with" in printed
+        assert printed.endswith(f"data.read.key={run} experiment=smoke model.weights=run/checkpoints/best.ckpt\n")
     assert stat.S_IMODE((run / "key.json").stat().st_mode) == 0o600
     key = read_key(run)
     pictures = sorted(path.name for path in (run / "pictures").iterdir())

@@ -182,3 +182,8 @@ def test_what_is_typed_wrong_is_said_before_anything_is_restored(place: Path, ar
         ("tls.key=nowhere.pem", "tls needs both tls.certificate and tls.key"),
     ):
         assert said in call("serve.py", place, *words(archive, 0, wrong, "hydra.run.dir=wrong"), code=2), wrong
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        for key in ("dicom", "http"):
+            output = call("serve.py", place, *words(archive, 0, f"{key}={taken}", "hydra.run.dir=wrong"), code=2)
+            assert f"{key}={taken} cannot be listened at: Address already in use; type another" in output

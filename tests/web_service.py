@@ -21,6 +21,7 @@ from cxr.serve.counters import Counters
 from cxr.serve.doors import Limits
 from cxr.serve.intake import Intake
 from cxr.serve.queue import Queue, QueuedFilm
+from cxr.serve.status_page import Places
 from cxr.serve.web import Service, build_app
 
 TOKEN = "0123456789abcdef"  # noqa: S105
@@ -53,7 +54,8 @@ def service(
     findings = FindingVocabulary([Finding("nodule", "結節"), Finding("effusion", "肋膜積液")])
     algorithm = Algorithm("0.1.0", "ab" * 32, 0.3, point, promises=promises)
     intake = Intake(folder, queue, 1, free_mb)
-    return Service(folder, queue, intake, Counters(), algorithm, findings, lambda: True, language)
+    places = Places(["DICOM CXR@127.0.0.1:11112"], ["CR1@10.0.0.7"], ["PACS"])
+    return Service(folder, queue, intake, Counters(), algorithm, findings, lambda: True, language, places=places)
 
 
 def limits(requests: int = 4, silence: float = 60, wait: float = 0) -> Limits:

@@ -40,7 +40,8 @@ def print_differences(rows: Sequence[ScoreRow], console: Console) -> None:
     columns = list(dict.fromkeys((row.method.split(" - ")[1], row.figure) for row in measured))
     cells = {(*row.method.split(" - "), row.figure): row for row in measured}
     headings = [Column(f"{figure}\nover {baseline}", justify="right") for baseline, figure in columns]
-    table = Table("method", *headings, title="Paired differences, mean over findings")
+    first = Column("method", no_wrap=True)
+    table = Table(first, *headings, title="Paired differences with their 95 % intervals, mean over findings")
     for method in dict.fromkeys(method for method, *_ in cells):
         table.add_row(method, *(_signed(cells.get((method, *column))) for column in columns))
     console.print(table)
@@ -86,7 +87,7 @@ def _share(row: ScoreRow | None) -> str:
 def _signed(row: ScoreRow | None) -> str:
     if row is None or math.isnan(row.value):
         return "–"
-    return f"{row.value:+.2f}" if math.isnan(row.low) else f"{row.value:+.2f}  {row.low:+.2f} {row.high:+.2f}"
+    return f"{row.value:+.2f}" if math.isnan(row.low) else f"{row.value:+.2f}\n{row.low:+.2f} {row.high:+.2f}"
 
 
 def _with_interval(row: ScoreRow | None) -> str:

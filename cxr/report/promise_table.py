@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from cxr.detect.prediction import printed_threshold
 from cxr.findings import FindingVocabulary
 from cxr.measure.promises import FALSE_BOXES, SCREENING, Reached
 from cxr.report.evaluate_tables import shown
@@ -53,17 +54,20 @@ def print_promises(kept: KeptHere | None, console: Console) -> None:
     """Print what is promised at a tenth, or half a false box a film, and what these films gave; nothing without any."""
     if kept is None:
         return
-    table = Table("promised", Column("at most", justify="right"), "on patients", "reached here", title_justify="left")
-    table.title = f"Promises, made on {kept.films} {kept.split} films"
+    right = [Column(name, justify="right") for name in ("at most", "from score", "on patients")]
+    table = Table("missed, or false", *right, "here", title_justify="left", caption_justify="left")
+    table.title = f"Promises, made on {kept.films} {kept.split} films, beside what these films gave"
+    table.caption = "a promise is of the mean over many new patients: on a few films more may be missed"
     say = words("en")["promises"]
     for one in kept.reached:
         if one.promise.level == (FALSE_RATE if one.of == FALSE_BOXES else LEVEL):
             none = one.promise.threshold is None
             reached = f"no promise: {too_few(one.promise)}" if none else shown(one.risk)
-            name = say["rows"].get(one.of, one.of)
-            table.add_row(name, f"{one.promise.level:g}", str(one.promise.patients), reached)
+            name = say["rows"].get(one.of, one.of.replace("_", " "))
+            score = "–" if one.promise.threshold is None else f"{printed_threshold(one.promise.threshold):.4g}"
+            table.add_row(name, f"{one.promise.level:g}", score, str(one.promise.patients), reached)
     if kept.chose:
-        table.caption = say["kept_on_these"].format(films=kept.chose)
+        table.caption += f". {say['kept_on_these'].format(films=kept.chose)}"
     console.print(table)
 
 

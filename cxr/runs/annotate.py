@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from PIL import Image
 
 from cxr.config.entry import resolved
 from cxr.config.errors import ConfigError
+from cxr.config.run_files import COMMAND
 from cxr.data.annotation_key import KEY, KeyEntry, write_key
 from cxr.data.inputs import Decode
 from cxr.detect.prediction import Prediction
@@ -36,7 +38,7 @@ from cxr.runs.predict import Parts, refuse_other_films
 from cxr.runs.predict_exported import RUNTIMES, restored
 from cxr.runs.restore import intensity_of_films
 from cxr.runs.restored_network import operating_point
-from cxr.runs.result import tell, warn, warn_without_key, write_result
+from cxr.runs.result import tell, typed, warn, warn_without_key, write_result
 
 TOOLS = ("labelstudio", "cvat", "coco")
 _LEAST_SIDE = 256  # px; on a smaller picture nobody sees a finding
@@ -98,8 +100,19 @@ def report(parts: Parts, folder: Path) -> None:
     warn_without_key()
     tell(f"{len(films)} films with {boxes} boxes · {folder}")
     root = {"labelstudio": "EXPORT.json", "cvat": "annotations.xml", "coco": "EXPORT.json"}[parts.cfg["to"]]
-    words = f"{command('train')} data={parts.cfg['to']} data.root={root} data.read.key={folder}"
+    words = f"{command('train')} data={parts.cfg['to']} data.root={root} data.read.key={folder}{_as_trained(parts.cfg)}"
     tell(f"when it is back: {words}")
+
+
+def _as_trained(cfg: Mapping[str, Any]) -> str:
+    """Return the words that train the same detector on, from its weights; "" for one whose training is not known."""
+    ckpt = cfg["ckpt"]
+    run = Path(ckpt).absolute().parent.parent if isinstance(ckpt, str) and Path(ckpt).is_file() else None
+    if run is None or not (run / COMMAND).is_file():
+        return ""
+    of_model = ("experiment=", "model=", "model/", "model.", "intensity=")
+    chosen = [word for word in typed(run) if word.startswith(of_model) and not word.startswith("model.weights=")]
+    return " ".join(["", *chosen, f"model.weights={ckpt}"])
 
 
 def _writer(cfg: Mapping[str, str]) -> Callable[[Path, Mapping[str, KeyEntry], FindingVocabulary, str], None]:

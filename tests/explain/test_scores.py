@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -267,7 +268,7 @@ def test_the_terminal_shows_by_how_much_a_method_exceeds_a_baseline():
     ]
     console = Console(file=io.StringIO(), width=100, color_system=None)
     print_differences([paired_difference(records, "gradcam", "centre", "hit")], console)
-    assert "+0.25  +0.25 +0.25" in console.file.getvalue()
+    assert re.search(r"│ +\+0\.25 │\n│ +│ +\+0\.25 \+0\.25 │", console.file.getvalue())
 
 
 def test_the_terminal_says_when_there_is_nothing():

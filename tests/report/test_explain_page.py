@@ -305,6 +305,15 @@ def test_films_without_maps_are_listed_with_the_reason_in_both_languages(
         assert "<li>p9: not assessed: a foot</li>" in text
 
 
+def test_a_long_name_of_a_part_goes_on_below_and_does_not_cover_its_neighbour(
+    explained_run: Path, findings: FindingVocabulary
+) -> None:
+    sanity = {"box": {"roi_heads.box_head/rpn.head": 0.1, "<b>": 0.2}}
+    text = explain_page(explained_run, findings, [], {}, NOT_SHOWN, sanity, "en").read_text(encoding="utf-8")
+    assert "roi_heads.<wbr>box_head/<wbr>rpn.<wbr>head" in text
+    assert "&lt;b&gt;" in text
+
+
 def test_a_reason_is_told_in_both_languages() -> None:
     reason = Reason("other_part", "BodyPartExamined is FOOT, not the chest")
     assert not_assessed_words(reason, "en") == "not assessed: BodyPartExamined is FOOT, not the chest"

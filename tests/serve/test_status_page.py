@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from cxr.report.words import LANGUAGES, words
 from cxr.serve.counters import Answer, Counters, Outcome, Refusal
 from cxr.serve.film_watch import FilmWatch
 from cxr.serve.queue import State
+from cxr.serve.sends import Sends
+from cxr.serve.status_page import Places
 from web_service import answer, client, film, refuse_to_assess, service
 
 PLANTED = {"PatientName": "Lin^Yu-Ting", "PatientID": "H99887766", "PatientBirthDate": "19400305",
@@ -40,7 +43,8 @@ def test_the_page_shows_films_failures_refusals_and_the_model(tmp_path: Path, la
     page = web.get("/").text
     say = words(language)
     assert "http@testclient, 20" in page  # who was refused last, and when
-    assert f"<dd>{say['serve']['nobody']}</dd>" in page  # no node may call
+    assert "<dd>DICOM CXR@127.0.0.1:11112</dd>" in page
+    assert "<dd>CR1@10.0.0.7</dd>" in page
     assert f"{words(language)['serve']['above']}" in page
     assert {"en": "0.90, the best of 2 boxes", "zh": "0.90（2 個框中最高）"}[language] in page
     assert "0.20" not in page  # below the threshold
@@ -155,3 +159,19 @@ def test_films_of_the_week_that_differ_stand_on_the_page_and_in_the_metrics(tmp_
     assert 'cxr_week_patients{week="this"} 26.0' in metrics
     assert 'cxr_films_differ{week="last"} 0.0' in metrics
     assert 'cxr_films_distance{feature="dark",week="this"} 1.0' in metrics
+
+
+def test_a_film_that_the_archive_has_not_taken_waits_for_it(tmp_path: Path) -> None:
+    served = service(tmp_path)
+    client(served).post("/films", content=film())
+    answer(served, served.queue.get(1))
+    served.queue.has_assessed(1, ["one-sr.dcm"], ["PACS"])
+    sends = Sends(served.queue, "PACS")
+    sends.refused(sends.due(time.time(), 9), "cannot be reached", wait=False)
+    page = client(served).get("/").text
+    assert f"<td>{words('en')['serve']['waits']}</td><td class=words>PACS: cannot be reached</td>" in page
+
+
+def test_without_nodes_the_page_says_that_nobody_may_call(tmp_path: Path) -> None:
+    served = replace(service(tmp_path), places=Places())
+    assert client(served).get("/").text.count("<dd>nobody</dd>") == 3
