@@ -47,7 +47,7 @@ def full_card(network: str, finding: str, chinese: str) -> dict[str, Any]:
         "gate": {"least_px": [128, 64], "learnt_from": 21, "limit_chosen_on": 9},
         "versions": {"torch": "2"},
     }  # fmt: skip
-    made = {"git": None, "versions": {}, "unreadable": 0, "films": {"train": 9}}
+    made = {"git": None, "versions": {"cxr": "0.9.8"}, "unreadable": 0, "films": {"train": 9}}
     sources = {
         name: {"file": f"{name}.json", "command": f"python {network}", **made}
         for name in ("training", "checkpoint", "evaluate-1", "explain-1")

@@ -232,9 +232,9 @@ def command_blocks(one: CardWords) -> list[Block]:
 
 
 def _commit(one: CardWords, source: Mapping[str, Any]) -> str:
-    git = source.get("git")
-    if not git:
-        return str(one.say["not_recorded"])
+    git, version = source.get("git"), source.get("versions", {}).get("cxr")
+    if not git:  # installed from a wheel
+        return f"cxr {version}" if version else str(one.say["not_recorded"])
     commit = str(one.say["commit"]).format(commit=git["commit"][:12])
     return f"{commit}{one.say['modified']}" if git["modified"] else commit
 

@@ -21,11 +21,14 @@ from cxr.files import write_json
 from cxr.runs import precision
 
 PROVENANCE = "provenance.json"
-_PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "pydicom", "albumentations", "torchmetrics", "numpy")
+_PACKAGES = (
+    *("cxr", "torch", "torchvision", "lightning", "hydra-core"),
+    *("pydicom", "albumentations", "torchmetrics", "numpy"),
+)
 
 
 def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
-    """Return the versions of Python and of installed packages."""
+    """Return the versions of Python and of installed packages, this one among them."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 

@@ -173,3 +173,11 @@ def test_a_page_without_a_chinese_word_carries_no_font() -> None:
 
 def test_a_character_that_the_bundled_font_lacks_is_left_to_the_readers_machine() -> None:
     assert glyphs(font_face(f"{WORD} 龘")) == set(WORD)
+
+
+def test_a_card_says_which_state_of_the_program_made_each_figure(tmp_path: Path) -> None:
+    """The commit in a clone, else the version of the wheel."""
+    page = model_card_page(tmp_path / "card.html", full_card("a network", "heart", "心"), "en")
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<td>cxr 0.9.8</td>") == 3
+    assert text.count("commit 0123456789ab") == 1
