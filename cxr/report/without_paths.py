@@ -36,7 +36,7 @@ def text_without_paths(text: str) -> str:
 
 
 def overrides_without_paths(overrides: Sequence[str]) -> list[str]:
-    """Return what was typed, ``key=value`` each, with a pseudonym in place of each folder or file of films."""
+    """Return what was typed, ``key=value`` each; folders of films and absolute paths are pseudonyms."""
     return [_without_path(override) for override in overrides]
 
 
@@ -44,7 +44,11 @@ def _without_path(override: str) -> str:
     key, equals, value = override.partition("=")
     if equals and value and key.rpartition(".")[2] in _MAY_NAME_A_PATIENT:
         return f"{key}={folder_pseudonym(value.strip(chr(39) + chr(34)))}"
-    return override
+    return _without_absolute(override)
+
+
+def _without_absolute(word: str) -> str:
+    return _ABSOLUTE.sub(lambda match: folder_pseudonym(match[0]), word)
 
 
 def settings_without_paths(node: Any) -> Any:
@@ -73,8 +77,7 @@ def command_without_paths(words: Sequence[str], home: Path | None = None) -> str
             continue
         for place in reversed([place for place in places if place not in (".", "/")]):
             word = re.sub(rf"(?<![\w./-]){re.escape(place)}(?=[/,\]'\"]|$)", "RUN", word)
-        word = word if "RUN" in word else _without_path(word)
-        plain.append(_ABSOLUTE.sub(lambda match: folder_pseudonym(match[0]), word))
+        plain.append(_without_absolute(word) if "RUN" in word else _without_path(word))
     return shlex.join(plain)
 
 

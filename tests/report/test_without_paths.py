@@ -33,6 +33,7 @@ def test_what_was_typed_is_shown_without_folders_of_films() -> None:
     assert overrides_without_paths(typed) == [
         "ckpt=run/best.ckpt", f"images={name}", f"data.root={name}", "data=course", "seed=1",
     ]  # fmt: skip
+    assert overrides_without_paths(["model.weights='/srv/Lin Yu-Ting'"]) == [f"model.weights='{name}'"]
 
 
 def test_a_sentence_is_shown_without_absolute_paths() -> None:
