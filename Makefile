@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+	@echo "Ready. Type: . $(BIN)/activate"
 
 demo: $(STAMP) ## draw phantom films, train a detector, test it, write a page of test films (3 to 6 minutes)
 	$(BIN)/python train.py experiment=demo

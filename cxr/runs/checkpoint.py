@@ -246,7 +246,8 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         what = "a folder; " if path.is_dir() else ""
         raise ConfigError(
-            f"ckpt={path}: {what}there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt)"
+            f"ckpt={path}: {what}there is no such file, expected a checkpoint of train.py (…/checkpoints/best.ckpt);"
+            " ls -d outputs/*/*/checkpoints/best.ckpt lists them"
         )
     try:
         return read_torch_file(path)

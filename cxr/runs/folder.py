@@ -24,6 +24,7 @@ from cxr.config.entry import note_failure, resolved
 from cxr.config.errors import ConfigError
 from cxr.config.run_files import COMMAND, FAILED, LOCK, TRIAL
 from cxr.files import DamagedFileError, read_mapping, remove_parts, write_json, write_whole
+from cxr.report.words import LANGUAGES
 
 HYDRA = ".hydra"
 _NOTES = ("begun.json", "checkpoint.json")  # of predict.py and explain.py, written before they begin
@@ -39,8 +40,12 @@ def held(cfg: DictConfig, may_differ: Sequence[str]) -> Iterator[Path]:
     in a ``ConfigError`` before anything was done, what was made for it goes again.
 
     Raises ``ConfigError`` where another process holds it, where it was begun with other settings than these (but for
-    the keys in ``may_differ``), where it holds files that no run has made, or where it cannot be made or written.
+    the keys in ``may_differ``), where it holds files that no run has made, or where it cannot be made or written; and
+    for a language that no page is written in, before hours of work.
     """
+    language = cfg.get("language", LANGUAGES[0])
+    if language not in LANGUAGES:
+        raise ConfigError(f"language is {language!r}, expected one of {', '.join(LANGUAGES)}")
     path, started = Path(cfg.run_dir), time.monotonic()
     taken = f"{path}: another process is working in this folder; type another hydra.run.dir"
     with occupied(path, taken, "hydra.run.dir"):

@@ -331,3 +331,10 @@ logging.getLogger("cxr").warning("a line")
     out = call(place, "job.py", "hydra.run.dir=full")
     assert "Traceback" not in out
     assert "Logging error" not in out
+
+
+def test_a_language_without_pages_is_refused_before_any_work(tmp_path: Path) -> None:
+    cfg = OmegaConf.create({"run_dir": str(tmp_path / "run"), "language": "tw"})
+    with pytest.raises(ConfigError, match="language is 'tw', expected one of en, zh"), held(cfg, ()):
+        pytest.fail("nothing should have begun")
+    assert not (tmp_path / "run").exists()

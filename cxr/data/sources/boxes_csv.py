@@ -35,6 +35,8 @@ def read_boxes_csv(root: Path | str, findings: FindingVocabulary) -> list[Film]:
     """
     place = Root(Path(root))
     table = place.check(place.folder / TABLE)
+    if not table.is_file() and (place.folder / "train.csv").is_file():
+        raise FileNotFoundError(f"{table} is missing; train.csv is there, as in the course's layout: data=course")
     records = read_table(table, _COLUMNS, ("patient", "split"))
     raise_problems(table, _problems(place, records))
     marks = _marks(table, records, findings)

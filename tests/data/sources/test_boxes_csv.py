@@ -97,3 +97,9 @@ def test_an_unknown_finding_is_named_with_its_row(folder: Path, vocabulary: Find
     edit(folder, "Spine", "spleen")
     with pytest.raises(UnknownLabelError, match=r"'spleen' .*3"):
         read_boxes_csv(folder, vocabulary)
+
+
+def test_the_courses_folder_is_told_what_reads_it(tmp_path: Path, vocabulary: FindingVocabulary) -> None:
+    (tmp_path / "train.csv").touch()
+    with pytest.raises(FileNotFoundError, match=r"boxes.csv is missing; train.csv is there, .* data=course"):
+        read_boxes_csv(tmp_path, vocabulary)
