@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 import scripts
+from cxr.config.errors import ConfigError
+from cxr.runs.folder import held
 from scripts import ROOT
 
 STAND_IN = """
