@@ -75,7 +75,7 @@ def warning(films: Sequence[NotMeasured]) -> str:
     abnormal = sum(film.state == "abnormal" for film in films)
     return (
         f"{len(films)} films are not assessed ({named}), {abnormal} of them abnormal: they are in no figure,"
-        " neither missed nor put aside as normal. They are named below."
+        " neither missed nor put aside as normal. They are named on the page."
     )
 
 
