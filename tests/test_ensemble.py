@@ -118,7 +118,7 @@ def test_a_promise_decides_what_is_shown_and_put_aside_and_is_said(folds: Path) 
     out = " ".join(call("predict.py", folds, f"ckpt={SWEEP}", *words).split())
     path.write_text(before, "utf-8")
     assert "at most 10 % are missed" in out
-    assert f"No promise for {first}: 4 patients, 9 are needed" in out
+    assert f"No promise for {first.replace('_', ' ')}: 4 patients, 9 are needed" in out
     assert {film["cleared"] for film in table(folds / "promised" / "films.csv")} == {""}
     rows = {row["of"]: row["threshold"] for row in table(folds / "promised" / "promises.csv")}
     assert (rows.pop(first), rows.pop("screening"), set(rows.values())) == ("", "", {"0.001"})

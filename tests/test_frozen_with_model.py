@@ -40,7 +40,7 @@ def test_a_single_checkpoint_shows_from_the_promised_score_up(learned: Path) -> 
     printed = call("predict.py", learned, CKPT, *words, "threshold=risk", "hydra.run.dir=risk")
     said = " ".join(printed.split())
     assert "Promise: of the boxes of a finding at most 10 % are missed" in said
-    assert all(f"{name} {tenth[name]['patients']}" in said for name in promised)
+    assert all(f"{name.replace('_', ' ')} {tenth[name]['patients']}" in said for name in promised)
     usual = dict.fromkeys(tenth, 0.3) | promised
     boxes = Counter({name.replace("_", " "): 0 for name in usual})
     for row in table(learned / "risk" / "detections.csv"):  # it holds all of them, whatever is shown

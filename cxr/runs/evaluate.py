@@ -271,7 +271,8 @@ def _warnings(parts: Parts) -> list[str]:
     lines = [warning(parts.refused)] if parts.refused else []
     if parts.failed:
         lines.append(
-            f"{len(parts.failed)} films have no finite result and are left out of every figure; they are named on the page."
+            f"{len(parts.failed)} films have no finite result and are left out of every figure;"
+            " they are named on the page."
         )
     for model in parts.models:
         kind = "checkpoint" if model.named.single else "ensemble"
