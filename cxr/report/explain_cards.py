@@ -122,8 +122,9 @@ def _shapes(record: ExplainedFilm, findings: FindingVocabulary, language: str) -
 def _shape(kind: str, number: int | None, box: Box, label: str, ink: str, record: ExplainedFilm) -> dict[str, Any]:
     """A box with its words inside the film: a detection's above it, a mark's below. ``number`` is that of a box."""
     x0, y0, x1, y1 = box
-    size = max(record.width, record.height) / 30
-    width = size * sum(1 if unicodedata.east_asian_width(c) == "W" else 0.6 for c in label)
+    letters = sum(1 if unicodedata.east_asian_width(c) == "W" else 0.66 for c in label)  # widths, in sizes of the font
+    size = min(max(record.width, record.height) / 30, record.width / max(letters, 1))
+    width = size * letters
     x = max(min(x0, record.width - width), 0)
     y = min(y1 + size, record.height - 0.3 * size) if kind == "truth" else max(y0 - 0.35 * size, size)
     return {

@@ -14,7 +14,7 @@ from selenium.webdriver.support.select import Select
 
 from cxr.explain.record import ExplainedFilm, Marked, read_film_record
 from cxr.explain.scores import ScoreRow
-from cxr.findings import FindingVocabulary
+from cxr.findings import Finding, FindingVocabulary
 from cxr.read.chest_films import Reason
 from cxr.report.explain_page import explain_page
 from cxr.report.page import NotShown
@@ -312,6 +312,16 @@ def test_a_long_name_of_a_part_goes_on_below_and_does_not_cover_its_neighbour(
     text = explain_page(explained_run, findings, [], {}, NOT_SHOWN, sanity, "en").read_text(encoding="utf-8")
     assert "roi_heads.<wbr>box_head/<wbr>rpn.<wbr>head" in text
     assert "&lt;b&gt;" in text
+
+
+def test_a_long_name_is_written_smaller_than_to_leave_the_film(
+    explained_run: Path, findings: FindingVocabulary
+) -> None:
+    others = [finding for finding in findings.findings if finding.name != "effusion"]
+    long = FindingVocabulary([*others, Finding("effusion", "肋膜增厚" * 20)])  # 80 letters, as wide as high
+    text = explain_page(explained_run, long, [], {}, NOT_SHOWN, {}, "zh").read_text(encoding="utf-8")
+    (x, size), *_ = re.findall(r'<text +x="([\d.]+)" y="[\d.]+" font-size="([\d.]+)">肋膜增厚肋膜', text)
+    assert (float(x), float(size)) == (0.0, pytest.approx(320 / (80 + 5 * 0.66), abs=0.06))
 
 
 def test_a_reason_is_told_in_both_languages() -> None:
