@@ -8,7 +8,7 @@ from cxr.installation import CONF
 def choices(group: str) -> str:
     """Return the options of a group as a line, those in the user's own folders too.
 
-    For a script that takes this group and not all of them, as Hydra's own list has it.
+    Hydra's own list, ``$APP_CONFIG_GROUPS``, has all groups of ``conf/``, also those that a script refuses.
     """
     return f"{group}: {', '.join(GlobalHydra.instance().config_loader().get_group_options(group))}"
 

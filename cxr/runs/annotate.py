@@ -6,6 +6,7 @@ in a prediction, ``films.jsonl`` is what a run that was killed goes on from, and
 """
 
 import importlib.metadata
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -112,7 +113,7 @@ def _as_trained(cfg: Mapping[str, Any]) -> str:
         return ""
     of_model = ("experiment=", "model=", "model/", "model.", "intensity=")
     chosen = [word for word in typed(run) if word.startswith(of_model) and not word.startswith("model.weights=")]
-    return " ".join(["", *chosen, f"model.weights={ckpt}"])
+    return f" {shlex.join([*chosen, f'model.weights={ckpt}'])}"
 
 
 def _writer(cfg: Mapping[str, str]) -> Callable[[Path, Mapping[str, KeyEntry], FindingVocabulary, str], None]:

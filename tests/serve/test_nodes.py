@@ -58,3 +58,8 @@ def test_titles_and_addresses_are_checked() -> None:
     for wrong in ("11112", "host:", ":1", "host:70000", "host:x"):
         with pytest.raises(ValueError, match="expected host:port"):
             read_address(wrong)
+
+
+def test_a_host_is_known_where_its_name_leads_to_an_address() -> None:
+    assert Node("PACS", "127.0.0.1", 4242).is_known()
+    assert not Node("PACS", "no-such-host.invalid", 4242).is_known()  # RFC 2606: no name ends so
